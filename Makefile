@@ -1,0 +1,65 @@
+# The verbs. What is compiled and which tests exist: CMakeLists.txt.
+build ?= build
+jobs ?= $(shell nproc 2>/dev/null || echo 2)
+csv = $(wildcard figures/*.csv)
+
+.PHONY: all demo test figures measure bench soak exhaustive fuzz coverage sanitize install clean help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+all: setup-all $(build)/CMakeCache.txt ## build the library, the program build/treeattn and the tests
+	cmake --build $(build) --parallel $(jobs)
+
+demo: setup-demo $(build)/CMakeCache.txt ## build the program, then grow and prune a real search tree: one screen
+	@echo "building (its log: $(build)/build.log)"
+	@cmake --build $(build) --parallel $(jobs) --target treeattn_program >$(build)/build.log 2>&1 || \
+	    { cat $(build)/build.log; exit 1; }
+	@$(build)/treeattn demo
+
+test: setup-test all ## build, then run every test
+	@tools/run_tests.sh $(build) $(jobs)
+
+figures: setup-figures $(csv:.csv=.svg) $(csv:.csv=.png) ## redraw figures/*.svg and *.png from the recorded csv
+
+measure: setup-measure all ## measure this machine: rewrite figures/*.csv, then bench
+	@set -e; for program in $(build)/measure_*; do echo "$$program"; $$program; done
+	$(build)/treeattn bench
+
+bench: setup-measure all ## the fast path against this machine's ceilings
+	$(build)/treeattn bench
+
+soak: setup-test all ## long random runs of the allocator against its model
+	@set -e; for program in $(build)/soak_*; do echo "$$program"; $$program; done
+
+exhaustive: setup-test all ## every reachable state of larger pools than in the tests
+	@set -e; for program in $(build)/exhaustive_*; do echo "$$program"; $$program; done
+
+fuzz: setup-test all ## random bytes into everything that reads files
+	@set -e; for program in $(build)/fuzz_*; do echo "$$program"; $$program; done
+
+coverage: setup-coverage ## line and branch coverage of allocator/ and reference/
+	@tools/coverage.sh $(build)-coverage $(jobs)
+
+sanitize: setup-test ## every test under AddressSanitizer and UndefinedBehaviorSanitizer
+	@cmake -S . -B $(build)-sanitize --log-level=NOTICE -DTREEATTN_SANITIZE=address,undefined
+	cmake --build $(build)-sanitize --parallel $(jobs)
+	@tools/run_tests.sh $(build)-sanitize $(jobs)
+
+install: all ## install library, headers and program (PREFIX=/usr/local)
+	cmake --install $(build) $(if $(PREFIX),--prefix $(PREFIX))
+
+clean: ## remove what was built
+	rm -rf $(build) $(build)-sanitize $(build)-coverage
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r verb what; do \
+	    printf '  make %-11s %s\n' "$$verb" "$$what"; done
+
+$(build)/CMakeCache.txt:
+	@cmake -S . -B $(build) --log-level=NOTICE
+
+setup-%:
+	@tools/setup.sh $*
+
+figures/%.svg figures/%.png: figures/%.gp figures/%.csv figures/style.gnuplot tools/draw.sh
+	tools/draw.sh $*

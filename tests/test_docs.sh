@@ -1,0 +1,69 @@
+#!/bin/bash
+# Claim: what the documents name exists: `path/file.c:symbol`, relative links, make verbs. No file tells a path of the
+# machine that it was written on, and a mirror has the section comments of its reference.
+# shellcheck disable=SC2016 # backquotes in patterns
+set -u
+cd "$TREEATTN_SOURCE_DIR" || exit 1
+failed=0 checked=0
+fail() {
+    echo "FAIL $*"
+    failed=$((failed + 1))
+}
+
+mapfile -t documents < <(find . -path ./.git -prune -o -path './build*' -prune -o -name '*.md' -print | sort)
+for document in "${documents[@]}"; do
+    while IFS=: read -r file symbol; do
+        checked=$((checked + 1))
+        if [ ! -f "$file" ]; then
+            fail "$document names $file: no such file"
+        elif ! grep -qw -- "$symbol" "$file"; then
+            fail "$document names $file:$symbol: no such symbol"
+        fi
+    done < <(grep -oE '`[A-Za-z0-9_./-]+\.(c|h|cu|cuh|py|sh|cmake):[A-Za-z_][A-Za-z0-9_]*`' "$document" | tr -d '`')
+    while read -r file; do
+        checked=$((checked + 1))
+        [ -e "$file" ] || [ -e "$(dirname "$document")/$file" ] || fail "$document names $file: no such file"
+    done < <(grep -oE '`(allocator|reference|gpu|tests|figures|tools|docs|notebooks)/[A-Za-z0-9_.-]+\.[a-z]+`' "$document" |
+        tr -d '`')
+    while read -r link; do
+        checked=$((checked + 1))
+        [ -e "$(dirname "$document")/${link%%#*}" ] || fail "$document links to $link: no such file"
+    done < <(grep -oE '\]\([^)#][^)]*\)' "$document" | sed 's/^](//; s/)$//; s/ ".*//' | grep -vE '^[a-z]+:')
+    while read -r verb; do
+        checked=$((checked + 1))
+        grep -qE "^$verb:" Makefile || fail "$document names make $verb: no such verb"
+    done < <(grep -oE '`make [a-z]+`' "$document" | tr -d '`' | cut -d ' ' -f 2)
+done
+
+# Tracked files, or all files where this is no clone. The patterns are split so that this file does not match itself.
+if git rev-parse --is-inside-work-tree >/dev/null 2>&1 && [ -n "$(git ls-files | head -n 1)" ]; then
+    mapfile -t files < <(git ls-files)
+else
+    mapfile -t files < <(find . -path ./.git -prune -o -path './build*' -prune -o -type f -print)
+fi
+slash=/
+machine_path="(^|[ \"'=(\`:])${slash}(work|tmp|home|root|Users)${slash}[A-Za-z0-9_]"
+found=$(grep -nIE "$machine_path" "${files[@]}" 2>/dev/null)
+checked=$((checked + 1))
+[ -z "$found" ] || fail "paths of one machine: $found"
+
+# Section comments: one-line comments inside the body of the reference. The comments of a mirror say them too, in the
+# same order; they may add to them, and speak of items where the reference speaks of queries.
+sections() { sed -n "s#^ \{4,\}/\* \(.*[^ ]\) *\*/\$#\1#p" "$1" | sed "s/query's/item's/"; }
+comments() { grep -E '^ *(/\*| \*)' "$1" | tr -d '\n' | sed -E 's# *(/\*| \*) ?# #g'; }
+reference=reference/tree_attention.c
+[ "$(sections $reference | wc -l)" -ge 5 ] || fail "$reference has lost its section comments"
+for mirror in reference/tree_attention_cpu.c gpu/tree_attention.cu; do
+    [ -f "$mirror" ] || continue
+    rest=$(comments $mirror)
+    while read -r section; do
+        checked=$((checked + 1))
+        case $rest in
+        *"$section"*) rest=${rest#*"$section"} ;;
+        *) fail "$mirror lacks, or has too early, the section '$section' of $reference" ;;
+        esac
+    done < <(sections $reference)
+done
+
+echo "$checked references checked in ${#documents[@]} documents and ${#files[@]} files, $failed failed"
+[ $failed = 0 ] && [ $checked -gt 1 ]

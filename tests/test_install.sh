@@ -1,0 +1,71 @@
+#!/bin/bash
+# Claim: a ten-line program finds the installed library by pkg-config and by CMake's find_package, and runs.
+set -eu
+read_cache() { sed -n "s/^$1:[A-Z]*=//p" "$TREEATTN_BUILD_DIR/CMakeCache.txt"; }
+if [ -n "$(read_cache TREEATTN_SANITIZE)" ] || [ "$(read_cache TREEATTN_COVERAGE)" = ON ]; then
+    echo "skip test_install instrumented build: its library wants the same flags in every program"
+    exit 77
+fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cmake --install "$TREEATTN_BUILD_DIR" --prefix "$work/prefix" >"$work/log" || { cat "$work/log"; exit 1; }
+cc=$(read_cache CMAKE_C_COMPILER)
+mkdir "$work/consumer"
+cd "$work/consumer"
+cat >consumer.c <<'END'
+#include <kv_branch.h>
+#include <stdio.h>
+
+int main(void)
+{
+    kv_pool *pool;
+    kv_pool_config config = {.num_blocks = 8, .block_tokens = 4};
+    kv_branch parent, child;
+    kv_append append;
+    if (kv_pool_create(&pool, &config) || kv_branch_create(pool, &parent)) return 1;
+    if (kv_branch_append(pool, parent, 10, &append) || kv_branch_fork(pool, parent, &child)) return 2;
+    if (kv_branch_append(pool, child, 1, &append)) return 3;
+    printf("copy %u -> %u, %u tokens\n", append.copy.from_block, append.copy.to_block, append.copy.num_tokens);
+    return kv_pool_destroy(pool, true, NULL);
+}
+END
+cat >CMakeLists.txt <<'END'
+cmake_minimum_required(VERSION 3.18)
+project(consumer C)
+find_package(Treeattn 0.1 REQUIRED)
+add_executable(consumer consumer.c)
+target_link_libraries(consumer Treeattn::treeattn)
+END
+passed=0
+expect_run() { # expect_run HOW PROGRAM
+    local output
+    output=$("$2") || { echo "FAIL $1: the consumer ended with status $?"; exit 1; }
+    [ "$output" = "copy 2 -> 3, 2 tokens" ] || { echo "FAIL $1: it printed '$output'"; exit 1; }
+    echo "pass $1"
+    passed=$((passed + 1))
+}
+
+if command -v pkg-config >/dev/null; then
+    PKG_CONFIG_PATH=$(dirname "$(find "$work/prefix" -name treeattn.pc)")
+    export PKG_CONFIG_PATH
+    # shellcheck disable=SC2046 # words of flags
+    "$cc" -std=c11 -o by_pkg_config consumer.c $(pkg-config --cflags --libs treeattn)
+    expect_run pkg-config ./by_pkg_config
+else
+    echo "skip pkg-config: not installed"
+fi
+cmake -S . -B build "-DCMAKE_PREFIX_PATH=$work/prefix" "-DCMAKE_C_COMPILER=$cc" >log 2>&1 || { cat log; exit 1; }
+cmake --build build >log 2>&1 || { cat log; exit 1; }
+expect_run find_package ./build/consumer
+
+"$work/prefix/bin/treeattn" --version | grep -q '^treeattn [0-9]' || { echo "FAIL treeattn --version"; exit 1; }
+echo "pass installed program"
+for header in "$work"/prefix/include/treeattn/*.h; do # each header stands alone, in C and in C++
+    printf '#include <%s>\n' "${header##*/}" >header.c
+    "$cc" -std=c11 -Wall -Werror -fsyntax-only "-I$work/prefix/include/treeattn" header.c
+    if command -v c++ >/dev/null; then
+        c++ -std=c++17 -x c++ -Wall -Werror -fsyntax-only "-I$work/prefix/include/treeattn" header.c
+    fi
+done
+echo "pass every header compiles alone"
+[ $passed -gt 0 ]

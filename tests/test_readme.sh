@@ -1,0 +1,44 @@
+#!/bin/bash
+# Claim: README's sample is what `treeattn demo` prints below its first blank line, and its example in C compiles, runs
+# and prints what stands below it. `tests/test_readme.sh --write` puts the present output of build/ into README.md.
+# shellcheck disable=SC2016 # backquotes
+set -uo pipefail
+: "${TREEATTN_SOURCE_DIR:=$(cd "$(dirname "$0")/.." && pwd)}" "${TREEATTN_BUILD_DIR:=$TREEATTN_SOURCE_DIR/build}"
+: "${TREEATTN_BIN:=$TREEATTN_BUILD_DIR/treeattn}"
+cd "$TREEATTN_SOURCE_DIR" || exit 1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+read_cache() { sed -n "s/^$1:[A-Z]*=//p" "$TREEATTN_BUILD_DIR/CMakeCache.txt"; }
+
+# Without gnuplot the demo draws fewer files: then that line is not compared.
+without_gnuplot() { if command -v gnuplot >/dev/null; then cat; else grep -v '^files '; fi; }
+present_demo() { (cd "$work" && NO_COLOR=1 "$TREEATTN_BIN" demo) | sed '1,/^$/d'; }
+
+present_example() {
+    local flags=(-std=c11 -Wall -Wextra -Werror -Iallocator -Ireference) sanitize openmp
+    sanitize=$(read_cache TREEATTN_SANITIZE)
+    openmp=$(read_cache OpenMP_C_FLAGS)
+    [ -z "$sanitize" ] || flags+=("-fsanitize=$sanitize")
+    [ "$(read_cache TREEATTN_COVERAGE)" = OFF ] || flags+=(--coverage)
+    [[ $openmp != -* ]] || flags+=("$openmp")
+    sed -n '/^```c$/,/^```$/p' README.md | sed '1d;$d' >"$work/example.c"
+    "$(read_cache CMAKE_C_COMPILER)" "${flags[@]}" -o "$work/example" "$work/example.c" \
+        "$TREEATTN_BUILD_DIR/libtreeattn.a" -lm && "$work/example"
+}
+
+failed=0
+for part in demo example; do
+    { echo '```text' && "present_$part" && echo '```'; } >"$work/present" || { echo "FAIL $part ends with an error"; exit 1; }
+    if [ "${1:-}" = --write ]; then
+        sed -i -e "/^<!-- $part -->\$/r $work/present" -e "/^<!-- $part -->\$/,/^<!-- \\/$part -->\$/{/^<!-- /!d}" README.md
+    fi
+    sed -n "/^<!-- $part -->\$/,/^<!-- \\/$part -->\$/p" README.md | sed '1d;$d' >"$work/recorded"
+    if diff <(without_gnuplot <"$work/recorded") <(without_gnuplot <"$work/present") >"$work/diff"; then
+        echo "pass $part"
+    else
+        echo "FAIL $part: README.md (<) is not what it prints now (>); tests/test_readme.sh --write puts it there"
+        cat "$work/diff"
+        failed=$((failed + 1))
+    fi
+done
+[ $failed = 0 ]

@@ -1,0 +1,80 @@
+#!/bin/bash
+# Claim: setup.sh names in one line what a verb lacks, installs it where apt-get may be used, and stops only for what
+# the verb cannot do without. Machines are folders of stubs: PATH holds nothing else, so nothing real is installed.
+# shellcheck disable=SC2016 # bodies of stubs
+set -u
+setup=$TREEATTN_SOURCE_DIR/tools/setup.sh
+machine=$(mktemp -d)
+trap 'rm -rf "$machine"' EXIT
+bash=$(command -v bash)
+rm=$(command -v rm)
+failed=0 passed=0
+
+stub() { # stub NAME [BODY]: a program of the machine
+    printf '#!%s\n%s\n' "$bash" "${2:-exit 0}" >"$machine/$1"
+    chmod +x "$machine/$1"
+}
+
+have() { # have NAME...: a machine with exactly these
+    "$rm" -f "$machine"/*
+    local name
+    for name in "$@"; do stub "$name"; done
+}
+
+expect() { # expect CASE STATUS LINES PATTERN VERB
+    local output status lines
+    output=$(PATH=$machine "$bash" "$setup" "$5" 2>/dev/null)
+    status=$?
+    lines=$(printf '%s' "${output:+$output$'\n'}" | wc -l)
+    if [ $status = "$2" ] && [ "$lines" = "$3" ] && [[ $output =~ $4 ]]; then
+        echo "pass $1"
+        passed=$((passed + 1))
+    else
+        echo "FAIL $1: status $status (expected $2), $lines lines (expected $3), said '$output' (expected /$4/)"
+        failed=$((failed + 1))
+    fi
+}
+
+have cc cmake gnuplot
+expect "nothing missing: silent" 0 0 '^$' demo
+have cc
+expect "no cmake: stops, names it alone" 1 1 'install .* cmake$' test
+have cmake
+expect "no compiler: names it with the C library" 1 1 'install .* gcc libc6-dev$' test
+stub cc 'exit 1'
+expect "a compiler without headers is none" 1 1 'gcc libc6-dev$' test
+have
+expect "bare: all of it in one line" 1 1 'gcc libc6-dev cmake$' test
+expect "bare, demo: gnuplot in the same line" 1 1 'gcc libc6-dev cmake gnuplot-nox$' demo
+have cc cmake
+expect "demo without gnuplot goes on" 0 1 'goes on without gnuplot-nox' demo
+expect "figures without gnuplot stops" 1 1 'gnuplot-nox$' figures
+expect "test does not ask for gnuplot" 0 0 '^$' test
+expect "coverage without gcovr goes on" 0 1 'goes on without gcovr' coverage
+have clang cmake
+expect "clang is a compiler too" 0 0 '^$' test
+
+# An apt-get that installs: it makes stubs of the packages that it is asked for. As root it is called directly, as
+# anybody else through sudo.
+installing_apt=$(printf '%s\n' 'case "$*" in *" install "*) ;; *) exit 0 ;; esac' \
+    'for package; do case $package in' \
+    'gcc) name=cc ;; gnuplot-nox) name=gnuplot ;; cmake) name=cmake ;; *) continue ;; esac' \
+    "printf '#!$bash\n' >$machine/\$name; $(command -v chmod) +x $machine/\$name; done")
+have
+stub apt-get "$installing_apt"
+stub sudo '[ "$1" = -n ] && shift; [ "$1" = true ] || "$@"'
+expect "installs what demo needs" 0 0 '^$' demo
+for name in cc cmake gnuplot; do
+    [ -x "$machine/$name" ] || { echo "FAIL installs $name"; failed=$((failed + 1)); }
+done
+have
+stub apt-get 'exit 100'
+stub sudo '[ "$1" = -n ] && shift; [ "$1" = true ] || "$@"'
+expect "offline: names what is missing" 1 1 'gcc libc6-dev cmake$' test
+have cc cmake
+stub apt-get 'exit 100'
+stub sudo 'exit 1'
+expect "no rights, only optional missing: goes on" 0 1 'goes on without gnuplot-nox' demo
+
+echo "$passed passed, $failed failed, 0 skipped"
+[ $failed = 0 ] && [ $passed -gt 0 ]

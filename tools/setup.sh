@@ -1,0 +1,67 @@
+#!/bin/bash
+# setup.sh VERB: sees to it that the make verb has the programs that it needs. Where it may use apt-get (as root, or by
+# sudo without a password) it installs the missing ones; otherwise it prints one line that names them.
+# Exit 1 if the verb cannot do without one of them.
+set -u
+export DEBIAN_FRONTEND=noninteractive
+verb=${1:?usage: setup.sh VERB}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+has_compiler() { # with the C library's headers: gcc alone does not bring them
+    local compiler
+    compiler=$(command -v cc || command -v gcc || command -v clang) || return 1
+    "$compiler" -E -include stdio.h -x c /dev/null >/dev/null 2>&1
+}
+
+# Missing packages of the verb: needed ones, and those that it can go on without.
+find_missing() {
+    missing=() optional=()
+    [ "$verb" = figures ] || has_compiler || missing+=(gcc libc6-dev)
+    [ "$verb" = figures ] || has cmake || missing+=(cmake)
+    case $verb in
+    demo) has gnuplot || optional+=(gnuplot-nox) ;;
+    figures) has gnuplot || missing+=(gnuplot-nox) ;;
+    coverage) has gcovr || optional+=(gcovr) ;;
+    ci)
+        local tool
+        for tool in gnuplot:gnuplot-nox clang:clang valgrind:valgrind cppcheck:cppcheck shellcheck:shellcheck \
+            pkg-config:pkg-config gcovr:gcovr python3:python3 git:git; do
+            has "${tool%%:*}" || missing+=("${tool##*:}")
+        done
+        ;;
+    esac
+}
+
+# apt-get, where it may be used: words of the command, or nothing.
+find_installer() {
+    installer=()
+    has apt-get || return
+    if [ "$EUID" = 0 ]; then
+        installer=(apt-get)
+    elif has sudo && sudo -n true 2>/dev/null; then
+        installer=(sudo -n apt-get)
+    fi
+}
+
+install() {
+    local offline=(-o Acquire::Retries=0 -o Acquire::http::Timeout=10)
+    echo "setup: installing $*" >&2
+    "${installer[@]}" "${offline[@]}" -qq update </dev/null >/dev/null 2>&1
+    "${installer[@]}" "${offline[@]}" -qq -y --no-install-recommends install "$@" </dev/null >/dev/null 2>&1
+}
+
+find_missing
+[ $((${#missing[@]} + ${#optional[@]})) -gt 0 ] || exit 0
+find_installer
+if [ ${#installer[@]} -gt 0 ]; then
+    install "${missing[@]}" "${optional[@]}"
+    hash -r
+    find_missing
+fi
+if [ ${#missing[@]} -gt 0 ]; then
+    packages=("${missing[@]}" "${optional[@]}")
+    echo "make $verb cannot go on; do: sudo apt-get install -y --no-install-recommends ${packages[*]}"
+    exit 1
+elif [ ${#optional[@]} -gt 0 ]; then
+    echo "make $verb goes on without ${optional[*]}: sudo apt-get install -y --no-install-recommends ${optional[*]}"
+fi
