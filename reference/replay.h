@@ -1,0 +1,85 @@
+/* replay: plays a workload on a kv_pool, one step at a time.
+ *
+ *   replay_create(&replay, workload, pool, &events);
+ *   replay_result step;
+ *   while (replay_step(replay, &step) == KV_OK && !step.done)
+ *       ... step.queries: handles of the branches that ask; their tables are as the attention of this step sees them
+ *
+ * The replay moves integers only. Whoever owns K and V hears of every copy and every new token through events. */
+#ifndef REPLAY_H
+#define REPLAY_H
+
+#include "kv_branch.h"
+#include "workload.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What the owner of K and V is told, in the order in which it must act. Any function may be NULL. The functions cannot
+ * refuse: an owner that fails keeps the failure and is asked afterwards. */
+typedef struct replay_events {
+    void *context;
+    /* A branch was born (CREATE, FORK), shortened (TRUNCATE), took over another (ADOPT) or died (PRUNE). */
+    void (*branch)(void *context, workload_kind kind, uint32_t branch, uint32_t value);
+    /* Carry out now, before the tokens that follow. */
+    void (*copy)(void *context, const kv_copy *copy);
+    /* The token at `position` of the branch lies at (block, slot). token: unique in this replay, counts up from 0. */
+    void (*token)(void *context, uint32_t branch, uint32_t position, uint32_t block, uint32_t slot, uint32_t token);
+    /* No living branch sees the slots first_slot .. block_tokens - 1 of these blocks any more. */
+    void (*released)(void *context, const uint32_t *blocks, uint32_t num_blocks, uint32_t first_slot);
+} replay_events;
+
+typedef struct replay_result {
+    bool done;          /* no step was left: the operations after the last one are done, nothing is asked */
+    uint32_t iteration; /* from 1 */
+    uint32_t num_queries;
+    const kv_branch *queries;    /* [num_queries] handles, valid until the next replay_step */
+    const uint32_t *query_names; /* [num_queries] the same branches in the workload's names */
+} replay_result;
+
+typedef struct replay replay;
+
+/* The workload and the pool must outlive the replay; the pool may hold branches of others. events may be NULL (copied).
+ * KV_INVAL or KV_RANGE if workload_check refuses, KV_NOMEM. */
+kv_status replay_create(replay **result, const workload *workload, kv_pool *pool, const replay_events *events);
+
+/* Up to and including the next STEP. KV_NOBLOCKS, KV_NOBRANCH, KV_NOMEM: it stopped before an operation that changed
+ * nothing; the pool is whole, and the same call goes on from there once room was made. After the last step it yields
+ * `done`, as often as it is called. */
+kv_status replay_step(replay *replay, replay_result *result);
+
+/* Handle of a branch by its name; 0 if it is unborn or dead. */
+kv_branch replay_handle(const replay *replay, uint32_t branch);
+
+/* Index of the next operation, for messages: workload->operations[.] is where it stopped. */
+uint32_t replay_position(const replay *replay);
+
+/* Prunes what the replay still holds in the pool (so a replay may be given up anywhere; no event is told), frees it. */
+void replay_destroy(replay *replay);
+
+/* Counts of a whole replay, taken from the pool and its block tables, not from the workload. */
+typedef struct replay_totals {
+    uint32_t iterations;
+    uint64_t queries_sum;
+    uint64_t unique_tokens_sum; /* U: slots that a living branch sees, summed over the iterations */
+    uint64_t path_tokens_sum;   /* S: lengths of the tables that ask, summed over the iterations */
+    uint32_t peak_queries, peak_branches, peak_blocks;
+    uint64_t copies, copied_tokens; /* copy-on-write instructions */
+    uint32_t leaked_blocks;         /* still used after the last operation */
+} replay_totals;
+
+/* Adds the step that replay_step just returned; start from zeros. At `done`: fills peaks, copies, leaked_blocks. */
+void replay_count(replay_totals *totals, const kv_pool *pool, const replay_result *step);
+
+#define REPLAY_MEASURE_BLOCKS (1u << 24)
+
+/* A dry run on a pool of its own, to size the real one: peak_blocks is what this workload needs, exactly. block_tokens
+ * as in the pool's config. As replay_create; also KV_INVAL for a block_tokens that the pool refuses, KV_NOBLOCKS if
+ * more than REPLAY_MEASURE_BLOCKS blocks are needed at once. Price: the whole replay, once. */
+kv_status replay_measure(replay_totals *totals, const workload *workload, uint32_t block_tokens);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,422 @@
+/* tree_attention_cpu: the reference's five steps, in tiles that fit the cache.
+ *
+ *   idea    a task is one item and one KV head: each of its K and V tiles is packed once and meets all rows of the item
+ *   price   a partial state per (row, head) in the workspace, merged at the end as the reference does
+ *   limits  the arithmetic of a tile is in tree_attention_cpu_body.h; here is who computes what, and from which tokens
+ *
+ * Workspace: o [num_kv_heads][num_partials][group_size][o_stride], m and l likewise without o_stride, then a scratch
+ * area per thread. */
+#include "tree_attention_cpu.h"
+
+#include <math.h>
+#include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "half.h"
+#include "tree_attention_cpu_tile.h"
+
+const char *const tree_isa_name[TREE_NUM_ISAS] = {"auto", "portable", "avx2", "avx512", "avx512_bf16"};
+
+bool tree_isa_available(tree_isa isa)
+{
+    switch (isa) {
+    case TREE_ISA_AUTO:
+    case TREE_ISA_PORTABLE: return true;
+#ifdef TREE_HAVE_X86
+    case TREE_ISA_AVX2:
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); /* F16C came before AVX2 */
+    case TREE_ISA_AVX512:
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+    case TREE_ISA_AVX512_BF16:
+        return tree_isa_available(TREE_ISA_AVX512) && __builtin_cpu_supports("avx512bf16");
+#endif
+    default: return false;
+    }
+}
+
+tree_isa tree_isa_best(void)
+{
+    for (tree_isa isa = TREE_NUM_ISAS - 1; isa > TREE_ISA_PORTABLE; isa--)
+        if (tree_isa_available(isa))
+            return isa;
+    return TREE_ISA_PORTABLE;
+}
+
+static const cpu_kernel *kernel_of(tree_isa isa, tree_storage storage)
+{
+    if (isa == TREE_ISA_AUTO)
+        isa = tree_isa_best();
+#ifdef TREE_HAVE_X86
+    if (isa == TREE_ISA_AVX512_BF16 && storage == TREE_BF16)
+        return &cpu_kernel_avx512_bf16;
+    if (isa >= TREE_ISA_AVX512)
+        return &cpu_kernel_avx512;
+    if (isa == TREE_ISA_AVX2)
+        return &cpu_kernel_avx2;
+#endif
+    (void)storage;
+    return &cpu_kernel_portable;
+}
+
+/* ---- workspace ---- */
+
+typedef struct layout {
+    uint32_t group_size, o_stride, query_stride, max_rows;
+    size_t o_floats, state_floats;                        /* o; m and l each */
+    size_t query_bytes, key_bytes, value_bytes, tile_bytes, visible_bytes, thread_bytes;
+    size_t total_bytes;
+} layout;
+
+static size_t round_64(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
+
+static layout layout_of(const tree_plan *plan, const tree_shape *shape, uint32_t num_threads)
+{
+    layout at = {.group_size = shape->num_heads / shape->num_kv_heads};
+    for (uint32_t i = 0; i < plan->num_items; i++)
+        at.max_rows = plan->items[i].num_rows > at.max_rows ? plan->items[i].num_rows : at.max_rows;
+    at.o_stride = cpu_round_up(shape->head_dim, CPU_PANEL);
+    at.query_stride = cpu_round_up(shape->head_dim, 2);
+    at.state_floats = round_64((size_t)plan->num_partials * shape->num_heads * sizeof(float)) / sizeof(float);
+    at.o_floats = (size_t)plan->num_partials * shape->num_heads * at.o_stride;
+    at.query_bytes = round_64((size_t)at.max_rows * at.group_size * at.query_stride * 4);
+    at.key_bytes = (size_t)CPU_TILE_TOKENS * at.query_stride * 4;
+    at.value_bytes = (size_t)CPU_TILE_TOKENS * at.o_stride * 4;
+    at.tile_bytes = (size_t)CPU_ROWS * CPU_TILE_TOKENS * 4;
+    at.visible_bytes = round_64((size_t)(at.max_rows + 1) * CPU_TILE_TOKENS / 8);
+    at.thread_bytes = at.query_bytes + at.key_bytes + at.value_bytes + 2 * at.tile_bytes + at.visible_bytes;
+    at.total_bytes = (at.o_floats + 2 * at.state_floats) * sizeof(float) + num_threads * at.thread_bytes;
+    return at;
+}
+
+static uint32_t threads_or_default(uint32_t num_threads)
+{
+#ifdef _OPENMP
+    return num_threads ? num_threads : (uint32_t)omp_get_max_threads();
+#else
+    (void)num_threads;
+    return 1;
+#endif
+}
+
+size_t tree_attention_cpu_workspace_bytes(const tree_plan *plan, const tree_shape *shape, uint32_t max_threads)
+{
+    if (tree_shape_check(shape, plan) != TREE_OK)
+        return 0;
+    size_t bytes = layout_of(plan, shape, threads_or_default(max_threads)).total_bytes;
+    return bytes ? bytes : 64;
+}
+
+/* ---- one call ---- */
+
+typedef struct call {
+    const float *query;
+    const void *key, *value;
+    const tree_plan *plan;
+    const tree_shape *shape;
+    const cpu_kernel *kernel;
+    float score_scale;
+    layout at;
+    float *o, *m, *l;
+    char *threads; /* scratch areas */
+} call;
+
+typedef struct thread_scratch {
+    cpu_scratch tile;
+    uint32_t *query;
+    uint64_t *visible; /* [max_rows + 1][CPU_TILE_TOKENS / 64] */
+} thread_scratch;
+
+static thread_scratch scratch_of(const call *c, uint32_t thread)
+{
+    char *at = c->threads + thread * c->at.thread_bytes;
+    thread_scratch scratch;
+    scratch.query = (uint32_t *)at, at += c->at.query_bytes;
+    scratch.tile.key = (uint32_t *)at, at += c->at.key_bytes;
+    scratch.tile.value = (uint32_t *)at, at += c->at.value_bytes;
+    scratch.tile.scores = (float *)at, at += c->at.tile_bytes;
+    scratch.tile.p = (uint32_t *)at, at += c->at.tile_bytes;
+    scratch.visible = (uint64_t *)at;
+    return scratch;
+}
+
+/* Where the next tile of an item starts. */
+typedef struct cursor {
+    const tree_item *item;
+    uint32_t kv_head, end_head; /* heads still to do: [kv_head, end_head) */
+    uint32_t range, token;
+} cursor;
+
+/* find this item's blocks: takes up to CPU_TILE_TOKENS tokens of one KV head, head after head. No tokens: done. */
+static void take_tile(const call *c, cursor *at, cpu_tile *tile)
+{
+    const tree_item *item = at->item;
+    uint32_t block_tokens = c->shape->block_tokens, num_words = (item->num_rows + 63) / 64, count = 0;
+    tile->masked = false;
+    while (at->kv_head < at->end_head && count < CPU_TILE_TOKENS && at->range < item->num_ranges) {
+        const tree_range *range = &c->plan->ranges[item->first_range + at->range];
+        uint32_t position = range->first_slot + at->token, slot = position % block_tokens;
+        uint32_t block = c->plan->blocks[range->first_block + position / block_tokens];
+        uint32_t run = block_tokens - slot, left = range->num_tokens - at->token;
+        run = run < left ? run : left;
+        run = run < CPU_TILE_TOKENS - count ? run : CPU_TILE_TOKENS - count;
+        size_t row_bytes = c->shape->head_dim * tree_storage_bytes(c->shape->storage);
+        size_t offset = tree_kv_offset(c->shape, block, at->kv_head, slot) * tree_storage_bytes(c->shape->storage);
+        for (uint32_t t = 0; t < run; t++) {
+            tile->key[count + t] = (const char *)c->key + offset + t * row_bytes;
+            tile->value[count + t] = (const char *)c->value + offset + t * row_bytes;
+            tile->mask[count + t] =
+                range->mask == TREE_NO_MASK ? TREE_NO_MASK : range->mask + (at->token + t) * num_words;
+        }
+        tile->masked |= range->mask != TREE_NO_MASK && run;
+        count += run;
+        at->token += run;
+        if (at->token == range->num_tokens)
+            at->range++, at->token = 0;
+    }
+    tile->num_tokens = count;
+    tile->kv_head = at->kv_head;
+    if (at->range == item->num_ranges)
+        at->kv_head++, at->range = 0;
+}
+
+static bool sees(const call *c, uint32_t mask, uint32_t row)
+{
+    return mask == TREE_NO_MASK || (c->plan->masks[mask + row / 64] >> (row % 64) & 1);
+}
+
+/* The plan's masks are words of rows per token; a tile wants words of tokens per row. */
+static void transpose_masks(const call *c, const tree_item *item, cpu_tile *tile, uint64_t *visible)
+{
+    enum { WORDS = CPU_TILE_TOKENS / 64 };
+    memset(visible, 0, (size_t)item->num_rows * WORDS * sizeof *visible);
+    for (uint32_t t = 0; t < tile->num_tokens; t++)
+        for (uint32_t row = 0; row < item->num_rows; row++)
+            visible[row * WORDS + t / 64] |= (uint64_t)sees(c, tile->mask[t], row) << (t % 64);
+    tile->visible = visible;
+    tile->visible_stride = WORDS;
+}
+
+static void see_all(cpu_tile *tile, uint64_t *visible)
+{
+    for (uint32_t word = 0; word < CPU_TILE_TOKENS / 64; word++) {
+        uint32_t count = tile->num_tokens > 64 * word ? tile->num_tokens - 64 * word : 0;
+        visible[word] = count >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << count) - 1;
+    }
+    tile->visible = visible;
+    tile->visible_stride = 0;
+}
+
+/* A probability of 0 does not silence a value that is infinite or NaN: 0 * NaN is NaN. */
+static bool masked_values_finite(const call *c, const cpu_tile *tile)
+{
+    uint32_t exponent = c->shape->storage == TREE_FP16 ? 0x7c00u : 0x7f80u, bad = 0;
+    for (uint32_t t = 0; t < tile->num_tokens; t++) {
+        if (tile->mask[t] == TREE_NO_MASK)
+            continue;
+        if (c->shape->storage == TREE_FP32) {
+            const float *v_t = (const float *)tile->value[t];
+            for (uint32_t d = 0; d < c->shape->head_dim; d++)
+                bad |= (half_bits(v_t[d]) & 0x7f800000u) == 0x7f800000u;
+        } else {
+            const uint16_t *v_t = (const uint16_t *)tile->value[t];
+            for (uint32_t d = 0; d < c->shape->head_dim; d++)
+                bad |= (v_t[d] & exponent) == exponent;
+        }
+    }
+    return !bad;
+}
+
+/* With many rows the products leave memory time for the next tile; with few, packing is where the time goes. */
+static void absorb(const call *c, const cpu_rows *rows, const cpu_tile *tile, const cpu_tile *next,
+                   thread_scratch *scratch, bool first)
+{
+    bool many_rows = rows->num_rows > 16;
+    c->kernel->pack_tile(&scratch->tile, tile, many_rows ? NULL : next, c->shape->head_dim, c->shape->storage);
+    c->kernel->absorb_tile(rows, tile, many_rows ? next : NULL, &scratch->tile, first);
+}
+
+/* The slow way around such a value: each query meets only the tokens that it sees. */
+static void absorb_query_by_query(const call *c, const cpu_rows *rows, const cpu_tile *tile, thread_scratch *scratch,
+                                  bool first)
+{
+    for (uint32_t row = 0; row < rows->num_rows / rows->rows_per_query; row++) {
+        cpu_tile own = {0};
+        for (uint32_t t = 0; t < tile->num_tokens; t++)
+            if (sees(c, tile->mask[t], row)) {
+                own.key[own.num_tokens] = tile->key[t];
+                own.value[own.num_tokens++] = tile->value[t];
+            }
+        see_all(&own, scratch->visible);
+        cpu_rows own_rows = *rows;
+        size_t skipped = (size_t)row * rows->rows_per_query;
+        own_rows.num_rows = rows->rows_per_query;
+        own_rows.query += skipped * rows->query_stride;
+        own_rows.o += skipped * rows->o_stride;
+        own_rows.m += skipped;
+        own_rows.l += skipped;
+        absorb(c, &own_rows, &own, NULL, scratch, first);
+    }
+}
+
+/* Rows of the item for one KV head: queries packed, sums empty. */
+static cpu_rows begin_rows(const call *c, const tree_item *item, uint32_t kv_head, thread_scratch *scratch)
+{
+    const tree_shape *shape = c->shape;
+    uint32_t group_size = c->at.group_size;
+    size_t first_state = ((size_t)kv_head * c->plan->num_partials + item->first_partial) * group_size;
+    cpu_rows rows = {.num_rows = item->num_rows * group_size, .rows_per_query = group_size,
+                     .head_dim = shape->head_dim, .score_scale = c->score_scale, .query = scratch->query,
+                     .o = c->o + first_state * c->at.o_stride, .m = c->m + first_state, .l = c->l + first_state,
+                     .query_stride = c->at.query_stride, .o_stride = c->at.o_stride,
+                     .row_bytes = (uint32_t)(shape->head_dim * tree_storage_bytes(shape->storage))};
+    for (uint32_t row = 0; row < rows.num_rows; row++) {
+        size_t query = c->plan->rows[item->first_row + row / group_size];
+        const float *q_qh = c->query + (query * shape->num_heads + kv_head * group_size + row % group_size) *
+                                           shape->head_dim;
+        c->kernel->pack_query(scratch->query + (size_t)row * rows.query_stride, q_qh, shape->head_dim, shape->storage);
+        rows.m[row] = -INFINITY;
+        rows.l[row] = 0;
+    }
+    return rows;
+}
+
+/* Partial states of all rows of one item for KV heads [kv_head, end_head): score the keys - absorb into the running
+ * maximum and sum. The tile after the current one is known early, so that it can be prefetched. */
+static void run_item(const call *c, const tree_item *item, uint32_t kv_head, uint32_t end_head,
+                     thread_scratch *scratch)
+{
+    cpu_tile tiles[2];
+    cursor at = {.item = item, .kv_head = kv_head, .end_head = end_head};
+    cpu_rows rows = {0};
+    take_tile(c, &at, &tiles[0]);
+    for (uint32_t i = 0; tiles[i % 2].num_tokens; i++) {
+        cpu_tile *tile = &tiles[i % 2], *next = &tiles[(i + 1) % 2];
+        bool first = i == 0 || tile->kv_head != next->kv_head; /* next still holds the tile before */
+        if (first)
+            rows = begin_rows(c, item, tile->kv_head, scratch);
+        take_tile(c, &at, next);
+        if (tile->masked && !masked_values_finite(c, tile)) {
+            absorb_query_by_query(c, &rows, tile, scratch, first);
+            continue;
+        }
+        if (tile->masked)
+            transpose_masks(c, item, tile, scratch->visible);
+        else
+            see_all(tile, scratch->visible);
+        absorb(c, &rows, tile, next, scratch, first);
+    }
+}
+
+/* merge partial states - normalize */
+static void merge_query(const call *c, float *out, float *lse, uint32_t query, uint32_t head)
+{
+    const tree_plan *plan = c->plan;
+    uint32_t group_size = c->at.group_size, head_dim = c->shape->head_dim;
+    uint32_t begin = plan->merge_first[query], end = plan->merge_first[query + 1];
+    size_t head_states = (size_t)(head / group_size) * plan->num_partials, of_group = head % group_size;
+    float m = -INFINITY, l = 0;
+    for (uint32_t i = begin; i < end; i++) {
+        float m_i = c->m[(head_states + plan->merge_partials[i]) * group_size + of_group];
+        m = m >= m_i ? m : m_i;
+    }
+    float shift = m == -INFINITY ? 0 : m;
+    memset(out, 0, head_dim * sizeof *out);
+    for (uint32_t i = begin; i < end; i++) {
+        size_t state = (head_states + plan->merge_partials[i]) * group_size + of_group;
+        float weight = exp2f(c->m[state] - shift);
+        const float *o = c->o + state * c->at.o_stride;
+        l += weight * c->l[state];
+        for (uint32_t d = 0; d < head_dim; d++)
+            out[d] += weight * o[d];
+    }
+    float scale = l == 0 ? 0 : 1 / l;
+    for (uint32_t d = 0; d < head_dim; d++)
+        out[d] *= scale;
+    if (lse)
+        *lse = (m + log2f(l)) * 0x1.62e430p-1f;
+}
+
+static int64_t take_ticket(int64_t *counter)
+{
+    int64_t ticket;
+#pragma omp atomic capture
+    ticket = (*counter)++;
+    return ticket;
+}
+
+/* Long items: a task for each KV head. */
+static void run_long_items(const call *c, thread_scratch *scratch, int64_t *counter)
+{
+    uint32_t num_kv_heads = c->shape->num_kv_heads;
+    int64_t num_tasks = (int64_t)c->plan->num_items * num_kv_heads;
+    for (int64_t task; (task = take_ticket(counter)) < num_tasks;) {
+        const tree_item *item = &c->plan->items[task / num_kv_heads];
+        uint32_t kv_head = (uint32_t)(task % num_kv_heads);
+        if (item->num_tokens > CPU_TILE_TOKENS)
+            run_item(c, item, kv_head, kv_head + 1, scratch);
+    }
+}
+
+/* Short ones: all heads in one go, so that the next head can be prefetched. */
+static void run_short_items(const call *c, thread_scratch *scratch, int64_t *counter)
+{
+    for (int64_t i; (i = take_ticket(counter)) < c->plan->num_items;) {
+        const tree_item *item = &c->plan->items[i];
+        if (item->num_tokens <= CPU_TILE_TOKENS)
+            run_item(c, item, 0, c->shape->num_kv_heads, scratch);
+    }
+}
+
+/* Long items with many rows keep the multipliers busy, short ones the memory: every other thread begins with the
+ * short ones, so that both are. Who computes an item does not change its bits. */
+static void run_all(const call *c, float *out, float *lse, uint32_t num_threads)
+{
+    uint32_t num_heads = c->shape->num_heads;
+    int64_t num_outputs = (int64_t)c->shape->num_queries * num_heads, next_long = 0, next_short = 0;
+#pragma omp parallel num_threads(num_threads)
+    {
+#ifdef _OPENMP
+        uint32_t thread = (uint32_t)omp_get_thread_num();
+#else
+        uint32_t thread = 0;
+#endif
+        thread_scratch scratch = scratch_of(c, thread);
+        if (thread % 2 == 0)
+            run_long_items(c, &scratch, &next_long);
+        run_short_items(c, &scratch, &next_short);
+        if (thread % 2 == 1)
+            run_long_items(c, &scratch, &next_long);
+#pragma omp barrier
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < num_outputs; i++)
+            merge_query(c, out + i * c->shape->head_dim, lse ? lse + i : NULL, (uint32_t)(i / num_heads),
+                        (uint32_t)(i % num_heads));
+    }
+    (void)num_threads;
+}
+
+tree_status tree_attention_cpu(float *out, float *lse, const float *query, const void *key, const void *value,
+                               const tree_plan *plan, const tree_shape *shape, float scale, void *workspace,
+                               size_t workspace_bytes, uint32_t num_threads, tree_isa isa)
+{
+    tree_status status = tree_shape_check(shape, plan);
+    if (status != TREE_OK)
+        return status;
+    if ((unsigned)isa >= TREE_NUM_ISAS || !tree_isa_available(isa))
+        return TREE_UNSUPPORTED;
+    num_threads = threads_or_default(num_threads);
+    call c = {.query = query, .key = key, .value = value, .plan = plan, .shape = shape,
+              .kernel = kernel_of(isa, shape->storage), .score_scale = scale * 0x1.715476p+0f,
+              .at = layout_of(plan, shape, num_threads)};
+    if (!workspace || (uintptr_t)workspace % 64 || workspace_bytes < c.at.total_bytes)
+        return TREE_WORKSPACE;
+    c.o = workspace;
+    c.m = c.o + c.at.o_floats;
+    c.l = c.m + c.at.state_floats;
+    c.threads = (char *)(c.l + c.at.state_floats);
+    run_all(&c, out, lse, num_threads);
+    return TREE_OK;
+}

@@ -1,0 +1,50 @@
+/* tree_attention_cpu: the same attention, fast. OpenMP over (item, KV head), SIMD chosen at run time.
+ *
+ * Same arguments as tree_attention_ref, plus the workspace that the caller owns; K and V in any tree_storage.
+ * Each K and V tile of an item is loaded from memory once and meets all rows (queries x group_size) of the item while
+ * it is in the L1 and L2 cache. One thread or many: the same bits, because the plan fixes the order of every sum. */
+#ifndef TREE_ATTENTION_CPU_H
+#define TREE_ATTENTION_CPU_H
+
+#include "tree_attention.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum tree_isa {
+    TREE_ISA_AUTO = 0,
+    TREE_ISA_PORTABLE,
+    TREE_ISA_AVX2,
+    TREE_ISA_AVX512,
+    TREE_ISA_AVX512_BF16, /* bf16 dot products; other storage types run as AVX512 */
+    TREE_NUM_ISAS
+} tree_isa;
+
+extern const char *const tree_isa_name[TREE_NUM_ISAS]; /* "auto", "portable", "avx2", "avx512", "avx512_bf16" */
+
+/* Whether this machine and this build can run it. */
+bool tree_isa_available(tree_isa isa);
+
+/* What TREE_ISA_AUTO stands for on this machine: the path that runs can be asked. */
+tree_isa tree_isa_best(void);
+
+/* Bytes of workspace for this plan and shape with at most max_threads threads: partial states and a tile per thread.
+ * 0 if tree_shape_check refuses. */
+size_t tree_attention_cpu_workspace_bytes(const tree_plan *plan, const tree_shape *shape, uint32_t max_threads);
+
+/* As tree_attention_ref.
+ *   key, value   shape->storage
+ *   query        float; with bf16 or fp16 storage it is rounded to the storage type first, as on a GPU
+ *   workspace    [workspace_bytes], aligned to 64 bytes; contents do not matter, nothing survives the call
+ *   num_threads  0: OpenMP's default. The workspace must be sized for at least that many.
+ *   isa          TREE_ISA_AUTO, or one that is available
+ * Also TREE_WORKSPACE (too small, misaligned), TREE_UNSUPPORTED (isa not available). Nothing is written on error. */
+tree_status tree_attention_cpu(float *out, float *lse, const float *query, const void *key, const void *value,
+                               const tree_plan *plan, const tree_shape *shape, float scale, void *workspace,
+                               size_t workspace_bytes, uint32_t num_threads, tree_isa isa);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,286 @@
+/* The tile of tree_attention_cpu, written once for every instruction set. Include it after defining
+ *
+ *   vec             a register of LANES floats;  PAIRS 1 (a unit is a float) or 2 (a unit is two bf16)
+ *   PANEL_VECS      registers across a register block, BLOCK_ROWS (at most CPU_BLOCK_ROWS) registers down
+ *   vec_zero vec_set1 vec_load vec_store vec_add vec_sub vec_mul vec_fma
+ *   vec_max(a, b)   lane-wise, b where either is NaN
+ *   vec_keep(v, bits)          lanes whose bit is 0 become -infinity
+ *   vec_largest(v) vec_sum(v)  over the lanes
+ *   vec_scale2(v, n)           v * 2^n for integral n; 0 below the range
+ *   vec_round(v)               to the nearest integer, a float
+ *   vec_dot(acc, unit, v)      acc + the unit, broadcast, times the units of v
+ *   vec_units(row, i, storage) LANES units of a stored row from unit i on
+ *   vec_transpose(v)           v[LANES], units
+ *   vec_pair(even, odd, part)  PAIRS 2: units (even[j], odd[j]) for half `part` of the columns
+ *   vec_put_p(dest, v)         stores LANES probabilities as LANES / PAIRS units
+ *
+ * No token that a row does not see may touch its sums: scores are replaced (not added to) before the maximum, and the
+ * caller never passes a tile in which a masked token's value is not finite. */
+#include <math.h>
+#include <string.h>
+
+#include "half.h"
+#include "tree_attention_cpu_tile.h"
+
+#define BLOCK_COLUMNS (PANEL_VECS * LANES)
+#define always_inline inline __attribute__((always_inline))
+
+/* 2^x by 2^n * 2^f, |f| <= 1/2; the polynomial is within 1e-8 and exact at 0. NaN stays NaN, -infinity gives 0. */
+static always_inline vec vec_exp2(vec x)
+{
+    vec clamped = vec_max(vec_set1(-160.0f), x);
+    vec n = vec_round(clamped), f = vec_sub(clamped, n);
+    vec p = vec_set1(0x1.44138ap-13f);
+    p = vec_fma(p, f, vec_set1(0x1.5f0890p-10f));
+    p = vec_fma(p, f, vec_set1(0x1.3b2a54p-7f));
+    p = vec_fma(p, f, vec_set1(0x1.c6af6cp-5f));
+    p = vec_fma(p, f, vec_set1(0x1.ebfbe0p-3f));
+    p = vec_fma(p, f, vec_set1(0x1.62e430p-1f));
+    p = vec_fma(p, f, vec_set1(1.0f));
+    return vec_scale2(p, n);
+}
+
+/* c [rows][BLOCK_COLUMNS] = keep[row] * c + a [rows][units] * b [units][CPU_PANEL]; keep NULL: c is written only. */
+static always_inline void block_multiply(int num_rows, float *c, uint32_t c_stride, const uint32_t *a,
+                                         uint32_t a_stride, const uint32_t *b, uint32_t num_units, const float *keep)
+{
+    vec acc[CPU_BLOCK_ROWS][PANEL_VECS];
+    for (int row = 0; row < num_rows; row++)
+        for (int v = 0; v < PANEL_VECS; v++)
+            acc[row][v] = keep ? vec_mul(vec_load(c + row * c_stride + v * LANES), vec_set1(keep[row])) : vec_zero();
+    for (uint32_t unit = 0; unit < num_units; unit++) {
+        vec b_u[PANEL_VECS];
+        for (int v = 0; v < PANEL_VECS; v++)
+            b_u[v] = vec_load((const float *)(b + (size_t)unit * CPU_PANEL + v * LANES));
+        for (int row = 0; row < num_rows; row++)
+            for (int v = 0; v < PANEL_VECS; v++)
+                acc[row][v] = vec_dot(acc[row][v], a[row * a_stride + unit], b_u[v]);
+    }
+    for (int row = 0; row < num_rows; row++)
+        for (int v = 0; v < PANEL_VECS; v++)
+            vec_store(c + row * c_stride + v * LANES, acc[row][v]);
+}
+
+/* c [rows][columns] likewise: b comes in panels [panel_units][CPU_PANEL], of which num_units are used. All rows meet a
+ * panel while it is in the L1 cache. The switch gives the compiler a constant number of rows, so that the sums stay
+ * in registers. */
+static always_inline void multiply(uint32_t num_rows, float *c, uint32_t c_stride, const uint32_t *a,
+                                   uint32_t a_stride, const uint32_t *b, uint32_t panel_units, uint32_t num_units,
+                                   uint32_t num_columns, const float *keep)
+{
+    for (uint32_t column = 0; column < num_columns; column += BLOCK_COLUMNS) {
+        const uint32_t *b_c = b + (size_t)(column / CPU_PANEL) * panel_units * CPU_PANEL + column % CPU_PANEL;
+        for (uint32_t row = 0; row < num_rows; row += BLOCK_ROWS) {
+            float *c_rc = c + (size_t)row * c_stride + column;
+            const uint32_t *a_r = a + (size_t)row * a_stride;
+            const float *keep_r = keep ? keep + row : NULL;
+            switch (num_rows - row) {
+            case 1: block_multiply(1, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r); break;
+            case 2: block_multiply(2, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r); break;
+            case 3: block_multiply(3, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r); break;
+#if BLOCK_ROWS > 4
+            case 4: block_multiply(4, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r); break;
+            case 5: block_multiply(5, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r); break;
+#endif
+            default: block_multiply(BLOCK_ROWS, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r); break;
+            }
+        }
+    }
+}
+
+/* Scores of one row to probabilities; updates m and l, returns what the old o is worth now. */
+static always_inline float absorb_scores(float *m, float *l, uint32_t *p, float *scores, const uint64_t *visible,
+                                         uint32_t num_tokens, float score_scale)
+{
+    vec largest = vec_set1(-INFINITY);
+    for (uint32_t t = 0; t < num_tokens; t += LANES) {
+        uint32_t bits = (uint32_t)(visible[t / 64] >> (t % 64));
+        vec score = vec_keep(vec_mul(vec_load(scores + t), vec_set1(score_scale)), bits);
+        vec_store(scores + t, score);
+        largest = vec_max(largest, score);
+    }
+    float m_old = *m, m_tile = vec_largest(largest);
+    float m_new = m_old >= m_tile ? m_old : m_tile;
+    float shift = m_new == -INFINITY ? 0 : m_new; /* nothing visible so far: exp2(-inf - 0) = 0, not NaN */
+    vec sum = vec_zero();
+    for (uint32_t t = 0; t < num_tokens; t += LANES) {
+        vec weight = vec_exp2(vec_sub(vec_load(scores + t), vec_set1(shift)));
+        sum = vec_add(sum, weight);
+        vec_put_p(p + t / PAIRS, weight);
+    }
+    float keep = m_old == -INFINITY ? 0 : exp2f(m_old - shift);
+    *m = m_new;
+    *l = *l * keep + vec_sum(sum);
+    return keep;
+}
+
+/* Blocks are short, so the hardware's prefetcher comes too late. This asks for row's share of the next tile: all at
+ * once would fill the queue of misses and stop everything. */
+static always_inline void prefetch_share(const cpu_tile *next, const cpu_rows *rows, uint32_t row)
+{
+    uint32_t t = (uint32_t)((uint64_t)next->num_tokens * row / rows->num_rows);
+    uint32_t end = (uint32_t)((uint64_t)next->num_tokens * (row + 1) / rows->num_rows);
+    for (; t < end; t++)
+        for (uint32_t byte = 0; byte < rows->row_bytes; byte += 64) {
+            __builtin_prefetch(next->key[t] + byte, 0, 2);
+            __builtin_prefetch(next->value[t] + byte, 0, 2);
+        }
+}
+
+static void absorb_tile(const cpu_rows *rows, const cpu_tile *tile, const cpu_tile *next, const cpu_scratch *scratch,
+                        bool first)
+{
+    uint32_t query_units = cpu_round_up(rows->head_dim, 2) / PAIRS;
+    uint32_t num_tokens = cpu_round_up(tile->num_tokens, BLOCK_COLUMNS);
+    uint32_t o_columns = cpu_round_up(rows->head_dim, BLOCK_COLUMNS);
+    for (uint32_t row = 0; row < rows->num_rows; row += CPU_ROWS) {
+        uint32_t num_rows = rows->num_rows - row < CPU_ROWS ? rows->num_rows - row : CPU_ROWS;
+        multiply(num_rows, scratch->scores, CPU_TILE_TOKENS, rows->query + (size_t)row * rows->query_stride,
+                 rows->query_stride, scratch->key, query_units, query_units, num_tokens, NULL);
+        float keep[CPU_ROWS];
+        for (uint32_t r = 0; r < num_rows; r++) {
+            uint32_t query = (row + r) / rows->rows_per_query;
+            if (next)
+                prefetch_share(next, rows, row + r);
+            keep[r] = absorb_scores(&rows->m[row + r], &rows->l[row + r], scratch->p + r * CPU_TILE_TOKENS,
+                                    scratch->scores + r * CPU_TILE_TOKENS,
+                                    tile->visible + (size_t)query * tile->visible_stride, num_tokens,
+                                    rows->score_scale);
+        }
+        multiply(num_rows, rows->o + (size_t)row * rows->o_stride, rows->o_stride, scratch->p, CPU_TILE_TOKENS,
+                 scratch->value, cpu_round_up(num_tokens, CPU_PANEL) / PAIRS, num_tokens / PAIRS, o_columns,
+                 first ? NULL : keep);
+    }
+}
+
+/* How rows are stored. A constant where it is passed on: no loop asks what its rows are like. */
+typedef struct stored {
+    tree_storage storage;
+    bool whole; /* head_dim is a multiple of CPU_PANEL: rows have no last, partial register */
+} stored;
+
+/* Last, partial register of a row: through a copy, so that nothing past the row is read. */
+static always_inline vec units_at(const char *row, uint32_t unit, uint32_t head_dim, stored type)
+{
+    tree_storage storage = type.storage;
+    if (type.whole || (unit + LANES) * PAIRS <= head_dim)
+        return vec_units(row, unit, storage);
+    char copy[LANES * PAIRS * 4] = {0};
+    size_t element = tree_storage_bytes(storage);
+    if (unit * PAIRS < head_dim)
+        memcpy(copy, row + unit * PAIRS * element, (head_dim - unit * PAIRS) * element);
+    return vec_units(copy, 0, storage);
+}
+
+/* key [units][tokens] in panels: LANES tokens x LANES units at a time, transposed in registers. Columns past the last
+ * token repeat the first: their scores are replaced. Each load of a row prefetches the same bytes of the row that has
+ * its place in the next tile. */
+static always_inline void pack_key(uint32_t *dest, const cpu_tile *tile, const cpu_tile *next, uint32_t head_dim,
+                                   stored type)
+{
+    uint32_t num_units = cpu_round_up(head_dim, 2) / PAIRS, width = cpu_round_up(tile->num_tokens, CPU_PANEL);
+    size_t unit_bytes = PAIRS * tree_storage_bytes(type.storage);
+    for (uint32_t t = 0; t < width; t += LANES) {
+        uint32_t *dest_t = dest + (size_t)(t / CPU_PANEL) * num_units * CPU_PANEL + t % CPU_PANEL;
+        const char *row[LANES], *next_row[LANES];
+        for (uint32_t i = 0; i < LANES; i++) {
+            row[i] = tile->key[t + i < tile->num_tokens ? t + i : 0];
+            next_row[i] = next && t + i < next->num_tokens ? next->key[t + i] : row[i];
+        }
+        for (uint32_t unit = 0; unit < num_units; unit += LANES) {
+            vec v[LANES];
+            for (uint32_t i = 0; i < LANES; i++) {
+                v[i] = units_at(row[i], unit, head_dim, type);
+                __builtin_prefetch(next_row[i] + unit * unit_bytes);
+            }
+            vec_transpose(v);
+            for (uint32_t i = 0; i < LANES && unit + i < num_units; i++)
+                vec_store((float *)(dest_t + (size_t)(unit + i) * CPU_PANEL), v[i]);
+        }
+    }
+}
+
+/* Columns column .. column + LANES * PAIRS of a value unit from its PAIRS rows; NULL: a row of zeros. */
+static always_inline void pack_value_columns(uint32_t *dest, const char *const row[PAIRS], uint32_t column,
+                                             uint32_t head_dim, stored type)
+{
+    vec v[PAIRS];
+    for (uint32_t i = 0; i < PAIRS; i++)
+        v[i] = row[i] ? units_at(row[i], column / PAIRS, head_dim, type) : vec_zero();
+#if PAIRS == 1
+    vec_store((float *)dest, v[0]);
+#else
+    vec_store((float *)dest, vec_pair(v[0], v[1], 0));
+    vec_store((float *)(dest + LANES), vec_pair(v[0], v[1], 1));
+#endif
+}
+
+static always_inline void pack_value_unit(uint32_t *dest_u, const char *const row[PAIRS], uint32_t panel_units,
+                                          uint32_t head_dim, stored type)
+{
+    for (uint32_t panel = 0; panel < cpu_round_up(head_dim, CPU_PANEL); panel += CPU_PANEL)
+        for (uint32_t column = 0; column < CPU_PANEL; column += LANES * PAIRS)
+            pack_value_columns(dest_u + (size_t)panel * panel_units + column, row, panel + column, head_dim, type);
+}
+
+/* value [token units][head_dim] in panels; rows past the last token are 0. */
+static always_inline void pack_value(uint32_t *dest, const cpu_tile *tile, const cpu_tile *next, uint32_t head_dim,
+                                     stored type)
+{
+    uint32_t num_units = cpu_round_up(tile->num_tokens, CPU_PANEL) / PAIRS, unit = 0;
+    uint32_t row_bytes = head_dim * (uint32_t)tree_storage_bytes(type.storage);
+    for (; unit < tile->num_tokens / PAIRS; unit++) {
+        const char *const *row = &tile->value[unit * PAIRS];
+        for (uint32_t t = unit * PAIRS; next && t < (unit + 1) * PAIRS && t < next->num_tokens; t++)
+            for (uint32_t byte = 0; byte < row_bytes; byte += 64)
+                __builtin_prefetch(next->value[t] + byte);
+        pack_value_unit(dest + (size_t)unit * CPU_PANEL, row, num_units, head_dim, type);
+    }
+    for (; unit < num_units; unit++) {
+        const char *const row[2] = {unit * PAIRS < tile->num_tokens ? tile->value[unit * PAIRS] : NULL, NULL};
+        pack_value_unit(dest + (size_t)unit * CPU_PANEL, row, num_units, head_dim, type);
+    }
+}
+
+static always_inline void pack_stored(cpu_scratch *scratch, const cpu_tile *tile, const cpu_tile *next,
+                                      uint32_t head_dim, tree_storage storage)
+{
+    if (head_dim % CPU_PANEL == 0) {
+        pack_key(scratch->key, tile, next, head_dim, (stored){storage, true});
+        pack_value(scratch->value, tile, next, head_dim, (stored){storage, true});
+    } else {
+        pack_key(scratch->key, tile, next, head_dim, (stored){storage, false});
+        pack_value(scratch->value, tile, next, head_dim, (stored){storage, false});
+    }
+}
+
+static void pack_tile(cpu_scratch *scratch, const cpu_tile *tile, const cpu_tile *next, uint32_t head_dim,
+                      tree_storage storage)
+{
+    if (PAIRS == 2 || storage == TREE_BF16)
+        pack_stored(scratch, tile, next, head_dim, TREE_BF16);
+    else if (storage == TREE_FP16)
+        pack_stored(scratch, tile, next, head_dim, TREE_FP16);
+    else
+        pack_stored(scratch, tile, next, head_dim, TREE_FP32);
+}
+
+static void pack_query(uint32_t *dest, const float *source, uint32_t head_dim, tree_storage storage)
+{
+#if PAIRS == 2
+    (void)storage;
+    for (uint32_t d = 0; d + 1 < head_dim; d += 2)
+        dest[d / 2] = bf16_from_float(source[d]) | (uint32_t)bf16_from_float(source[d + 1]) << 16;
+    if (head_dim % 2)
+        dest[head_dim / 2] = bf16_from_float(source[head_dim - 1]);
+#else
+    for (uint32_t d = 0; d < head_dim; d++) {
+        float rounded = storage == TREE_BF16   ? bf16_to_float(bf16_from_float(source[d]))
+                        : storage == TREE_FP16 ? fp16_to_float(fp16_from_float(source[d]))
+                                               : source[d];
+        dest[d] = half_bits(rounded);
+    }
+    if (head_dim % 2)
+        dest[head_dim] = 0;
+#endif
+}

@@ -1,0 +1,68 @@
+/* What tree_attention_cpu.c asks of an instruction set: attention of some rows over one tile of tokens.
+ *
+ * A tile is two small matrix products with a softmax between them, on operands packed so that both products are the
+ * same loop:
+ *
+ *   scores [rows][tokens]   = query [rows][units] * key   [units][tokens]      units = head_dim / pairs
+ *   o      [rows][head_dim] += p    [rows][units] * value [units][head_dim]    units = tokens   / pairs
+ *
+ * A unit is 32 bits: one float, or (avx512_bf16) a pair of bf16 that one instruction multiplies and adds. */
+#ifndef TREE_ATTENTION_CPU_TILE_H
+#define TREE_ATTENTION_CPU_TILE_H
+
+#include "tree_attention_cpu.h"
+
+enum {
+    CPU_TILE_TOKENS = 128, /* K and V of a tile, packed: 64 KB in bf16 at head_dim 128, half of a small L2 cache */
+    CPU_PANEL = 64,        /* packed operands are padded to this many columns; a panel stays in the L1 cache */
+    CPU_ROWS = 48,         /* rows that meet a panel while it is there: their scores fit beside it */
+    CPU_BLOCK_ROWS = 6     /* most rows that one register block holds */
+};
+
+/* The tokens of a tile, found by the caller in the plan's ranges. */
+typedef struct cpu_tile {
+    uint32_t num_tokens, kv_head;
+    const char *key[CPU_TILE_TOKENS], *value[CPU_TILE_TOKENS]; /* [head_dim] each, in the storage type */
+    const uint64_t *visible;          /* [rows / rows_per_query][CPU_TILE_TOKENS / 64] bit t: the row sees token t */
+    uint32_t visible_stride;          /* words from one query to the next: 0 if all rows see the same */
+    uint32_t mask[CPU_TILE_TOKENS];   /* index into plan->masks, or TREE_NO_MASK */
+    bool masked;                      /* some token has a mask */
+} cpu_tile;
+
+/* One item and KV head: all pointers already moved to it. rows = queries of the item x group_size. */
+typedef struct cpu_rows {
+    uint32_t num_rows, rows_per_query, head_dim;
+    float score_scale;    /* scale * log2(e): softmax runs in base 2 */
+    const uint32_t *query;/* [num_rows][query units] packed by pack_query */
+    float *o;             /* [num_rows][o_stride] not normalised; first columns head_dim are meant */
+    float *m, *l;         /* [num_rows] maximum (base 2) and sum */
+    uint32_t query_stride, o_stride;
+    uint32_t row_bytes;   /* of a stored key or value: head_dim elements */
+} cpu_rows;
+
+/* Scratch of one thread. */
+typedef struct cpu_scratch {
+    uint32_t *key, *value; /* packed tile */
+    float *scores;         /* [CPU_ROWS][CPU_TILE_TOKENS] */
+    uint32_t *p;           /* [CPU_ROWS][CPU_TILE_TOKENS] */
+} cpu_scratch;
+
+typedef struct cpu_kernel {
+    /* dest [query units] from source [head_dim], rounded to the storage type; units past head_dim are 0 */
+    void (*pack_query)(uint32_t *dest, const float *source, uint32_t head_dim, tree_storage storage);
+    /* scratch->key and ->value from the tile's tokens; prefetches those of `next` meanwhile, unless it is NULL */
+    void (*pack_tile)(cpu_scratch *scratch, const cpu_tile *tile, const cpu_tile *next, uint32_t head_dim,
+                      tree_storage storage);
+    /* absorbs the packed tile into (m, l, o) of every row; first: o holds nothing yet; next as above */
+    void (*absorb_tile)(const cpu_rows *rows, const cpu_tile *tile, const cpu_tile *next, const cpu_scratch *scratch,
+                        bool first);
+} cpu_kernel;
+
+extern const cpu_kernel cpu_kernel_portable, cpu_kernel_avx2, cpu_kernel_avx512, cpu_kernel_avx512_bf16;
+
+static inline uint32_t cpu_round_up(uint32_t value, uint32_t multiple)
+{
+    return (value + multiple - 1) / multiple * multiple;
+}
+
+#endif

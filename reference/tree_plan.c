@@ -1,0 +1,430 @@
+/* tree_plan: the strategies of the literature, as lists of nodes and places to cut; memory, merge lists, growth.
+ *
+ *   strategy         for every       the list of nodes        rows                         cut
+ *   flash            query           its path                 that query                   never
+ *   flash_decoding   query           its path                 that query                   every piece_tokens
+ *   radix            query, node     one node of its path     that query                   every piece_tokens
+ *   tree_mask        tree            all nodes, depth first   who sees any of them         never
+ *   node             node            that node                who sees it                  never
+ *   node_chunk       node            that node                who sees it                  every piece_tokens
+ *   flatten          tree            all nodes, depth first   who sees any of the piece    every piece_tokens
+ *   cost             tree_plan_cost.c
+ *
+ * Price: two passes over the items, one over the partial states, one copy of the block ids; nothing is done for each
+ * token but masks. */
+#include "tree_plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "tree_plan_internal.h"
+
+const char *const tree_strategy_name[TREE_NUM_STRATEGIES] = {
+    "flash", "flash_decoding", "radix", "tree_mask", "node", "node_chunk", "flatten", "cost"};
+
+bool tree_strategy_from_name(const char *name, tree_strategy *strategy)
+{
+    for (int i = 0; i < TREE_NUM_STRATEGIES; i++) {
+        if (strcmp(name, tree_strategy_name[i]) == 0) {
+            *strategy = (tree_strategy)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- items from lists ---- */
+
+static uint32_t max_u32(uint32_t a, uint32_t b) { return a > b ? a : b; }
+static uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+/* The query whose path alone runs to the end of this node; KV_NONE: nobody's, or several. */
+static uint32_t sole_query(const kv_tree *tree, uint32_t node)
+{
+    if (tree->nodes[node].num_rows != 1)
+        return KV_NONE;
+    uint32_t query = tree->rows[tree->nodes[node].first_row];
+    return tree->query_node[query] == node ? query : KV_NONE;
+}
+
+/* Rows [low, high) of the item see the tokens: the same words for each. */
+static void fill_masks(uint64_t *masks, uint32_t num_words, uint32_t low, uint32_t high, uint32_t num_tokens)
+{
+    for (uint32_t w = 0; w < num_words; w++) {
+        uint32_t from = max_u32(low, 64 * w), to = min_u32(high, 64 * w + 64);
+        masks[w] = from >= to ? 0 : UINT64_MAX >> (64 - (to - from)) << (from - 64 * w);
+    }
+    for (uint64_t t = 1; t < num_tokens; t++)
+        memcpy(masks + t * num_words, masks, num_words * sizeof *masks);
+}
+
+/* Tokens [from, to) of a node join the item. growth: tokens that the item may still take at the end of a path. */
+static void add_range(plan_builder *b, tree_item *item, uint32_t node_index, uint32_t from, uint32_t to,
+                      uint64_t growth)
+{
+    const kv_node *node = &b->tree->nodes[node_index];
+    uint32_t end = item->first_row + item->num_rows;
+    uint32_t low = max_u32(node->first_row, item->first_row), high = min_u32(node->first_row + node->num_rows, end);
+    uint32_t num_seen = low < high ? high - low : 0, num_tokens = to - from;
+    uint32_t query = to == node->num_tokens ? sole_query(b->tree, node_index) : KV_NONE;
+    uint64_t mask = b->num_mask_words, num_words = ((uint64_t)item->num_rows + 63) / 64;
+    bool masked = num_seen < item->num_rows;
+
+    if (!num_seen && b->skip_unseen)
+        return;
+    if (masked) {
+        uint64_t room = query != KV_NONE && num_seen ? b->mask_room : 0;
+        growth = growth < room ? growth : room;
+        b->num_mask_words += (num_tokens + room) * num_words;
+        b->masked_pairs += (uint64_t)num_tokens * (item->num_rows - num_seen);
+    }
+    if (b->filling) {
+        uint64_t slot = (uint64_t)node->first_slot + from;
+        b->plan->ranges[b->num_ranges] = (tree_range){
+            node->first_block + (uint32_t)(slot >> b->block_shift), (uint32_t)slot & (b->tree->block_tokens - 1),
+            num_tokens, masked ? (uint32_t)mask : TREE_NO_MASK};
+        if (masked)
+            fill_masks(b->plan->masks + mask, (uint32_t)num_words, num_seen ? low - item->first_row : 0,
+                       num_seen ? high - item->first_row : 0, num_tokens);
+        if (query != KV_NONE && num_seen)
+            b->growth[query] = (plan_growth){node_index, node->num_tokens, (uint32_t)b->num_items,
+                                             (uint32_t)b->num_ranges, (uint32_t)growth};
+    }
+    item->num_tokens += num_tokens;
+    item->num_ranges++;
+    b->num_ranges++;
+}
+
+/* Part of a list: from token `from` of list[first] up to token `to` of list[last]. */
+typedef struct piece {
+    uint32_t first, from, last, to;
+    uint64_t num_tokens;
+} piece;
+
+static void add_item(plan_builder *b, const uint32_t *list, const piece *p, uint32_t first_row, uint32_t num_rows,
+                     uint64_t growth)
+{
+    tree_item item = {first_row, num_rows, (uint32_t)b->num_ranges, 0, 0, (uint32_t)b->num_partials};
+    for (uint32_t i = p->first; i <= p->last; i++)
+        add_range(b, &item, list[i], i == p->first ? p->from : 0,
+                  i == p->last ? p->to : b->tree->nodes[list[i]].num_tokens, growth);
+    if (b->filling)
+        b->plan->items[b->num_items] = item;
+    b->num_items++;
+    b->num_partials += num_rows;
+    b->loaded_tokens += item.num_tokens;
+    b->max_item_tokens = b->max_item_tokens > p->num_tokens ? b->max_item_tokens : p->num_tokens;
+}
+
+static void add_piece(plan_builder *b, const uint32_t *list, const piece *p, uint32_t first_row, uint32_t end_row,
+                      uint64_t growth)
+{
+    uint32_t first = end_row, end = first_row, max_rows = b->plan->config.max_rows;
+    for (uint32_t i = p->first; i <= p->last; i++) {
+        const kv_node *node = &b->tree->nodes[list[i]];
+        first = min_u32(first, max_u32(node->first_row, first_row));
+        end = max_u32(end, min_u32(node->first_row + node->num_rows, end_row));
+    }
+    for (uint32_t row = first; row < end; row += min_u32(max_rows, end - row))
+        add_item(b, list, p, row, min_u32(max_rows, end - row), growth);
+}
+
+void plan_add_list(plan_builder *b, const uint32_t *list, uint32_t count, uint32_t first_row, uint32_t end_row,
+                   const plan_cut *cut)
+{
+    uint64_t left = 0;
+    for (uint32_t i = 0; i < count; i++)
+        left += b->tree->nodes[list[i]].num_tokens;
+
+    piece p = {0, 0, 0, 0, 0};
+    while (left) {
+        p.num_tokens = left <= cut->piece_tokens + cut->tail_tokens ? left : cut->piece_tokens;
+        uint64_t end = p.from + p.num_tokens; /* counted from the start of list[p.first] */
+        for (p.last = p.first; end > b->tree->nodes[list[p.last]].num_tokens; p.last++)
+            end -= b->tree->nodes[list[p.last]].num_tokens;
+        p.to = (uint32_t)end;
+        add_piece(b, list, &p, first_row, end_row,
+                  cut->grown_tokens > p.num_tokens ? cut->grown_tokens - p.num_tokens : 0);
+        bool at_end = p.to == b->tree->nodes[list[p.last]].num_tokens;
+        p.first = at_end ? p.last + 1 : p.last;
+        p.from = at_end ? 0 : p.to;
+        left -= p.num_tokens;
+    }
+}
+
+uint32_t plan_path(plan_builder *b, uint32_t node)
+{
+    uint32_t count = 0;
+    for (uint32_t n = node; n != KV_NONE; n = b->tree->nodes[n].parent)
+        count++;
+    for (uint32_t i = count; i-- > 0; node = b->tree->nodes[node].parent)
+        b->list[i] = node;
+    return count;
+}
+
+/* ---- strategies ---- */
+
+static void add_by_query(plan_builder *b, const plan_cut *cut, bool cut_at_nodes)
+{
+    const kv_tree *tree = b->tree;
+    for (uint32_t row = 0; row < tree->num_queries; row++) {
+        uint32_t count = plan_path(b, tree->query_node[tree->rows[row]]);
+        if (!cut_at_nodes)
+            plan_add_list(b, b->list, count, row, row + 1, cut);
+        for (uint32_t i = 0; cut_at_nodes && i < count; i++)
+            plan_add_list(b, b->list + i, 1, row, row + 1, cut);
+    }
+}
+
+static void add_by_node(plan_builder *b, const plan_cut *cut)
+{
+    for (uint32_t node = 0; node < b->tree->num_nodes; node++)
+        plan_add_list(b, &node, 1, 0, b->tree->num_queries, cut);
+}
+
+static void add_whole_tree(plan_builder *b, const plan_cut *cut)
+{
+    for (uint32_t node = 0; node < b->tree->num_nodes; node++)
+        b->list[node] = node;
+    plan_add_list(b, b->list, b->tree->num_nodes, 0, b->tree->num_queries, cut);
+}
+
+static void add_items(plan_builder *b, const plan_cost *cost)
+{
+    const uint64_t length = b->plan->config.piece_tokens;
+    const plan_cut whole = {PLAN_UNCUT, 0, KV_MAX_LENGTH}, pieces = {length, 0, length + length / 4};
+    const plan_cut whole_fixed = {PLAN_UNCUT, 0, 0}, pieces_fixed = {length, 0, 0};
+    switch (b->plan->config.strategy) {
+    case TREE_FLASH: add_by_query(b, &whole, false); break;
+    case TREE_FLASH_DECODING: add_by_query(b, &pieces, false); break;
+    case TREE_RADIX: add_by_query(b, &pieces, true); break;
+    case TREE_TREE_MASK: add_whole_tree(b, &whole_fixed); break;
+    case TREE_NODE: add_by_node(b, &whole); break;
+    case TREE_NODE_CHUNK: add_by_node(b, &pieces); break;
+    case TREE_FLATTEN: add_whole_tree(b, &pieces_fixed); break;
+    case TREE_COST: plan_cost_add(b, cost); break;
+    case TREE_NUM_STRATEGIES: break;
+    }
+}
+
+/* ---- build ---- */
+
+static tree_status fill_defaults(tree_plan_config *config, const kv_tree *tree)
+{
+    if ((unsigned)config->strategy >= TREE_NUM_STRATEGIES || config->piece_tokens > 1u << 30
+        || config->group_size > 1u << 16)
+        return TREE_INVAL;
+    config->group_size = config->group_size ? config->group_size : 4;
+    config->num_workers = config->num_workers ? config->num_workers : 132;
+    switch (config->strategy) {
+    case TREE_FLASH: case TREE_FLASH_DECODING: case TREE_RADIX:
+        config->max_rows = 1;
+        break;
+    case TREE_TREE_MASK:
+        config->max_rows = config->max_rows ? config->max_rows : max_u32(tree->num_queries, 1);
+        break;
+    case TREE_COST: /* plan_cost_decide knows the rest */
+        return TREE_OK;
+    default:
+        config->max_rows = config->max_rows ? config->max_rows : 32;
+    }
+    if (config->strategy == TREE_FLASH || config->strategy == TREE_TREE_MASK || config->strategy == TREE_NODE)
+        config->piece_tokens = 0;
+    else if (!config->piece_tokens)
+        config->piece_tokens = 128;
+    return TREE_OK;
+}
+
+static uint32_t node_blocks(const kv_node *node, uint32_t num_tokens, uint32_t block_tokens)
+{
+    return (uint32_t)(((uint64_t)node->first_slot + num_tokens + block_tokens - 1) / block_tokens);
+}
+
+/* Not all entries: the spare ones name nothing yet. */
+static uint32_t largest_block(const kv_tree *tree)
+{
+    uint32_t largest = 0;
+    for (uint32_t i = 0; i < tree->num_nodes; i++) {
+        const kv_node *node = &tree->nodes[i];
+        const uint32_t *blocks = tree->blocks + node->first_block;
+        uint32_t count = node_blocks(node, node->num_tokens, tree->block_tokens);
+        for (uint32_t j = 0; j < count; j++)
+            largest = max_u32(largest, blocks[j]);
+    }
+    return largest;
+}
+
+static void *new_array(uint64_t count, size_t bytes) { return malloc(count ? (size_t)count * bytes : 1); }
+
+static tree_status allocate_arrays(plan_builder *b)
+{
+    tree_plan *plan = b->plan;
+    if (b->num_items >= KV_NONE || b->num_ranges >= KV_NONE || b->num_partials >= KV_NONE
+        || b->num_mask_words >= TREE_NO_MASK || b->max_item_tokens >= KV_NONE)
+        return TREE_OVERFLOW;
+    plan->block_tokens = b->tree->block_tokens;
+    plan->num_queries = b->tree->num_queries;
+    plan->num_items = (uint32_t)b->num_items;
+    plan->num_ranges = (uint32_t)b->num_ranges;
+    plan->num_blocks = b->tree->num_blocks;
+    plan->num_partials = (uint32_t)b->num_partials;
+    plan->num_mask_words = (uint32_t)b->num_mask_words;
+    plan->unique_tokens = b->tree->unique_tokens;
+    plan->path_tokens = b->tree->path_tokens;
+    plan->loaded_tokens = b->loaded_tokens;
+    plan->masked_pairs = b->masked_pairs;
+    plan->items = new_array(plan->num_items, sizeof *plan->items);
+    plan->ranges = new_array(plan->num_ranges, sizeof *plan->ranges);
+    plan->blocks = new_array(plan->num_blocks, sizeof *plan->blocks);
+    plan->rows = new_array(plan->num_queries, sizeof *plan->rows);
+    plan->masks = calloc(plan->num_mask_words ? plan->num_mask_words : 1, sizeof *plan->masks);
+    plan->merge_first = calloc((size_t)plan->num_queries + 2, sizeof *plan->merge_first);
+    plan->merge_partials = new_array(plan->num_partials, sizeof *plan->merge_partials);
+    plan->growth = b->growth = new_array(plan->num_queries, sizeof *b->growth);
+    if (!plan->items || !plan->ranges || !plan->blocks || !plan->rows || !plan->masks || !plan->merge_first
+        || !plan->merge_partials || !b->growth)
+        return TREE_NOMEM;
+    return TREE_OK;
+}
+
+/* Items were added so that those of one query follow its path: to go through them in order is to sort the lists. */
+static void fill_merge_lists(tree_plan *plan)
+{
+    uint32_t *next = plan->merge_first + 1; /* next[q] begins as the length of the list, two places to the right */
+    for (uint32_t i = 0; i < plan->num_items; i++)
+        for (uint32_t r = 0; r < plan->items[i].num_rows; r++)
+            next[plan->rows[plan->items[i].first_row + r] + 1]++;
+    for (uint32_t q = 0; q < plan->num_queries; q++)
+        next[q + 1] += next[q];
+    for (uint32_t i = 0; i < plan->num_items; i++)
+        for (uint32_t r = 0; r < plan->items[i].num_rows; r++)
+            plan->merge_partials[next[plan->rows[plan->items[i].first_row + r]]++] = plan->items[i].first_partial + r;
+}
+
+static void fill(plan_builder *b, const plan_cost *cost)
+{
+    const kv_tree *tree = b->tree;
+    tree_plan *plan = b->plan;
+    if (plan->num_blocks)
+        memcpy(plan->blocks, tree->blocks, plan->num_blocks * sizeof *plan->blocks);
+    if (plan->num_queries)
+        memcpy(plan->rows, tree->rows, plan->num_queries * sizeof *plan->rows);
+    plan->max_block = largest_block(tree);
+    for (uint32_t q = 0; q < plan->num_queries; q++) {
+        uint32_t node = tree->query_node[q];
+        b->growth[q] = (plan_growth){node, node == KV_NONE ? 0 : tree->nodes[node].num_tokens, 0, 0, 0};
+    }
+    b->filling = true;
+    b->num_items = b->num_ranges = b->num_mask_words = b->num_partials = 0;
+    add_items(b, cost);
+    fill_merge_lists(plan);
+}
+
+tree_status tree_plan_build(tree_plan **result, const kv_tree *tree, const tree_plan_config *config)
+{
+    plan_cost *cost = NULL;
+    plan_builder b = {.tree = tree, .plan = calloc(1, sizeof(tree_plan)),
+                      .list = new_array(tree->num_nodes, sizeof *b.list)};
+    tree_status status = b.plan && b.list ? TREE_OK : TREE_NOMEM;
+    while (tree->block_tokens >> b.block_shift > 1)
+        b.block_shift++;
+    if (!status) {
+        b.plan->config = *config;
+        status = fill_defaults(&b.plan->config, tree);
+    }
+    if (!status && config->strategy == TREE_COST) {
+        b.mask_room = PLAN_MASK_ROOM;
+        b.skip_unseen = true;
+        status = plan_cost_decide(&cost, tree, &b.plan->config);
+    }
+    if (!status) {
+        add_items(&b, cost);
+        status = allocate_arrays(&b);
+    }
+    if (!status) {
+        fill(&b, cost);
+        *result = b.plan;
+    } else {
+        tree_plan_destroy(b.plan);
+    }
+    plan_cost_destroy(cost);
+    free(b.list);
+    return status;
+}
+
+void tree_plan_destroy(tree_plan *plan)
+{
+    if (!plan)
+        return;
+    free(plan->items);
+    free(plan->ranges);
+    free(plan->blocks);
+    free(plan->rows);
+    free(plan->masks);
+    free(plan->merge_first);
+    free(plan->merge_partials);
+    free(plan->growth);
+    free(plan);
+}
+
+/* ---- growth ---- */
+
+static bool can_grow(const tree_plan *plan, const kv_tree *tree)
+{
+    const plan_growth *growth = plan->growth;
+    if (tree->num_queries != plan->num_queries || tree->num_blocks != plan->num_blocks
+        || tree->block_tokens != plan->block_tokens)
+        return false;
+    for (uint32_t q = 0; q < plan->num_queries; q++) {
+        uint32_t node = growth[q].node;
+        if (tree->query_node[q] != node || (node != KV_NONE && node >= tree->num_nodes))
+            return false;
+        /* a shrunken node wraps to more than any room */
+        if (node != KV_NONE && tree->nodes[node].num_tokens - growth[q].node_tokens > growth[q].room)
+            return false;
+    }
+    return true;
+}
+
+static void grow_masks(tree_plan *plan, const tree_item *item, const tree_range *range, uint32_t num_tokens)
+{
+    uint64_t num_words = ((uint64_t)item->num_rows + 63) / 64;
+    const uint64_t *first = plan->masks + range->mask;
+    for (uint64_t t = range->num_tokens; t < (uint64_t)range->num_tokens + num_tokens; t++)
+        memcpy(plan->masks + range->mask + t * num_words, first, num_words * sizeof *first);
+    plan->masked_pairs += (uint64_t)num_tokens * (item->num_rows - 1);
+}
+
+static void grow_query(tree_plan *plan, const kv_tree *tree, plan_growth *growth)
+{
+    const kv_node *node = &tree->nodes[growth->node];
+    uint32_t num_tokens = node->num_tokens - growth->node_tokens;
+    tree_item *item = &plan->items[growth->item];
+    tree_range *range = &plan->ranges[growth->range];
+    uint32_t block = node->first_block + node_blocks(node, growth->node_tokens, tree->block_tokens);
+    uint32_t end = node->first_block + node_blocks(node, node->num_tokens, tree->block_tokens);
+    for (; block < end; block++) {
+        plan->blocks[block] = tree->blocks[block];
+        plan->max_block = max_u32(plan->max_block, tree->blocks[block]);
+    }
+    if (range->mask != TREE_NO_MASK)
+        grow_masks(plan, item, range, num_tokens);
+    range->num_tokens += num_tokens;
+    item->num_tokens += num_tokens;
+    plan->loaded_tokens += num_tokens;
+    growth->node_tokens += num_tokens;
+    growth->room -= num_tokens;
+}
+
+bool tree_plan_grow(tree_plan *plan, const kv_tree *tree)
+{
+    if (!can_grow(plan, tree))
+        return false;
+    plan_growth *growth = plan->growth;
+    for (uint32_t q = 0; q < plan->num_queries; q++)
+        if (growth[q].node != KV_NONE && tree->nodes[growth[q].node].num_tokens != growth[q].node_tokens)
+            grow_query(plan, tree, &growth[q]);
+    plan->unique_tokens = tree->unique_tokens;
+    plan->path_tokens = tree->path_tokens;
+    return true;
+}

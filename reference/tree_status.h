@@ -1,0 +1,26 @@
+/* Status codes of plans, attention and traffic. */
+#ifndef TREE_STATUS_H
+#define TREE_STATUS_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum tree_status {
+    TREE_OK = 0,
+    TREE_INVAL = -1,     /* an argument is outside what its function documents */
+    TREE_BAD_SHAPE = -2, /* num_heads % num_kv_heads, head_dim 0, block_tokens no power of two, shape and plan differ */
+    TREE_BAD_PLAN = -3,  /* an item names a block outside the pool, or the plan breaks a rule of its own */
+    TREE_NOMEM = -4,     /* the host is out of memory */
+    TREE_OVERFLOW = -5,  /* a count does not fit its type */
+    TREE_WORKSPACE = -6, /* the workspace is smaller than *_workspace_bytes, or misaligned */
+    TREE_UNSUPPORTED = -7 /* this function does not take this storage type or instruction set */
+} tree_status;
+
+/* One sentence for a status, never NULL. */
+const char *tree_status_string(tree_status status);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,33 @@
+/* treeattn: everything at once. Who needs one part includes its header alone. */
+#ifndef TREEATTN_H
+#define TREEATTN_H
+
+#define TREEATTN_VERSION "0.1.0"
+#define TREEATTN_VERSION_MAJOR 0
+#define TREEATTN_VERSION_MINOR 1
+#define TREEATTN_VERSION_PATCH 0
+
+/* blocks, branches, and the tree that they form */
+#include "kv_pool.h"
+#include "kv_branch.h"
+#include "kv_tree.h"
+
+/* attention: the definition, any plan over a tree, the fast path, the baselines that materialise */
+#include "attention.h"
+#include "half.h"
+#include "softmax_state.h"
+#include "standard_attention.h"
+#include "traffic.h"
+#include "tree_attention.h"
+#include "tree_attention_cpu.h"
+#include "tree_plan.h"
+#include "tree_status.h"
+
+/* workloads */
+#include "game_of_24.h"
+#include "kv_store.h"
+#include "replay.h"
+#include "trace.h"
+#include "workload.h"
+
+#endif

@@ -1,0 +1,200 @@
+/* Claim: scores of any size and order give the softmax that they should: huge, equal, rising, falling, the largest one
+ * last, -infinity, +infinity; and so do values that cancel. The query is (1, 0, 0 ...) and scale 1, so that the first
+ * element of a key is its score. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "attention_model.h"
+#include "test.h"
+
+typedef float score_of_token(uint64_t t, uint64_t length);
+
+static float all_large(uint64_t t, uint64_t length) { return (void)t, (void)length, 1e4f; }
+static float all_small(uint64_t t, uint64_t length) { return (void)t, (void)length, -1e4f; }
+static float all_zero(uint64_t t, uint64_t length) { return (void)t, (void)length, 0; }
+static float signs_alternate(uint64_t t, uint64_t length) { return (void)length, t % 2 ? 1e4f : -1e4f; }
+static float rising(uint64_t t, uint64_t length) { return (void)length, (float)t * 0.5f; }
+static float falling(uint64_t t, uint64_t length) { return (void)length, (float)t * -0.5f; }
+static float rising_steeply(uint64_t t, uint64_t length) { return (void)length, (float)t * 128; }
+static float largest_first(uint64_t t, uint64_t length) { return (void)length, t == 0 ? 50 : 1; }
+static float largest_last(uint64_t t, uint64_t length) { return t == length - 1 ? 50 : 1; }
+static float tiny(uint64_t t, uint64_t length) { return (void)length, (float)t * 0x1p-24f; }
+static float mostly_nothing(uint64_t t, uint64_t length) { return (void)length, t % 3 == 1 ? (float)t : -INFINITY; }
+static float nothing_but_last(uint64_t t, uint64_t length) { return t == length - 1 ? -30 : -INFINITY; }
+static float nothing_first(uint64_t t, uint64_t length) { return t < length / 2 ? -INFINITY : 2; }
+static float nothing_last(uint64_t t, uint64_t length) { return t > length / 2 ? -INFINITY : -2; }
+
+typedef struct pattern {
+    const char *name;
+    score_of_token *score;
+} pattern;
+
+static const pattern patterns[] = {
+    {"all_1e4", all_large},
+    {"all_minus_1e4", all_small},
+    {"all_zero", all_zero},
+    {"plus_and_minus_1e4", signs_alternate},
+    {"rising", rising},
+    {"falling", falling},
+    {"rising_steeply", rising_steeply},
+    {"largest_first", largest_first},
+    {"largest_last", largest_last},
+    {"tiny", tiny},
+    {"mostly_minus_infinity", mostly_nothing},
+    {"minus_infinity_but_the_last", nothing_but_last},
+    {"minus_infinity_first", nothing_first},
+    {"minus_infinity_last", nothing_last},
+};
+
+static void build_chain(attention_case *c, const attention_backend *backend)
+{
+    attention_case_build(c, backend, "chain:6", 8, (attention_size){1, 2, 12});
+    c->scale = 1;
+    for (uint64_t i = 0; i < c->num_out; i++)
+        c->query[i] = i % 12 == 0;
+}
+
+/* One pattern along the longest path; the other paths of a chain have the same tokens in front. */
+static void set_scores(const attention_case *c, score_of_token *score)
+{
+    uint64_t longest = 0;
+    for (uint32_t q = 0; q < c->shape.num_queries; q++) {
+        uint64_t length = c->paths.first[q + 1] - c->paths.first[q];
+        longest = length > longest ? length : longest;
+    }
+    for (uint32_t q = 0; q < c->shape.num_queries; q++) {
+        for (uint64_t i = c->paths.first[q]; i < c->paths.first[q + 1]; i++)
+            attention_key(c, c->paths.slots[i], 0)[0] =
+                storage_round(score(i - c->paths.first[q], longest), c->shape.storage);
+    }
+}
+
+static void run_pattern(const attention_backend *backend, const void *argument)
+{
+    const pattern *one = argument;
+    attention_case c;
+    build_chain(&c, backend);
+    set_scores(&c, one->score);
+    attention_fill_unseen(&c, KV_NONE, NAN);
+    attention_check_strategies(&c);
+    attention_case_free(&c);
+}
+
+static float all_nothing(uint64_t t, uint64_t length) { return (void)t, (void)length, -INFINITY; }
+
+static void run_all_minus_infinity(const attention_backend *backend, const void *unused)
+{
+    (void)unused;
+    attention_case c;
+    build_chain(&c, backend);
+    set_scores(&c, all_nothing);
+    for (tree_strategy strategy = 0; strategy < TREE_NUM_STRATEGIES; strategy++) {
+        tree_plan *plan = attention_plan(&c, strategy, 7, 0);
+        attention_result result = attention_run(&c, plan);
+        for (uint64_t i = 0; i < c.num_out; i++)
+            check(result.out.data[i] == 0, "%s: out %g", tree_strategy_name[strategy], result.out.data[i]);
+        for (uint64_t i = 0; i < c.num_lse; i++)
+            check(result.lse.data[i] == -INFINITY, "%s: lse %g", tree_strategy_name[strategy], result.lse.data[i]);
+        attention_result_free(&result);
+        tree_plan_destroy(plan);
+    }
+    attention_case_free(&c);
+}
+
+/* One score of +infinity, then one of NaN, at the first, a middle and the last token. */
+static void run_plus_infinity(const attention_backend *backend, const void *argument)
+{
+    float score = *(const float *)argument;
+    attention_case c;
+    build_chain(&c, backend);
+    uint32_t last = c.shape.num_queries - 1;
+    uint64_t first = c.paths.first[last], length = c.paths.first[last + 1] - first;
+    for (tree_strategy strategy = 0; strategy < TREE_NUM_STRATEGIES; strategy++) {
+        tree_plan *plan = attention_plan(&c, strategy, 7, 0);
+        const uint64_t places[] = {0, length / 2, length - 1};
+        for (int i = 0; i < 3; i++) {
+            float *key = attention_key(&c, c.paths.slots[first + places[i]], 0), before = key[0];
+            key[0] = score;
+            attention_result result = attention_run(&c, plan);
+            const float *out = result.out.data + last * (uint64_t)24, lse = result.lse.data[last * 2];
+            for (uint32_t d = 0; d < 24; d++)
+                check(isnan(out[d]), "%s: token %u of score %g: out %g", tree_strategy_name[strategy],
+                      (unsigned)places[i], score, out[d]);
+            check(isnan(lse), "%s: token %u of score %g: lse %g", tree_strategy_name[strategy], (unsigned)places[i],
+                  score, lse);
+            attention_result_free(&result);
+            key[0] = before;
+        }
+        tree_plan_destroy(plan);
+    }
+    attention_case_free(&c);
+}
+
+/* Neighbours +big and -big: |out| is far below the magnitudes that were added. */
+static void run_values_cancel(const attention_backend *backend, const void *unused)
+{
+    (void)unused;
+    attention_case c;
+    attention_case_build(&c, backend, "comb:4", 16, (attention_size){2, 2, 16});
+    for (uint64_t i = 0; i < c.num_kv; i++)
+        c.value[i] = storage_round(i / 16 % 2 ? 30000 : -30000, backend->storage);
+    attention_fill_unseen(&c, KV_NONE, INFINITY);
+    attention_check_strategies(&c);
+    attention_case_free(&c);
+}
+
+static void run_large_keys(const attention_backend *backend, const void *unused)
+{
+    (void)unused;
+    attention_case c;
+    attention_case_build(&c, backend, "comb:4", 16, (attention_size){2, 2, 64});
+    for (uint64_t i = 0; i < c.num_kv; i++)
+        c.key[i] = storage_round(c.key[i] * 64, backend->storage);
+    attention_check_strategies(&c);
+    attention_case_free(&c);
+}
+
+static void run_denormals(const attention_backend *backend, const void *unused)
+{
+    (void)unused;
+    attention_case c;
+    attention_case_build(&c, backend, "comb:4", 16, (attention_size){1, 2, 16});
+    float smallest = backend->storage == TREE_FP16 ? 0x1p-24f : 0x1p-126f;
+    for (uint64_t i = 0; i < c.num_kv; i++) {
+        c.key[i] = storage_round(c.key[i] * smallest * 8, backend->storage);
+        c.value[i] = storage_round(c.value[i] * 0x1p-14f, backend->storage);
+    }
+    attention_check_strategies(&c);
+    attention_case_free(&c);
+}
+
+/* scale is the caller's: 0, negative, large. */
+static void run_scales(const attention_backend *backend, const void *unused)
+{
+    (void)unused;
+    const float scales[] = {0, -1, 1, 3.5f};
+    attention_case c;
+    attention_case_build(&c, backend, "comb:4", 16, (attention_size){1, 3, 20});
+    for (int i = 0; i < 4; i++) {
+        c.scale = scales[i];
+        attention_check_strategies(&c);
+    }
+    attention_case_free(&c);
+}
+
+int main(int argc, char **argv)
+{
+    static const float plus_infinity = INFINITY, not_a_number = NAN;
+    test_begin(argc, argv, "scores of any size and order give the softmax that they should");
+    for (size_t i = 0; i < sizeof patterns / sizeof patterns[0]; i++)
+        attention_add(run_pattern, &patterns[i], "scores_%s", patterns[i].name);
+    attention_add(run_all_minus_infinity, NULL, "scores_all_minus_infinity");
+    attention_add(run_plus_infinity, &plus_infinity, "one_score_plus_infinity");
+    attention_add(run_plus_infinity, &not_a_number, "one_score_not_a_number");
+    attention_add(run_values_cancel, NULL, "values_cancel");
+    attention_add(run_large_keys, NULL, "large_keys");
+    attention_add(run_denormals, NULL, "denormal_keys");
+    attention_add(run_scales, NULL, "any_scale");
+    return test_end();
+}
