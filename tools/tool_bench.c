@@ -1,0 +1,333 @@
+/* treeattn bench: the fast path against the ceilings of this machine, grouping against one sequence at a time, and what
+ * the host work costs. It measures and asserts nothing; every ratio is of numbers from the same run. */
+#include "tool_options.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kv_branch.h"
+#include "measure.h"
+#include "tool_input.h"
+#include "tool_machine.h"
+#include "tool_scene.h"
+
+#ifndef TREEATTN_COMMIT
+#define TREEATTN_COMMIT "unknown"
+#endif
+
+enum { MAX_REPEATS = 1001 };
+
+typedef struct bench {
+    uint32_t num_threads, repeats;
+    tree_shape shape; /* heads, head_dim, storage */
+    double read_us, peak_gflops; /* medians beside the case that was measured last; read: `read_bytes` from memory */
+    size_t read_bytes;
+    char *read_data;
+    tool_table *table;
+} bench;
+
+/* One row: what was measured, its median time, and the ceiling where there is one. */
+static void put_row(bench *b, const char *what, const char *plan, const char *state, double us, double ceiling_us,
+                    const char *bound, double plan_gbps, double gflops)
+{
+    tool_row(b->table);
+    tool_put_text(b->table, "measured", what);
+    tool_put_text(b->table, "plan", plan);
+    tool_put_text(b->table, "cache", state);
+    tool_put_real(b->table, "us", us, 4);
+    tool_put_real(b->table, "ceiling_us", ceiling_us, 4);
+    tool_put_text(b->table, "bound", bound);
+    tool_put_real(b->table, "score", ceiling_us / us, 3);
+    tool_put_real(b->table, "plan_gbps", plan_gbps, 4);
+    tool_put_real(b->table, "gflops", gflops, 4);
+}
+
+/* ---- attention ---- */
+
+typedef struct timed_plan {
+    tree_plan *plan;
+    void *workspace;
+    size_t workspace_bytes;
+    double us[MAX_REPEATS];
+} timed_plan;
+
+static void time_plan_begin(timed_plan *timed, const bench *b, const kv_tree *tree, const tree_shape *shape,
+                            tree_strategy strategy)
+{
+    tree_plan_config config = {.strategy = strategy, .group_size = shape->num_heads / shape->num_kv_heads,
+                               .num_workers = b->num_threads};
+    timed->plan = tool_scene_plan(tree, &config);
+    timed->workspace_bytes = tree_attention_cpu_workspace_bytes(timed->plan, shape, b->num_threads);
+    timed->workspace = measure_allocate(timed->workspace_bytes);
+}
+
+static void time_plan_end(timed_plan *timed)
+{
+    tree_plan_destroy(timed->plan);
+    free(timed->workspace);
+}
+
+/* Ceilings and plans take turns, so that what disturbs the machine disturbs all of them. */
+static void bench_tree(bench *b, const char *name, const kv_tree *tree, uint32_t num_blocks)
+{
+    static const tree_strategy strategies[] = {TREE_COST, TREE_NODE, TREE_FLATTEN, TREE_RADIX};
+    enum { NUM = sizeof strategies / sizeof strategies[0] };
+    tree_shape shape = b->shape;
+    shape.num_queries = tree->num_queries;
+    shape.num_blocks = num_blocks;
+    double token_bytes = 2.0 * shape.num_kv_heads * shape.head_dim * (double)tree_storage_bytes(shape.storage);
+    double unique_bytes = token_bytes * (double)tree->unique_tokens;
+    double operations = 4.0 * (double)tree->path_tokens * shape.num_heads * shape.head_dim;
+    uint32_t num_sets = (uint32_t)(4 * (double)measure_cache_bytes() / unique_bytes) + 2;
+    measure_sets sets = measure_sets_create(&shape, num_sets);
+    timed_plan *timed = tool_allocate(2 * NUM, sizeof *timed); /* cold, then warm */
+    for (int i = 0; i < 2 * NUM; i++)
+        time_plan_begin(&timed[i], b, tree, &shape, strategies[i % NUM]);
+    double read_us[MAX_REPEATS], peak[MAX_REPEATS];
+    for (uint32_t repeat = 0, set = 0; repeat < b->repeats; repeat++) {
+        read_us[repeat] = measure_read_us(b->read_data, b->read_bytes, b->num_threads);
+        peak[repeat] = measure_peak_gflops(shape.storage, b->num_threads);
+        for (int i = 0; i < NUM; i++, set = (set + 1) % num_sets)
+            timed[i].us[repeat] = measure_attention_us(&sets, set, timed[i].plan, timed[i].workspace,
+                                                       timed[i].workspace_bytes, b->num_threads);
+        for (int i = NUM; i < 2 * NUM; i++) {
+            for (int twice = 0; twice < 2; twice++)
+                timed[i].us[repeat] = measure_attention_us(&sets, 0, timed[i].plan, timed[i].workspace,
+                                                           timed[i].workspace_bytes, b->num_threads);
+        }
+    }
+    b->read_us = measure_median(read_us, b->repeats);
+    b->peak_gflops = measure_median(peak, b->repeats);
+    double memory_us = unique_bytes * b->read_us / (double)b->read_bytes, compute_us = operations / b->peak_gflops * 1e-3;
+    for (int i = 0; i < 2 * NUM; i++) {
+        double us = measure_median(timed[i].us, b->repeats);
+        bool cold = i < NUM, memory = cold && memory_us > compute_us;
+        put_row(b, name, tree_strategy_name[strategies[i % NUM]], cold ? "cold" : "warm", us,
+                memory ? memory_us : compute_us, memory ? "memory" : "compute",
+                token_bytes * (double)timed[i].plan->loaded_tokens / us * 1e-3, operations / us * 1e-3);
+    }
+    for (int i = 0; i < 2 * NUM; i++)
+        time_plan_end(&timed[i]);
+    free(timed);
+    measure_sets_destroy(&sets);
+}
+
+static void bench_workload(bench *b, const char *name, const workload *work, uint32_t iteration)
+{
+    replay_totals totals;
+    kv_status status = replay_measure(&totals, work, b->shape.block_tokens);
+    if (status != KV_OK)
+        tool_fail("%s: %s", name, kv_status_string(status));
+    tool_scene scene = tool_scene_open(work, b->shape.block_tokens, totals.peak_blocks, NULL);
+    tool_play_to(&scene, iteration);
+    kv_tree *tree = tool_scene_tree(&scene);
+    bench_tree(b, name, tree, totals.peak_blocks);
+    put_row(b, "ceiling: memory read", "", "cold", b->read_us, NAN, "", (double)b->read_bytes / b->read_us * 1e-3, NAN);
+    put_row(b, "ceiling: multiply-add", "", "", NAN, NAN, "", NAN, b->peak_gflops);
+    kv_tree_destroy(tree);
+    tool_scene_close(&scene);
+}
+
+static void bench_levels(bench *b, const char *name, const char *nodes, const char *tokens)
+{
+    workload *work;
+    if (workload_levels(&work, nodes, tokens, NULL) != KV_OK)
+        tool_fail("%s: no memory", name);
+    bench_workload(b, name, work, 1);
+    workload_destroy(work);
+}
+
+/* ---- host work ---- */
+
+typedef struct branches {
+    kv_pool *pool;
+    uint32_t count;
+    kv_branch *handles;
+    kv_table *tables;
+    uint32_t *ones;
+    kv_append *appends;
+} branches;
+
+static void need(kv_status status, const char *what)
+{
+    if (status != KV_OK)
+        tool_fail("%s: %s", what, kv_status_string(status));
+}
+
+/* `count` branches of `length` tokens, of which the first `shared` are one prefix. */
+static branches grow_branches(uint32_t count, uint32_t shared, uint32_t length, uint32_t block_tokens)
+{
+    branches all = {.count = count, .handles = tool_allocate(count, sizeof *all.handles),
+                    .tables = tool_allocate(count, sizeof *all.tables),
+                    .ones = tool_allocate(count, sizeof *all.ones),
+                    .appends = tool_allocate(count, sizeof *all.appends)};
+    kv_pool_config config = {.num_blocks = (count + 1) * (length / block_tokens + 8), .block_tokens = block_tokens,
+                             .max_branches = count + 2};
+    kv_append append;
+    kv_branch root;
+    need(kv_pool_create(&all.pool, &config), "pool");
+    need(kv_branch_create(all.pool, &root), "root");
+    need(kv_branch_append(all.pool, root, shared, &append), "prefix");
+    for (uint32_t i = 0; i < count; i++) {
+        need(kv_branch_fork(all.pool, root, &all.handles[i]), "fork");
+        need(kv_branch_append(all.pool, all.handles[i], length - shared, &append), "append");
+        all.ones[i] = 1;
+    }
+    return all;
+}
+
+static void drop_branches(branches *all)
+{
+    kv_pool_destroy(all->pool, true, NULL);
+    free(all->handles);
+    free(all->tables);
+    free(all->ones);
+    free(all->appends);
+}
+
+/* Planning from block tables, then steps in which every branch decodes a token. */
+static void bench_planning(bench *b, const char *name, uint32_t shared)
+{
+    enum { COUNT = 1024, LENGTH = 4096 };
+    branches all = grow_branches(COUNT, shared, LENGTH, 16);
+    uint32_t pool_blocks = (COUNT + 1) * (LENGTH / 16 + 8);
+    tree_plan_config config = {.strategy = TREE_COST, .group_size = 4};
+    double build_us[MAX_REPEATS], grow_us[MAX_REPEATS], append_us[MAX_REPEATS];
+    uint32_t num_grown = 0;
+    kv_tree *tree = NULL;
+    tree_plan *plan = NULL;
+    for (uint32_t repeat = 0; repeat < b->repeats; repeat++) {
+        double start = measure_now_us();
+        need(kv_branch_append_many(all.pool, all.handles, all.ones, COUNT, all.appends), "append");
+        append_us[repeat] = measure_now_us() - start;
+        need(kv_branch_tables(all.pool, all.handles, COUNT, all.tables), "tables");
+        if (tree) {
+            start = measure_now_us();
+            bool grown = kv_tree_grow(tree, all.tables, COUNT) && tree_plan_grow(plan, tree);
+            grow_us[num_grown] = measure_now_us() - start;
+            num_grown += grown;
+            tree_plan_destroy(plan);
+            kv_tree_destroy(tree);
+        }
+        start = measure_now_us();
+        need(kv_tree_build(&tree, all.tables, COUNT, 16, pool_blocks), "tree");
+        plan = tool_scene_plan(tree, &config);
+        build_us[repeat] = measure_now_us() - start;
+    }
+    tree_plan_destroy(plan);
+    kv_tree_destroy(tree);
+    char what[96];
+    snprintf(what, sizeof what, "plan 1024 branches of 4096 tokens, %s", name);
+    put_row(b, what, "cost", "", measure_median(build_us, b->repeats), NAN, "", NAN, NAN);
+    snprintf(what, sizeof what, "step without fork or prune, %s (%u of %u grew)", name, num_grown, b->repeats - 1);
+    put_row(b, what, "cost", "", num_grown ? measure_median(grow_us, num_grown) : NAN, NAN, "", NAN, NAN);
+    snprintf(what, sizeof what, "append a token to each of 1024 branches, %s", name);
+    put_row(b, what, "", "", measure_median(append_us, b->repeats), NAN, "", NAN, NAN);
+    drop_branches(&all);
+}
+
+static void bench_allocator(bench *b)
+{
+    enum { LENGTH = 100000, STEPS = 20000 };
+    branches one = grow_branches(1, 0, LENGTH, 16);
+    double fork_us[MAX_REPEATS], prune_us[MAX_REPEATS], append_us[MAX_REPEATS];
+    for (uint32_t repeat = 0; repeat < b->repeats; repeat++) {
+        kv_branch child;
+        double start = measure_now_us();
+        need(kv_branch_fork(one.pool, one.handles[0], &child), "fork");
+        fork_us[repeat] = measure_now_us() - start;
+        start = measure_now_us();
+        need(kv_branch_prune(one.pool, child), "prune");
+        prune_us[repeat] = measure_now_us() - start;
+    }
+    drop_branches(&one);
+    for (uint32_t repeat = 0; repeat < b->repeats; repeat++) {
+        branches fresh = grow_branches(1, 0, 16, 16);
+        kv_pool_destroy(fresh.pool, true, NULL);
+        kv_pool_config config = {.num_blocks = STEPS / 16 + 2};
+        need(kv_pool_create(&fresh.pool, &config), "pool");
+        need(kv_branch_create(fresh.pool, fresh.handles), "branch");
+        double start = measure_now_us();
+        for (uint32_t step = 0; step < STEPS; step++)
+            need(kv_branch_append(fresh.pool, fresh.handles[0], 1, fresh.appends), "append");
+        append_us[repeat] = (measure_now_us() - start) / STEPS;
+        drop_branches(&fresh);
+    }
+    put_row(b, "fork of a 100,000-token branch", "", "", measure_median(fork_us, b->repeats), NAN, "", NAN, NAN);
+    put_row(b, "prune of that fork", "", "", measure_median(prune_us, b->repeats), NAN, "", NAN, NAN);
+    put_row(b, "append, per token", "", "", measure_median(append_us, b->repeats), NAN, "", NAN, NAN);
+}
+
+/* ---- */
+
+static void write_provenance(const tool_call *call, const bench *b)
+{
+    if (call->format == TOOL_JSON)
+        return;
+    tool_machine machine = tool_machine_look();
+    const char *lead = call->format == TOOL_CSV ? "# " : "";
+    printf("%sdevice: %s, %u threads, largest cache %zu MiB\n", lead, machine.cpu, b->num_threads,
+           measure_cache_bytes() >> 20);
+    printf("%sinstruction set: %s; compiler: %s; commit: %s\n", lead, tree_isa_name[tree_isa_best()], machine.compiler,
+           TREEATTN_COMMIT);
+    printf("%scommand: treeattn bench; %u repeats, medians; ceilings and cases take turns in one run\n", lead,
+           b->repeats);
+    printf("%scold: K and V sets rotated through 4 times the largest cache; warm: the same set twice, the second "
+           "timed\n", lead);
+    printf("%sshape: %u/%u heads, head_dim %u, %u tokens a block; ceiling: the larger of unique bytes / memory read "
+           "and operations / multiply-add peak\n", lead, b->shape.num_heads, b->shape.num_kv_heads, b->shape.head_dim,
+           b->shape.block_tokens);
+}
+
+static int run(const tool_call *call)
+{
+    bench b = {.shape = tool_shape(call, 32, 8, 128, TREE_BF16), .table = tool_table_create()};
+    b.num_threads = tool_count(call, "--threads", tool_machine_look().num_threads, 1, 1024);
+    b.repeats = tool_count(call, "--repeats", 31, 3, MAX_REPEATS);
+    b.read_bytes = (4 * measure_cache_bytes() + ((size_t)64 << 20)) / 4096 * 4096;
+    b.read_data = measure_allocate(b.read_bytes);
+    tool_progress progress = tool_progress_begin("bench");
+    uint32_t num_parts = tool_given(call, "--trace") ? 6 : 5, part = 0;
+    tool_progress_show(&progress, part++, num_parts);
+    bench_levels(&b, "1,64 / 2048,64", "1,64", "2048,64");
+    tool_progress_show(&progress, part++, num_parts);
+    bench_levels(&b, "1,20 / 4000,200", "1,20", "4000,200");
+    if (tool_given(call, "--trace")) {
+        tool_progress_show(&progress, part++, num_parts);
+        workload *work = tool_workload_from_file(call, tool_text(call, "--trace", NULL), "--ordinal", 0);
+        bench_workload(&b, "trace step", work, tool_count(call, "--iteration", 0, 1, UINT32_MAX));
+        workload_destroy(work);
+    }
+    tool_progress_show(&progress, part++, num_parts);
+    bench_planning(&b, "nothing shared", 0);
+    tool_progress_show(&progress, part++, num_parts);
+    bench_planning(&b, "2048 shared", 2048);
+    tool_progress_show(&progress, part, num_parts);
+    bench_allocator(&b);
+    tool_progress_end(&progress);
+    write_provenance(call, &b);
+    tool_table_write(b.table, stdout, call->format, false);
+    free(b.read_data);
+    return TOOL_OK;
+}
+
+static const tool_option options[] = {
+    {"--trace", "FILE.ttr", "also a step of a trace; with --ordinal and --iteration"},
+    TOOL_TRACE_OPTIONS("--ordinal"),
+    {"--iteration", "K", "the step, from 1 (the one with the most queries)"},
+    {"--threads", "N", "threads (all)"},
+    {"--repeats", "N", "of which the median is taken (31)"},
+    {"--block-tokens", "N", "tokens of a block, a power of two from 1 to 256 (16)"},
+    TOOL_SHAPE_OPTIONS("32/8", "128", "bf16"),
+    {NULL, NULL, NULL},
+};
+
+const tool_verb tool_bench = {
+    .name = "bench",
+    .summary = "measures the fast path against this machine's ceilings, and the host work",
+    .formats = "text csv json",
+    .options = options,
+    .example = "  treeattn bench --format csv > bench.csv\n",
+    .run = run,
+};

@@ -1,0 +1,216 @@
+/* Reads workloads, shapes and names from the command line and from trace files. */
+#include "tool_input.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_LEVELS_TEXT = 4096, MAX_WORKLOAD_TOKENS = 1 << 28 };
+
+static trace *read_trace(const char *file)
+{
+    trace *records;
+    trace_error error = {.file = file};
+    kv_status status = trace_read_file(&records, file, &error);
+    if (status == KV_NOMEM)
+        tool_fail("%s: %s", file, kv_status_string(status));
+    if (status != KV_OK && error.line == 0)
+        tool_bad_input("%s: %s", file, error.message);
+    if (status != KV_OK)
+        tool_bad_input("%s:%u:%u: %s", file, error.line, error.column, error.message);
+    return records;
+}
+
+static void check_built(kv_status status, const char *file)
+{
+    if (status == KV_NOMEM)
+        tool_fail("%s: %s", file, kv_status_string(status));
+    if (status != KV_OK)
+        tool_bad_input("%s: no workload can be made of it: %s", file, kv_status_string(status));
+}
+
+static workload *from_reason(const tool_call *call, const trace *records, const char *file, const char *tree_option,
+                             uint32_t max_steps)
+{
+    int32_t first = records->num_trees > 0 ? records->trees[0].ordinal : 0;
+    int32_t ordinal = (int32_t)tool_integer(call, tree_option, first, -1, INT32_MAX);
+    const trace_tree *tree = trace_find(records, ordinal);
+    if (tree == NULL && ordinal == -1 && records->num_trees > 0)
+        tree = &records->trees[0];
+    if (tree == NULL)
+        tool_bad_input("%s: expected a tree of ordinal %d, the file has %u trees and not that one", file, ordinal,
+                       records->num_trees);
+    workload *work;
+    check_built(workload_from_tree(&work, tree, tool_count(call, "--prompt", 0, 1, KV_MAX_LENGTH), max_steps), file);
+    return work;
+}
+
+static workload *from_draft(const tool_call *call, const trace *records, const char *file, const char *tree_option)
+{
+    if (records->num_drafts == 0)
+        tool_bad_input("%s: expected a draft tree, the file has none", file);
+    uint32_t label = tool_count(call, tree_option, records->drafts[0].label, 0, UINT32_MAX);
+    const trace_draft *draft = trace_find_draft(records, label);
+    if (draft == NULL)
+        tool_bad_input("%s: expected a draft tree of label %u", file, label);
+    workload *work;
+    check_built(workload_draft(&work, draft, tool_count(call, "--prompt", 1024, 1, KV_MAX_LENGTH)), file);
+    return work;
+}
+
+/* "FILE:LABEL": the draft tree of the last colon's label; the trace it lives in is left in *holder. */
+static const trace_draft *read_draft(const tool_call *call, const char *text, trace **holder)
+{
+    const char *colon = strrchr(text, ':');
+    char file[4096];
+    if (colon == NULL || colon == text || colon[1] == '\0' || strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
+        strlen(colon + 1) > 9 || (size_t)(colon - text) >= sizeof file)
+        tool_bad_usage(call->verb, "--draft: expected FILE:LABEL, as in spec_draft.ttr:64; got '%s'", text);
+    memcpy(file, text, (size_t)(colon - text));
+    file[colon - text] = '\0';
+    *holder = read_trace(file);
+    const trace_draft *draft = trace_find_draft(*holder, (uint32_t)strtoul(colon + 1, NULL, 10));
+    if (draft == NULL)
+        tool_bad_input("%s: expected a draft tree of label %s", file, colon + 1);
+    return draft;
+}
+
+static workload *from_accept(const tool_call *call, const trace *records, const char *file, uint32_t max_steps)
+{
+    const char *record = tool_text(call, "--record", NULL);
+    const trace_accept *accept = record != NULL ? trace_find_accept(records, record) : records->accepts;
+    if (accept == NULL || records->num_accepts == 0)
+        tool_bad_input("%s: expected a record '%s'", file, record != NULL ? record : "of any name");
+    uint32_t prompt = tool_count(call, "--prompt", 0, 1, KV_MAX_LENGTH);
+    const char *draft_text = tool_text(call, "--draft", NULL);
+    workload *work;
+    if (draft_text == NULL) {
+        uint32_t star = tool_count(call, "--star", 32, 1, KV_MAX_BRANCHES - 1);
+        check_built(workload_from_accept(&work, accept, star, prompt, max_steps), file);
+        return work;
+    }
+    trace *holder;
+    const trace_draft *draft = read_draft(call, draft_text, &holder);
+    check_built(workload_from_accept_draft(&work, accept, draft, prompt, max_steps), file);
+    trace_destroy(holder);
+    return work;
+}
+
+workload *tool_workload_from_file(const tool_call *call, const char *file, const char *tree_option, uint32_t max_steps)
+{
+    trace *records = read_trace(file);
+    workload *work = NULL;
+    if (records->kind == TRACE_REASON)
+        work = from_reason(call, records, file, tree_option, max_steps);
+    else if (records->kind == TRACE_DRAFT)
+        work = from_draft(call, records, file, tree_option);
+    else
+        work = from_accept(call, records, file, max_steps);
+    trace_destroy(records);
+    if (work->num_tokens > MAX_WORKLOAD_TOKENS)
+        tool_bad_input("%s: expected at most %d tokens in all, the workload has %llu", file, MAX_WORKLOAD_TOKENS,
+                       (unsigned long long)work->num_tokens);
+    return work;
+}
+
+static workload *from_levels(const tool_call *call, const char *levels)
+{
+    char text[MAX_LEVELS_TEXT];
+    if (strchr(levels, '/') == NULL || strlen(levels) >= sizeof text)
+        tool_bad_usage(call->verb, "--tree: expected 'NODES / TOKENS', as in '1,16,64 / 1024,256,32'; got '%.80s'",
+                       levels);
+    size_t length = 0;
+    for (const char *at = levels; *at != '\0'; at++) { /* blanks are for people */
+        if (*at != ' ')
+            text[length++] = *at;
+    }
+    text[length] = '\0';
+    char *tokens = strchr(text, '/');
+    *tokens++ = '\0';
+    workload *work;
+    kv_text_error error = {.line = 0};
+    kv_status status = workload_levels(&work, text, tokens, &error);
+    if (status == KV_FORMAT)
+        tool_bad_usage(call->verb, "--tree, %s, column %u: %s", error.line == 1 ? "nodes" : "tokens", error.column,
+                       error.message);
+    if (status == KV_OK && work->num_tokens > MAX_WORKLOAD_TOKENS)
+        tool_bad_usage(call->verb, "--tree: expected at most %d tokens in all", MAX_WORKLOAD_TOKENS);
+    if (status != KV_OK)
+        tool_bad_usage(call->verb, "--tree: %s", kv_status_string(status));
+    return work;
+}
+
+workload *tool_workload(const tool_call *call)
+{
+    const char *levels = tool_text(call, "--tree", NULL), *file = tool_text(call, "--trace", NULL);
+    if ((levels == NULL) == (file == NULL))
+        tool_bad_usage(call->verb, "expected either --tree 'NODES / TOKENS' or --trace FILE");
+    return levels != NULL ? from_levels(call, levels) : tool_workload_from_file(call, file, "--ordinal", 0);
+}
+
+/* The first step with the most queries, from 1; 0 if there is no step. */
+static uint32_t widest_step(const workload *work)
+{
+    uint32_t step = 0, widest = 0, num_queries = 0, most = 0;
+    for (uint32_t i = 0; i < work->num_operations; i++) {
+        workload_kind kind = work->operations[i].kind;
+        if (kind == WORKLOAD_DECODE || kind == WORKLOAD_QUERY)
+            num_queries++;
+        if (kind != WORKLOAD_STEP)
+            continue;
+        step++;
+        if (num_queries > most) {
+            most = num_queries;
+            widest = step;
+        }
+        num_queries = 0;
+    }
+    return widest;
+}
+
+void tool_play_to(tool_scene *scene, uint32_t iteration)
+{
+    uint32_t wanted = iteration > 0 ? iteration : widest_step(scene->workload);
+    if (wanted == 0 || wanted > scene->workload->num_steps)
+        tool_bad_input("iteration %u: expected 1 to %u, the steps of this workload", wanted,
+                       scene->workload->num_steps);
+    while (scene->step.iteration < wanted)
+        tool_scene_next(scene);
+}
+
+tree_shape tool_shape(const tool_call *call, uint32_t num_heads, uint32_t num_kv_heads, uint32_t head_dim,
+                      tree_storage storage)
+{
+    static const char *const names[] = {[TREE_FP32] = "fp32", [TREE_FP16] = "fp16", [TREE_BF16] = "bf16"};
+    tree_shape shape = {.block_tokens = tool_block_tokens(call), .storage = storage};
+    tool_heads(call, "--heads", &num_heads, &num_kv_heads);
+    shape.num_heads = num_heads;
+    shape.num_kv_heads = num_kv_heads;
+    shape.head_dim = tool_count(call, "--head-dim", head_dim, 1, 1024);
+    const char *text = tool_text(call, "--storage", names[storage]);
+    for (int s = TREE_FP32; s <= TREE_BF16; s++) {
+        if (strcmp(text, names[s]) == 0) {
+            shape.storage = (tree_storage)s;
+            return shape;
+        }
+    }
+    tool_bad_usage(call->verb, "--storage: expected fp32, fp16 or bf16, got '%s'", text);
+}
+
+uint32_t tool_block_tokens(const tool_call *call)
+{
+    uint32_t block_tokens = tool_count(call, "--block-tokens", 16, 1, 256);
+    if ((block_tokens & (block_tokens - 1)) != 0)
+        tool_bad_usage(call->verb, "--block-tokens: expected a power of two from 1 to 256, got %u", block_tokens);
+    return block_tokens;
+}
+
+tree_strategy tool_strategy(const tool_call *call, const char *option)
+{
+    tree_strategy strategy;
+    const char *name = tool_text(call, option, "");
+    if (!tree_strategy_from_name(name, &strategy))
+        tool_bad_usage(call->verb,
+                       "%s: expected flash, flash_decoding, radix, tree_mask, node, node_chunk, flatten or cost, "
+                       "got '%s'", option, name);
+    return strategy;
+}

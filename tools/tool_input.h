@@ -1,0 +1,36 @@
+/* tool_input: the options by which several verbs choose a workload, a shape, a strategy. */
+#ifndef TOOL_INPUT_H
+#define TOOL_INPUT_H
+
+#include "tool_scene.h"
+
+/* Rows for a verb's table of options. */
+#define TOOL_TRACE_OPTIONS(tree) \
+    {tree, "ORDINAL", "tree of a reason file; draft file: the label of a draft tree (the first)"}, \
+    {"--record", "NAME", "record of an accept file (the first)"}, \
+    {"--star", "N", "accept file: N one-token drafts a step, as DeFT's driver does (32)"}, \
+    {"--draft", "FILE:LABEL", "accept file: a real draft tree instead of a star"}, \
+    {"--prompt", "N", "tokens of the prompt (the trace's own)"}
+#define TOOL_SHAPE_OPTIONS(heads, head_dim, storage) \
+    {"--heads", "HEADS/KV", "query heads and KV heads (" heads ")"}, \
+    {"--head-dim", "N", "1 to 1024 (" head_dim ")"}, \
+    {"--storage", "TYPE", "fp32, fp16 or bf16 (" storage ")"}
+
+/* Of a file of any kind. `tree_option` names the option that chooses the tree. Bad input ends the program with status
+ * 2: FILE:LINE:COLUMN: what was expected. */
+workload *tool_workload_from_file(const tool_call *call, const char *file, const char *tree_option, uint32_t max_steps);
+
+/* By --tree LEVELS or --trace FILE. */
+workload *tool_workload(const tool_call *call);
+
+/* Plays up to an iteration; 0: the one with the most queries (the first of them). */
+void tool_play_to(tool_scene *scene, uint32_t iteration);
+
+/* num_queries and num_blocks are left 0. */
+tree_shape tool_shape(const tool_call *call, uint32_t num_heads, uint32_t num_kv_heads, uint32_t head_dim,
+                      tree_storage storage);
+
+uint32_t tool_block_tokens(const tool_call *call);
+tree_strategy tool_strategy(const tool_call *call, const char *option);
+
+#endif

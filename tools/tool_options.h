@@ -1,0 +1,68 @@
+/* tool_options: one table of verbs and options, from which the command line is parsed and every --help is printed.
+ *
+ * A program may print and exit: whatever is wrong with the command line or with a file ends it here, with one line on
+ * stderr and status 2 (bad usage, bad input) or 1 (anything else that failed). */
+#ifndef TOOL_OPTIONS_H
+#define TOOL_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tool_output.h"
+
+enum { TOOL_OK = 0, TOOL_FAILED = 1, TOOL_BAD_INPUT = 2 };
+
+typedef struct tool_option {
+    const char *name;  /* "--block-tokens" */
+    const char *value; /* placeholder of its value; NULL: the option takes none */
+    const char *help;  /* one line */
+} tool_option;
+
+typedef struct tool_call tool_call;
+
+typedef struct tool_verb {
+    const char *name;
+    const char *summary;        /* one line */
+    const char *operand;        /* "FILE.ttr", required; NULL: the verb takes none */
+    const char *formats;        /* what --format takes, the default first: "text csv json" */
+    const tool_option *options; /* ends with a NULL name; --format and --help belong to every verb */
+    const char *example;        /* lines printed under "Example", each ends with a newline */
+    int (*run)(const tool_call *call); /* returns the exit status */
+} tool_verb;
+
+#define TOOL_MAX_OPTIONS 24
+
+/* The command line of one verb, checked: no option is unknown, none lacks its value, the operand is there. */
+struct tool_call {
+    const tool_verb *verb;
+    const char *operand;                  /* NULL if the verb takes none */
+    const char *values[TOOL_MAX_OPTIONS]; /* in the order of verb->options; NULL: not given, "": a flag */
+    tool_format format;
+};
+
+/* Parses argv[0 .. argc) of a verb, argv[0] the first word after the verb's name. --help prints the help and exits. */
+tool_call tool_parse(const tool_verb *verb, int argc, char **argv);
+
+void tool_print_help(const tool_verb *verb);
+
+/* Values of options; `name` must stand in the verb's table. The ones with limits exit with status 2 and say what was
+ * expected. */
+bool tool_given(const tool_call *call, const char *name);
+const char *tool_text(const tool_call *call, const char *name, const char *absent);
+uint32_t tool_count(const tool_call *call, const char *name, uint32_t absent, uint32_t least, uint32_t most);
+int64_t tool_integer(const tool_call *call, const char *name, int64_t absent, int64_t least, int64_t most);
+
+/* "32/8": two counts with a slash between them. */
+void tool_heads(const tool_call *call, const char *name, uint32_t *num_heads, uint32_t *num_kv_heads);
+
+void tool_bad_usage(const tool_verb *verb, const char *format, ...)
+    __attribute__((format(printf, 2, 3), noreturn)); /* names --help; status 2; verb may be NULL */
+void tool_bad_input(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn)); /* status 2 */
+void tool_fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));      /* status 1 */
+
+/* calloc that ends the program with status 1. */
+void *tool_allocate(size_t count, size_t bytes);
+
+extern const tool_verb tool_demo, tool_replay, tool_plan, tool_step, tool_bench, tool_doctor;
+
+#endif

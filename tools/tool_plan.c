@@ -1,0 +1,197 @@
+/* treeattn plan: what each strategy makes of a tree (items, tokens loaded, partial states, masks) and the bytes that
+ * follow from it. Nothing is computed but the plan. */
+#include "tool_options.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tool_input.h"
+#include "tool_scene.h"
+#include "traffic.h"
+
+typedef struct plan_request {
+    tree_shape shape;
+    tree_plan_config config;
+    bool all_strategies, all_variants;
+    bool wide; /* false: a screen's width; columns that do not depend on the strategy are left out */
+    traffic_variant variant;
+} plan_request;
+
+static plan_request read_request(const tool_call *call)
+{
+    plan_request request = {.shape = tool_shape(call, 32, 8, 128, TREE_BF16),
+                            .all_strategies = true, .variant = TRAFFIC_PACKED};
+    const char *strategy = tool_text(call, "--strategy", "all"), *variant = tool_text(call, "--variant", "packed");
+    if (strcmp(strategy, "all") != 0) {
+        request.all_strategies = false;
+        request.config.strategy = tool_strategy(call, "--strategy");
+    }
+    request.config.piece_tokens = tool_count(call, "--piece-tokens", 0, 1, 1u << 30);
+    request.config.max_rows = tool_count(call, "--max-rows", 0, 1, 1u << 20);
+    request.config.num_workers = tool_count(call, "--workers", 0, 1, 1u << 20);
+    request.config.group_size = request.shape.num_heads / request.shape.num_kv_heads;
+    if (strcmp(variant, "all") == 0) {
+        request.all_variants = true;
+        return request;
+    }
+    int v = 0;
+    while (v < TRAFFIC_NUM_VARIANTS && strcmp(variant, traffic_variant_name[v]) != 0)
+        v++;
+    if (v == TRAFFIC_NUM_VARIANTS)
+        tool_bad_usage(call->verb, "--variant: expected packed, deft_counted, deft_issued or all, got '%s'", variant);
+    request.variant = (traffic_variant)v;
+    return request;
+}
+
+static void put_traffic(tool_table *table, const tree_traffic *traffic, bool wide)
+{
+    if (wide) {
+        tool_put_count(table, "logical_bytes", traffic->logical_bytes);
+        tool_put_count(table, "unique_bytes", traffic->unique_bytes);
+    }
+    tool_put_count(table, "plan_bytes", traffic->plan_bytes);
+    tool_put_count(table, "query_bytes", traffic->query_bytes);
+    tool_put_count(table, "mask_bytes", traffic->mask_bytes);
+    tool_put_count(table, "partial_bytes", traffic->partial_bytes);
+}
+
+static void put_plan(tool_table *table, const tree_plan *plan, const plan_request *request, traffic_variant variant)
+{
+    tree_traffic traffic;
+    tree_status status = tree_traffic_count(&traffic, plan, &request->shape, variant);
+    if (status != TREE_OK)
+        tool_fail("byte counts: %s", tree_status_string(status));
+    tool_row(table);
+    tool_put_text(table, "strategy", tree_strategy_name[plan->config.strategy]);
+    if (request->wide)
+        tool_put_text(table, "variant", traffic_variant_name[variant]);
+    tool_put_count(table, "items", plan->num_items);
+    tool_put_count(table, "loaded_tokens", plan->loaded_tokens);
+    tool_put_count(table, "partial_rows", plan->num_partials);
+    tool_put_count(table, "masked_pairs", plan->masked_pairs);
+    put_traffic(table, &traffic, request->wide);
+}
+
+static void put_materialised(tool_table *table, const char *name, const tree_traffic *traffic, bool wide)
+{
+    tool_row(table);
+    tool_put_text(table, "strategy", name);
+    if (wide)
+        tool_put_text(table, "variant", "materialised");
+    tool_put_nothing(table, "items");
+    tool_put_nothing(table, "loaded_tokens");
+    tool_put_nothing(table, "partial_rows");
+    tool_put_nothing(table, "masked_pairs");
+    put_traffic(table, traffic, wide);
+}
+
+static void put_strategies(tool_table *table, const kv_tree *tree, const plan_request *request)
+{
+    for (int strategy = 0; strategy < TREE_NUM_STRATEGIES; strategy++) {
+        tree_plan_config config = request->config;
+        if (request->all_strategies)
+            config.strategy = (tree_strategy)strategy;
+        else if (config.strategy != (tree_strategy)strategy)
+            continue;
+        tree_plan *plan = tool_scene_plan(tree, &config);
+        for (int variant = 0; variant < TRAFFIC_NUM_VARIANTS; variant++) {
+            if (request->all_variants || request->variant == (traffic_variant)variant)
+                put_plan(table, plan, request, (traffic_variant)variant);
+        }
+        tree_plan_destroy(plan);
+    }
+    tree_traffic standard, dense;
+    if (request->all_strategies && tree_traffic_standard(&standard, tree, &request->shape) == TREE_OK &&
+        tree_traffic_dense_mask(&dense, tree, &request->shape) == TREE_OK) {
+        put_materialised(table, "standard", &standard, request->wide);
+        put_materialised(table, "dense_mask", &dense, request->wide);
+    }
+}
+
+static void put_items(tool_table *table, const tree_plan *plan)
+{
+    for (uint32_t i = 0; i < plan->num_items; i++) {
+        const tree_item *item = &plan->items[i];
+        const tree_range *first = &plan->ranges[item->first_range];
+        bool masked = false;
+        for (uint32_t r = 0; r < item->num_ranges; r++)
+            masked = masked || first[r].mask != TREE_NO_MASK;
+        tool_row(table);
+        tool_put_count(table, "item", i);
+        tool_put_count(table, "rows", item->num_rows);
+        tool_put_count(table, "first_query", plan->rows[item->first_row]);
+        tool_put_count(table, "ranges", item->num_ranges);
+        tool_put_count(table, "tokens", item->num_tokens);
+        tool_put_count(table, "first_block", plan->blocks[first->first_block + first->first_slot / plan->block_tokens]);
+        tool_put_text(table, "masked", masked ? "yes" : "no");
+        tool_put_count(table, "first_partial", item->first_partial);
+    }
+}
+
+static void write_heading(const kv_tree *tree, const plan_request *request)
+{
+    uint64_t token_bytes = 2 * (uint64_t)request->shape.num_kv_heads * request->shape.head_dim *
+                           tree_storage_bytes(request->shape.storage);
+    printf("%u queries, %u nodes; %" PRIu64 " unique tokens (U), %" PRIu64 " tokens on all paths (S)\n",
+           tree->num_queries, tree->num_nodes, tree->unique_tokens, tree->path_tokens);
+    printf("%u/%u heads, head_dim %u, %u tokens a block; one layer and step: unique_bytes %" PRIu64
+           ", logical_bytes %" PRIu64 "\n\n", request->shape.num_heads, request->shape.num_kv_heads,
+           request->shape.head_dim, tree->block_tokens, tree->unique_tokens * token_bytes,
+           tree->path_tokens * token_bytes);
+}
+
+static int run(const tool_call *call)
+{
+    plan_request request = read_request(call);
+    bool items = tool_given(call, "--items");
+    request.wide = call->format != TOOL_TEXT || request.all_variants;
+    if (items && request.all_strategies)
+        tool_bad_usage(call->verb, "--items: expected one --strategy beside it");
+    workload *work = tool_workload(call);
+    tool_scene scene = tool_scene_open(work, request.shape.block_tokens, 0, NULL);
+    tool_play_to(&scene, tool_count(call, "--iteration", 0, 1, UINT32_MAX));
+    kv_tree *tree = tool_scene_tree(&scene);
+    request.shape.num_queries = tree->num_queries;
+    request.shape.num_blocks = scene.num_blocks;
+    if (call->format == TOOL_TEXT)
+        write_heading(tree, &request);
+    tool_table *table = tool_table_create();
+    if (items) {
+        tree_plan *plan = tool_scene_plan(tree, &request.config);
+        put_items(table, plan);
+        tree_plan_destroy(plan);
+    } else {
+        put_strategies(table, tree, &request);
+    }
+    tool_table_write(table, stdout, call->format, false);
+    kv_tree_destroy(tree);
+    tool_scene_close(&scene);
+    workload_destroy(work);
+    return TOOL_OK;
+}
+
+static const tool_option options[] = {
+    {"--tree", "'NODES / TOKENS'", "levels of a tree, as in '1,16,64 / 1024,256,32'"},
+    {"--trace", "FILE.ttr", "a step of a trace instead; with --ordinal and --iteration"},
+    TOOL_TRACE_OPTIONS("--ordinal"),
+    {"--iteration", "K", "the step, from 1 (the one with the most queries)"},
+    {"--strategy", "NAME", "flash, flash_decoding, radix, tree_mask, node, node_chunk, flatten, cost, all (all)"},
+    {"--variant", "NAME", "how bytes are counted: packed, deft_counted, deft_issued, all (packed)"},
+    {"--items", NULL, "list the items of one strategy"},
+    {"--piece-tokens", "N", "where a strategy cuts (its own)"},
+    {"--max-rows", "N", "queries of one item at most (its own)"},
+    {"--workers", "N", "SMs or cores that cost balances over (132)"},
+    {"--block-tokens", "N", "tokens of a block, a power of two from 1 to 256 (16)"},
+    TOOL_SHAPE_OPTIONS("32/8", "128", "bf16"),
+    {NULL, NULL, NULL},
+};
+
+const tool_verb tool_plan = {
+    .name = "plan",
+    .summary = "lists the items and the bytes of each strategy for a tree",
+    .formats = "text csv json",
+    .options = options,
+    .example = "  treeattn plan --tree '1,16,64 / 1024,256,32' --strategy flatten --items\n",
+    .run = run,
+};

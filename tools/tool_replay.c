@@ -1,0 +1,202 @@
+/* treeattn replay: drives the allocator with every fork, append and prune of a trace and says what it held; with
+ * --attention also computes, on random keys and values, what each step would. */
+#include "tool_options.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "tool_input.h"
+#include "tool_scene.h"
+#include "traffic.h"
+
+/* Sums over the iterations, taken from the pool and its block tables. */
+typedef struct replay_sums {
+    uint64_t queries, unique_tokens, path_tokens; /* slots held by live blocks; slots in the tables that ask */
+    uint64_t filled_tokens, query_lengths;        /* the same without the empty ends of last blocks */
+    uint32_t iterations, peak_queries;
+} replay_sums;
+
+static void add_step(replay_sums *sums, const tool_scene *scene)
+{
+    kv_pool_stats stats;
+    kv_pool_get_stats(scene->pool, &stats);
+    sums->iterations++;
+    sums->queries += scene->step.num_queries;
+    sums->unique_tokens += (uint64_t)stats.used_blocks * stats.block_tokens;
+    sums->filled_tokens += stats.physical_tokens;
+    if (scene->step.num_queries > sums->peak_queries)
+        sums->peak_queries = scene->step.num_queries;
+    for (uint32_t q = 0; q < scene->step.num_queries; q++) {
+        kv_table table = {.length = 0};
+        kv_branch_table(scene->pool, scene->step.queries[q], &table);
+        sums->path_tokens += (uint64_t)table.num_blocks * stats.block_tokens;
+        sums->query_lengths += table.length;
+    }
+}
+
+/* --attention: K and V of the pool, and what was found so far. */
+typedef struct replay_attention {
+    bool wanted;
+    uint32_t every, num_heads;
+    tree_plan_config config;
+    kv_store *store;
+    tool_agreement agreement;
+    uint32_t iterations;
+    uint64_t logical_bytes, plan_bytes;
+} replay_attention;
+
+static void compute(replay_attention *attention, const tool_scene *scene)
+{
+    kv_tree *tree = tool_scene_tree(scene);
+    tree_plan *plan = tool_scene_plan(tree, &attention->config);
+    tool_truth truth = tool_truth_create(scene, attention->store, attention->num_heads, scene->step.iteration);
+    tool_agreement_add(&attention->agreement, &truth, attention->store, plan);
+    tree_traffic traffic;
+    if (tree_traffic_count(&traffic, plan, &truth.shape, TRAFFIC_PACKED) != TREE_OK)
+        tool_fail("byte counts of iteration %u", scene->step.iteration);
+    attention->iterations++;
+    attention->logical_bytes += traffic.logical_bytes;
+    attention->plan_bytes += traffic.plan_bytes;
+    tool_truth_destroy(&truth);
+    tree_plan_destroy(plan);
+    kv_tree_destroy(tree);
+}
+
+static replay_attention attention_create(const tool_call *call, const workload *work, uint32_t *num_blocks)
+{
+    replay_attention attention = {.wanted = tool_given(call, "--attention"), .agreement = {.within = true}};
+    tree_shape shape = tool_shape(call, 8, 2, 64, TREE_FP32);
+    if (!attention.wanted)
+        return attention;
+    attention.config = (tree_plan_config){.strategy = tool_strategy(call, "--attention"),
+                                          .group_size = shape.num_heads / shape.num_kv_heads};
+    attention.every = tool_count(call, "--every", 1, 1, UINT32_MAX);
+    attention.num_heads = shape.num_heads;
+    if (*num_blocks == 0) { /* as many as are used: keys and values take memory */
+        replay_totals totals;
+        kv_status status = replay_measure(&totals, work, shape.block_tokens);
+        if (status != KV_OK)
+            tool_fail("the workload cannot be played: %s", kv_status_string(status));
+        *num_blocks = totals.peak_blocks > 0 ? totals.peak_blocks : 1;
+    }
+    kv_store_config config = {.storage = shape.storage, .num_blocks = *num_blocks, .block_tokens = shape.block_tokens,
+                              .num_kv_heads = shape.num_kv_heads, .head_dim = shape.head_dim, .seed = 1,
+                              .poison = KV_POISON_NAN};
+    kv_status status = kv_store_create(&attention.store, &config);
+    if (status != KV_OK)
+        tool_fail("keys and values of %u blocks: %s", *num_blocks, kv_status_string(status));
+    return attention;
+}
+
+static uint64_t count_kind(const workload *work, workload_kind kind)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < work->num_operations; i++)
+        count += work->operations[i].kind == kind;
+    return count;
+}
+
+static replay_sums play(tool_scene *scene, replay_attention *attention)
+{
+    replay_sums sums = {.iterations = 0};
+    tool_progress progress = tool_progress_begin("replay");
+    while (tool_scene_next(scene)) {
+        add_step(&sums, scene);
+        if (attention->wanted && scene->step.iteration % attention->every == 0)
+            compute(attention, scene);
+        tool_progress_show(&progress, scene->step.iteration, scene->workload->num_steps);
+    }
+    tool_progress_end(&progress);
+    if (attention->wanted && kv_store_status(attention->store) != KV_OK)
+        tool_fail("keys and values: %s", kv_status_string(kv_store_status(attention->store)));
+    return sums;
+}
+
+static void put_attention(tool_table *table, const replay_attention *attention)
+{
+    tool_put_text(table, "strategy", tree_strategy_name[attention->config.strategy]);
+    tool_put_count(table, "attention_iterations", attention->iterations);
+    tool_put_real(table, "max_error", attention->agreement.error, 4);
+    tool_put_real(table, "error_limit", attention->agreement.limit, 4);
+    tool_put_text(table, "within_limit", attention->agreement.within ? "yes" : "no");
+    tool_put_count(table, "logical_bytes", attention->logical_bytes);
+    tool_put_count(table, "plan_bytes", attention->plan_bytes);
+    tool_put_nothing(table, "dram_bytes"); /* a hardware counter's, and none is read here */
+}
+
+static uint32_t write_result(const tool_call *call, const tool_scene *scene, const replay_sums *sums,
+                             const replay_attention *attention)
+{
+    kv_pool_stats stats;
+    kv_pool_get_stats(scene->pool, &stats);
+    tool_table *table = tool_table_create();
+    tool_row(table);
+    tool_put_count(table, "iterations", sums->iterations);
+    tool_put_count(table, "queries_sum", sums->queries);
+    tool_put_count(table, "unique_tokens_sum", sums->unique_tokens);
+    tool_put_count(table, "path_tokens_sum", sums->path_tokens);
+    tool_put_count(table, "peak_blocks", stats.high_water_blocks);
+    tool_put_count(table, "leaked_blocks", stats.used_blocks);
+    tool_put_count(table, "block_tokens", scene->block_tokens);
+    tool_put_count(table, "peak_queries", sums->peak_queries);
+    tool_put_count(table, "filled_tokens_sum", sums->filled_tokens);
+    tool_put_count(table, "query_lengths_sum", sums->query_lengths);
+    tool_put_count(table, "forks", count_kind(scene->workload, WORKLOAD_FORK));
+    tool_put_count(table, "prunes", count_kind(scene->workload, WORKLOAD_PRUNE));
+    tool_put_count(table, "copies", stats.copies);
+    tool_put_count(table, "copied_tokens", stats.copied_tokens);
+    if (attention->wanted)
+        put_attention(table, attention);
+    tool_table_write(table, stdout, call->format, true);
+    if (attention->wanted && call->format == TOOL_TEXT)
+        puts("\nByte counts: one layer, summed over attention_iterations. dram_bytes: not measured, it needs a "
+             "hardware counter.");
+    return stats.used_blocks;
+}
+
+static int run(const tool_call *call)
+{
+    uint32_t block_tokens = tool_block_tokens(call);
+    uint32_t max_iterations = tool_count(call, "--max-iterations", 0, 1, UINT32_MAX);
+    uint32_t num_blocks = tool_count(call, "--blocks", 0, 1, UINT32_MAX - 1);
+    workload *work = tool_workload_from_file(call, call->operand, "--tree", max_iterations);
+    replay_attention attention = attention_create(call, work, &num_blocks);
+    replay_events events = {.context = NULL};
+    if (attention.wanted)
+        events = kv_store_events(attention.store);
+    tool_scene scene = tool_scene_open(work, block_tokens, num_blocks, &events);
+    replay_sums sums = play(&scene, &attention);
+    uint32_t leaked_blocks = write_result(call, &scene, &sums, &attention);
+    tool_scene_close(&scene);
+    if (attention.wanted)
+        kv_store_destroy(attention.store);
+    workload_destroy(work);
+    if (leaked_blocks > 0)
+        tool_fail("%u blocks leaked", leaked_blocks);
+    if (!attention.agreement.within)
+        tool_fail("attention is further from the definition than rounding allows: see max_error, error_limit");
+    return TOOL_OK;
+}
+
+static const tool_option options[] = {
+    TOOL_TRACE_OPTIONS("--tree"),
+    {"--block-tokens", "N", "tokens of a block, a power of two from 1 to 256 (16)"},
+    {"--blocks", "N", "blocks of the pool (enough)"},
+    {"--max-iterations", "N", "stop after N iterations (at the end)"},
+    {"--attention", "STRATEGY", "compute attention too: flash ... cost; K and V are random"},
+    {"--every", "N", "at every Nth iteration (1)"},
+    TOOL_SHAPE_OPTIONS("8/2", "64", "fp32"),
+    {NULL, NULL, NULL},
+};
+
+const tool_verb tool_replay = {
+    .name = "replay",
+    .summary = "plays a trace on the allocator and sums what it held",
+    .operand = "FILE.ttr",
+    .formats = "text csv json",
+    .options = options,
+    .example = "  treeattn replay reason_sorting.ttr --tree 0 --format csv\n"
+               "  treeattn replay reason_sorting.ttr --tree 0 --attention flatten --every 500\n"
+               "  treeattn replay spec_accept.ttr --record apps0 --star 64 --block-tokens 1\n",
+    .run = run,
+};
