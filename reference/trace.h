@@ -76,8 +76,8 @@ typedef struct trace_error {
     char message[160];     /* what was expected, what was found */
 } trace_error;
 
-/* Reads text[length]; `file` is only for messages. KV_FORMAT with *error filled, KV_NOMEM; *result is untouched then.
- * error may be NULL. */
+/* Reads text[length]; `file` is only for messages. KV_FORMAT, KV_RANGE beyond TRACE_MAX_BYTES, both with *error filled;
+ * KV_NOMEM. *result is untouched then. error may be NULL. */
 kv_status trace_read(trace **result, const char *text, size_t length, const char *file, trace_error *error);
 
 /* The same from a file. Also KV_INVAL if it cannot be read, KV_RANGE beyond TRACE_MAX_BYTES: *error says why. */

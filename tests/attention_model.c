@@ -157,26 +157,62 @@ static void ask_tables(attention_case *c)
     c->num_out = c->num_lse * c->shape.head_dim;
 }
 
-static void fill_case(attention_case *c, attention_size size)
+static void forget_tables(attention_case *c)
+{
+    kv_tree_destroy(c->tree);
+    token_paths_destroy(&c->paths);
+}
+
+void attention_case_narrow(attention_case *c, uint32_t num_tables)
+{
+    forget_tables(c);
+    c->num_tables = num_tables;
+    ask_tables(c);
+}
+
+static void shrink(attention_case *c, uint64_t max_elements)
+{
+    uint64_t row_elements = (uint64_t)c->shape.num_heads * c->shape.head_dim;
+    uint32_t last_block = 0;
+    while (c->num_tables > 2 && c->tree->path_tokens * row_elements > max_elements)
+        attention_case_narrow(c, c->num_tables - (c->num_tables + 3) / 4);
+    for (uint64_t i = 0; i < c->paths.first[c->shape.num_queries]; i++) {
+        uint32_t block = (uint32_t)(c->paths.slots[i] / c->shape.block_tokens);
+        last_block = block > last_block ? block : last_block;
+    }
+    if (last_block + 3 < c->shape.num_blocks)
+        c->shape.num_blocks = last_block + 3;
+}
+
+/* max_elements 0: all tables, the whole pool */
+static void fill_case(attention_case *c, attention_size size, uint64_t max_elements)
 {
     c->num_tables = c->grown.num_branches;
     c->shape = (tree_shape){0, size.num_kv_heads * size.group_size, size.num_kv_heads, size.head_dim,
                             c->grown.num_blocks, c->grown.block_tokens, c->backend->storage};
     c->scale = 1 / sqrtf((float)size.head_dim);
-    c->num_kv = tree_kv_offset(&c->shape, c->shape.num_blocks, 0, 0);
     ask_tables(c);
+    if (max_elements)
+        shrink(c, max_elements);
+    c->num_kv = tree_kv_offset(&c->shape, c->shape.num_blocks, 0, 0);
     c->query = random_array(c->num_out, c->backend->storage);
     c->key = random_array(c->num_kv, c->backend->storage);
     c->value = random_array(c->num_kv, c->backend->storage);
 }
 
-void attention_case_build(attention_case *c, const attention_backend *backend, const char *spec, uint32_t block_tokens,
-                          attention_size size)
+void attention_case_build_small(attention_case *c, const attention_backend *backend, const char *spec,
+                                uint32_t block_tokens, attention_size size, uint64_t max_elements)
 {
     memset(c, 0, sizeof *c);
     c->backend = backend;
-    tree_case_build(&c->grown, spec, block_tokens, KV_ORDER_SHUFFLE);
-    fill_case(c, size);
+    tree_case_build(&c->grown, spec, block_tokens, block_tokens < 256 ? KV_ORDER_SHUFFLE : KV_ORDER_LIFO);
+    fill_case(c, size, max_elements);
+}
+
+void attention_case_build(attention_case *c, const attention_backend *backend, const char *spec, uint32_t block_tokens,
+                          attention_size size)
+{
+    attention_case_build_small(c, backend, spec, block_tokens, size, 0);
 }
 
 /* Tokens at the end of a table, in blocks that no other table lists. */
@@ -213,27 +249,7 @@ void attention_case_build_drafts(attention_case *c, const attention_backend *bac
         }
         draft->parent = parent;
     }
-    fill_case(c, size);
-}
-
-static void forget_tables(attention_case *c)
-{
-    kv_tree_destroy(c->tree);
-    token_paths_destroy(&c->paths);
-}
-
-void attention_case_narrow(attention_case *c, uint32_t num_tables)
-{
-    forget_tables(c);
-    c->num_tables = num_tables;
-    ask_tables(c);
-}
-
-void attention_case_shrink(attention_case *c, uint64_t max_elements)
-{
-    uint64_t row_elements = (uint64_t)c->shape.num_heads * c->shape.head_dim;
-    while (c->num_tables > 2 && c->tree->path_tokens * row_elements > max_elements)
-        attention_case_narrow(c, c->num_tables - (c->num_tables + 3) / 4);
+    fill_case(c, size, 0);
 }
 
 void attention_case_free(attention_case *c)

@@ -49,6 +49,11 @@ typedef struct attention_case {
 void attention_case_build(attention_case *c, const attention_backend *backend, const char *spec, uint32_t block_tokens,
                           attention_size size);
 
+/* No larger than it must be: tables are left out, the last ones first, until path tokens * heads * head_dim is at most
+ * max_elements (two tables stay), and K and V end 2 blocks behind the last one that is asked. */
+void attention_case_build_small(attention_case *c, const attention_backend *backend, const char *spec,
+                                uint32_t block_tokens, attention_size size, uint64_t max_elements);
+
 /* The last draft_tokens of a table, no more than it has in blocks of its own, become a random draft tree; every fourth
  * table has none. */
 void attention_case_build_drafts(attention_case *c, const attention_backend *backend, const char *spec,
@@ -56,10 +61,6 @@ void attention_case_build_drafts(attention_case *c, const attention_backend *bac
 
 /* Asks the first num_tables tables only: the blocks of the other branches are strangers'. */
 void attention_case_narrow(attention_case *c, uint32_t num_tables);
-
-/* Narrows until path tokens * heads * head_dim is no more than max_elements, or two tables are left: tests in a few
- * seconds. */
-void attention_case_shrink(attention_case *c, uint64_t max_elements);
 
 void attention_case_free(attention_case *c);
 

@@ -11,12 +11,13 @@
 typedef float score_of_token(uint64_t t, uint64_t length);
 
 static float all_large(uint64_t t, uint64_t length) { return (void)t, (void)length, 1e4f; }
-static float all_small(uint64_t t, uint64_t length) { return (void)t, (void)length, -1e4f; }
+static float all_small(uint64_t t, uint64_t length) { return (void)t, (void)length, -3e4f; }
 static float all_zero(uint64_t t, uint64_t length) { return (void)t, (void)length, 0; }
 static float signs_alternate(uint64_t t, uint64_t length) { return (void)length, t % 2 ? 1e4f : -1e4f; }
 static float rising(uint64_t t, uint64_t length) { return (void)length, (float)t * 0.5f; }
 static float falling(uint64_t t, uint64_t length) { return (void)length, (float)t * -0.5f; }
 static float rising_steeply(uint64_t t, uint64_t length) { return (void)length, (float)t * 128; }
+static float falling_steeply(uint64_t t, uint64_t length) { return (void)length, (float)t * -128; }
 static float largest_first(uint64_t t, uint64_t length) { return (void)length, t == 0 ? 50 : 1; }
 static float largest_last(uint64_t t, uint64_t length) { return t == length - 1 ? 50 : 1; }
 static float tiny(uint64_t t, uint64_t length) { return (void)length, (float)t * 0x1p-24f; }
@@ -32,12 +33,13 @@ typedef struct pattern {
 
 static const pattern patterns[] = {
     {"all_1e4", all_large},
-    {"all_minus_1e4", all_small},
+    {"all_minus_3e4", all_small},
     {"all_zero", all_zero},
     {"plus_and_minus_1e4", signs_alternate},
     {"rising", rising},
     {"falling", falling},
     {"rising_steeply", rising_steeply},
+    {"falling_steeply", falling_steeply},
     {"largest_first", largest_first},
     {"largest_last", largest_last},
     {"tiny", tiny},

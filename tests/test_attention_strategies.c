@@ -67,8 +67,7 @@ static void run_strategy(const attention_backend *backend, const void *argument)
     const strategy_case *one = argument;
     const float fillings[] = {NAN, INFINITY, backend->storage == TREE_FP16 ? 65504 : 1e30f};
     attention_case c;
-    attention_case_build(&c, backend, specs[one->spec], block_sizes[one->block], size_of(one));
-    attention_case_shrink(&c, 1500000);
+    attention_case_build_small(&c, backend, specs[one->spec], block_sizes[one->block], size_of(one), 1500000);
     tree_plan *plan = attention_plan(&c, (tree_strategy)one->strategy, 0, 0);
     attention_truth truth = attention_truth_create(c.query, c.key, c.value, &c.paths, &c.shape, c.scale);
 

@@ -18,7 +18,7 @@ static game_of_24 *search(uint32_t a, uint32_t b, uint32_t c, uint32_t d, uint32
     return game;
 }
 
-/* --- a calculator of its own, for expressions like "(9 - 4) * 2" --------------------------------------------------- */
+/* --- a calculator of its own, for expressions like "(9 - 4) * 2" -------------------------------------------------- */
 
 typedef struct calculator {
     const char *at;
@@ -88,7 +88,7 @@ static void check_solution(const game_of_24 *game)
     check(memcmp(wanted, c.numbers, sizeof wanted) == 0, "%s uses each number once", game->solution);
 }
 
-/* --- what every game must keep --------------------------------------------------------------------------------------- */
+/* --- what every game must keep ------------------------------------------------------------------------------------ */
 
 /* "a op b = c (left: ...)" with the operands taken from the state before and the result found in the state after. */
 static void check_thought(const game_of_24 *game, const game_of_24_thought *t)

@@ -159,7 +159,26 @@ static void run_good(const void *argument)
     trace_error error;
     const char *text = good_text[*kind];
     check(trace_read(&t, text, strlen(text), "demo.ttr", &error) == KV_OK, "accepted, got %s", error.message);
-    check(t->kind == *kind, "kind %d", t->kind);
+    check(t->kind == *kind && !strcmp(t->name, "demo"), "kind %d, name %s", t->kind, t->name);
+    check(t->num_trees + t->num_drafts + t->num_accepts == 1, "one part");
+    if (*kind == TRACE_REASON) {
+        const trace_tree *tree = trace_find(t, 0);
+        check(tree && tree->source == 7 && tree->num_nodes == 4 && tree->last_iteration == 5, "tree");
+        check(tree->num_tokens == 11 && tree->num_leaves == 2 && tree->path_tokens == 14, "sums");
+        const trace_node *root = &tree->nodes[0], *last = &tree->nodes[3];
+        check(root->parent == TRACE_NONE && root->num_tokens == 3 && root->start == -2 && root->end == 0, "root");
+        check(last->parent == 1 && last->num_tokens == 1 && last->start == 3 && last->end == 3, "node 3");
+    } else if (*kind == TRACE_DRAFT) {
+        const trace_draft *draft = trace_find_draft(t, 4);
+        check(draft && draft->num_nodes == 4 && draft->num_leaves == 2 && draft->depth == 2, "draft tree");
+        check(draft->num_pairs == 8 && draft->parent[0] == TRACE_NONE && draft->parent[3] == 1, "parents");
+        check(draft->rank[0] == 0 && draft->rank[2] == 1, "ranks");
+    } else {
+        const trace_accept *accept = trace_find_accept(t, "one");
+        check(accept && accept->prompt_tokens == 10 && accept->exact && accept->num_steps == 3, "record");
+        check(accept->num_recorded == 2 && accept->num_tokens == 3, "counts");
+        check(accept->accepted[0] == 1 && accept->accepted[1] == 2 && accept->accepted[2] == 0, "lengths");
+    }
     trace_destroy(t);
 }
 

@@ -18,6 +18,20 @@ static void note_plan(const tree_plan *plan)
               plan->config.piece_tokens, plan->num_items, plan->num_partials, plan->loaded_tokens, plan->masked_pairs);
 }
 
+/* Only DeFT's slices keep ranges that none of their rows sees. */
+static void check_ranges_are_seen(const tree_plan *plan)
+{
+    for (uint32_t i = 0; i < plan->num_items; i++) {
+        const tree_item *item = &plan->items[i];
+        for (uint32_t r = item->first_range; r < item->first_range + item->num_ranges; r++) {
+            uint64_t seen = plan->ranges[r].mask == TREE_NO_MASK;
+            for (uint32_t w = 0; !seen && w < (item->num_rows + 63) / 64; w++)
+                seen = plan->masks[plan->ranges[r].mask + w];
+            check(seen, "range %" PRIu32 " of item %" PRIu32 " is seen by nobody", r, i);
+        }
+    }
+}
+
 static void run_named(const void *argument)
 {
     const coverage_case *c = argument;
@@ -26,7 +40,10 @@ static void run_named(const void *argument)
         kv_tree *tree = plan_tree_case_create(c->tree, block_tokens[i], 0);
         tree_plan *plan = plan_tree_plan(tree, (tree_plan_config){.strategy = c->strategy});
         check(plan->loaded_tokens >= plan->unique_tokens || tree->num_queries == 0, "no plan loads less than U");
-        note_plan(plan);
+        if (c->strategy != TREE_FLATTEN && c->strategy != TREE_TREE_MASK)
+            check_ranges_are_seen(plan);
+        if (block_tokens[i] == 16)
+            note_plan(plan);
         tree_plan_destroy(plan);
         plan_tree_destroy(tree);
     }

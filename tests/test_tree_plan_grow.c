@@ -125,6 +125,18 @@ static void run_limit(const void *argument)
     plan_tree_destroy(tree);
 }
 
+/* Not even where a single query could: these strategies keep the form that a fresh build has. */
+static void run_never(const void *argument)
+{
+    tree_plan_config config = {.strategy = *(const tree_strategy *)argument, .piece_tokens = 40};
+    kv_tree *tree = plan_tree_levels("1/38", 4, 300);
+    tree_plan *plan = plan_tree_plan(tree, config);
+    check(tree_plan_grow(plan, tree), "nothing grew");
+    check(plan_tree_grow(tree, 0, 1) && !tree_plan_grow(plan, tree), "one token grew");
+    tree_plan_destroy(plan);
+    plan_tree_destroy(tree);
+}
+
 /* cost packs small leaves under masks, which have room for 32 tokens more. */
 static void run_masked_limit(const void *argument)
 {
@@ -214,7 +226,9 @@ int main(int argc, char **argv)
             test_add(run_same_as_fresh, &strategies[s], "%s_same_as_fresh", name);
         else
             test_add(run_refusal_changes_nothing, &strategies[s], "%s_refusal_changes_nothing", name);
-        if (!always && !never)
+        if (never)
+            test_add(run_never, &strategies[s], "%s_never", name);
+        else if (!always)
             test_add(run_limit, &strategies[s], "%s_limit", name);
     }
     test_add(run_masked_limit, NULL, "cost_masked_limit");

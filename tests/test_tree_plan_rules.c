@@ -65,6 +65,8 @@ static const rule_case rules[] = {
      "1[5+2000] 1[5+2000]"},
     {"cost_rows_cut", "1,5/40,200", {.strategy = TREE_COST, .max_rows = 2, .piece_tokens = 1000}, NULL},
     {"cost_forest_of_small", "4/5", {.strategy = TREE_COST}, "4[5*+5*+5*+5*]"},
+    {"cost_packs_within_piece", "1,6/200,40", {.strategy = TREE_COST, .group_size = 1, .piece_tokens = 100},
+     "6[100] 6[100] 2[40*+40*] 2[40*+40*] 2[40*+40*]"},
     {"cost_two_workers", "1/3000", {.strategy = TREE_COST, .num_workers = 2}, "1[1024] 1[1024] 1[952]"},
     {"cost_132_workers", "1/1024", {.strategy = TREE_COST},
      "1[64] 1[64] 1[64] 1[64] 1[64] 1[64] 1[64] 1[64] 1[64] 1[64] 1[64] 1[64] 1[64] 1[64] 1[64] 1[64]"},
@@ -80,6 +82,40 @@ static void run_rule(const void *argument)
     for (uint32_t i = 0; i < plan->num_items; i++)
         check(plan->items[i].num_rows <= plan->config.max_rows, "rows of item %" PRIu32, i);
     test_note("%s", describe(plan));
+    tree_plan_destroy(plan);
+    plan_tree_destroy(tree);
+}
+
+/* The tree of docs/plans.md: six shared tokens, then three of query 0 and four of query 1. */
+typedef struct page_case {
+    tree_strategy strategy;
+    uint32_t piece_tokens, num_partials;
+    uint64_t loaded_tokens, masked_pairs;
+    const char *expected;
+} page_case;
+
+static const page_case pages[TREE_NUM_STRATEGIES] = {
+    {TREE_FLASH, 4, 2, 19, 0, "1[6+3] 1[6+4]"},
+    {TREE_FLASH_DECODING, 4, 6, 19, 0, "1[4] 1[2+2] 1[1] 1[4] 1[2+2] 1[2]"},
+    {TREE_RADIX, 4, 6, 19, 0, "1[4] 1[2] 1[3] 1[4] 1[2] 1[4]"},
+    {TREE_TREE_MASK, 4, 2, 13, 7, "2[6+3*+4*]"},
+    {TREE_NODE, 4, 4, 13, 0, "2[6] 1[3] 1[4]"},
+    {TREE_NODE_CHUNK, 4, 6, 13, 0, "2[4] 2[2] 1[3] 1[4]"},
+    {TREE_FLATTEN, 4, 7, 13, 6, "2[4] 2[2+2*] 2[1*+3*] 1[1]"},
+    {TREE_COST, 0, 2, 13, 7, "2[6+3*+4*]"},
+};
+
+static void run_page(const void *argument)
+{
+    const page_case *c = argument;
+    const uint32_t parent[] = {KV_NONE, 0, 0}, num_tokens[] = {6, 3, 4};
+    kv_tree *tree = plan_tree_create(&(plan_tree_nodes){3, parent, num_tokens, NULL, 0}, 16, 0);
+    tree_plan *plan = plan_tree_plan(tree, (tree_plan_config){.strategy = c->strategy,
+                                                              .piece_tokens = c->piece_tokens});
+    check(!strcmp(describe(plan), c->expected), "'%s', expected '%s'", describe(plan), c->expected);
+    check(plan->loaded_tokens == c->loaded_tokens && plan->num_partials == c->num_partials
+          && plan->masked_pairs == c->masked_pairs, "loaded %" PRIu64 " partials %" PRIu32 " masked %" PRIu64,
+          plan->loaded_tokens, plan->num_partials, plan->masked_pairs);
     tree_plan_destroy(plan);
     plan_tree_destroy(tree);
 }
@@ -241,12 +277,33 @@ static void run_cost_is_no_worse(const void *argument)
     }
 }
 
+/* A comb: a spine of one-token nodes, each with a tooth. Teeth absorb the spine above them, but not all of it. */
+static void run_cost_bounds_chains(const void *argument)
+{
+    (void)argument;
+    enum { SPINE = 500 };
+    uint32_t parent[2 * SPINE], num_tokens[2 * SPINE], longest = 0;
+    for (uint32_t n = 0; n < 2 * SPINE; n++) {
+        parent[n] = n == 0 ? KV_NONE : n < SPINE ? n - 1 : n - SPINE;
+        num_tokens[n] = n < SPINE ? 1 : 300;
+    }
+    kv_tree *tree = plan_tree_create(&(plan_tree_nodes){2 * SPINE, parent, num_tokens, NULL, 0}, 16, 0);
+    tree_plan *plan = plan_tree_plan(tree, (tree_plan_config){.strategy = TREE_COST});
+    for (uint32_t i = 0; i < plan->num_items; i++)
+        longest = plan->items[i].num_ranges > longest ? plan->items[i].num_ranges : longest;
+    check(longest > 2 && longest <= 40, "an item has %" PRIu32 " ranges", longest);
+    tree_plan_destroy(plan);
+    plan_tree_destroy(tree);
+}
+
 int main(int argc, char **argv)
 {
     static const overflow_case overflows[] = {{TREE_TREE_MASK, KV_MAX_LENGTH}, {TREE_FLATTEN, KV_MAX_LENGTH - 1}};
     test_begin(argc, argv, "each strategy forms the items that its rule says");
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         test_add(run_rule, &rules[i], "%s", rules[i].name);
+    for (int s = 0; s < TREE_NUM_STRATEGIES; s++)
+        test_add(run_page, &pages[s], "page_%s", tree_strategy_name[pages[s].strategy]);
     for (size_t i = 0; i < sizeof configs / sizeof *configs; i++)
         test_add(run_config, &configs[i], "config_%s", configs[i].name);
     test_add(run_names, NULL, "names");
@@ -257,5 +314,6 @@ int main(int argc, char **argv)
     test_add(run_mask_words, NULL, "mask_words");
     test_add(run_mask_across_words, NULL, "mask_across_words");
     test_add(run_cost_is_no_worse, NULL, "cost_is_no_worse");
+    test_add(run_cost_bounds_chains, NULL, "cost_bounds_chains");
     return test_end();
 }

@@ -7,8 +7,9 @@
 
 Layout that is read:
   reason   a list of {"incompleted": bool, "data": {"0": {"id", "value", "start", "end", "children": [ids]}, ...}};
-           value counts tokens. Nodes are numbered anew so that a parent comes before its children, by iteration of
-           their start and by their old id. Trees without nodes are left out; incomplete ones get ordinal -1.
+           value counts tokens. Ids are kept if they count up from 0 and parents come first; otherwise nodes are
+           numbered anew by start, depth and old id. Trees without nodes are left out, but count as SRC; incomplete
+           ones get ordinal -1.
   draft    {"Tree_Structure": [[ranks on the way from the root], ...], "Token_Tree_size": n}
   accept   {"Records": [{"Accept_length": [...], "prompt": text, "prompt_len": n}, ...]}; without prompt_len the prompt
            is estimated as 1.3 tokens a word, and EXACT is 0. Equal lists are written once.
@@ -73,7 +74,10 @@ def order_nodes(nodes, where):
     depth = {}
     for old in order:
         depth[old] = depth.get(parent[old], -1) + 1
-    order.sort(key=lambda old: (nodes[old][1], depth[old], old))
+    if sorted(order) == list(range(len(order))) and all(parent[old] < old for old in order):
+        order.sort()
+    else:
+        order.sort(key=lambda old: (nodes[old][1], depth[old], old))
     return order, parent
 
 

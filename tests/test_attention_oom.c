@@ -1,0 +1,119 @@
+/* Claim: whichever allocation fails, attention says TREE_NOMEM and writes nothing; with memory back it succeeds. The
+ * linker leads malloc and calloc of every object here. */
+#include <stdlib.h>
+
+#include "attention_model.h"
+#include "standard_attention.h"
+#include "test.h"
+
+void *__real_malloc(size_t bytes);
+void *__real_calloc(size_t count, size_t bytes);
+void *__real_realloc(void *memory, size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes);
+void *__wrap_realloc(void *memory, size_t bytes);
+
+static uint64_t fail_at, num_calls; /* the fail_at-th call fails, counted from 1; 0: none */
+
+static bool fails_now(void)
+{
+    return ++num_calls == fail_at;
+}
+
+void *__wrap_malloc(size_t bytes)
+{
+    return fails_now() ? NULL : __real_malloc(bytes);
+}
+
+void *__wrap_calloc(size_t count, size_t bytes)
+{
+    return fails_now() ? NULL : __real_calloc(count, bytes);
+}
+
+void *__wrap_realloc(void *memory, size_t bytes)
+{
+    return fails_now() ? NULL : __real_realloc(memory, bytes);
+}
+
+typedef tree_status attention_call(const attention_case *c, const tree_plan *plan, float *out, float *lse);
+
+static tree_status call_ref(const attention_case *c, const tree_plan *plan, float *out, float *lse)
+{
+    return tree_attention_ref(out, lse, c->query, c->key, c->value, plan, &c->shape, c->scale);
+}
+
+static tree_status call_standard(const attention_case *c, const tree_plan *plan, float *out, float *lse)
+{
+    (void)plan;
+    return standard_attention_ref(out, lse, c->query, c->key, c->value, c->tree, &c->shape, c->scale, NULL);
+}
+
+static tree_status call_dense_mask(const attention_case *c, const tree_plan *plan, float *out, float *lse)
+{
+    (void)plan;
+    return dense_mask_attention_ref(out, lse, c->query, c->key, c->value, c->tree, &c->shape, c->scale, NULL);
+}
+
+static const struct named_call {
+    const char *name;
+    attention_call *call;
+    uint64_t num_allocations;
+} calls[] = {{"ref", call_ref, 2}, {"standard", call_standard, 7}, {"dense_mask", call_dense_mask, 9}};
+
+static void run_call(const void *argument)
+{
+    const struct named_call *one = argument;
+    attention_case c;
+    attention_case_build(&c, &attention_ref_backend, "comb:4", 16, (attention_size){2, 2, 8});
+    tree_plan *plan = attention_plan(&c, TREE_FLATTEN, 0, 0);
+    for (uint64_t k = 1; k <= one->num_allocations + 1; k++) {
+        guarded out = guarded_create(c.num_out), lse = guarded_create(c.num_lse);
+        num_calls = 0;
+        fail_at = k;
+        tree_status status = one->call(&c, plan, out.data, lse.data);
+        fail_at = 0;
+        if (k <= one->num_allocations) {
+            check(status == TREE_NOMEM, "allocation %u fails: %s", (unsigned)k, tree_status_string(status));
+            check(guarded_untouched(&out) && guarded_untouched(&lse), "allocation %u fails: nothing is written",
+                  (unsigned)k);
+        } else {
+            check(status == TREE_OK && num_calls == one->num_allocations, "%u allocations, %s", (unsigned)num_calls,
+                  tree_status_string(status));
+        }
+        guarded_destroy(&out);
+        guarded_destroy(&lse);
+    }
+    tree_plan_destroy(plan);
+    attention_case_free(&c);
+}
+
+/* The fast path works in the caller's workspace: it allocates nothing at all. */
+static void run_no_allocation(const void *unused)
+{
+    (void)unused;
+    attention_case c;
+    attention_case_build(&c, &attention_ref_backend, "comb:4", 16, (attention_size){2, 2, 8});
+    tree_plan *plan = attention_plan(&c, TREE_FLATTEN, 0, 0);
+    guarded out = guarded_create(c.num_out), lse = guarded_create(c.num_lse);
+    size_t bytes = tree_attention_cpu_workspace_bytes(plan, &c.shape, 1);
+    void *workspace = aligned_alloc(64, (bytes + 63) & ~(size_t)63);
+    check(workspace, "memory");
+    num_calls = 0;
+    tree_status status = tree_attention_cpu(out.data, lse.data, c.query, c.key, c.value, plan, &c.shape, c.scale,
+                                            workspace, bytes, 1, TREE_ISA_AUTO);
+    check(status == TREE_OK && num_calls == 0, "%s, %u allocations", tree_status_string(status), (unsigned)num_calls);
+    free(workspace);
+    guarded_destroy(&out);
+    guarded_destroy(&lse);
+    tree_plan_destroy(plan);
+    attention_case_free(&c);
+}
+
+int main(int argc, char **argv)
+{
+    test_begin(argc, argv, "whichever allocation fails, attention says so and writes nothing");
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)
+        test_add(run_call, &calls[i], "%s", calls[i].name);
+    test_add(run_no_allocation, NULL, "cpu_allocates_nothing");
+    return test_end();
+}

@@ -1,0 +1,243 @@
+/* Claim: whichever host allocation fails, the call says KV_NOMEM, the pool is as it was, nothing leaks, and the same
+ * call succeeds when memory is back. The linker puts the functions below between the library and malloc. */
+#include <malloc.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kv_branch.h"
+#include "test.h"
+
+void *__real_malloc(size_t bytes);
+void *__real_calloc(size_t count, size_t bytes);
+void *__real_realloc(void *memory, size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes);
+void *__wrap_realloc(void *memory, size_t bytes);
+
+static uint64_t fail_at, injected; /* fail_at: that many allocations from now, one fails; 0: none */
+
+static bool fails_now(void)
+{
+    if (fail_at == 0 || --fail_at > 0) return false;
+    injected++;
+    return true;
+}
+
+void *__wrap_malloc(size_t bytes)
+{
+    return fails_now() ? NULL : __real_malloc(bytes);
+}
+
+void *__wrap_calloc(size_t count, size_t bytes)
+{
+    return fails_now() ? NULL : __real_calloc(count, bytes);
+}
+
+void *__wrap_realloc(void *memory, size_t bytes)
+{
+    return fails_now() ? NULL : __real_realloc(memory, bytes);
+}
+
+/* Bytes in use, freed ones in malloc's caches included; 0 under a sanitizer, which looks for leaks itself. */
+static size_t bytes_in_use(void)
+{
+    return mallinfo2().uordblks;
+}
+
+/* ---- one call, each of its allocations failing once ---- */
+
+typedef struct state {
+    kv_pool *pool, *made; /* made: by create or load */
+    kv_branch a, b, c, new_branch;
+    char text[8192];
+} state;
+
+static kv_pool_config usual_config(void)
+{
+    return (kv_pool_config){.num_blocks = 600, .block_tokens = 2, .max_branches = 64};
+}
+
+/* Branch a has a table, b shares it, c is empty; 8 slots exist and all serve. */
+static void set_up(state *s)
+{
+    kv_append append;
+    kv_branch others[5];
+    kv_pool_config config = usual_config();
+    bool ok = kv_pool_create(&s->pool, &config) == KV_OK && kv_branch_create(s->pool, &s->a) == KV_OK &&
+              kv_branch_append(s->pool, s->a, 15, &append) == KV_OK && kv_branch_fork(s->pool, s->a, &s->b) == KV_OK &&
+              kv_branch_create(s->pool, &s->c) == KV_OK;
+    for (int i = 0; i < 5; i++) ok = ok && kv_branch_create(s->pool, &others[i]) == KV_OK;
+    check(ok, "the set-up has memory");
+    check(kv_pool_dump(s->pool, s->text, sizeof s->text) <= sizeof s->text, "room for the dump");
+    s->made = NULL;
+}
+
+static kv_status call_pool_create(state *s)
+{
+    kv_pool_config config = usual_config();
+    return kv_pool_create(&s->made, &config);
+}
+
+static kv_status call_create(state *s)
+{
+    return kv_branch_create(s->pool, &s->new_branch);
+}
+
+static kv_status call_fork(state *s)
+{
+    return kv_branch_fork(s->pool, s->a, &s->new_branch);
+}
+
+static kv_status call_fork_at(state *s)
+{
+    return kv_branch_fork_at(s->pool, s->a, 7, &s->new_branch);
+}
+
+static kv_status call_append(state *s)
+{
+    kv_append append;
+    return kv_branch_append(s->pool, s->a, 100, &append);
+}
+
+static kv_status call_append_many(state *s)
+{
+    const kv_branch branches[] = {s->c, s->a, s->b};
+    const uint32_t num_tokens[] = {50, 100, 40};
+    kv_append appends[3];
+    return kv_branch_append_many(s->pool, branches, num_tokens, 3, appends);
+}
+
+static kv_status call_load(state *s)
+{
+    return kv_pool_load(&s->made, s->text, strlen(s->text), NULL);
+}
+
+static kv_status call_check(state *s)
+{
+    char message[160];
+    return kv_pool_check(s->pool, message, sizeof message);
+}
+
+typedef struct call_case {
+    const char *name;
+    kv_status (*call)(state *s);
+    uint64_t least_failures; /* fewer: the failure was not injected where the call allocates */
+} call_case;
+
+static const call_case calls[] = {
+    {"pool_create", call_pool_create, 9}, {"branch_create", call_create, 1}, {"fork", call_fork, 2},
+    {"fork_at", call_fork_at, 2},         {"append", call_append, 1},        {"append_many", call_append_many, 3},
+    {"load", call_load, 14},              {"check", call_check, 2},
+};
+
+/* The call with its k-th allocation failing; false: it has fewer. */
+static bool run_call_failing(const call_case *c, uint64_t k)
+{
+    static state s;
+    char after[sizeof s.text];
+    set_up(&s);
+    kv_table view, same;
+    kv_branch_table(s.pool, s.a, &view);
+    uint64_t injected_before = injected;
+    fail_at = k;
+    kv_status status = c->call(&s);
+    fail_at = 0;
+    bool failed = injected > injected_before;
+    check(status == (failed ? KV_NOMEM : KV_OK), "allocation %llu: %s", (unsigned long long)k, kv_status_string(status));
+    if (failed) {
+        kv_pool_dump(s.pool, after, sizeof after);
+        check(!strcmp(s.text, after), "allocation %llu: the pool changed", (unsigned long long)k);
+        check(!s.made, "nothing half made");
+        kv_branch_table(s.pool, s.a, &same);
+        check(view.blocks == same.blocks, "a view that was valid before the call is valid after it");
+        check(c->call(&s) == KV_OK, "the same call succeeds with memory");
+    }
+    if (s.made) kv_pool_destroy(s.made, true, NULL);
+    kv_pool_destroy(s.pool, true, NULL);
+    return failed;
+}
+
+static void run_call(const void *argument)
+{
+    const call_case *c = argument;
+    enum { ROUNDS = 50, SMALLEST_CHUNK = 24 };
+    size_t used_before = 0;
+    for (int round = 0; round <= ROUNDS; round++) {
+        if (round == 1) used_before = bytes_in_use(); /* the first round leaves malloc's own caches filled */
+        injected = 0;
+        for (uint64_t k = 1; run_call_failing(c, k); k++) continue;
+        check(injected >= c->least_failures, "%llu failures injected", (unsigned long long)injected);
+    }
+    long long leaked = (long long)bytes_in_use() - (long long)used_before;
+    check(leaked < ROUNDS * SMALLEST_CHUNK, "%lld bytes leaked in %d rounds", leaked, ROUNDS);
+    test_note("%llu failures a round, %lld bytes more in use after %d", (unsigned long long)injected, leaked, ROUNDS);
+}
+
+/* ---- two pools, one of them short of memory ---- */
+
+static kv_status random_call(kv_pool *pool, uint64_t random, kv_branch *branches, uint32_t *count)
+{
+    kv_branch branch = branches[random / 8 % *count];
+    uint32_t n = (uint32_t)(random >> 32) % 70;
+    kv_append append;
+    kv_status status;
+    switch (random % 8) {
+    case 0: return kv_branch_truncate(pool, branch, n);
+    case 1:
+    case 2:
+    case 3:
+        status = kv_branch_fork(pool, branch, &branches[*count]);
+        *count += status == KV_OK;
+        return status;
+    default: return kv_branch_append(pool, branch, n, &append);
+    }
+}
+
+static void expect_same(const kv_pool *short_pool, const kv_pool *twin)
+{
+    static char one[1 << 16], two[1 << 16];
+    size_t bytes = kv_pool_dump(short_pool, one, sizeof one);
+    check(bytes <= sizeof one && kv_pool_dump(twin, two, sizeof two) == bytes, "%zu bytes", bytes);
+    check(!strcmp(one, two), "the pool that was short of memory differs from its twin:\n%s\n%s", one, two);
+}
+
+static void run_twins(const void *argument)
+{
+    (void)argument;
+    injected = 0;
+    for (uint32_t round = 0; round < 200; round++) {
+        kv_pool_config config = usual_config();
+        kv_pool *pools[2];
+        kv_branch branches[2][64];
+        uint32_t count[2] = {1, 1};
+        for (int i = 0; i < 2; i++) {
+            check(kv_pool_create(&pools[i], &config) == KV_OK, "a pool");
+            check(kv_branch_create(pools[i], &branches[i][0]) == KV_OK, "a branch");
+        }
+        for (uint32_t step = 0; step < 40; step++) {
+            uint64_t random = test_random();
+            kv_status status = KV_NOMEM;
+            for (uint64_t k = 1; status == KV_NOMEM; k++) {
+                expect_same(pools[0], pools[1]);
+                fail_at = k;
+                status = random_call(pools[0], random, branches[0], &count[0]);
+                fail_at = 0;
+            }
+            check(random_call(pools[1], random, branches[1], &count[1]) == status, "both answer alike");
+        }
+        expect_same(pools[0], pools[1]);
+        for (int i = 0; i < 2; i++) kv_pool_destroy(pools[i], true, NULL);
+    }
+    check(injected > 3000, "%llu failures injected", (unsigned long long)injected);
+    test_note("%llu failures injected", (unsigned long long)injected);
+}
+
+int main(int argc, char **argv)
+{
+    test_begin(argc, argv, "every host allocation fails once");
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)
+        test_add(run_call, &calls[i], "each_allocation_of_%s", calls[i].name);
+    test_add(run_twins, NULL, "twins");
+    return test_end();
+}

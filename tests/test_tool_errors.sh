@@ -1,0 +1,61 @@
+#!/bin/bash
+# Claim: bad usage and bad input end with status 2 and one line that says what was expected and where.
+# shellcheck source=tests/tool_checks.sh
+. "$(dirname "$0")/tool_checks.sh"
+small=$TREEATTN_SOURCE_DIR/tests/tool_small.ttr
+
+expect_error "unknown verb" 2 "unknown verb 'fly'; see 'treeattn --help'" fly
+for verb in demo replay plan step bench doctor; do
+    expect_error "$verb: unknown option" 2 "unknown option '--colour'; see 'treeattn $verb --help'" $verb --colour
+    expect_error "$verb: unknown format" 2 "--format: expected one of .* got 'xml'" $verb --format xml
+    expect_error "$verb: value missing" 2 "--format: expected a value behind it" $verb --format
+done
+expect_error "demo has no csv" 2 "--format: expected one of 'text json', got 'csv'" demo --format csv
+expect_error "operand missing" 2 "replay: expected FILE.ttr" replay
+expect_error "second operand" 2 "takes one FILE.ttr, got 'more' too" replay "$small" more
+expect_error "operand not wanted" 2 "step: takes no operand, got 'more'" step more
+expect_error "flag with a value" 2 "--wait: takes no value" step --wait=1
+expect_error "count is no number" 2 "--tokens: expected a whole number from 1 to 4096, got '1x'" step --tokens 1x
+expect_error "count is too small" 2 "--tokens: expected .* got '0'" step --tokens=0
+expect_error "count is huge" 2 "--tokens: expected .* got '99999999999999999999'" step --tokens 99999999999999999999
+expect_error "count is negative" 2 "--every: expected .* got '-1'" replay "$small" --attention node --every -1
+expect_error "block_tokens" 2 "power of two from 1 to 256, got 12" replay "$small" --block-tokens 12
+expect_error "heads do not divide" 2 "--heads: expected .* got '8/3'" replay "$small" --attention node --heads 8/3
+expect_error "heads without KV heads" 2 "--heads: expected .* got '8'" plan --tree '1,2 / 3,4' --heads 8
+expect_error "head_dim 0" 2 "--head-dim: expected .* got '0'" replay "$small" --attention node --head-dim 0
+expect_error "storage" 2 "--storage: expected fp32, fp16 or bf16, got 'int8'" replay "$small" --storage int8
+expect_error "strategy" 2 "--attention: expected flash, .* got 'fast'" replay "$small" --attention fast
+expect_error "tree is not there" 2 "expected a tree of ordinal 7" replay "$small" --tree 7
+expect_error "levels without tokens" 2 "--tree: expected 'NODES / TOKENS'" plan --tree 1,2
+expect_error "levels: not numbers" 2 "--tree, nodes, column 3: " plan --tree '1,x / 3,4'
+expect_error "levels: more tokens than nodes" 2 "--tree, tokens, column [0-9]+: " plan --tree '1,2 / 3,4,5'
+expect_error "neither tree nor trace" 2 "expected either --tree .* or --trace FILE" plan
+expect_error "iteration beyond the end" 2 "iteration 10: expected 1 to 9" plan --trace "$small" --iteration 10
+expect_error "items of all strategies" 2 "--items: expected one --strategy" plan --tree '1,2 / 3,4' --items
+expect_error "variant" 2 "--variant: expected packed, .* got 'best'" plan --tree '1,2 / 3,4' --variant best
+
+expect_error "no such file" 2 "$work/none.ttr: .*" replay "$work/none.ttr"
+# broken NAME LINE SED_SCRIPT: the small trace with one edit; the error names file and line.
+broken() {
+    sed "$3" "$small" >"$work/$1.ttr"
+    expect_error "$1" 2 "^treeattn: $work/$1.ttr:$2:[0-9]+: .*expected" replay "$work/$1.ttr"
+}
+broken unknown_word 5 's/^node 1 /knot 1 /'
+broken wrong_parent 8 's/^node 4 1 /node 4 5 /'
+broken own_parent 8 's/^node 4 1 /node 4 4 /'
+broken negative_tokens 5 's/^node 1 0 4/node 1 0 -4/'
+broken huge_tokens 5 's/^node 1 0 4 1 4/node 1 0 4294967296 1 4/'
+broken wrong_check_sum 10 's/^end 39/end 40/'
+broken too_many_nodes 10 's/^tree 0 0 6/tree 0 0 7/'
+broken missing_field 5 's/^node 1 0 4 1 4/node 1 0 4 1/'
+broken wrong_version 1 's/^ttr 1/ttr 2/'
+head -n 7 "$small" >"$work/cut.ttr"
+expect_error "cut" 2 "^treeattn: $work/cut.ttr:[0-9]+:[0-9]+: .*expected" replay "$work/cut.ttr"
+
+run
+expect "no verb: status" 2 "$status"
+expect_match "no verb: usage" 'treeattn VERB --help' "$work/err"
+"$TREEATTN_BIN" step >/dev/full 2>"$work/err"
+expect "full disk: status" 1 $?
+expect_match "full disk: message" 'could not write' "$work/err"
+finish

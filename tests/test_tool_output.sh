@@ -1,0 +1,70 @@
+#!/bin/bash
+# Claim: every verb has a help with an example, writes csv with a constant number of fields and JSON that parses, and
+# neither colour nor carriage returns where they are not wanted.
+# shellcheck source=tests/tool_checks.sh
+. "$(dirname "$0")/tool_checks.sh"
+small=$TREEATTN_SOURCE_DIR/tests/tool_small.ttr
+escape=$(printf '\033')
+
+run --version
+expect_match "version" '^treeattn [0-9]+\.[0-9]+\.[0-9]+$' "$work/out"
+run --help
+expect "help: status" 0 "$status"
+for verb in demo replay plan step bench doctor; do
+    expect_match "help names $verb" "^  $verb " "$work/out"
+done
+for verb in demo replay plan step bench doctor; do
+    run $verb --help
+    expect "$verb --help: status" 0 "$status"
+    for part in Usage Options Example -- '--format' 'Exit status'; do
+        [ "$part" != -- ] || continue
+        expect_match "$verb --help: $part" "$part" "$work/out"
+    done
+    grep -oE '^  --[a-z-]+' "$work/out" | sort | uniq -d >"$work/twice"
+    expect "$verb --help: no option twice" "" "$(cat "$work/twice")"
+    sed -n '/^Example/,$p' "$work/out" >"$work/example"
+    expect_match "$verb --help: an example of the verb" "^  treeattn $verb" "$work/example"
+done
+
+levels='1,3,9 / 40,20,10'
+verbs=("replay|$small" "replay|$small|--attention|cost" "plan|--tree|$levels" "plan|--tree|$levels|--variant|all"
+    "plan|--tree|$levels|--strategy|flatten|--items" "plan|--trace|$small|--iteration|5" "step" "step|--tokens|1"
+    "doctor" "demo|--out|$work/demo")
+for words in "${verbs[@]}"; do
+    IFS='|' read -ra command <<<"$words"
+    name="${command[*]//"$work"/}"
+    name="${name//"$TREEATTN_SOURCE_DIR"/}"
+    if [ "${command[0]}" != demo ]; then
+        run "${command[@]}" --format csv
+        expect "csv: $name" "0 1" "$status $(sed 's/"[^"]*"//g' "$work/out" | awk -F, '{ print NF }' | sort -u | wc -l)"
+    fi
+    run "${command[@]}" --format json
+    expect "json: status: $name" 0 "$status"
+    if command -v python3 >/dev/null; then
+        python3 -m json.tool <"$work/out" >/dev/null 2>"$work/err"
+        expect "json parses: $name" 0 $?
+    fi
+    run "${command[@]}"
+    expect "no colour off a terminal: $name" 0 "$(grep -c "$escape" "$work/out" "$work/err" | grep -vc ":0$")"
+done
+
+# on_terminal VARIABLE=VALUE... : a verb on a pseudo terminal with these variables.
+on_terminal() { env -u NO_COLOR -u CLICOLOR -u CLICOLOR_FORCE TERM=xterm "$@" script -qec "$TREEATTN_BIN doctor" /dev/null </dev/null; }
+if command -v script >/dev/null; then
+    on_terminal >"$work/out"
+    expect_match "terminal: colour" "$escape" "$work/out"
+    for variable in NO_COLOR=1 CLICOLOR=0 TERM=dumb; do
+        on_terminal $variable >"$work/out"
+        expect "terminal, $variable: no colour" 0 "$(grep -c "$escape" "$work/out")"
+    done
+fi
+CLICOLOR_FORCE=1 run doctor
+expect_match "CLICOLOR_FORCE: colour" "$escape" "$work/out"
+NO_COLOR=1 CLICOLOR_FORCE=1 run doctor
+expect "NO_COLOR beats CLICOLOR_FORCE" 0 "$(grep -c "$escape" "$work/out")"
+
+mkdir "$work/empty"
+PATH=$work/empty run doctor
+expect "doctor: what is missing is no failure" 0 "$status"
+expect_match "doctor: says what to install" '^- gnuplot .*gnuplot-nox' "$work/out"
+finish
