@@ -41,7 +41,8 @@ typedef struct run {
 static run run_begin(const kv_tree *tree, const tree_shape *shape, tree_strategy strategy, uint32_t num_threads)
 {
     run r;
-    tree_plan_config config = {.strategy = strategy, .group_size = 4, .num_workers = num_threads};
+    tree_plan_config config = {.strategy = strategy, .target = TREE_TARGET_CPU, .group_size = 4,
+                               .num_workers = num_threads};
     figure_check(tree_plan_build(&r.plan, tree, &config) == TREE_OK, "no plan");
     r.workspace_bytes = tree_attention_cpu_workspace_bytes(r.plan, shape, num_threads);
     r.workspace = measure_allocate(r.workspace_bytes);

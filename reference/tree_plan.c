@@ -78,7 +78,7 @@ static void add_range(plan_builder *b, tree_item *item, uint32_t node_index, uin
         b->num_mask_words += (num_tokens + room) * num_words;
         b->masked_pairs += (uint64_t)num_tokens * (item->num_rows - num_seen);
     }
-    if (b->filling) {
+    if (b->plan) {
         uint64_t slot = (uint64_t)node->first_slot + from;
         b->plan->ranges[b->num_ranges] = (tree_range){
             node->first_block + (uint32_t)(slot >> b->block_shift), (uint32_t)slot & (b->tree->block_tokens - 1),
@@ -101,6 +101,33 @@ typedef struct piece {
     uint64_t num_tokens;
 } piece;
 
+/* So many pieces of equal length inside one node, none of them at its end: most of what is to be done for long nodes,
+ * so without a detour. */
+static void add_equal_pieces(plan_builder *b, const piece *p, uint32_t node_index, uint64_t count, uint32_t first_row,
+                             uint32_t end_row)
+{
+    const kv_node *node = &b->tree->nodes[node_index];
+    uint32_t max_rows = b->config.max_rows, num_tokens = (uint32_t)p->num_tokens;
+    uint32_t first = max_u32(node->first_row, first_row), end = min_u32(node->first_row + node->num_rows, end_row);
+    uint64_t num_slices = (end - first) / max_rows + ((end - first) % max_rows != 0), slot = node->first_slot + p->from;
+    uint64_t item = b->num_items, range = b->num_ranges, partial = b->num_partials;
+    for (uint64_t i = 0; b->plan && i < count; i++, slot += num_tokens) {
+        for (uint32_t row = first; row < end; item++, range++) {
+            uint32_t num_rows = min_u32(max_rows, end - row);
+            b->plan->items[item] = (tree_item){row, num_rows, (uint32_t)range, 1, num_tokens, (uint32_t)partial};
+            b->plan->ranges[range] = (tree_range){node->first_block + (uint32_t)(slot >> b->block_shift),
+                                                  (uint32_t)slot & (b->tree->block_tokens - 1), num_tokens,
+                                                  TREE_NO_MASK};
+            row += num_rows;
+            partial += num_rows;
+        }
+    }
+    b->num_items += count * num_slices;
+    b->num_ranges += count * num_slices;
+    b->num_partials += count * (end - first);
+    b->loaded_tokens += count * num_slices * num_tokens;
+}
+
 static void add_item(plan_builder *b, const uint32_t *list, const piece *p, uint32_t first_row, uint32_t num_rows,
                      uint64_t growth)
 {
@@ -108,7 +135,7 @@ static void add_item(plan_builder *b, const uint32_t *list, const piece *p, uint
     for (uint32_t i = p->first; i <= p->last; i++)
         add_range(b, &item, list[i], i == p->first ? p->from : 0,
                   i == p->last ? p->to : b->tree->nodes[list[i]].num_tokens, growth);
-    if (b->filling)
+    if (b->plan)
         b->plan->items[b->num_items] = item;
     b->num_items++;
     b->num_partials += num_rows;
@@ -119,7 +146,7 @@ static void add_item(plan_builder *b, const uint32_t *list, const piece *p, uint
 static void add_piece(plan_builder *b, const uint32_t *list, const piece *p, uint32_t first_row, uint32_t end_row,
                       uint64_t growth)
 {
-    uint32_t first = end_row, end = first_row, max_rows = b->plan->config.max_rows;
+    uint32_t first = end_row, end = first_row, max_rows = b->config.max_rows;
     for (uint32_t i = p->first; i <= p->last; i++) {
         const kv_node *node = &b->tree->nodes[list[i]];
         first = min_u32(first, max_u32(node->first_row, first_row));
@@ -138,6 +165,15 @@ void plan_add_list(plan_builder *b, const uint32_t *list, uint32_t count, uint32
 
     piece p = {0, 0, 0, 0, 0};
     while (left) {
+        uint64_t in_node = (b->tree->nodes[list[p.first]].num_tokens - p.from - 1) / cut->piece_tokens;
+        uint64_t in_list = left > cut->tail_tokens ? (left - cut->tail_tokens - 1) / cut->piece_tokens : 0;
+        uint64_t num_equal = in_node < in_list ? in_node : in_list;
+        if (num_equal) {
+            p.num_tokens = cut->piece_tokens;
+            add_equal_pieces(b, &p, list[p.first], num_equal, first_row, end_row);
+            p.from += (uint32_t)(num_equal * cut->piece_tokens);
+            left -= num_equal * cut->piece_tokens;
+        }
         p.num_tokens = left <= cut->piece_tokens + cut->tail_tokens ? left : cut->piece_tokens;
         uint64_t end = p.from + p.num_tokens; /* counted from the start of list[p.first] */
         for (p.last = p.first; end > b->tree->nodes[list[p.last]].num_tokens; p.last++)
@@ -191,10 +227,10 @@ static void add_whole_tree(plan_builder *b, const plan_cut *cut)
 
 static void add_items(plan_builder *b, const plan_cost *cost)
 {
-    const uint64_t length = b->plan->config.piece_tokens;
+    const uint64_t length = b->config.piece_tokens;
     const plan_cut whole = {PLAN_UNCUT, 0, KV_MAX_LENGTH}, pieces = {length, 0, length + length / 4};
     const plan_cut whole_fixed = {PLAN_UNCUT, 0, 0}, pieces_fixed = {length, 0, 0};
-    switch (b->plan->config.strategy) {
+    switch (b->config.strategy) {
     case TREE_FLASH: add_by_query(b, &whole, false); break;
     case TREE_FLASH_DECODING: add_by_query(b, &pieces, false); break;
     case TREE_RADIX: add_by_query(b, &pieces, true); break;
@@ -212,7 +248,7 @@ static void add_items(plan_builder *b, const plan_cost *cost)
 static tree_status fill_defaults(tree_plan_config *config, const kv_tree *tree)
 {
     if ((unsigned)config->strategy >= TREE_NUM_STRATEGIES || config->piece_tokens > 1u << 30
-        || config->group_size > 1u << 16)
+        || config->group_size > 1u << 16 || (unsigned)config->target > TREE_TARGET_CPU)
         return TREE_INVAL;
     config->group_size = config->group_size ? config->group_size : 4;
     config->num_workers = config->num_workers ? config->num_workers : 132;
@@ -240,57 +276,68 @@ static uint32_t node_blocks(const kv_node *node, uint32_t num_tokens, uint32_t b
     return (uint32_t)(((uint64_t)node->first_slot + num_tokens + block_tokens - 1) / block_tokens);
 }
 
-/* Not all entries: the spare ones name nothing yet. */
+/* Not all entries: the spare ones name nothing yet. Two maxima, or each comparison would wait for the one before. */
 static uint32_t largest_block(const kv_tree *tree)
 {
-    uint32_t largest = 0;
+    uint32_t even = 0, odd = 0;
     for (uint32_t i = 0; i < tree->num_nodes; i++) {
         const kv_node *node = &tree->nodes[i];
         const uint32_t *blocks = tree->blocks + node->first_block;
         uint32_t count = node_blocks(node, node->num_tokens, tree->block_tokens);
-        for (uint32_t j = 0; j < count; j++)
-            largest = max_u32(largest, blocks[j]);
+        for (uint32_t j = 0; j + 1 < count; j += 2) {
+            even = max_u32(even, blocks[j]);
+            odd = max_u32(odd, blocks[j + 1]);
+        }
+        even = max_u32(even, blocks[count - 1]);
     }
-    return largest;
+    return max_u32(even, odd);
 }
 
-static void *new_array(uint64_t count, size_t bytes) { return malloc(count ? (size_t)count * bytes : 1); }
-
-static tree_status allocate_arrays(plan_builder *b)
+static void *carve(char **at, uint64_t count, size_t bytes)
 {
-    tree_plan *plan = b->plan;
+    void *part = *at;
+    *at += count * bytes;
+    return part;
+}
+
+/* The plan and its arrays are one allocation: built again and again, it returns from the heap without page faults. */
+static tree_status allocate_plan(plan_builder *b)
+{
+    const kv_tree *tree = b->tree;
     if (b->num_items >= KV_NONE || b->num_ranges >= KV_NONE || b->num_partials >= KV_NONE
         || b->num_mask_words >= TREE_NO_MASK || b->max_item_tokens >= KV_NONE)
         return TREE_OVERFLOW;
-    plan->block_tokens = b->tree->block_tokens;
-    plan->num_queries = b->tree->num_queries;
-    plan->num_items = (uint32_t)b->num_items;
-    plan->num_ranges = (uint32_t)b->num_ranges;
-    plan->num_blocks = b->tree->num_blocks;
-    plan->num_partials = (uint32_t)b->num_partials;
-    plan->num_mask_words = (uint32_t)b->num_mask_words;
-    plan->unique_tokens = b->tree->unique_tokens;
-    plan->path_tokens = b->tree->path_tokens;
-    plan->loaded_tokens = b->loaded_tokens;
-    plan->masked_pairs = b->masked_pairs;
-    plan->items = new_array(plan->num_items, sizeof *plan->items);
-    plan->ranges = new_array(plan->num_ranges, sizeof *plan->ranges);
-    plan->blocks = new_array(plan->num_blocks, sizeof *plan->blocks);
-    plan->rows = new_array(plan->num_queries, sizeof *plan->rows);
-    plan->masks = calloc(plan->num_mask_words ? plan->num_mask_words : 1, sizeof *plan->masks);
-    plan->merge_first = calloc((size_t)plan->num_queries + 2, sizeof *plan->merge_first);
-    plan->merge_partials = new_array(plan->num_partials, sizeof *plan->merge_partials);
-    plan->growth = b->growth = new_array(plan->num_queries, sizeof *b->growth);
-    if (!plan->items || !plan->ranges || !plan->blocks || !plan->rows || !plan->masks || !plan->merge_first
-        || !plan->merge_partials || !b->growth)
+    uint64_t num_queries = tree->num_queries;
+    uint64_t bytes = sizeof(tree_plan) + b->num_mask_words * sizeof(uint64_t) + b->num_items * sizeof(tree_item)
+                     + b->num_ranges * sizeof(tree_range) + num_queries * sizeof(plan_growth)
+                     + (tree->num_blocks + 2 * num_queries + 2 + b->num_partials) * sizeof(uint32_t);
+    tree_plan *plan = bytes <= SIZE_MAX ? malloc((size_t)bytes) : NULL;
+    if (!plan)
         return TREE_NOMEM;
+    char *at = (char *)(plan + 1);
+    *plan = (tree_plan){
+        .config = b->config, .block_tokens = tree->block_tokens, .num_queries = tree->num_queries,
+        .num_items = (uint32_t)b->num_items, .num_ranges = (uint32_t)b->num_ranges, .num_blocks = tree->num_blocks,
+        .num_partials = (uint32_t)b->num_partials, .num_mask_words = (uint32_t)b->num_mask_words,
+        .max_block = largest_block(tree), .unique_tokens = tree->unique_tokens, .path_tokens = tree->path_tokens,
+        .loaded_tokens = b->loaded_tokens, .masked_pairs = b->masked_pairs};
+    plan->masks = carve(&at, b->num_mask_words, sizeof *plan->masks);
+    plan->items = carve(&at, b->num_items, sizeof *plan->items);
+    plan->ranges = carve(&at, b->num_ranges, sizeof *plan->ranges);
+    plan->growth = b->growth = carve(&at, num_queries, sizeof *b->growth);
+    plan->blocks = carve(&at, tree->num_blocks, sizeof *plan->blocks);
+    plan->rows = carve(&at, num_queries, sizeof *plan->rows);
+    plan->merge_first = carve(&at, num_queries + 2, sizeof *plan->merge_first);
+    plan->merge_partials = carve(&at, b->num_partials, sizeof *plan->merge_partials);
+    b->plan = plan;
     return TREE_OK;
 }
 
 /* Items were added so that those of one query follow its path: to go through them in order is to sort the lists. */
 static void fill_merge_lists(tree_plan *plan)
 {
-    uint32_t *next = plan->merge_first + 1; /* next[q] begins as the length of the list, two places to the right */
+    uint32_t *next = plan->merge_first + 1; /* next[q + 1]: first the length of list q, then where to put its next */
+    memset(plan->merge_first, 0, ((size_t)plan->num_queries + 2) * sizeof *plan->merge_first);
     for (uint32_t i = 0; i < plan->num_items; i++)
         for (uint32_t r = 0; r < plan->items[i].num_rows; r++)
             next[plan->rows[plan->items[i].first_row + r] + 1]++;
@@ -301,7 +348,7 @@ static void fill_merge_lists(tree_plan *plan)
             plan->merge_partials[next[plan->rows[plan->items[i].first_row + r]]++] = plan->items[i].first_partial + r;
 }
 
-static void fill(plan_builder *b, const plan_cost *cost)
+static void fill_plan(plan_builder *b, const plan_cost *cost)
 {
     const kv_tree *tree = b->tree;
     tree_plan *plan = b->plan;
@@ -309,63 +356,46 @@ static void fill(plan_builder *b, const plan_cost *cost)
         memcpy(plan->blocks, tree->blocks, plan->num_blocks * sizeof *plan->blocks);
     if (plan->num_queries)
         memcpy(plan->rows, tree->rows, plan->num_queries * sizeof *plan->rows);
-    plan->max_block = largest_block(tree);
+    memset(plan->masks, 0, plan->num_mask_words * sizeof *plan->masks);
     for (uint32_t q = 0; q < plan->num_queries; q++) {
         uint32_t node = tree->query_node[q];
         b->growth[q] = (plan_growth){node, node == KV_NONE ? 0 : tree->nodes[node].num_tokens, 0, 0, 0};
     }
-    b->filling = true;
     b->num_items = b->num_ranges = b->num_mask_words = b->num_partials = 0;
     add_items(b, cost);
     fill_merge_lists(plan);
 }
 
-tree_status tree_plan_build(tree_plan **result, const kv_tree *tree, const tree_plan_config *config)
+tree_status tree_plan_build(tree_plan **plan, const kv_tree *tree, const tree_plan_config *config)
 {
     plan_cost *cost = NULL;
-    plan_builder b = {.tree = tree, .plan = calloc(1, sizeof(tree_plan)),
-                      .list = new_array(tree->num_nodes, sizeof *b.list)};
-    tree_status status = b.plan && b.list ? TREE_OK : TREE_NOMEM;
+    plan_builder b = {.tree = tree, .config = *config};
     while (tree->block_tokens >> b.block_shift > 1)
         b.block_shift++;
-    if (!status) {
-        b.plan->config = *config;
-        status = fill_defaults(&b.plan->config, tree);
-    }
-    if (!status && config->strategy == TREE_COST) {
+    tree_status status = fill_defaults(&b.config, tree);
+    if (status)
+        return status;
+    if (!(b.list = malloc(((size_t)tree->num_nodes + 1) * sizeof *b.list)))
+        return TREE_NOMEM;
+    if (config->strategy == TREE_COST) {
         b.mask_room = PLAN_MASK_ROOM;
         b.skip_unseen = true;
-        status = plan_cost_decide(&cost, tree, &b.plan->config);
+        status = plan_cost_decide(&cost, tree, &b.config);
     }
     if (!status) {
         add_items(&b, cost);
-        status = allocate_arrays(&b);
+        status = allocate_plan(&b);
     }
     if (!status) {
-        fill(&b, cost);
-        *result = b.plan;
-    } else {
-        tree_plan_destroy(b.plan);
+        fill_plan(&b, cost);
+        *plan = b.plan;
     }
     plan_cost_destroy(cost);
     free(b.list);
     return status;
 }
 
-void tree_plan_destroy(tree_plan *plan)
-{
-    if (!plan)
-        return;
-    free(plan->items);
-    free(plan->ranges);
-    free(plan->blocks);
-    free(plan->rows);
-    free(plan->masks);
-    free(plan->merge_first);
-    free(plan->merge_partials);
-    free(plan->growth);
-    free(plan);
-}
+void tree_plan_destroy(tree_plan *plan) { free(plan); }
 
 /* ---- growth ---- */
 

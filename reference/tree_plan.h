@@ -28,7 +28,7 @@ typedef enum tree_strategy {
     TREE_TREE_MASK,      /* SpecInfer: all queries and all tokens in one item, a bit mask says who sees what */
     TREE_NODE,           /* DeFT-Node: a node and the queries below it, at most max_rows */
     TREE_NODE_CHUNK,     /* DeFT-Node-Chunk: as node, nodes cut every piece_tokens */
-    TREE_FLATTEN,        /* DeFT-Flatten: all nodes' tokens in one list, cut every piece_tokens across nodes; bit mask */
+    TREE_FLATTEN,        /* DeFT-Flatten: all nodes in one list, cut every piece_tokens across nodes; bit mask */
     TREE_COST,           /* ours: nodes absorbed, packed or cut by a cost model */
     TREE_NUM_STRATEGIES
 } tree_strategy;
@@ -39,10 +39,14 @@ extern const char *const tree_strategy_name[TREE_NUM_STRATEGIES];
 /* false for an unknown name; *strategy is untouched then. */
 bool tree_strategy_from_name(const char *name, tree_strategy *strategy);
 
+/* Whose prices `cost` weighs: docs/plans.md. */
+typedef enum tree_target { TREE_TARGET_GPU = 0, TREE_TARGET_CPU } tree_target;
+
 typedef struct tree_plan_config {
     tree_strategy strategy;
+    tree_target target;    /* for cost */
     uint32_t max_rows;     /* queries of one item; 0: the strategy's own (32 for DeFT's, all for tree_mask,
-                            * 128 / group_size for cost); flash, flash_decoding and radix always take 1 */
+                            * 128 / group_size for cost, 1024 / group_size on a CPU); flash, flash_decoding and radix always take 1 */
     uint32_t piece_tokens; /* where a strategy cuts; 0: its own (128; cost chooses); 0 in the plan: it never cuts */
     uint32_t group_size;   /* num_heads / num_kv_heads, for cost; 0: 4 */
     uint32_t num_workers;  /* SMs or cores that cost balances over, at 8 KV heads; 0: 132 */

@@ -11,14 +11,23 @@
 
 #include "tree_plan_internal.h"
 
+/* What things cost on a machine, in bytes that one of its processors could have read meanwhile. */
+typedef struct cost_prices {
+    uint32_t item_bytes;    /* starting and ending an item */
+    uint32_t token_bytes;   /* K and V of a token: head_dim 128, two bytes an element */
+    uint32_t tile_rows;     /* rows are computed in tiles of so many */
+    uint32_t row_bytes;     /* one row of a tile and one token */
+    uint32_t mask_bytes;    /* a token that not all rows see: its mask words, and the tiles that obey them */
+    uint32_t partial_bytes; /* a partial state of one row, fp32, written and read */
+    uint32_t max_tile;      /* rows x group_size of an item */
+} cost_prices;
+
+static const cost_prices prices_of[] = {
+    [TREE_TARGET_GPU] = {8192, 512, 16, 4, 64, 1040, 128},   /* 128 rows cost as much as reading the token */
+    [TREE_TARGET_CPU] = {8192, 512, 1, 28, 128, 1040, 1024}, /* 18 rows do: 1.25 ns a row at 22 GB/s a core */
+};
+
 enum {
-    COST_ITEM_BYTES = 8192,    /* starting and ending an item: the bytes that could have been read meanwhile */
-    COST_TOKEN_BYTES = 512,    /* K and V of a token: head_dim 128, two bytes an element */
-    COST_TILE_ROWS = 16,       /* rows are computed in tiles of so many */
-    COST_ROW_BYTES = 4,        /* one row of a tile and one token: 128 rows cost as much as reading the token */
-    COST_MASK_BYTES = 64,      /* a token that not all rows see: its mask words, and the tiles that obey them */
-    COST_PARTIAL_BYTES = 1040, /* a partial state of one row, fp32, written and read */
-    COST_MAX_TILE = 128,       /* rows x group_size of an item */
     COST_MIN_PIECE = 64,
     COST_MAX_PIECE = 1024,
     COST_WORKERS_PER_ITEM = 2, /* with 8 KV heads: four tasks for each worker */
@@ -37,6 +46,7 @@ typedef struct cost_node {
 
 struct plan_cost {
     const kv_tree *tree;
+    const cost_prices *prices;
     uint64_t group_size, max_rows, piece_tokens;
     bool piece_is_given;
     cost_node *nodes; /* [num_nodes + 1] so that each has a next one */
@@ -54,8 +64,9 @@ static uint64_t power_of_two_from(uint64_t least)
 
 static uint64_t slice_rate(const plan_cost *c, uint64_t num_rows)
 {
-    uint64_t tiles = (num_rows * c->group_size + COST_TILE_ROWS - 1) / COST_TILE_ROWS;
-    return COST_TOKEN_BYTES + COST_ROW_BYTES * COST_TILE_ROWS * tiles;
+    const cost_prices *price = c->prices;
+    uint64_t tiles = (num_rows * c->group_size + price->tile_rows - 1) / price->tile_rows;
+    return price->token_bytes + price->row_bytes * price->tile_rows * tiles;
 }
 
 /* Bytes for each token of a unit. */
@@ -68,8 +79,8 @@ static uint64_t unit_rate(const plan_cost *c, uint64_t num_rows)
 static uint64_t unit_bytes(const plan_cost *c, uint64_t num_tokens, uint64_t num_masked, uint64_t num_rows)
 {
     uint64_t num_slices = (num_rows + c->max_rows - 1) / c->max_rows;
-    return num_slices * (COST_ITEM_BYTES + num_masked * COST_MASK_BYTES) + num_tokens * unit_rate(c, num_rows)
-           + num_rows * c->group_size * COST_PARTIAL_BYTES;
+    return num_slices * (c->prices->item_bytes + num_masked * c->prices->mask_bytes)
+           + num_tokens * unit_rate(c, num_rows) + num_rows * c->group_size * c->prices->partial_bytes;
 }
 
 static uint64_t node_bytes(const plan_cost *c, const cost_node *n)
@@ -85,9 +96,8 @@ static bool is_whole(const cost_node *n) { return n->unit_end == n->subtree_end;
 static bool join(const plan_cost *c, cost_node *left, const cost_node *right)
 {
     uint64_t num_tokens = left->num_tokens + right->num_tokens, num_rows = (uint64_t)left->num_rows + right->num_rows;
-    if (num_tokens > c->piece_tokens || num_rows > c->max_rows)
-        return false;
-    if (unit_bytes(c, num_tokens, num_tokens, num_rows) > node_bytes(c, left) + node_bytes(c, right))
+    if (num_tokens > c->piece_tokens
+        || unit_bytes(c, num_tokens, num_tokens, num_rows) > node_bytes(c, left) + node_bytes(c, right))
         return false;
     left->unit_end = right->unit_end;
     left->num_tokens = left->num_masked = num_tokens;
@@ -172,12 +182,12 @@ tree_status plan_cost_decide(plan_cost **result, const kv_tree *tree, tree_plan_
     if (!c)
         return TREE_NOMEM;
     *result = c; /* the caller destroys it, half made too */
-    *c = (plan_cost){.tree = tree, .group_size = config->group_size, .max_rows = config->max_rows,
-                     .nodes = calloc((size_t)tree->num_nodes + 1, sizeof *c->nodes)};
+    *c = (plan_cost){.tree = tree, .prices = &prices_of[config->target], .group_size = config->group_size,
+                     .max_rows = config->max_rows, .nodes = calloc((size_t)tree->num_nodes + 1, sizeof *c->nodes)};
     if (!c->nodes)
         return TREE_NOMEM;
     if (!c->max_rows)
-        c->max_rows = c->group_size < COST_MAX_TILE ? COST_MAX_TILE / c->group_size : 1;
+        c->max_rows = c->group_size < c->prices->max_tile ? c->prices->max_tile / c->group_size : 1;
     decide_piece(c, config);
     config->max_rows = (uint32_t)c->max_rows;
     config->piece_tokens = (uint32_t)c->piece_tokens;

@@ -26,10 +26,10 @@ typedef struct plan_cut {
 
 typedef struct plan_builder {
     const kv_tree *tree;
-    tree_plan *plan;       /* its arrays are there when filling */
+    tree_plan_config config;
+    tree_plan *plan;       /* NULL while counting */
     plan_growth *growth;   /* [num_queries] when filling */
     uint32_t *list;        /* [num_nodes] scratch */
-    bool filling;
     uint32_t block_shift;  /* block_tokens is 1 << block_shift */
     uint32_t mask_room;    /* PLAN_MASK_ROOM or 0 */
     bool skip_unseen;      /* an item leaves out the ranges that none of its rows sees */

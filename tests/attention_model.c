@@ -328,7 +328,8 @@ void attention_lift_key(attention_case *c, uint64_t slot, float score)
 
 tree_plan *attention_plan(const attention_case *c, tree_strategy strategy, uint32_t piece_tokens, uint32_t max_rows)
 {
-    tree_plan_config config = {strategy, max_rows, piece_tokens, c->shape.num_heads / c->shape.num_kv_heads, 4};
+    tree_plan_config config = {.strategy = strategy, .max_rows = max_rows, .piece_tokens = piece_tokens,
+                               .group_size = c->shape.num_heads / c->shape.num_kv_heads, .num_workers = 4};
     tree_plan *plan = NULL;
     char message[200] = "";
     tree_status status = tree_plan_build(&plan, c->tree, &config);

@@ -54,7 +54,8 @@ static void run_random(const void *argument)
     tree_strategy strategy = *(const tree_strategy *)argument;
     for (int i = 0; i < 120; i++) {
         kv_tree *tree = plan_tree_random(1 + test_below(60), 1 + test_below(200), 1u << test_below(6), 0);
-        tree_plan_config config = {.strategy = strategy, .group_size = 1 + test_below(8),
+        tree_plan_config config = {.strategy = strategy, .target = (tree_target)test_below(2),
+                                   .group_size = 1 + test_below(8),
                                    .num_workers = test_below(3) ? 0 : 1 + test_below(300)};
         if (test_below(2))
             config.max_rows = 1 + test_below(100);

@@ -64,6 +64,9 @@ static const rule_case rules[] = {
     {"cost_short_shared_is_absorbed", "1,2/5,2000", {.strategy = TREE_COST, .piece_tokens = 4000},
      "1[5+2000] 1[5+2000]"},
     {"cost_rows_cut", "1,5/40,200", {.strategy = TREE_COST, .max_rows = 2, .piece_tokens = 1000}, NULL},
+    {"cost_packs_on_gpu", "1,4/2000,64", {.strategy = TREE_COST, .piece_tokens = 2000}, "4[2000+64*+64*+64*+64*]"},
+    {"cost_packs_not_on_cpu", "1,4/2000,64", {.strategy = TREE_COST, .target = TREE_TARGET_CPU, .piece_tokens = 2000},
+     "4[2000] 1[64] 1[64] 1[64] 1[64]"},
     {"cost_forest_of_small", "4/5", {.strategy = TREE_COST}, "4[5*+5*+5*+5*]"},
     {"cost_packs_within_piece", "1,6/200,40", {.strategy = TREE_COST, .group_size = 1, .piece_tokens = 100},
      "6[100] 6[100] 2[40*+40*] 2[40*+40*] 2[40*+40*]"},
@@ -136,6 +139,7 @@ static const config_case configs[] = {
     {"group_beyond", {.strategy = TREE_COST, .group_size = (1u << 16) + 1}, TREE_INVAL},
     {"largest_rows", {.strategy = TREE_NODE, .max_rows = UINT32_MAX}, TREE_OK},
     {"largest_rows_cost", {.strategy = TREE_COST, .max_rows = UINT32_MAX}, TREE_OK},
+    {"unknown_target", {.strategy = TREE_COST, .target = (tree_target)2}, TREE_INVAL},
     {"largest_workers", {.strategy = TREE_COST, .num_workers = UINT32_MAX}, TREE_OK},
     {"one_worker", {.strategy = TREE_COST, .num_workers = 1}, TREE_OK},
 };

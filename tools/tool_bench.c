@@ -55,8 +55,8 @@ typedef struct timed_plan {
 static void time_plan_begin(timed_plan *timed, const bench *b, const kv_tree *tree, const tree_shape *shape,
                             tree_strategy strategy)
 {
-    tree_plan_config config = {.strategy = strategy, .group_size = shape->num_heads / shape->num_kv_heads,
-                               .num_workers = b->num_threads};
+    tree_plan_config config = {.strategy = strategy, .target = TREE_TARGET_CPU, .num_workers = b->num_threads,
+                               .group_size = shape->num_heads / shape->num_kv_heads};
     timed->plan = tool_scene_plan(tree, &config);
     timed->workspace_bytes = tree_attention_cpu_workspace_bytes(timed->plan, shape, b->num_threads);
     timed->workspace = measure_allocate(timed->workspace_bytes);
