@@ -42,7 +42,8 @@ kv_status kv_branch_append_many(kv_pool *pool, const kv_branch *branches, const 
                                 kv_append *appends);
 
 /* Keeps the first `length` tokens; a credit from reserve is given back. Cannot run out of blocks.
- * KV_STALE, KV_RANGE (length beyond the branch). O(blocks dropped). */
+ * KV_STALE, KV_RANGE (length beyond the branch). O(blocks dropped), and one step for each branch that sees more of a
+ * shared block in whose middle the cut lies (fork_at and adopt as well). */
 kv_status kv_branch_truncate(kv_pool *pool, kv_branch branch, uint32_t length);
 
 /* `branch` takes over the table of `winner`, and winner's handle dies: a draft path was accepted.

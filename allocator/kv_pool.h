@@ -109,8 +109,8 @@ void kv_pool_released(const kv_pool *pool, const uint32_t **blocks, uint32_t *nu
  * its notes. O(everything). */
 kv_status kv_pool_check(const kv_pool *pool, char *message, size_t message_bytes);
 
-/* The state as text, one record a line, first line "kv_pool 1 ...". Writes at most capacity bytes, the last one 0;
- * returns the bytes that the whole text needs, its 0 included (so a call with capacity 0 measures). */
+/* The state as text, all but `failures`, one record a line, first line "kv_pool 1 ...". Writes at most capacity
+ * bytes, the last one 0; returns the bytes that the whole text needs, its 0 included (so capacity 0 measures). */
 size_t kv_pool_dump(const kv_pool *pool, char *text, size_t capacity);
 
 typedef struct kv_text_error {

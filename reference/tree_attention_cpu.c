@@ -142,44 +142,90 @@ static thread_scratch scratch_of(const call *c, uint32_t thread)
     return scratch;
 }
 
-/* Where the next tile of an item starts. */
-typedef struct cursor {
-    const tree_item *item;
-    uint32_t kv_head, end_head; /* heads still to do: [kv_head, end_head) */
+/* What one thread computes, as a stream of tiles: the tile after the current one is always known, so that it can be
+ * prefetched, be it of the same item or not. Tickets are drawn from counters that all threads share. */
+typedef struct stream {
+    const call *c;
+    int64_t *tickets[2]; /* next task of each kind: long items (a task is an item and a KV head), short ones (all heads) */
+    uint32_t first_kind, kinds_done;
+    const tree_item *item; /* NULL: none is open */
+    uint32_t kv_head, end_head; /* of the open item: [kv_head, end_head) are left */
     uint32_t range, token;
-} cursor;
+} stream;
 
-/* find this item's blocks: takes up to CPU_TILE_TOKENS tokens of one KV head, head after head. No tokens: done. */
-static void take_tile(const call *c, cursor *at, cpu_tile *tile)
+/* Work of a head, roughly: packing a token costs as much as 16 rows that see it. */
+static bool is_long(const call *c, const tree_item *item)
 {
-    const tree_item *item = at->item;
+    return (uint64_t)item->num_tokens * (16 + (uint64_t)item->num_rows * c->at.group_size) > CPU_LONG_ITEM;
+}
+
+static int64_t take_ticket(int64_t *tickets)
+{
+    int64_t ticket;
+#pragma omp atomic capture
+    ticket = (*tickets)++;
+    return ticket;
+}
+
+static bool open_item(stream *s)
+{
+    uint32_t num_kv_heads = s->c->shape->num_kv_heads;
+    for (; s->kinds_done < 2; s->kinds_done++) {
+        bool want_long = (s->first_kind + s->kinds_done) % 2 == 0;
+        int64_t tasks_per_item = want_long ? num_kv_heads : 1, num_tasks = s->c->plan->num_items * tasks_per_item;
+        for (int64_t task; (task = take_ticket(s->tickets[!want_long])) < num_tasks;) {
+            s->item = &s->c->plan->items[task / tasks_per_item];
+            if (is_long(s->c, s->item) != want_long)
+                continue;
+            s->kv_head = (uint32_t)(task % tasks_per_item);
+            s->end_head = want_long ? s->kv_head + 1 : num_kv_heads;
+            s->range = s->token = 0;
+            return true;
+        }
+    }
+    s->item = NULL;
+    return false;
+}
+
+/* find this item's blocks: up to CPU_TILE_TOKENS tokens of one item and KV head. tile->item NULL: no work is left. */
+static void take_tile(stream *s, cpu_tile *tile)
+{
+    const call *c = s->c;
+    *tile = (cpu_tile){.num_tokens = 0};
+    if (!s->item && !open_item(s))
+        return;
+    const tree_item *item = s->item;
     uint32_t block_tokens = c->shape->block_tokens, num_words = (item->num_rows + 63) / 64, count = 0;
-    tile->masked = false;
-    while (at->kv_head < at->end_head && count < CPU_TILE_TOKENS && at->range < item->num_ranges) {
-        const tree_range *range = &c->plan->ranges[item->first_range + at->range];
-        uint32_t position = range->first_slot + at->token, slot = position % block_tokens;
+    size_t element = tree_storage_bytes(c->shape->storage), row_bytes = c->shape->head_dim * element;
+    tile->item = item;
+    tile->kv_head = s->kv_head;
+    tile->first = s->range == 0 && s->token == 0;
+    while (count < CPU_TILE_TOKENS && s->range < item->num_ranges) {
+        const tree_range *range = &c->plan->ranges[item->first_range + s->range];
+        uint32_t position = range->first_slot + s->token, slot = position % block_tokens;
         uint32_t block = c->plan->blocks[range->first_block + position / block_tokens];
-        uint32_t run = block_tokens - slot, left = range->num_tokens - at->token;
+        uint32_t run = block_tokens - slot, left = range->num_tokens - s->token;
         run = run < left ? run : left;
         run = run < CPU_TILE_TOKENS - count ? run : CPU_TILE_TOKENS - count;
-        size_t row_bytes = c->shape->head_dim * tree_storage_bytes(c->shape->storage);
-        size_t offset = tree_kv_offset(c->shape, block, at->kv_head, slot) * tree_storage_bytes(c->shape->storage);
+        size_t offset = tree_kv_offset(c->shape, block, s->kv_head, slot) * element;
         for (uint32_t t = 0; t < run; t++) {
             tile->key[count + t] = (const char *)c->key + offset + t * row_bytes;
             tile->value[count + t] = (const char *)c->value + offset + t * row_bytes;
             tile->mask[count + t] =
-                range->mask == TREE_NO_MASK ? TREE_NO_MASK : range->mask + (at->token + t) * num_words;
+                range->mask == TREE_NO_MASK ? TREE_NO_MASK : range->mask + (s->token + t) * num_words;
         }
         tile->masked |= range->mask != TREE_NO_MASK && run;
         count += run;
-        at->token += run;
-        if (at->token == range->num_tokens)
-            at->range++, at->token = 0;
+        s->token += run;
+        if (s->token == range->num_tokens)
+            s->range++, s->token = 0;
     }
     tile->num_tokens = count;
-    tile->kv_head = at->kv_head;
-    if (at->range == item->num_ranges)
-        at->kv_head++, at->range = 0;
+    if (s->range == item->num_ranges) {
+        s->range = 0;
+        if (++s->kv_head == s->end_head)
+            s->item = NULL;
+    }
 }
 
 static bool sees(const call *c, uint32_t mask, uint32_t row)
@@ -188,12 +234,13 @@ static bool sees(const call *c, uint32_t mask, uint32_t row)
 }
 
 /* The plan's masks are words of rows per token; a tile wants words of tokens per row. */
-static void transpose_masks(const call *c, const tree_item *item, cpu_tile *tile, uint64_t *visible)
+static void transpose_masks(const call *c, cpu_tile *tile, uint64_t *visible)
 {
     enum { WORDS = CPU_TILE_TOKENS / 64 };
-    memset(visible, 0, (size_t)item->num_rows * WORDS * sizeof *visible);
+    uint32_t num_rows = tile->item->num_rows;
+    memset(visible, 0, (size_t)num_rows * WORDS * sizeof *visible);
     for (uint32_t t = 0; t < tile->num_tokens; t++)
-        for (uint32_t row = 0; row < item->num_rows; row++)
+        for (uint32_t row = 0; row < num_rows; row++)
             visible[row * WORDS + t / 64] |= (uint64_t)sees(c, tile->mask[t], row) << (t % 64);
     tile->visible = visible;
     tile->visible_stride = WORDS;
@@ -231,19 +278,18 @@ static bool masked_values_finite(const call *c, const cpu_tile *tile)
 
 /* With many rows the products leave memory time for the next tile; with few, packing is where the time goes. */
 static void absorb(const call *c, const cpu_rows *rows, const cpu_tile *tile, const cpu_tile *next,
-                   thread_scratch *scratch, bool first)
+                   thread_scratch *scratch)
 {
     bool many_rows = rows->num_rows > 16;
     c->kernel->pack_tile(&scratch->tile, tile, many_rows ? NULL : next, c->shape->head_dim, c->shape->storage);
-    c->kernel->absorb_tile(rows, tile, many_rows ? next : NULL, &scratch->tile, first);
+    c->kernel->absorb_tile(rows, tile, many_rows ? next : NULL, &scratch->tile);
 }
 
 /* The slow way around such a value: each query meets only the tokens that it sees. */
-static void absorb_query_by_query(const call *c, const cpu_rows *rows, const cpu_tile *tile, thread_scratch *scratch,
-                                  bool first)
+static void absorb_query_by_query(const call *c, const cpu_rows *rows, const cpu_tile *tile, thread_scratch *scratch)
 {
     for (uint32_t row = 0; row < rows->num_rows / rows->rows_per_query; row++) {
-        cpu_tile own = {0};
+        cpu_tile own = {.first = tile->first};
         for (uint32_t t = 0; t < tile->num_tokens; t++)
             if (sees(c, tile->mask[t], row)) {
                 own.key[own.num_tokens] = tile->key[t];
@@ -257,15 +303,16 @@ static void absorb_query_by_query(const call *c, const cpu_rows *rows, const cpu
         own_rows.o += skipped * rows->o_stride;
         own_rows.m += skipped;
         own_rows.l += skipped;
-        absorb(c, &own_rows, &own, NULL, scratch, first);
+        absorb(c, &own_rows, &own, NULL, scratch);
     }
 }
 
-/* Rows of the item for one KV head: queries packed, sums empty. */
-static cpu_rows begin_rows(const call *c, const tree_item *item, uint32_t kv_head, thread_scratch *scratch)
+/* Rows of the tile's item and KV head: queries packed, sums empty. */
+static cpu_rows begin_rows(const call *c, const cpu_tile *tile, thread_scratch *scratch)
 {
     const tree_shape *shape = c->shape;
-    uint32_t group_size = c->at.group_size;
+    const tree_item *item = tile->item;
+    uint32_t group_size = c->at.group_size, kv_head = tile->kv_head;
     size_t first_state = ((size_t)kv_head * c->plan->num_partials + item->first_partial) * group_size;
     cpu_rows rows = {.num_rows = item->num_rows * group_size, .rows_per_query = group_size,
                      .head_dim = shape->head_dim, .score_scale = c->score_scale, .query = scratch->query,
@@ -283,30 +330,26 @@ static cpu_rows begin_rows(const call *c, const tree_item *item, uint32_t kv_hea
     return rows;
 }
 
-/* Partial states of all rows of one item for KV heads [kv_head, end_head): score the keys - absorb into the running
- * maximum and sum. The tile after the current one is known early, so that it can be prefetched. */
-static void run_item(const call *c, const tree_item *item, uint32_t kv_head, uint32_t end_head,
-                     thread_scratch *scratch)
+/* Partial states of a thread's share of the items: score the keys - absorb into the running maximum and sum. */
+static void run_stream(stream *s, thread_scratch *scratch)
 {
     cpu_tile tiles[2];
-    cursor at = {.item = item, .kv_head = kv_head, .end_head = end_head};
     cpu_rows rows = {0};
-    take_tile(c, &at, &tiles[0]);
-    for (uint32_t i = 0; tiles[i % 2].num_tokens; i++) {
+    take_tile(s, &tiles[0]);
+    for (uint32_t i = 0; tiles[i % 2].item; i++) {
         cpu_tile *tile = &tiles[i % 2], *next = &tiles[(i + 1) % 2];
-        bool first = i == 0 || tile->kv_head != next->kv_head; /* next still holds the tile before */
-        if (first)
-            rows = begin_rows(c, item, tile->kv_head, scratch);
-        take_tile(c, &at, next);
-        if (tile->masked && !masked_values_finite(c, tile)) {
-            absorb_query_by_query(c, &rows, tile, scratch, first);
+        if (tile->first)
+            rows = begin_rows(s->c, tile, scratch);
+        take_tile(s, next);
+        if (tile->masked && !masked_values_finite(s->c, tile)) {
+            absorb_query_by_query(s->c, &rows, tile, scratch);
             continue;
         }
         if (tile->masked)
-            transpose_masks(c, item, tile, scratch->visible);
+            transpose_masks(s->c, tile, scratch->visible);
         else
             see_all(tile, scratch->visible);
-        absorb(c, &rows, tile, next, scratch, first);
+        absorb(s->c, &rows, tile, next, scratch);
     }
 }
 
@@ -339,37 +382,6 @@ static void merge_query(const call *c, float *out, float *lse, uint32_t query, u
         *lse = (m + log2f(l)) * 0x1.62e430p-1f;
 }
 
-static int64_t take_ticket(int64_t *counter)
-{
-    int64_t ticket;
-#pragma omp atomic capture
-    ticket = (*counter)++;
-    return ticket;
-}
-
-/* Long items: a task for each KV head. */
-static void run_long_items(const call *c, thread_scratch *scratch, int64_t *counter)
-{
-    uint32_t num_kv_heads = c->shape->num_kv_heads;
-    int64_t num_tasks = (int64_t)c->plan->num_items * num_kv_heads;
-    for (int64_t task; (task = take_ticket(counter)) < num_tasks;) {
-        const tree_item *item = &c->plan->items[task / num_kv_heads];
-        uint32_t kv_head = (uint32_t)(task % num_kv_heads);
-        if (item->num_tokens > CPU_TILE_TOKENS)
-            run_item(c, item, kv_head, kv_head + 1, scratch);
-    }
-}
-
-/* Short ones: all heads in one go, so that the next head can be prefetched. */
-static void run_short_items(const call *c, thread_scratch *scratch, int64_t *counter)
-{
-    for (int64_t i; (i = take_ticket(counter)) < c->plan->num_items;) {
-        const tree_item *item = &c->plan->items[i];
-        if (item->num_tokens <= CPU_TILE_TOKENS)
-            run_item(c, item, 0, c->shape->num_kv_heads, scratch);
-    }
-}
-
 /* Long items with many rows keep the multipliers busy, short ones the memory: every other thread begins with the
  * short ones, so that both are. Who computes an item does not change its bits. */
 static void run_all(const call *c, float *out, float *lse, uint32_t num_threads)
@@ -384,11 +396,8 @@ static void run_all(const call *c, float *out, float *lse, uint32_t num_threads)
         uint32_t thread = 0;
 #endif
         thread_scratch scratch = scratch_of(c, thread);
-        if (thread % 2 == 0)
-            run_long_items(c, &scratch, &next_long);
-        run_short_items(c, &scratch, &next_short);
-        if (thread % 2 == 1)
-            run_long_items(c, &scratch, &next_long);
+        stream s = {.c = c, .tickets = {&next_long, &next_short}, .first_kind = thread % 2};
+        run_stream(&s, &scratch);
 #pragma omp barrier
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < num_outputs; i++)

@@ -127,8 +127,7 @@ static always_inline void prefetch_share(const cpu_tile *next, const cpu_rows *r
         }
 }
 
-static void absorb_tile(const cpu_rows *rows, const cpu_tile *tile, const cpu_tile *next, const cpu_scratch *scratch,
-                        bool first)
+static void absorb_tile(const cpu_rows *rows, const cpu_tile *tile, const cpu_tile *next, const cpu_scratch *scratch)
 {
     uint32_t query_units = cpu_round_up(rows->head_dim, 2) / PAIRS;
     uint32_t num_tokens = cpu_round_up(tile->num_tokens, BLOCK_COLUMNS);
@@ -149,7 +148,7 @@ static void absorb_tile(const cpu_rows *rows, const cpu_tile *tile, const cpu_ti
         }
         multiply(num_rows, rows->o + (size_t)row * rows->o_stride, rows->o_stride, scratch->p, CPU_TILE_TOKENS,
                  scratch->value, cpu_round_up(num_tokens, CPU_PANEL) / PAIRS, num_tokens / PAIRS, o_columns,
-                 first ? NULL : keep);
+                 tile->first ? NULL : keep);
     }
 }
 
@@ -269,10 +268,12 @@ static void pack_query(uint32_t *dest, const float *source, uint32_t head_dim, t
 {
 #if PAIRS == 2
     (void)storage;
-    for (uint32_t d = 0; d + 1 < head_dim; d += 2)
-        dest[d / 2] = bf16_from_float(source[d]) | (uint32_t)bf16_from_float(source[d + 1]) << 16;
-    if (head_dim % 2)
-        dest[head_dim / 2] = bf16_from_float(source[head_dim - 1]);
+    uint32_t d = 0;
+    for (; d + LANES <= head_dim; d += LANES)
+        vec_put_p(dest + d / PAIRS, vec_load(source + d));
+    for (; d < head_dim; d += 2)
+        dest[d / 2] = bf16_from_float(source[d]) |
+                      (uint32_t)(d + 1 < head_dim ? bf16_from_float(source[d + 1]) : 0) << 16;
 #else
     for (uint32_t d = 0; d < head_dim; d++) {
         float rounded = storage == TREE_BF16   ? bf16_to_float(bf16_from_float(source[d]))

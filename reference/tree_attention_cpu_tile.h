@@ -16,12 +16,16 @@ enum {
     CPU_TILE_TOKENS = 128, /* K and V of a tile, packed: 64 KB in bf16 at head_dim 128, half of a small L2 cache */
     CPU_PANEL = 64,        /* packed operands are padded to this many columns; a panel stays in the L1 cache */
     CPU_ROWS = 48,         /* rows that meet a panel while it is there: their scores fit beside it */
-    CPU_BLOCK_ROWS = 6     /* most rows that one register block holds */
+    CPU_BLOCK_ROWS = 6,    /* most rows that one register block holds */
+    CPU_LONG_ITEM = 16384  /* tokens x (16 + rows) from which the KV heads of an item are tasks of their own */
 };
 
 /* The tokens of a tile, found by the caller in the plan's ranges. */
 typedef struct cpu_tile {
-    uint32_t num_tokens, kv_head;
+    const tree_item *item;
+    uint32_t kv_head;
+    bool first; /* of its item and KV head: o holds nothing yet */
+    uint32_t num_tokens;
     const char *key[CPU_TILE_TOKENS], *value[CPU_TILE_TOKENS]; /* [head_dim] each, in the storage type */
     const uint64_t *visible;          /* [rows / rows_per_query][CPU_TILE_TOKENS / 64] bit t: the row sees token t */
     uint32_t visible_stride;          /* words from one query to the next: 0 if all rows see the same */
@@ -53,9 +57,8 @@ typedef struct cpu_kernel {
     /* scratch->key and ->value from the tile's tokens; prefetches those of `next` meanwhile, unless it is NULL */
     void (*pack_tile)(cpu_scratch *scratch, const cpu_tile *tile, const cpu_tile *next, uint32_t head_dim,
                       tree_storage storage);
-    /* absorbs the packed tile into (m, l, o) of every row; first: o holds nothing yet; next as above */
-    void (*absorb_tile)(const cpu_rows *rows, const cpu_tile *tile, const cpu_tile *next, const cpu_scratch *scratch,
-                        bool first);
+    /* absorbs the packed tile into (m, l, o) of every row; next as above */
+    void (*absorb_tile)(const cpu_rows *rows, const cpu_tile *tile, const cpu_tile *next, const cpu_scratch *scratch);
 } cpu_kernel;
 
 extern const cpu_kernel cpu_kernel_portable, cpu_kernel_avx2, cpu_kernel_avx512, cpu_kernel_avx512_bf16;

@@ -161,10 +161,10 @@ static bool run_call_failing(const call_case *c, uint64_t k)
 static void run_call(const void *argument)
 {
     const call_case *c = argument;
-    enum { ROUNDS = 50, SMALLEST_CHUNK = 24 };
+    enum { WARM_UP = 30, ROUNDS = 50, SMALLEST_CHUNK = 24 };
     size_t used_before = 0;
-    for (int round = 0; round <= ROUNDS; round++) {
-        if (round == 1) used_before = bytes_in_use(); /* the first round leaves malloc's own caches filled */
+    for (int round = 0; round < WARM_UP + ROUNDS; round++) {
+        if (round == WARM_UP) used_before = bytes_in_use(); /* by now malloc's own caches are full */
         injected = 0;
         for (uint64_t k = 1; run_call_failing(c, k); k++) continue;
         check(injected >= c->least_failures, "%llu failures injected", (unsigned long long)injected);

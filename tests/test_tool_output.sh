@@ -29,7 +29,7 @@ done
 levels='1,3,9 / 40,20,10'
 verbs=("replay|$small" "replay|$small|--attention|cost" "plan|--tree|$levels" "plan|--tree|$levels|--variant|all"
     "plan|--tree|$levels|--strategy|flatten|--items" "plan|--trace|$small|--iteration|5" "step" "step|--tokens|1"
-    "doctor" "demo|--out|$work/demo")
+    "doctor" "demo|--out|$work/demo" "demo|--out|$work/odd \"name\", \\")
 for words in "${verbs[@]}"; do
     IFS='|' read -ra command <<<"$words"
     name="${command[*]//"$work"/}"

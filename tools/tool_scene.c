@@ -206,7 +206,8 @@ static void compare_out(tool_agreement *agreement, const tool_truth *truth, cons
         double limit = (u_weight + 2 * root * u * spread + 16 * u) * truth->magnitude[i] + u * fabs(truth->out[i]);
         double error = fabs((double)out[i] - truth->out[i]);
         agreement->within = agreement->within && error <= limit; /* false for NaN */
-        if (!(error * agreement->limit <= agreement->error * limit) || agreement->num_compared == 0) {
+        bool worse = isnan(error) || error * agreement->limit > agreement->error * limit;
+        if (agreement->num_compared == 0 || (worse && !isnan(agreement->error))) { /* the first NaN is the worst */
             agreement->error = error;
             agreement->limit = limit;
         }
