@@ -1,0 +1,72 @@
+/* tree_attention_gpu: the same attention on an NVIDIA GPU, as a ladder of steps that a table lists.
+ *
+ * All arrays are on the device. To run allocates nothing and synchronizes nothing: plan once, keep the workspace, run
+ * for every layer, capture it in a CUDA graph if you like. Every function works on the calling thread's current device.
+ * Where a function takes cuda_error (NULL: not wanted), it says there what CUDA answered: 0, or the cudaError_t behind
+ * the status. */
+#ifndef TREE_ATTENTION_GPU_H
+#define TREE_ATTENTION_GPU_H
+
+#include <cuda_runtime_api.h>
+
+#include "tree_attention.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* TREE_OK: this machine can run the steps. TREE_NO_DEVICE, TREE_OLD_DRIVER, TREE_NO_KERNEL_IMAGE, TREE_NOMEM,
+ * TREE_CUDA_ERROR. The first call in a process may take a second: CUDA starts. */
+tree_status tree_gpu_device_check(int *cuda_error);
+
+/* CUDA's sentence for what was left in a cuda_error, never NULL. */
+const char *tree_cuda_error_string(int cuda_error);
+
+/* A copy of a plan in device memory. */
+typedef struct tree_plan_gpu tree_plan_gpu;
+
+/* One allocation and one copy; waits for the copy. Keeps nothing of `plan`; after tree_plan_grow create again.
+ * TREE_NOMEM and as tree_gpu_device_check; on error *gpu_plan is untouched. */
+tree_status tree_plan_gpu_create(tree_plan_gpu **gpu_plan, const tree_plan *plan, int *cuda_error);
+
+/* Waits for kernels that still read it. NULL is allowed. */
+void tree_plan_gpu_destroy(tree_plan_gpu *gpu_plan);
+
+/* A rung of the ladder. */
+typedef struct tree_gpu_step {
+    const char *name;     /* of its file: "step_0_naive" */
+    const char *lesson;   /* one sentence */
+    uint32_t storages;    /* bit 1 << tree_storage: it takes this type */
+    /* Enqueues the kernels; shape, plan and workspace were checked. Private to the library. */
+    cudaError_t (*launch)(float *out, float *lse, const float *query, const void *key, const void *value,
+                          const tree_plan *device_plan, const uint32_t *partial_item, const tree_shape *shape,
+                          float scale, void *workspace, cudaStream_t stream);
+} tree_gpu_step;
+
+extern const tree_gpu_step tree_gpu_steps[]; /* [tree_gpu_num_steps] in reading order */
+extern const uint32_t tree_gpu_num_steps;
+
+/* Bytes of workspace for this plan and shape, enough for every step: the partial states. 0 if tree_shape_check
+ * refuses, or if they do not fit an address space. */
+size_t tree_attention_gpu_workspace_bytes(const tree_plan *plan, const tree_shape *shape);
+
+/* As tree_attention_ref, enqueued on `stream`.
+ *   out, query      float, aligned to 16 bytes; lse float, or NULL
+ *   key, value      shape->storage, aligned to 16 bytes
+ *   plan            of the same device
+ *   workspace       [workspace_bytes] on the device, aligned to 256 bytes; contents do not matter, nothing survives the
+ *                   call; calls on other streams need their own
+ *   step            which kernels run; NULL: the last step of the table that takes shape->storage
+ * head_dim is 64, 128 or 256. The same plan and step give the same bits again.
+ * Returns as tree_shape_check; TREE_UNSUPPORTED (storage, head_dim); TREE_INVAL (an array is misaligned);
+ * TREE_WORKSPACE (too small, misaligned); TREE_OVERFLOW (more warps than one launch can have); what CUDA answers to the
+ * launches, as tree_gpu_device_check. out and lse are not written on error. */
+tree_status tree_attention_gpu(float *out, float *lse, const float *query, const void *key, const void *value,
+                               const tree_plan_gpu *plan, const tree_shape *shape, float scale, void *workspace,
+                               size_t workspace_bytes, cudaStream_t stream, const tree_gpu_step *step,
+                               int *cuda_error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
