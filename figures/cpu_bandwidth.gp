@@ -11,7 +11,7 @@ set xlabel 'branches (2048 shared + 64 own tokens each)'
 set multiplot layout 1,2 margins 0.07,0.985,0.13,0.86 spacing 0.1,0.1
 set key top left reverse Left opaque
 set ylabel 'GB/s'
-set yrange [0:260]
+set yrange [0:330]
 set title "What the branches ask for a second: the cache carries\na pass a branch, grouping carries one pass for all"
 plot data using 2:4 every 2::2 with linespoints lt 1 title 'one pass for all: logical_bytes / time', \
      '' using 2:4 every 2::1 with linespoints lt 2 title 'a pass a branch: logical_bytes / time', \
