@@ -7,10 +7,10 @@ csv = $(wildcard figures/*.csv)
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
-all: setup-all $(build)/CMakeCache.txt ## build the library, the program build/treeattn and the tests
+all: setup-all $(build)/CTestTestfile.cmake ## build the library, the program build/treeattn and the tests
 	cmake --build $(build) --parallel $(jobs)
 
-demo: setup-demo $(build)/CMakeCache.txt ## build the program, then grow and prune a real search tree: one screen
+demo: setup-demo $(build)/CTestTestfile.cmake ## build the program, then grow and prune a real search tree: one screen
 	@echo "building (its log: $(build)/build.log)"
 	@cmake --build $(build) --parallel $(jobs) --target treeattn_program >$(build)/build.log 2>&1 || \
 	    { cat $(build)/build.log; exit 1; }
@@ -28,20 +28,22 @@ measure: setup-measure all ## measure this machine: rewrite figures/*.csv, then 
 bench: setup-measure all ## the fast path against this machine's ceilings
 	$(build)/treeattn bench
 
-soak: setup-test all ## long random runs of the allocator against its model
+soak: setup-test $(build)/CTestTestfile.cmake ## long random runs of the allocator against its model
+	@cmake --build $(build) --parallel $(jobs) --target soak
 	@set -e; for program in $(build)/soak_*; do echo "$$program"; $$program; done
 
-exhaustive: setup-test all ## every reachable state of larger pools than in the tests
+exhaustive: setup-test $(build)/CTestTestfile.cmake ## every reachable state of larger pools than in the tests
+	@cmake --build $(build) --parallel $(jobs) --target exhaustive
 	@set -e; for program in $(build)/exhaustive_*; do echo "$$program"; $$program; done
 
-fuzz: setup-test all ## random bytes into everything that reads files
-	@set -e; for program in $(build)/fuzz_*; do echo "$$program"; $$program; done
+fuzz: setup-test $(build)-sanitize/CTestTestfile.cmake ## damaged text into everything that reads text, under sanitizers
+	@cmake --build $(build)-sanitize --parallel $(jobs) --target fuzz
+	@set -e; for program in $(build)-sanitize/fuzz_*; do echo "$$program"; $$program; done
 
 coverage: setup-coverage ## line and branch coverage of allocator/ and reference/
 	@tools/coverage.sh $(build)-coverage $(jobs)
 
-sanitize: setup-test ## every test under AddressSanitizer and UndefinedBehaviorSanitizer
-	@cmake -S . -B $(build)-sanitize --log-level=NOTICE -DTREEATTN_SANITIZE=address,undefined
+sanitize: setup-test $(build)-sanitize/CTestTestfile.cmake ## every test under AddressSanitizer and UndefinedBehaviorSanitizer
 	cmake --build $(build)-sanitize --parallel $(jobs)
 	@tools/run_tests.sh $(build)-sanitize $(jobs)
 
@@ -49,14 +51,17 @@ install: all ## install library, headers and program (PREFIX=/usr/local)
 	cmake --install $(build) $(if $(PREFIX),--prefix $(PREFIX))
 
 clean: ## remove what was built
-	rm -rf $(build) $(build)-sanitize $(build)-coverage
+	rm -rf $(build) $(build)-sanitize $(build)-coverage $(build)-clang
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r verb what; do \
 	    printf '  make %-11s %s\n' "$$verb" "$$what"; done
 
-$(build)/CMakeCache.txt:
+$(build)/CTestTestfile.cmake:
 	@cmake -S . -B $(build) --log-level=NOTICE
+
+$(build)-sanitize/CTestTestfile.cmake:
+	@cmake -S . -B $(build)-sanitize --log-level=NOTICE -DTREEATTN_SANITIZE=address,undefined
 
 setup-%:
 	@tools/setup.sh $*

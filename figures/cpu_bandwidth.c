@@ -18,7 +18,7 @@ static kv_tree *star(uint32_t num_branches, uint32_t *num_blocks)
     kv_pool_config config = {.num_blocks = *num_blocks, .block_tokens = BLOCK_TOKENS};
     kv_pool *pool;
     kv_append append;
-    kv_tree *tree;
+    kv_tree *tree = NULL;
     int good = kv_pool_create(&pool, &config) == KV_OK && kv_branch_create(pool, &branches[num_branches]) == KV_OK &&
                kv_branch_append(pool, branches[num_branches], PREFIX, &append) == KV_OK;
     for (uint32_t i = 0; i < num_branches; i++)
