@@ -39,7 +39,8 @@ done
 if git rev-parse --is-inside-work-tree >/dev/null 2>&1 && [ -n "$(git ls-files | head -n 1)" ]; then
     mapfile -t files < <(git ls-files)
 else
-    mapfile -t files < <(find . -path ./.git -prune -o -path './build*' -prune -o -type f -print)
+    built=./$(basename "${TREEATTN_BUILD_DIR:-build}")
+    mapfile -t files < <(find . -path ./.git -prune -o -path './build*' -prune -o -path "$built" -prune -o -type f -print)
 fi
 slash=/
 machine_path="(^|[ \"'=(\`:])${slash}(work|tmp|home|root|Users)${slash}[A-Za-z0-9_]"
