@@ -1,6 +1,10 @@
 /* Whether this machine can run the kernels, and CUDA's errors as statuses. */
 #include "gpu_internal.h"
 
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#error "the kernels need sm_80 or newer"
+#endif
+
 static __global__ void probe() {}
 
 cudaError_t gpu_probe_kernel(void)
@@ -44,6 +48,16 @@ tree_status tree_gpu_device_check(int *cuda_error)
         error = gpu_probe_kernel();
     cudaGetLastError(); /* told here, so that the next launch is not blamed for it */
     return gpu_status(error, cuda_error);
+}
+
+cudaError_t gpu_num_workers(uint32_t *num_workers)
+{
+    int device = 0, num_sms = 0;
+    cudaError_t error = cudaGetDevice(&device);
+    if (error == cudaSuccess)
+        error = cudaDeviceGetAttribute(&num_sms, cudaDevAttrMultiProcessorCount, device);
+    *num_workers = (uint32_t)num_sms * 2;
+    return error;
 }
 
 const char *tree_cuda_error_string(int cuda_error) { return cudaGetErrorString((cudaError_t)cuda_error); }

@@ -1,29 +1,71 @@
-/* Shared by the files of gpu/: a plan on the device, CUDA's errors as statuses, the launchers of the steps. */
+/* Shared by the files of gpu/: what every kernel gets, a plan on the device, CUDA's errors as statuses. */
 #ifndef GPU_INTERNAL_H
 #define GPU_INTERNAL_H
 
+#include "plan_queue.h"
 #include "tree_attention_gpu.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
+/* Passed to each kernel by value. All pointers are device memory. */
+typedef struct attention_arguments {
+    float *out, *lse; /* lse may be NULL */
+    const float *query;
+    const void *key, *value; /* shape.storage */
+    tree_shape shape;
+    float scale;
+    tree_plan plan;               /* numbers as on the host, arrays on the device, no growth */
+    const uint32_t *partial_item; /* [num_partials] item that writes it */
+    plan_queue queue;             /* numbers as on the host, arrays on the device */
+    uint32_t *arrivals;           /* [1] workers that have no tile left; 0 but for the highest bit between launches */
+    float *m, *l; /* [num_partials][num_heads] */
+    float *o;     /* [num_partials][num_heads][head_dim] */
+} attention_arguments;
+
+/* Capacity for a plan: on the device, and twice in pinned memory, because the copy of one update may still be under way
+ * while the next one is written. */
+typedef struct plan_memory {
+    size_t capacity;
+    char *device;  /* [capacity] */
+    char *staging; /* [2][capacity] pinned */
+} plan_memory;
+
+/* What attention_arguments take of a plan; the arrays lie in memory.device. */
 struct tree_plan_gpu {
-    tree_plan plan;               /* numbers as on the host, arrays in device memory, no growth */
-    const uint32_t *partial_item; /* [num_partials] item that writes it; in device memory */
-    void *memory;                 /* holds all of them */
+    tree_shape shape; /* that it was made for */
+    uint32_t num_workers;
+    tree_plan plan;
+    plan_queue queue;
+    uint32_t *partial_item, *arrivals;
+    plan_memory memory;
+    uint32_t turn;         /* half of staging that the next update writes */
+    cudaEvent_t copied[2]; /* that half has been read */
 };
 
-/* A launcher has the type of tree_gpu_step.launch. */
-cudaError_t step_0_naive(float *out, float *lse, const float *query, const void *key, const void *value,
-                         const tree_plan *device_plan, const uint32_t *partial_item, const tree_shape *shape,
-                         float scale, void *workspace, cudaStream_t stream);
+/* The launchers, of the type of tree_gpu_step.launch. */
+cudaError_t step_0_naive(const attention_arguments *a, cudaStream_t stream);
+cudaError_t step_1_coalesced(const attention_arguments *a, cudaStream_t stream);
+cudaError_t step_2_split(const attention_arguments *a, cudaStream_t stream);
+cudaError_t step_3_shared_tile(const attention_arguments *a, cudaStream_t stream);
+cudaError_t step_4_tensor_cores(const attention_arguments *a, cudaStream_t stream);
+cudaError_t step_5_pipeline(const attention_arguments *a, cudaStream_t stream);
+cudaError_t step_6_queue(const attention_arguments *a, cudaStream_t stream);
+cudaError_t step_7_one_launch(const attention_arguments *a, cudaStream_t stream);
+cudaError_t step_8_masks(const attention_arguments *a, cudaStream_t stream); /* in tree_attention.cu */
+
+/* Fills the m, l, o of the arguments: where the partial states lie in a workspace. */
+void attention_place_partials(attention_arguments *a, void *workspace);
 
 /* The status for CUDA's answer, which is also left in *cuda_error unless that is NULL. */
 tree_status gpu_status(cudaError_t error, int *cuda_error);
 
 /* What the driver says to loading a kernel that does nothing, but is built for the architectures of all others. */
 cudaError_t gpu_probe_kernel(void);
+
+/* Thread blocks of the steps with a queue that the current device holds at once. */
+cudaError_t gpu_num_workers(uint32_t *num_workers);
 
 #ifdef __cplusplus
 }

@@ -1,59 +1,176 @@
-/* A plan in device memory: one allocation, laid out on the host and copied once. */
+/* A plan in device memory: one allocation, laid out on the host in pinned memory and copied once. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "gpu_internal.h"
 
-/* Gives the next array its place, aligned to 16 bytes, and returns where in `memory` it will lie. The array, if there
- * is one, goes to staging, unless that is NULL. */
-template <typename T> static T *place(const T *array, uint64_t count, char *memory, char *staging, size_t *end)
+/* Gives the next array its place, aligned to 16 bytes, and returns where on the device it will lie. Its elements, zeros
+ * for NULL, go to staging, unless that is NULL. */
+template <typename T> static T *place(const T *array, uint64_t count, char *device, char *staging, size_t *end)
 {
-    size_t offset = *end;
-    if (staging && array && count)
-        memcpy(staging + offset, array, count * sizeof(T));
-    *end = (offset + count * sizeof(T) + 15) & ~(size_t)15;
-    return (T *)((uintptr_t)memory + offset);
+    size_t offset = *end, bytes = count * sizeof(T);
+    if (staging && array && bytes)
+        memcpy(staging + offset, array, bytes);
+    else if (staging)
+        memset(staging + offset, 0, bytes);
+    *end = (offset + bytes + 15) & ~(size_t)15;
+    return (T *)((uintptr_t)device + offset);
+}
+
+static void fill_partial_item(uint32_t *partial_item, const tree_plan *plan)
+{
+    for (uint32_t i = 0; i < plan->num_items; i++)
+        for (uint32_t row = 0; row < plan->items[i].num_rows; row++)
+            partial_item[plan->items[i].first_partial + row] = i;
 }
 
 /* Points the arrays of `gpu` into its memory, and copies them to staging unless that is NULL. Returns the bytes. */
-static size_t lay_out(tree_plan_gpu *gpu, const tree_plan *plan, char *staging)
+static size_t lay_out(tree_plan_gpu *gpu, const tree_plan *plan, const plan_queue *queue, char *staging)
 {
-    char *memory = (char *)gpu->memory;
+    char *device = gpu->memory.device;
     size_t end = 0;
     gpu->plan = *plan;
     gpu->plan.growth = NULL;
-    gpu->plan.masks = place(plan->masks, plan->num_mask_words, memory, staging, &end);
-    gpu->plan.items = place(plan->items, plan->num_items, memory, staging, &end);
-    gpu->plan.ranges = place(plan->ranges, plan->num_ranges, memory, staging, &end);
-    gpu->plan.blocks = place(plan->blocks, plan->num_blocks, memory, staging, &end);
-    gpu->plan.rows = place(plan->rows, plan->num_queries, memory, staging, &end);
-    gpu->plan.merge_first = place(plan->merge_first, (uint64_t)plan->num_queries + 1, memory, staging, &end);
-    gpu->plan.merge_partials = place(plan->merge_partials, plan->num_partials, memory, staging, &end);
-    uint32_t *partial_item = staging ? (uint32_t *)(staging + end) : NULL;
-    gpu->partial_item = place((const uint32_t *)NULL, plan->num_partials, memory, staging, &end);
-    for (uint32_t i = 0; staging && i < plan->num_items; i++)
-        for (uint32_t row = 0; row < plan->items[i].num_rows; row++)
-            partial_item[plan->items[i].first_partial + row] = i;
+    gpu->plan.masks = place(plan->masks, plan->num_mask_words, device, staging, &end);
+    gpu->plan.items = place(plan->items, plan->num_items, device, staging, &end);
+    gpu->plan.ranges = place(plan->ranges, plan->num_ranges, device, staging, &end);
+    gpu->plan.blocks = place(plan->blocks, plan->num_blocks, device, staging, &end);
+    gpu->plan.rows = place(plan->rows, plan->num_queries, device, staging, &end);
+    gpu->plan.merge_first = place(plan->merge_first, (uint64_t)plan->num_queries + 1, device, staging, &end);
+    gpu->plan.merge_partials = place(plan->merge_partials, plan->num_partials, device, staging, &end);
+    gpu->queue = *queue;
+    gpu->queue.masks = place(queue->masks, queue->num_masks, device, staging, &end);
+    gpu->queue.tasks = place(queue->tasks, queue->num_tasks, device, staging, &end);
+    gpu->queue.tiles = place(queue->tiles, queue->num_tiles, device, staging, &end);
+    gpu->queue.worker_first = place(queue->worker_first, (uint64_t)queue->num_workers + 1, device, staging, &end);
+    gpu->queue.tokens = place(queue->tokens, queue->num_tokens, device, staging, &end);
+    gpu->queue.rows = place(queue->rows, queue->num_rows, device, staging, &end);
+    gpu->arrivals = place((const uint32_t *)NULL, 1, device, staging, &end);
+    if (staging)
+        fill_partial_item((uint32_t *)(staging + end), plan);
+    gpu->partial_item = place((const uint32_t *)NULL, plan->num_partials, device, NULL, &end);
     return end;
 }
 
-tree_status tree_plan_gpu_create(tree_plan_gpu **gpu_plan, const tree_plan *plan, int *cuda_error)
+/* Waits for whatever still reads it. */
+static void memory_free(const plan_memory *memory)
 {
-    tree_plan_gpu *gpu = (tree_plan_gpu *)calloc(1, sizeof *gpu);
-    size_t bytes = gpu ? lay_out(gpu, plan, NULL) : 0;
-    char *staging = gpu ? (char *)calloc(1, bytes) : NULL;
-    tree_status status = gpu_status(cudaSuccess, cuda_error);
-    if (!staging)
-        status = TREE_NOMEM;
-    if (!status)
-        status = gpu_status(cudaMalloc(&gpu->memory, bytes), cuda_error);
-    if (!status) {
-        lay_out(gpu, plan, staging);
-        status = gpu_status(cudaMemcpy(gpu->memory, staging, bytes, cudaMemcpyHostToDevice), cuda_error);
+    if (!memory->device)
+        return;
+    cudaDeviceSynchronize();
+    cudaFree(memory->device);
+    cudaFreeHost(memory->staging);
+}
+
+/* On error *memory is empty. */
+static cudaError_t memory_create(plan_memory *memory, size_t capacity)
+{
+    *memory = {capacity, NULL, NULL};
+    cudaError_t error = cudaMalloc((void **)&memory->device, capacity);
+    if (error == cudaSuccess)
+        error = cudaMallocHost((void **)&memory->staging, 2 * capacity);
+    if (error != cudaSuccess) {
+        memory_free(memory);
+        *memory = {};
     }
-    free(staging);
-    if (status) {
-        cudaGetLastError(); /* told here, so that the next launch is not blamed for it */
+    return error;
+}
+
+/* A captured copy would read staging again at each replay. */
+static cudaError_t refuse_capture(cudaStream_t stream)
+{
+    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    cudaError_t error = cudaStreamIsCapturing(stream, &capture);
+    return error == cudaSuccess && capture != cudaStreamCaptureStatusNone ? cudaErrorStreamCaptureUnsupported : error;
+}
+
+/* Enqueues the copy of plan and queue. On error the memory of `next` is what it was. */
+static cudaError_t upload(tree_plan_gpu *next, const tree_plan *plan, const plan_queue *queue, cudaStream_t stream)
+{
+    const plan_memory old = next->memory;
+    size_t bytes = lay_out(next, plan, queue, NULL);
+    bool grows = bytes > old.capacity;
+    cudaError_t error = refuse_capture(stream);
+    if (error != cudaSuccess)
+        return error;
+    error = grows ? memory_create(&next->memory, bytes + bytes / 4) : cudaEventSynchronize(next->copied[next->turn]);
+    if (error == cudaSuccess) {
+        char *staging = next->memory.staging + next->turn * next->memory.capacity;
+        lay_out(next, plan, queue, staging);
+        error = cudaMemcpyAsync(next->memory.device, staging, bytes, cudaMemcpyHostToDevice, stream);
+    }
+    if (error == cudaSuccess)
+        error = cudaEventRecord(next->copied[next->turn], stream);
+    if (grows) {
+        memory_free(error == cudaSuccess ? &old : &next->memory);
+        next->memory = error == cudaSuccess ? next->memory : old;
+    }
+    next->turn ^= 1;
+    return error;
+}
+
+static tree_status check_plan(const tree_plan *plan, const tree_shape *shape)
+{
+    tree_status status = tree_shape_check(shape, plan);
+    if (status != TREE_OK)
+        return status;
+    if (shape->head_dim != 64 && shape->head_dim != 128 && shape->head_dim != 256)
+        return TREE_UNSUPPORTED;
+    return TREE_OK;
+}
+
+/* The status for an error of the setup, which is taken back so that the next launch is not blamed for it. */
+static tree_status setup_status(cudaError_t error, int *cuda_error)
+{
+    if (error != cudaSuccess)
+        cudaGetLastError();
+    return gpu_status(error, cuda_error);
+}
+
+tree_status tree_plan_gpu_update(tree_plan_gpu *gpu_plan, const tree_plan *plan, cudaStream_t stream, int *cuda_error)
+{
+    assert(gpu_plan && plan && "an update needs a plan on the device and one on the host");
+    tree_plan_gpu next = *gpu_plan;
+    plan_queue queue;
+    next.shape.num_queries = plan->num_queries;
+    gpu_status(cudaSuccess, cuda_error);
+    tree_status status = check_plan(plan, &next.shape);
+    if (status == TREE_OK)
+        status = plan_queue_build(&queue, plan, &next.shape, next.num_workers);
+    if (status != TREE_OK)
+        return status;
+    status = setup_status(upload(&next, plan, &queue, stream), cuda_error);
+    plan_queue_free(&queue);
+    if (status == TREE_OK)
+        *gpu_plan = next;
+    return status;
+}
+
+static cudaError_t prepare(tree_plan_gpu *gpu, const tree_shape *shape)
+{
+    gpu->shape = *shape;
+    cudaError_t error = gpu_num_workers(&gpu->num_workers);
+    for (int i = 0; i < 2 && error == cudaSuccess; i++)
+        error = cudaEventCreateWithFlags(&gpu->copied[i], cudaEventDisableTiming);
+    return error;
+}
+
+tree_status tree_plan_gpu_create(tree_plan_gpu **gpu_plan, const tree_plan *plan, const tree_shape *shape,
+                                 cudaStream_t stream, int *cuda_error)
+{
+    assert(plan && shape && "a plan on the device is made from one on the host, for a shape");
+    gpu_status(cudaSuccess, cuda_error);
+    tree_status status = check_plan(plan, shape);
+    if (status != TREE_OK)
+        return status;
+    tree_plan_gpu *gpu = (tree_plan_gpu *)calloc(1, sizeof *gpu);
+    if (!gpu)
+        return TREE_NOMEM;
+    status = setup_status(prepare(gpu, shape), cuda_error);
+    if (status == TREE_OK)
+        status = tree_plan_gpu_update(gpu, plan, stream, cuda_error);
+    if (status != TREE_OK) {
         tree_plan_gpu_destroy(gpu);
         return status;
     }
@@ -65,7 +182,10 @@ void tree_plan_gpu_destroy(tree_plan_gpu *gpu_plan)
 {
     if (!gpu_plan)
         return;
-    if (gpu_plan->memory)
-        cudaFree(gpu_plan->memory);
+    memory_free(&gpu_plan->memory);
+    for (int i = 0; i < 2; i++) {
+        if (gpu_plan->copied[i])
+            cudaEventDestroy(gpu_plan->copied[i]);
+    }
     free(gpu_plan);
 }

@@ -1,15 +1,31 @@
-/* The ladder as a table, and what every step has in common: the checks before the first launch. */
+/* The ladder as a table, and what every step has in common: the checks before the first launch, and the arguments. */
 #include <assert.h>
 
 #include "gpu_internal.h"
 
+enum {
+    ANY_STORAGE = 1 << TREE_FP32 | 1 << TREE_FP16 | 1 << TREE_BF16,
+    HALF_STORAGE = 1 << TREE_FP16 | 1 << TREE_BF16,
+    MAX_BLOCKS = 0x7fffffff /* of one launch; each has at least one warp */
+};
+
 const tree_gpu_step tree_gpu_steps[] = {
-    {"step_0_naive", "the reference, one warp for each partial state and head", 1u << TREE_FP32, step_0_naive},
+    {"step_0_naive", "the reference, one warp for each partial state and head", ANY_STORAGE, step_0_naive},
+    {"step_1_coalesced", "the lanes of a warp share each key, the heads of a group share K and V", ANY_STORAGE,
+     step_1_coalesced},
+    {"step_2_split", "the warps of a thread block share the tokens of a row, and merge", ANY_STORAGE, step_2_split},
+    {"step_3_shared_tile", "K and V of an item are loaded once for all of its rows", ANY_STORAGE, step_3_shared_tile},
+    {"step_4_tensor_cores", "rows x group of heads are one matrix, scores and values its products", HALF_STORAGE,
+     step_4_tensor_cores},
+    {"step_5_pipeline", "two tiles are on their way from memory while one is computed", HALF_STORAGE, step_5_pipeline},
+    {"step_6_queue", "the host deals the work out to workers that stay, in tiles that fit it", HALF_STORAGE,
+     step_6_queue},
+    {"step_7_one_launch", "the workers wait for each other and merge in the same launch", HALF_STORAGE,
+     step_7_one_launch},
+    {"step_8_masks", "masks travel with their tile, and slices that nobody sees are passed over", HALF_STORAGE,
+     step_8_masks},
 };
 const uint32_t tree_gpu_num_steps = sizeof tree_gpu_steps / sizeof tree_gpu_steps[0];
-
-/* A launch has at most 2^31 - 1 thread blocks, and each has at least one warp. */
-enum { MAX_BLOCKS = 0x7fffffff };
 
 static const tree_gpu_step *last_step(tree_storage storage)
 {
@@ -33,17 +49,37 @@ size_t tree_attention_gpu_workspace_bytes(const tree_plan *plan, const tree_shap
     return bytes ? bytes : 256;
 }
 
-static tree_status check_call(const tree_plan *plan, const tree_shape *shape, const void *workspace,
-                              size_t workspace_bytes, const tree_gpu_step *step)
+/* o first: its elements are read 16 bytes at a time. */
+void attention_place_partials(attention_arguments *a, void *workspace)
 {
-    if (!step || !(step->storages >> shape->storage & 1))
+    uint64_t num_states = (uint64_t)a->plan.num_partials * a->shape.num_heads;
+    a->o = (float *)workspace;
+    a->m = a->o + num_states * a->shape.head_dim;
+    a->l = a->m + num_states;
+}
+
+/* num_queries and num_blocks were compared with the plan itself. */
+static bool made_for(const tree_plan_gpu *plan, const tree_shape *shape)
+{
+    const tree_shape *other = &plan->shape;
+    return other->num_heads == shape->num_heads && other->num_kv_heads == shape->num_kv_heads
+           && other->head_dim == shape->head_dim && other->block_tokens == shape->block_tokens
+           && other->storage == shape->storage;
+}
+
+static tree_status check_arguments(const attention_arguments *a, const void *workspace, size_t workspace_bytes,
+                                   const tree_gpu_step *step)
+{
+    uint64_t num_heads = a->shape.num_heads;
+    if (!step || !(step->storages >> a->shape.storage & 1))
         return TREE_UNSUPPORTED;
-    if (shape->head_dim != 64 && shape->head_dim != 128 && shape->head_dim != 256)
-        return TREE_UNSUPPORTED;
-    if ((uint64_t)plan->num_partials * shape->num_heads > MAX_BLOCKS
-        || (uint64_t)plan->num_queries * shape->num_heads > MAX_BLOCKS)
+    if (!aligned(a->out, 16) || !aligned(a->lse, 4) || !aligned(a->query, 16) || !aligned(a->key, 16)
+        || !aligned(a->value, 16))
+        return TREE_INVAL;
+    if (a->plan.num_partials * num_heads > MAX_BLOCKS || a->plan.num_queries * num_heads > MAX_BLOCKS)
         return TREE_OVERFLOW;
-    if (!workspace || !aligned(workspace, 256) || workspace_bytes < tree_attention_gpu_workspace_bytes(plan, shape))
+    if (!workspace || !aligned(workspace, 256)
+        || workspace_bytes < tree_attention_gpu_workspace_bytes(&a->plan, &a->shape))
         return TREE_WORKSPACE;
     return TREE_OK;
 }
@@ -53,18 +89,29 @@ tree_status tree_attention_gpu(float *out, float *lse, const float *query, const
                                size_t workspace_bytes, cudaStream_t stream, const tree_gpu_step *step,
                                int *cuda_error)
 {
-    assert(plan && "attention needs a plan");
+    assert(plan && shape && "attention needs a plan and a shape");
     gpu_status(cudaSuccess, cuda_error);
     tree_status status = tree_shape_check(shape, &plan->plan);
+    if (status == TREE_OK && !made_for(plan, shape))
+        status = TREE_BAD_SHAPE;
     if (status != TREE_OK)
         return status;
+
+    attention_arguments a = {};
+    a.out = out;
+    a.lse = lse;
+    a.query = query;
+    a.key = key;
+    a.value = value;
+    a.shape = *shape;
+    a.scale = scale;
+    a.plan = plan->plan;
+    a.partial_item = plan->partial_item;
+    a.queue = plan->queue;
+    a.arrivals = plan->arrivals;
+    attention_place_partials(&a, workspace);
+
     step = step ? step : last_step(shape->storage);
-    status = check_call(&plan->plan, shape, workspace, workspace_bytes, step);
-    if (status != TREE_OK)
-        return status;
-    if (!aligned(out, 16) || !aligned(lse, 4) || !aligned(query, 16) || !aligned(key, 16) || !aligned(value, 16))
-        return TREE_INVAL;
-    return gpu_status(step->launch(out, lse, query, key, value, &plan->plan, plan->partial_item, shape, scale,
-                                   workspace, stream),
-                      cuda_error);
+    status = check_arguments(&a, workspace, workspace_bytes, step);
+    return status == TREE_OK ? gpu_status(step->launch(&a, stream), cuda_error) : status;
 }

@@ -22,25 +22,35 @@ tree_status tree_gpu_device_check(int *cuda_error);
 /* CUDA's sentence for what was left in a cuda_error, never NULL. */
 const char *tree_cuda_error_string(int cuda_error);
 
-/* A copy of a plan in device memory. */
+/* A plan on the device, with the queue of tasks in which the later steps run it: made for one shape and one device. */
 typedef struct tree_plan_gpu tree_plan_gpu;
 
-/* One allocation and one copy; waits for the copy. Keeps nothing of `plan`; after tree_plan_grow create again.
- * TREE_NOMEM and as tree_gpu_device_check; on error *gpu_plan is untouched. */
-tree_status tree_plan_gpu_create(tree_plan_gpu **gpu_plan, const tree_plan *plan, int *cuda_error);
+/* Allocates, then enqueues one copy from pinned memory on `stream`: the plan is complete for whatever follows on the
+ * same stream. Keeps nothing of `plan`. The shape's num_queries and num_blocks may differ from those of the calls.
+ * TREE_BAD_SHAPE and TREE_BAD_PLAN as tree_shape_check; TREE_UNSUPPORTED (head_dim other than 64, 128, 256);
+ * TREE_OVERFLOW (more than 2^31 tasks or tokens loaded, 2^32 rows of K, 2^16 heads); TREE_NOMEM; and as
+ * tree_gpu_device_check. On error *gpu_plan is untouched. */
+tree_status tree_plan_gpu_create(tree_plan_gpu **gpu_plan, const tree_plan *plan, const tree_shape *shape,
+                                 cudaStream_t stream, int *cuda_error);
+
+/* Replaces the plan, after tree_plan_grow or by another for the same shape, in the order of `stream`: kernels enqueued
+ * there before still see the old one. Allocates, and waits for the device, only if the new one is larger than all
+ * before; waits for the copy of the update before the last one. As tree_plan_gpu_create; on error nothing changed. */
+tree_status tree_plan_gpu_update(tree_plan_gpu *gpu_plan, const tree_plan *plan, cudaStream_t stream,
+                                 int *cuda_error);
 
 /* Waits for kernels that still read it. NULL is allowed. */
 void tree_plan_gpu_destroy(tree_plan_gpu *gpu_plan);
 
+struct attention_arguments;
+
 /* A rung of the ladder. */
 typedef struct tree_gpu_step {
-    const char *name;     /* of its file: "step_0_naive" */
-    const char *lesson;   /* one sentence */
-    uint32_t storages;    /* bit 1 << tree_storage: it takes this type */
-    /* Enqueues the kernels; shape, plan and workspace were checked. Private to the library. */
-    cudaError_t (*launch)(float *out, float *lse, const float *query, const void *key, const void *value,
-                          const tree_plan *device_plan, const uint32_t *partial_item, const tree_shape *shape,
-                          float scale, void *workspace, cudaStream_t stream);
+    const char *name;   /* of its file: "step_0_naive" */
+    const char *lesson; /* one sentence */
+    uint32_t storages;  /* bit 1 << tree_storage: it takes this type */
+    /* Enqueues the kernels; everything was checked. Private to the library. */
+    cudaError_t (*launch)(const struct attention_arguments *arguments, cudaStream_t stream);
 } tree_gpu_step;
 
 extern const tree_gpu_step tree_gpu_steps[]; /* [tree_gpu_num_steps] in reading order */
@@ -53,12 +63,14 @@ size_t tree_attention_gpu_workspace_bytes(const tree_plan *plan, const tree_shap
 /* As tree_attention_ref, enqueued on `stream`.
  *   out, query      float, aligned to 16 bytes; lse float, or NULL
  *   key, value      shape->storage, aligned to 16 bytes
- *   plan            of the same device
+ *   plan            of the same device, made for the same num_heads, num_kv_heads, head_dim, block_tokens and storage;
+ *                   calls with one plan follow each other: the same stream, or ordered by events
  *   workspace       [workspace_bytes] on the device, aligned to 256 bytes; contents do not matter, nothing survives the
- *                   call; calls on other streams need their own
+ *                   call; calls that may overlap need their own
  *   step            which kernels run; NULL: the last step of the table that takes shape->storage
  * head_dim is 64, 128 or 256. The same plan and step give the same bits again.
- * Returns as tree_shape_check; TREE_UNSUPPORTED (storage, head_dim); TREE_INVAL (an array is misaligned);
+ * Returns as tree_shape_check; TREE_BAD_SHAPE (the plan was made for another shape); TREE_UNSUPPORTED (the step does
+ * not take this storage); TREE_INVAL (an array is misaligned);
  * TREE_WORKSPACE (too small, misaligned); TREE_OVERFLOW (more warps than one launch can have); what CUDA answers to the
  * launches, as tree_gpu_device_check. out and lse are not written on error. */
 tree_status tree_attention_gpu(float *out, float *lse, const float *query, const void *key, const void *value,

@@ -17,20 +17,27 @@ typedef struct cost_prices {
     uint32_t token_bytes;   /* K and V of a token: head_dim 128, two bytes an element */
     uint32_t tile_rows;     /* rows are computed in tiles of so many */
     uint32_t row_bytes;     /* one row of a tile and one token */
+    uint32_t masked_rows;   /* that meet a masked token at most: where none of so many sees it, it is passed over */
     uint32_t mask_bytes;    /* a token that not all rows see: its mask words, and the tiles that obey them */
     uint32_t partial_bytes; /* a partial state of one row, fp32, written and read */
     uint32_t max_tile;      /* rows x group_size of an item */
+    uint32_t share_percent; /* of a processor's even share of the work: the most that an item costs; 0: pieces of one
+                               size */
 } cost_prices;
 
 static const cost_prices prices_of[] = {
-    [TREE_TARGET_GPU] = {8192, 512, 16, 4, 64, 1040, 128},   /* 128 rows cost as much as reading the token */
-    [TREE_TARGET_CPU] = {8192, 512, 1, 28, 128, 1040, 1024}, /* 18 rows do: 1.25 ns a row at 22 GB/s a core */
+    /* 64 rows cost as much as reading the token */
+    [TREE_TARGET_GPU] = {24576, 512, 16, 8, 32, 64, 3120, 128, 60},
+    /* 18 rows do: 1.25 ns a row at 22 GB/s a core */
+    [TREE_TARGET_CPU] = {8192, 512, 1, 28, UINT32_MAX, 128, 1040, 1024, 0},
 };
 
 enum {
     COST_MIN_PIECE = 64,
     COST_MAX_PIECE = 1024,
-    COST_WORKERS_PER_ITEM = 2, /* with 8 KV heads: four tasks for each worker */
+    COST_KV_HEADS = 8,         /* tasks of an item */
+    COST_SMALL_ITEM = 4,       /* times item_bytes: what costs no more may always be packed */
+    COST_WORKERS_PER_ITEM = 2, /* so that there are four tasks for each worker */
     COST_MAX_CHAIN = 32        /* absorbed nodes above each other: bounds the ranges of an item */
 };
 
@@ -48,6 +55,7 @@ struct plan_cost {
     const kv_tree *tree;
     const cost_prices *prices;
     uint64_t group_size, max_rows, piece_tokens;
+    uint64_t most_bytes; /* an item costs at most; 0: the piece decides */
     bool piece_is_given;
     cost_node *nodes; /* [num_nodes + 1] so that each has a next one */
 };
@@ -62,25 +70,31 @@ static uint64_t power_of_two_from(uint64_t least)
 
 /* ---- the model ---- */
 
-static uint64_t slice_rate(const plan_cost *c, uint64_t num_rows)
+/* Bytes for each token of an item, which meets up to most_rows rows of the tile. */
+static uint64_t slice_rate(const plan_cost *c, uint64_t num_rows, uint64_t most_rows)
 {
     const cost_prices *price = c->prices;
-    uint64_t tiles = (num_rows * c->group_size + price->tile_rows - 1) / price->tile_rows;
-    return price->token_bytes + price->row_bytes * price->tile_rows * tiles;
+    uint64_t rows = (num_rows * c->group_size + price->tile_rows - 1) / price->tile_rows * price->tile_rows;
+    return price->token_bytes + price->row_bytes * (rows < most_rows ? rows : most_rows);
 }
 
-/* Bytes for each token of a unit. */
-static uint64_t unit_rate(const plan_cost *c, uint64_t num_rows)
+/* Bytes for each token of a unit, which may be several items of max_rows. */
+static uint64_t rate_up_to(const plan_cost *c, uint64_t num_rows, uint64_t most_rows)
 {
     uint64_t rest = num_rows % c->max_rows;
-    return num_rows / c->max_rows * slice_rate(c, c->max_rows) + (rest ? slice_rate(c, rest) : 0);
+    return num_rows / c->max_rows * slice_rate(c, c->max_rows, most_rows)
+           + (rest ? slice_rate(c, rest, most_rows) : 0);
 }
+
+static uint64_t unit_rate(const plan_cost *c, uint64_t num_rows) { return rate_up_to(c, num_rows, UINT64_MAX); }
 
 static uint64_t unit_bytes(const plan_cost *c, uint64_t num_tokens, uint64_t num_masked, uint64_t num_rows)
 {
     uint64_t num_slices = (num_rows + c->max_rows - 1) / c->max_rows;
     return num_slices * (c->prices->item_bytes + num_masked * c->prices->mask_bytes)
-           + num_tokens * unit_rate(c, num_rows) + num_rows * c->group_size * c->prices->partial_bytes;
+           + (num_tokens - num_masked) * unit_rate(c, num_rows)
+           + num_masked * rate_up_to(c, num_rows, c->prices->masked_rows)
+           + num_rows * c->group_size * c->prices->partial_bytes;
 }
 
 static uint64_t node_bytes(const plan_cost *c, const cost_node *n)
@@ -96,8 +110,11 @@ static bool is_whole(const cost_node *n) { return n->unit_end == n->subtree_end;
 static bool join(const plan_cost *c, cost_node *left, const cost_node *right)
 {
     uint64_t num_tokens = left->num_tokens + right->num_tokens, num_rows = (uint64_t)left->num_rows + right->num_rows;
-    if (num_tokens > c->piece_tokens
-        || unit_bytes(c, num_tokens, num_tokens, num_rows) > node_bytes(c, left) + node_bytes(c, right))
+    uint64_t joined = unit_bytes(c, num_tokens, num_tokens, num_rows);
+    uint64_t most_bytes = COST_SMALL_ITEM * (uint64_t)c->prices->item_bytes;
+    most_bytes = most_bytes > c->most_bytes ? most_bytes : c->most_bytes;
+    bool is_large = c->most_bytes ? joined > most_bytes || num_rows > c->max_rows : num_tokens > c->piece_tokens;
+    if (is_large || joined > node_bytes(c, left) + node_bytes(c, right))
         return false;
     left->unit_end = right->unit_end;
     left->num_tokens = left->num_masked = num_tokens;
@@ -164,14 +181,18 @@ static void decide_node(plan_cost *c, uint32_t index)
 
 static void decide_piece(plan_cost *c, const tree_plan_config *config)
 {
-    uint64_t num_tokens = 0, num_items = ((uint64_t)config->num_workers + 1) / COST_WORKERS_PER_ITEM;
-    for (uint32_t i = 0; i < c->tree->num_nodes; i++)
-        num_tokens += c->tree->nodes[i].num_tokens * ((c->tree->nodes[i].num_rows + c->max_rows - 1) / c->max_rows);
+    uint64_t num_tokens = 0, num_bytes = 0, num_workers = config->num_workers;
+    for (uint32_t i = 0; i < c->tree->num_nodes; i++) {
+        const kv_node *node = &c->tree->nodes[i];
+        num_tokens += node->num_tokens * ((node->num_rows + c->max_rows - 1) / c->max_rows);
+        num_bytes += node->num_tokens * unit_rate(c, node->num_rows);
+    }
     c->piece_is_given = config->piece_tokens != 0;
     c->piece_tokens = config->piece_tokens;
     if (c->piece_is_given)
         return;
-    c->piece_tokens = power_of_two_from(num_tokens / num_items);
+    c->most_bytes = num_bytes * COST_KV_HEADS / num_workers * c->prices->share_percent / 100;
+    c->piece_tokens = power_of_two_from(num_tokens / ((num_workers + 1) / COST_WORKERS_PER_ITEM));
     c->piece_tokens = c->piece_tokens < COST_MIN_PIECE ? COST_MIN_PIECE : c->piece_tokens;
     c->piece_tokens = c->piece_tokens > COST_MAX_PIECE ? COST_MAX_PIECE : c->piece_tokens;
 }
@@ -216,10 +237,13 @@ void plan_cost_destroy(plan_cost *cost)
 /* A cut at less than 2 x rows x group_size tokens would move more partial states than K and V. */
 static plan_cut cut_for(const plan_cost *c, uint64_t num_rows)
 {
-    uint64_t piece = c->piece_tokens;
+    uint64_t piece = c->piece_tokens, slice_rows = num_rows < c->max_rows ? num_rows : c->max_rows;
     if (!c->piece_is_given) {
-        uint64_t least = power_of_two_from(2 * c->group_size * (num_rows < c->max_rows ? num_rows : c->max_rows));
+        uint64_t least = power_of_two_from(2 * c->group_size * slice_rows);
+        if (c->most_bytes)
+            piece = c->most_bytes / slice_rate(c, slice_rows, UINT64_MAX) / COST_MIN_PIECE * COST_MIN_PIECE;
         piece = piece < least ? least : piece;
+        piece = piece < COST_MIN_PIECE ? COST_MIN_PIECE : piece;
     }
     return (plan_cut){piece, piece / 4, piece + piece / 2};
 }

@@ -1,6 +1,6 @@
 # CUDA, optional and found by itself: the library treeattn_gpu, if there is GPU code and a compiler that works.
 # Looked up in this order: CUDACXX, CUDA_PATH, CUDA_HOME, PATH, /usr/local/cuda.
-file(GLOB gpu_sources CONFIGURE_DEPENDS gpu/*.cu)
+file(GLOB gpu_sources CONFIGURE_DEPENDS gpu/*.cu gpu/*.c)
 find_program(TREEATTN_NVCC NAMES $ENV{CUDACXX} nvcc HINTS $ENV{CUDA_PATH}/bin $ENV{CUDA_HOME}/bin
   PATHS /usr/local/cuda/bin DOC "CUDA compiler")
 set(cuda_compiler "")
@@ -14,6 +14,14 @@ if(NOT cuda_compiler)
   message(NOTICE "CUDA compiler not found: CPU build only, GPU tests are skipped")
   return()
 endif()
+
+# cp.async and the bf16 matrix instruction came with sm_80.
+foreach(arch ${CMAKE_CUDA_ARCHITECTURES})
+  if(arch MATCHES "^(all|all-major)$" OR (arch MATCHES "^([0-9]+)" AND CMAKE_MATCH_1 LESS 80))
+    message(FATAL_ERROR "CMAKE_CUDA_ARCHITECTURES names ${arch}: the kernels need sm_80 or newer, sm_75 and older "
+      "are refused")
+  endif()
+endforeach()
 
 include(CheckLanguage)
 set(ENV{CUDACXX} ${cuda_compiler})
@@ -44,6 +52,7 @@ enable_language(CUDA)
 add_library(treeattn_gpu STATIC ${gpu_sources})
 target_include_directories(treeattn_gpu PUBLIC $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/gpu>)
 target_include_directories(treeattn_gpu SYSTEM PUBLIC ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
-target_compile_options(treeattn_gpu PRIVATE -Xcompiler=-Wall,-Wextra --threads 0)
+target_compile_options(treeattn_gpu PRIVATE
+  "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra;--threads;0>")
 target_link_libraries(treeattn_gpu PUBLIC treeattn)
 message(NOTICE "CUDA ${CMAKE_CUDA_COMPILER_VERSION} for ${CMAKE_CUDA_ARCHITECTURES}")

@@ -1,0 +1,28 @@
+/* ladder: every rung on three trees, with the same plan.
+ *
+ * measure_ladder [CSV] */
+#include "measure_gpu.h"
+
+static const struct {
+    const char *name, *nodes, *tokens;
+} trees[] = {
+    {"64 branches of 64 behind 2048", "1,64", "2048,64"},
+    {"10 branches of 400 behind 4000", "1,10", "4000,400"},
+    {"512 leaves on four levels", "1,4,16,512", "1024,256,128,32"},
+};
+
+int main(int argc, char **argv)
+{
+    if (!bench_has_gpu())
+        return 0;
+    FILE *csv = bench_open(argc > 1 ? argv[1] : "figures/ladder.csv", "make measure (measure_ladder)");
+    fprintf(csv, "# fp16, 32/8 heads, head_dim 128, block_tokens 16\n" BENCH_COLUMNS "\n");
+    for (const auto &t : trees) {
+        bench_case c = bench_create(t.nodes, t.tokens, 32, 8, 128, TREE_FP16);
+        double floor_us = bench_floor(&c);
+        for (uint32_t s = 0; s < tree_gpu_num_steps; s++)
+            bench_line(csv, t.name, &c, floor_us, TREE_COST, &tree_gpu_steps[s]);
+        bench_destroy(&c);
+    }
+    BENCH_MUST(!fclose(csv), "the csv could not be written");
+}

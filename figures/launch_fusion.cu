@@ -1,0 +1,59 @@
+/* launch_fusion: what launches and intermediates cost. Standard attention in three launches with everything materialised,
+ * two launches with partial states (step 6), and one (steps 7 and 8).
+ *
+ * measure_launch_fusion [CSV] */
+#include "measure_gpu.h"
+
+static const uint32_t branches[] = {1, 4, 16, 64};
+static const char *const steps[] = {"step_6_queue", "step_7_one_launch", "step_8_masks"};
+
+static __global__ void nothing() {}
+
+/* The baseline that copies each path, expands the heads and materialises scores and weights: us. */
+static double standard_us(const bench_case *c)
+{
+    standard_paths_gpu *paths;
+    void *workspace;
+    int cuda_error;
+    BENCH_MUST(standard_paths_gpu_create(&paths, c->tree, &cuda_error) == TREE_OK, "paths on the device");
+    size_t bytes = standard_attention_gpu_workspace_bytes(paths, &c->shape);
+    BENCH_CUDA(cudaMalloc(&workspace, bytes));
+    double us = bench_time(
+        c,
+        [&](uint32_t set) {
+            const char *key = c->d_kv + set * c->set_bytes;
+            BENCH_MUST(standard_attention_gpu(c->d_out, c->d_lse, c->d_query, key, key + c->set_bytes / 2, paths,
+                                              &c->shape, 0.08838835f, workspace, bytes, c->stream, &cuda_error)
+                           == TREE_OK,
+                       tree_cuda_error_string(cuda_error));
+        },
+        true);
+    BENCH_CUDA(cudaFree(workspace));
+    standard_paths_gpu_destroy(paths);
+    return us;
+}
+
+int main(int argc, char **argv)
+{
+    if (!bench_has_gpu())
+        return 0;
+    FILE *csv = bench_open(argc > 1 ? argv[1] : "figures/launch_fusion.csv", "make measure (measure_launch_fusion)");
+    fprintf(csv, "# branches of 64 tokens behind 2048; fp16, 32/8 heads, head_dim 128, block_tokens 16, cold, plan cost\n"
+                 "branches,launch_us,standard_us,two_launches_us,one_launch_us,last_us,floor_us\n");
+    for (uint32_t b : branches) {
+        char nodes[20];
+        double us[3];
+        snprintf(nodes, sizeof nodes, "1,%u", b);
+        bench_case c = bench_create(nodes, "2048,64", 32, 8, 128, TREE_FP16);
+        bench_plan p = bench_plan_create(&c, TREE_COST);
+        for (int s = 0; s < 3; s++)
+            us[s] = bench_time(&c, [&](uint32_t set) { bench_attention(&c, &p, bench_step(steps[s]), set); }, true);
+        double launch_us = bench_time(&c, [&](uint32_t) { nothing<<<1, 32, 0, c.stream>>>(); }, false);
+        fprintf(csv, "%u,%.2f,%.2f,%.2f,%.2f,%.2f,%.2f\n", b, launch_us, standard_us(&c), us[0], us[1], us[2],
+                bench_floor(&c));
+        fflush(csv);
+        bench_plan_destroy(&p);
+        bench_destroy(&c);
+    }
+    BENCH_MUST(!fclose(csv), "the csv could not be written");
+}

@@ -1,0 +1,46 @@
+/* What every kernel file includes first: CUDA, the dynamic shared memory, and launches that return what CUDA says. */
+#ifndef DEVICE_CUH
+#define DEVICE_CUH
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+/* The dynamic shared memory of the thread block. */
+#define SHARED_MEMORY(type, name) extern __shared__ __align__(1024) type name[]
+
+/* Enqueues kernel(arguments...). A grid of nothing is an error to CUDA, here it is nothing to do. is_cooperative: all
+ * thread blocks run at the same time, or the launch is refused. */
+template <typename... Parameters, typename... Arguments>
+static cudaError_t launch_kernel_as(bool is_cooperative, dim3 grid, dim3 threads, size_t shared_bytes,
+                                    cudaStream_t stream, void (*kernel)(Parameters...), Arguments... arguments)
+{
+    enum { WITHOUT_ASKING = 48 * 1024 };
+    cudaLaunchAttribute cooperative = {};
+    cooperative.id = cudaLaunchAttributeCooperative;
+    cooperative.val.cooperative = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = threads;
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = stream;
+    config.attrs = &cooperative;
+    config.numAttrs = is_cooperative;
+    if (grid.x == 0)
+        return cudaSuccess;
+    if (shared_bytes > WITHOUT_ASKING) {
+        cudaError_t error = cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                 (int)shared_bytes);
+        if (error != cudaSuccess)
+            return error;
+    }
+    return cudaLaunchKernelEx(&config, kernel, arguments...);
+}
+
+template <typename... Parameters, typename... Arguments>
+static cudaError_t launch_kernel(dim3 grid, dim3 threads, size_t shared_bytes, cudaStream_t stream,
+                                 void (*kernel)(Parameters...), Arguments... arguments)
+{
+    return launch_kernel_as(false, grid, threads, shared_bytes, stream, kernel, arguments...);
+}
+#endif

@@ -1,0 +1,314 @@
+/* A plan as the GPU runs it: tasks, and which worker runs which. */
+#include "plan_queue.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What a task costs, in bytes that its worker could have read meanwhile: docs/gpu.md. */
+enum {
+    TASK_BYTES = 24576,    /* starting and ending it */
+    ROW_STEP = 16,         /* rows of a tile are computed so many at a time */
+    ROW_TOKEN_BYTES = 4    /* one row and one token */
+};
+
+typedef struct queue_builder {
+    const tree_plan *plan;
+    const tree_shape *shape;
+    uint32_t group_size, max_rows, max_heads, tile_tokens;
+    uint64_t num_tasks, num_tiles, num_tokens, num_masks;
+    uint64_t *cost;    /* [num_tasks] */
+    uint32_t *order;   /* [num_tasks] the dearest first */
+    uint32_t *worker;  /* [num_tasks][num_kv_heads] who runs it */
+    uint64_t *load;    /* [num_workers] */
+    uint32_t *heap;    /* [num_workers] the worker with the least load on top */
+    plan_queue queue;
+} queue_builder;
+
+static bool is_masked(const tree_plan *plan, const tree_item *item)
+{
+    for (uint32_t r = 0; r < item->num_ranges; r++) {
+        if (plan->ranges[item->first_range + r].mask != TREE_NO_MASK)
+            return true;
+    }
+    return false;
+}
+
+static uint64_t task_cost(const queue_builder *b, const queue_task *task)
+{
+    uint64_t rows = ((uint64_t)task->num_rows * task->num_heads + ROW_STEP - 1) / ROW_STEP * ROW_STEP;
+    uint64_t token_bytes = 2 * (uint64_t)b->shape->head_dim * tree_storage_bytes(b->shape->storage);
+    uint64_t row_bytes = ROW_TOKEN_BYTES * (uint64_t)b->shape->head_dim / 128;
+    return TASK_BYTES + task->num_tokens * (token_bytes + rows * row_bytes);
+}
+
+static uint32_t num_tiles_of(const queue_builder *b, uint32_t num_tokens)
+{
+    return (num_tokens + b->tile_tokens - 1) / b->tile_tokens;
+}
+
+static void count_tasks(queue_builder *b)
+{
+    for (uint32_t i = 0; i < b->plan->num_items; i++) {
+        const tree_item *item = &b->plan->items[i];
+        uint32_t count = (item->num_rows + b->max_rows - 1) / b->max_rows * b->queue.head_slices;
+        b->num_tasks += count;
+        b->num_tiles += (uint64_t)count * num_tiles_of(b, item->num_tokens) * b->shape->num_kv_heads;
+        b->num_tokens += item->num_tokens;
+        if (is_masked(b->plan, item))
+            b->num_masks += (uint64_t)count / b->queue.head_slices * item->num_tokens;
+    }
+}
+
+static void add_task(queue_builder *b, queue_task task, uint32_t *count)
+{
+    for (uint32_t head = 0; head < b->group_size; head += b->max_heads) {
+        task.first_head = (uint16_t)head;
+        task.num_heads = (uint16_t)(b->group_size - head < b->max_heads ? b->group_size - head : b->max_heads);
+        b->cost[*count] = task_cost(b, &task);
+        b->queue.tasks[(*count)++] = task;
+    }
+}
+
+static void cut_items(queue_builder *b)
+{
+    uint32_t count = 0, first_token = 0, first_mask = 0;
+    for (uint32_t i = 0; i < b->plan->num_items; i++) {
+        const tree_item *item = &b->plan->items[i];
+        bool masked = is_masked(b->plan, item);
+        for (uint32_t row = 0; row < item->num_rows; row += b->max_rows) {
+            uint32_t rest = item->num_rows - row;
+            queue_task task = {.item = i, .first_partial = item->first_partial + row,
+                               .num_rows = (uint16_t)(rest < b->max_rows ? rest : b->max_rows),
+                               .first_token = first_token, .num_tokens = item->num_tokens,
+                               .first_mask = masked ? first_mask : QUEUE_NO_MASK};
+            first_mask += masked ? item->num_tokens : 0;
+            add_task(b, task, &count);
+        }
+        first_token += item->num_tokens;
+    }
+}
+
+/* ---- who runs what: the dearest task to the worker with the least load ---- */
+
+/* Sorted by cost to a precision of 1/256 of the largest; equal ones keep their order, so that tasks over the same
+ * tokens run at the same time and meet in the L2 cache. */
+static void sort_tasks(queue_builder *b)
+{
+    uint32_t first[257] = {0};
+    uint64_t most = 1;
+    for (uint32_t i = 0; i < b->num_tasks; i++)
+        most = b->cost[i] > most ? b->cost[i] : most;
+    for (uint32_t i = 0; i < b->num_tasks; i++)
+        first[255 - b->cost[i] * 255 / most + 1]++;
+    for (int i = 0; i < 256; i++)
+        first[i + 1] += first[i];
+    for (uint32_t i = 0; i < b->num_tasks; i++)
+        b->order[first[255 - b->cost[i] * 255 / most]++] = i;
+}
+
+/* The top's load has grown: restores the order of the heap. */
+static void sink_top(queue_builder *b)
+{
+    uint32_t at = 0, count = b->queue.num_workers, top = b->heap[0];
+    for (uint32_t child; (child = 2 * at + 1) < count; at = child) {
+        if (child + 1 < count && b->load[b->heap[child + 1]] < b->load[b->heap[child]])
+            child++;
+        if (b->load[b->heap[child]] >= b->load[top])
+            break;
+        b->heap[at] = b->heap[child];
+    }
+    b->heap[at] = top;
+}
+
+static void assign_workers(queue_builder *b)
+{
+    uint32_t num_kv_heads = b->shape->num_kv_heads;
+    for (uint32_t w = 0; w < b->queue.num_workers; w++)
+        b->heap[w] = w;
+    for (uint32_t i = 0; i < b->num_tasks; i++) {
+        uint32_t task = b->order[i], num_tiles = num_tiles_of(b, b->queue.tasks[task].num_tokens);
+        for (uint32_t kv_head = 0; kv_head < num_kv_heads; kv_head++) {
+            uint32_t worker = b->heap[0];
+            b->worker[(uint64_t)task * num_kv_heads + kv_head] = worker;
+            b->queue.worker_first[worker + 1] += num_tiles;
+            b->load[worker] += b->cost[task];
+            sink_top(b);
+        }
+    }
+    for (uint32_t w = 0; w < b->queue.num_workers; w++)
+        b->queue.worker_first[w + 1] += b->queue.worker_first[w];
+}
+
+/* Tokens before the first that has a mask. */
+static uint32_t num_unmasked(const tree_plan *plan, const tree_item *item)
+{
+    uint32_t count = 0;
+    for (uint32_t r = 0; r < item->num_ranges && plan->ranges[item->first_range + r].mask == TREE_NO_MASK; r++)
+        count += plan->ranges[item->first_range + r].num_tokens;
+    return count;
+}
+
+static void add_tiles(queue_builder *b, const queue_task *task, uint32_t kv_head, uint32_t *next)
+{
+    uint32_t unmasked = num_unmasked(b->plan, &b->plan->items[task->item]);
+    queue_tile tile = {.first_token = task->first_token, .first_partial = task->first_partial,
+                       .head = kv_head * b->group_size + task->first_head, .kv_head = (uint16_t)kv_head,
+                       .num_rows = (uint8_t)task->num_rows, .num_heads = (uint8_t)task->num_heads,
+                       .is_masked = task->first_mask != QUEUE_NO_MASK,
+                       .inverse = (uint16_t)((32768 + task->num_heads - 1) / task->num_heads)};
+    for (uint32_t done = 0; done < task->num_tokens; done += tile.num_tokens, tile.number++) {
+        uint32_t left = task->num_tokens - done;
+        tile.num_tokens = (uint16_t)(left < b->tile_tokens ? left : b->tile_tokens);
+        tile.first_token = task->first_token + done;
+        tile.first_mask = done + tile.num_tokens <= unmasked ? QUEUE_NO_MASK : task->first_mask + done;
+        tile.is_first = done == 0;
+        tile.is_last = left == tile.num_tokens;
+        b->queue.tiles[(*next)++] = tile;
+    }
+}
+
+/* Each worker's tiles, those of its dearest task first. */
+static void fill_tiles(queue_builder *b)
+{
+    uint32_t num_kv_heads = b->shape->num_kv_heads, *next = b->heap; /* the heap has done its work */
+    memcpy(next, b->queue.worker_first, b->queue.num_workers * sizeof *next);
+    for (uint32_t i = 0; i < b->num_tasks; i++) {
+        const uint32_t *worker = b->worker + (uint64_t)b->order[i] * num_kv_heads;
+        for (uint32_t kv_head = 0; kv_head < num_kv_heads; kv_head++)
+            add_tiles(b, &b->queue.tasks[b->order[i]], kv_head, &next[worker[kv_head]]);
+    }
+}
+
+/* ---- tokens, rows and masks ---- */
+
+static void fill_tokens(queue_builder *b)
+{
+    const tree_plan *plan = b->plan;
+    uint32_t *token = b->queue.tokens, block_rows = b->shape->num_kv_heads * plan->block_tokens;
+    for (uint32_t i = 0; i < plan->num_items; i++) {
+        for (uint32_t r = 0; r < plan->items[i].num_ranges; r++) {
+            const tree_range *range = &plan->ranges[plan->items[i].first_range + r];
+            for (uint32_t t = 0; t < range->num_tokens; t++) {
+                uint32_t at = range->first_slot + t;
+                *token++ = plan->blocks[range->first_block + at / plan->block_tokens] * block_rows
+                           + at % plan->block_tokens;
+            }
+        }
+    }
+}
+
+static void fill_rows(queue_builder *b)
+{
+    const tree_plan *plan = b->plan;
+    for (uint32_t q = 0; q < plan->num_queries; q++) {
+        uint32_t first = plan->merge_first[q], end = plan->merge_first[q + 1];
+        for (uint32_t i = first; i < end; i++)
+            b->queue.rows[plan->merge_partials[i]] = (queue_row){q, end - first == 1 ? QUEUE_ONLY_STATE : i};
+    }
+}
+
+/* Bits first .. first + count of a token's mask words. */
+static uint64_t mask_bits(const uint64_t *words, uint32_t first, uint32_t count)
+{
+    uint64_t bits = words[first / 64] >> (first % 64);
+    if (first % 64 + count > 64)
+        bits |= words[first / 64 + 1] << (64 - first % 64);
+    return count == 64 ? bits : bits & (((uint64_t)1 << count) - 1);
+}
+
+static void fill_masks(queue_builder *b)
+{
+    const tree_plan *plan = b->plan;
+    for (uint32_t i = 0; i < b->num_tasks; i++) {
+        const queue_task *task = &b->queue.tasks[i];
+        if (task->first_mask == QUEUE_NO_MASK || task->first_head)
+            continue;
+        const tree_item *item = &plan->items[task->item];
+        uint32_t words = (item->num_rows + 63) / 64, first = task->first_partial - item->first_partial;
+        uint64_t *mask = b->queue.masks + task->first_mask;
+        const uint64_t all[2] = {UINT64_MAX, 0};
+        for (uint32_t r = 0; r < item->num_ranges; r++) {
+            const tree_range *range = &plan->ranges[item->first_range + r];
+            for (uint32_t t = 0; t < range->num_tokens; t++)
+                *mask++ = range->mask == TREE_NO_MASK
+                              ? mask_bits(all, 0, task->num_rows)
+                              : mask_bits(plan->masks + range->mask + (uint64_t)t * words, first, task->num_rows);
+        }
+    }
+}
+
+static void *array_of(uint64_t count, size_t bytes) { return calloc(count ? (size_t)count : 1, bytes); }
+
+static bool allocate(queue_builder *b)
+{
+    plan_queue *queue = &b->queue;
+    b->cost = array_of(b->num_tasks, sizeof *b->cost);
+    b->order = array_of(b->num_tasks, sizeof *b->order);
+    b->worker = array_of(b->num_tasks * b->shape->num_kv_heads, sizeof *b->worker);
+    b->load = array_of(queue->num_workers, sizeof *b->load);
+    b->heap = array_of(queue->num_workers, sizeof *b->heap);
+    queue->tasks = array_of(b->num_tasks, sizeof *queue->tasks);
+    queue->tiles = array_of(b->num_tiles, sizeof *queue->tiles);
+    queue->worker_first = array_of((uint64_t)queue->num_workers + 1, sizeof *queue->worker_first);
+    queue->tokens = array_of(b->num_tokens, sizeof *queue->tokens);
+    queue->rows = array_of(b->plan->num_partials, sizeof *queue->rows);
+    queue->masks = array_of(b->num_masks, sizeof *queue->masks);
+    return b->cost && b->order && b->worker && b->load && b->heap && queue->tasks && queue->tiles
+           && queue->worker_first && queue->tokens && queue->rows && queue->masks;
+}
+
+static tree_status build(queue_builder *b)
+{
+    uint64_t num_rows = (uint64_t)b->shape->num_blocks * b->shape->num_kv_heads, most = INT32_MAX;
+    count_tasks(b);
+    if (b->num_tasks > most || b->num_tiles > most || b->num_tokens > most || b->num_masks > most
+        || num_rows > UINT32_MAX / b->shape->block_tokens || b->shape->num_heads > UINT16_MAX)
+        return TREE_OVERFLOW;
+    b->queue.num_tasks = (uint32_t)b->num_tasks;
+    b->queue.num_tiles = (uint32_t)b->num_tiles;
+    b->queue.num_tokens = (uint32_t)b->num_tokens;
+    b->queue.num_masks = (uint32_t)b->num_masks;
+    b->queue.num_rows = b->plan->num_partials;
+    if (!allocate(b))
+        return TREE_NOMEM;
+    cut_items(b);
+    sort_tasks(b);
+    assign_workers(b);
+    fill_tiles(b);
+    fill_tokens(b);
+    fill_rows(b);
+    fill_masks(b);
+    return TREE_OK;
+}
+
+tree_status plan_queue_build(plan_queue *queue, const tree_plan *plan, const tree_shape *shape, uint32_t num_workers)
+{
+    uint32_t group_size = shape->num_heads / shape->num_kv_heads, tile_rows = queue_tile_rows(shape->head_dim);
+    queue_builder b = {.plan = plan, .shape = shape, .group_size = group_size,
+                       .tile_tokens = queue_tile_tokens(shape->head_dim), .queue.num_workers = num_workers};
+    b.max_heads = group_size < tile_rows ? group_size : tile_rows;
+    b.max_rows = tile_rows / b.max_heads < QUEUE_TASK_QUERIES ? tile_rows / b.max_heads : QUEUE_TASK_QUERIES;
+    b.queue.head_slices = (group_size + b.max_heads - 1) / b.max_heads;
+    tree_status status = build(&b);
+    free(b.cost);
+    free(b.order);
+    free(b.worker);
+    free(b.load);
+    free(b.heap);
+    if (status)
+        plan_queue_free(&b.queue);
+    else
+        *queue = b.queue;
+    return status;
+}
+
+void plan_queue_free(plan_queue *queue)
+{
+    free(queue->tasks);
+    free(queue->tiles);
+    free(queue->worker_first);
+    free(queue->tokens);
+    free(queue->rows);
+    free(queue->masks);
+    *queue = (plan_queue){0};
+}

@@ -1,0 +1,81 @@
+/* plan_queue: a plan as the GPU runs it. Items become tasks of at most one tile of rows, tasks become
+ * tiles of tokens, once for each KV head, and each worker (a thread block that stays) has its list of tiles, so that
+ * all end at about the same time.
+ *
+ * Plain C over plain arrays: the host builds it, tests look at it, and a copy of it goes to the device. */
+#ifndef PLAN_QUEUE_H
+#define PLAN_QUEUE_H
+
+#include "tree_attention.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Rows of a task's tile: its queries times their query heads of one KV head. Two bytes an element. */
+static inline uint32_t queue_tile_rows(uint32_t head_dim) { return head_dim <= 128 ? 128 : 64; }
+enum { QUEUE_TASK_QUERIES = 64 }; /* a mask has a bit for each */
+
+/* Tokens of a tile: 16 KiB of K in two bytes an element. */
+static inline uint32_t queue_tile_tokens(uint32_t head_dim) { return 8192 / head_dim; }
+
+/* Some of an item's rows, some query heads of each KV head, all of the item's tokens. */
+typedef struct queue_task {
+    uint32_t item;          /* of the plan */
+    uint32_t first_partial; /* of its first row; the others follow */
+    uint16_t num_rows;
+    uint16_t first_head, num_heads; /* of the group of each KV head: all, unless a group has more than a tile's rows */
+    uint16_t reserved;
+    uint32_t first_token, num_tokens; /* tokens[first_token ..), all ranges of the item behind each other */
+    uint32_t first_mask;    /* masks[first_mask + t]: bit r: row r sees token t; QUEUE_NO_MASK: all see all */
+    uint32_t reserved_2;
+} queue_task;
+
+#define QUEUE_NO_MASK UINT32_MAX
+
+/* Up to queue_tile_tokens of a task, for one KV head, with what the kernel must know of the task. The tiles of a
+ * (task, KV head) follow each other on one worker. */
+typedef struct queue_tile {
+    uint32_t first_token;   /* tokens[first_token ..) */
+    uint32_t first_mask;    /* masks[first_mask ..), or QUEUE_NO_MASK: all rows see all of its tokens */
+    uint32_t first_partial; /* rows[first_partial ..) */
+    uint32_t number;        /* of the tile in its task */
+    uint32_t head;          /* first query head */
+    uint16_t num_tokens, kv_head;
+    uint8_t num_rows, num_heads;
+    uint8_t is_first, is_last; /* of its task */
+    uint8_t is_masked, reserved; /* some tile of its task has masks */
+    uint16_t inverse;          /* row / num_heads = row * inverse >> 15, for the rows of a tile */
+} queue_tile;
+
+/* A query as a row of an item. */
+typedef struct queue_row {
+    uint32_t query;
+    uint32_t state; /* place of the partial state: those of a query lie behind each other, as they are merged;
+                       QUEUE_ONLY_STATE: the query has no other, and what is made is the result */
+} queue_row;
+
+#define QUEUE_ONLY_STATE UINT32_MAX
+
+typedef struct plan_queue {
+    uint32_t num_workers, num_tasks, num_tiles, num_tokens, num_masks, num_rows;
+    uint32_t head_slices;   /* tasks that share the heads of a group */
+    queue_task *tasks;      /* [num_tasks] */
+    queue_tile *tiles;      /* [num_tiles] worker by worker, in the order in which it runs them */
+    uint32_t *worker_first; /* [num_workers + 1] worker w runs tiles[worker_first[w] .. worker_first[w + 1]) */
+    uint32_t *tokens;       /* [num_tokens] row of KV head 0 in key and value: block * num_kv_heads * block_tokens +
+                               slot; head h is h * block_tokens rows further on */
+    queue_row *rows;        /* [num_rows] of each partial state of the plan */
+    uint64_t *masks;        /* [num_masks] */
+} plan_queue;
+
+/* TREE_NOMEM; TREE_OVERFLOW if a count passes 2^31, the rows of the pool 2^32 or num_heads 2^16. On error *queue is
+ * untouched. The shape was checked against the plan. Frees nothing of an earlier queue. */
+tree_status plan_queue_build(plan_queue *queue, const tree_plan *plan, const tree_shape *shape, uint32_t num_workers);
+
+void plan_queue_free(plan_queue *queue);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

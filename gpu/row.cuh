@@ -1,0 +1,107 @@
+/* The rows of a plan as steps 0 to 3 walk them: straight from items, ranges and blocks. */
+#ifndef ROW_CUH
+#define ROW_CUH
+
+#include "device.cuh"
+
+#include <math.h>
+
+#include "gpu_internal.h"
+#include "storage.cuh"
+
+enum { ROW_WARP = 32 };
+#define ROW_ALL_LANES 0xffffffffu
+
+static __device__ __forceinline__ bool row_sees(const tree_plan &plan, const tree_range &range, uint32_t num_rows,
+                                                uint32_t row, uint32_t t)
+{
+    if (range.mask == TREE_NO_MASK)
+        return true;
+    uint64_t words_per_token = ((uint64_t)num_rows + 63) / 64;
+    const uint64_t *mask_t = plan.masks + range.mask + t * words_per_token;
+    return mask_t[row / 64] >> (row % 64) & 1;
+}
+
+/* Index of the first element in key and value of token t of the range. */
+static __device__ __forceinline__ uint64_t row_token_offset(const attention_arguments &a, const tree_range &range,
+                                                            uint32_t kv_head, uint32_t t)
+{
+    uint32_t slot = range.first_slot + t;
+    uint64_t block = a.plan.blocks[range.first_block + slot / a.shape.block_tokens];
+    return ((block * a.shape.num_kv_heads + kv_head) * a.shape.block_tokens + slot % a.shape.block_tokens)
+           * a.shape.head_dim;
+}
+
+static __device__ __forceinline__ float row_warp_max(float x)
+{
+    for (int distance = ROW_WARP / 2; distance > 0; distance /= 2) {
+        float other = __shfl_xor_sync(ROW_ALL_LANES, x, distance);
+        x = other > x ? other : x;
+    }
+    return x;
+}
+
+static __device__ __forceinline__ float row_warp_sum(float x)
+{
+    for (int distance = ROW_WARP / 2; distance > 0; distance /= 2)
+        x += __shfl_xor_sync(ROW_ALL_LANES, x, distance);
+    return x;
+}
+
+/* ---- from step 1: a state of which each lane has head_dim / 32 elements ---- */
+
+template <int HEAD_DIM> struct row_state {
+    float m, l, o[HEAD_DIM / ROW_WARP]; /* o: elements lane, lane + 32, ... */
+};
+
+template <int HEAD_DIM> static __device__ __forceinline__ void row_clear(row_state<HEAD_DIM> &state)
+{
+    state.m = -INFINITY;
+    state.l = 0;
+    for (int j = 0; j < HEAD_DIM / ROW_WARP; j++)
+        state.o[j] = 0;
+}
+
+/* absorb into the running maximum and sum: one token with its score, the same in all lanes. v_bt may be in any
+ * memory. */
+template <int HEAD_DIM, typename T>
+static __device__ __forceinline__ void row_absorb(row_state<HEAD_DIM> &state, float score, const T *v_bt)
+{
+    if (score == -INFINITY)
+        return;
+    if (!(score <= state.m)) { /* larger, or NaN */
+        float rescale = expf(state.m - score);
+        state.m = score;
+        state.l *= rescale;
+        for (int j = 0; j < HEAD_DIM / ROW_WARP; j++)
+            state.o[j] *= rescale;
+    }
+    float weight = expf(score - state.m);
+    state.l += weight;
+    for (int j = 0; j < HEAD_DIM / ROW_WARP; j++)
+        state.o[j] = fmaf(weight, to_float(v_bt[threadIdx.x % ROW_WARP + j * ROW_WARP]), state.o[j]);
+}
+
+/* The dot product of a lane's elements of q with those of a key, summed over the lanes. */
+template <int HEAD_DIM, typename T>
+static __device__ __forceinline__ float row_score(const float q[HEAD_DIM / ROW_WARP], const T *k_bt, float scale)
+{
+    float score = 0;
+    for (int j = 0; j < HEAD_DIM / ROW_WARP; j++)
+        score = fmaf(q[j], to_float(k_bt[threadIdx.x % ROW_WARP + j * ROW_WARP]), score);
+    return row_warp_sum(score) * scale;
+}
+
+template <int HEAD_DIM>
+static __device__ __forceinline__ void row_store(const attention_arguments &a, const row_state<HEAD_DIM> &state,
+                                                 uint64_t place)
+{
+    if (threadIdx.x % ROW_WARP == 0) {
+        a.m[place] = state.m;
+        a.l[place] = state.l;
+    }
+    for (int j = 0; j < HEAD_DIM / ROW_WARP; j++)
+        a.o[place * HEAD_DIM + threadIdx.x % ROW_WARP + j * ROW_WARP] = state.o[j];
+}
+
+#endif

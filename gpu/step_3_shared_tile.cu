@@ -1,0 +1,94 @@
+/* Step 3: a tile in shared memory. The thread block has the item, not the row: what it loads serves all rows.
+ *   idea    KV-guided: 16 tokens of K and V are loaded once for the rows of the item and the heads of the group,
+ *           and each warp lets its rows, one after the other, meet the tile. This is where the plan's grouping
+ *           begins to pay
+ *   price   the states of a warp's rows wait in registers, so that a thread block takes 32 rows x heads at most,
+ *           and an item of more is loaded again for each 32; two barriers a tile
+ *   leaves  multiplying and adding: 2 x head_dim operations for each row and token, one a lane at a time: step 4
+ *   threads loads           thread t has every 256th element of the tile
+ *           scores, values  warp w has rows x heads w, w + 8, w + 16, w + 24 of the slice; lanes as in step 1 */
+#include "merge.cuh"
+#include "row.cuh"
+
+enum { WARPS = 8, THREADS = WARPS * ROW_WARP, TOKENS = 16, MINE = 4, SLICE = WARPS * MINE };
+
+template <int HEAD_DIM, typename T> struct shared_tile {
+    T key[TOKENS][HEAD_DIM], value[TOKENS][HEAD_DIM];
+};
+
+/* find this item's blocks: tokens first .. of the range; the rest of the tile is left as it was. */
+template <int HEAD_DIM, typename T>
+static __device__ void load_tile(shared_tile<HEAD_DIM, T> &tile, const attention_arguments &a, const tree_range &range,
+                                 uint32_t kv_head, uint32_t first)
+{
+    for (uint32_t i = threadIdx.x; i < TOKENS * HEAD_DIM; i += THREADS) {
+        uint32_t token = i / HEAD_DIM, element = i % HEAD_DIM;
+        if (first + token >= range.num_tokens)
+            break;
+        uint64_t from = row_token_offset(a, range, kv_head, first + token) + element;
+        tile.key[token][element] = ((const T *)a.key)[from];
+        tile.value[token][element] = ((const T *)a.value)[from];
+    }
+}
+
+/* Thread block (x, y, z) has item x, KV head y and the rows x heads of slice z. */
+template <int HEAD_DIM, typename T> static __global__ void attend(attention_arguments a)
+{
+    __shared__ shared_tile<HEAD_DIM, T> tile;
+    const tree_item item = a.plan.items[blockIdx.x];
+    uint32_t kv_head = blockIdx.y, group_size = a.shape.num_heads / a.shape.num_kv_heads;
+    uint32_t lane = threadIdx.x % ROW_WARP, mine = blockIdx.z * SLICE + threadIdx.x / ROW_WARP;
+    uint64_t num_rows = (uint64_t)item.num_rows * group_size;
+    if (blockIdx.z * SLICE >= num_rows)
+        return;
+
+    float q[MINE][HEAD_DIM / ROW_WARP];
+    row_state<HEAD_DIM> state[MINE];
+#pragma unroll
+    for (uint32_t i = 0; i < MINE; i++) {
+        uint64_t row = mine + i * WARPS, head = kv_head * group_size + row % group_size;
+        row_clear(state[i]);
+        for (int j = 0; j < HEAD_DIM / ROW_WARP && row < num_rows; j++) {
+            uint64_t query = a.plan.rows[item.first_row + row / group_size];
+            q[i][j] = a.query[(query * a.shape.num_heads + head) * HEAD_DIM + lane + j * ROW_WARP];
+        }
+    }
+    for (uint32_t r = 0; r < item.num_ranges; r++) {
+        const tree_range range = a.plan.ranges[item.first_range + r];
+        for (uint32_t first = 0; first < range.num_tokens; first += TOKENS) {
+            __syncthreads(); /* the tile before was read */
+            load_tile<HEAD_DIM, T>(tile, a, range, kv_head, first);
+            __syncthreads();
+            for (uint32_t t = first; t < first + TOKENS && t < range.num_tokens; t++) {
+#pragma unroll
+                for (uint32_t i = 0; i < MINE; i++) {
+                    uint32_t row = (mine + i * WARPS) / group_size;
+                    if (row >= item.num_rows || !row_sees(a.plan, range, item.num_rows, row, t))
+                        continue;
+                    /* score the keys, absorb into the running maximum and sum */
+                    float score = row_score<HEAD_DIM, T>(q[i], tile.key[t - first], a.scale);
+                    row_absorb<HEAD_DIM, T>(state[i], score, tile.value[t - first]);
+                }
+            }
+        }
+    }
+#pragma unroll
+    for (uint32_t i = 0; i < MINE; i++) {
+        uint64_t row = mine + i * WARPS, head = kv_head * group_size + row % group_size;
+        if (row < num_rows)
+            row_store<HEAD_DIM>(a, state[i], (item.first_partial + row / group_size) * a.shape.num_heads + head);
+    }
+}
+
+template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)
+{
+    uint64_t most_rows = (uint64_t)a.plan.num_queries * (a.shape.num_heads / a.shape.num_kv_heads);
+    dim3 grid(a.plan.num_items, a.shape.num_kv_heads, (uint32_t)((most_rows + SLICE - 1) / SLICE));
+    cudaError_t error = launch_kernel(grid, THREADS, 0, stream, attend<HEAD_DIM, T>, a);
+    return error == cudaSuccess ? launch_merge<HEAD_DIM>(a, stream) : error;
+}
+
+cudaError_t step_3_shared_tile(const attention_arguments *a, cudaStream_t stream)
+{
+    return DISPATCH_ANY(launch, *a, stream);
+}

@@ -1,0 +1,40 @@
+/* Elements of K and V as the kernels meet them, and the way from a shape to the template that was compiled for it. */
+#ifndef STORAGE_CUH
+#define STORAGE_CUH
+
+#include "device.cuh"
+
+static __device__ __forceinline__ float to_float(float x) { return x; }
+static __device__ __forceinline__ float to_float(__half x) { return __half2float(x); }
+static __device__ __forceinline__ float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
+
+/* Two floats as neighbours in a register, rounded to nearest, ties to even; low comes first in memory. */
+template <typename T> static __device__ __forceinline__ uint32_t pack_pair(float low, float high);
+
+template <> __device__ __forceinline__ uint32_t pack_pair<__half>(float low, float high)
+{
+    __half2 pair = __floats2half2_rn(low, high);
+    return *(uint32_t *)&pair;
+}
+
+template <> __device__ __forceinline__ uint32_t pack_pair<__nv_bfloat16>(float low, float high)
+{
+    __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+    return *(uint32_t *)&pair;
+}
+
+/* launcher<HEAD_DIM, T>(arguments, stream) of the shape. */
+#define DISPATCH_HEAD_DIM(launcher, T, arguments, stream)                                                              \
+    ((arguments).shape.head_dim == 64    ? launcher<64, T>(arguments, stream)                                          \
+     : (arguments).shape.head_dim == 128 ? launcher<128, T>(arguments, stream)                                         \
+                                         : launcher<256, T>(arguments, stream))
+
+#define DISPATCH_HALF(launcher, arguments, stream)                                                                     \
+    ((arguments).shape.storage == TREE_FP16 ? DISPATCH_HEAD_DIM(launcher, __half, arguments, stream)                   \
+                                            : DISPATCH_HEAD_DIM(launcher, __nv_bfloat16, arguments, stream))
+
+#define DISPATCH_ANY(launcher, arguments, stream)                                                                      \
+    ((arguments).shape.storage == TREE_FP32 ? DISPATCH_HEAD_DIM(launcher, float, arguments, stream)                    \
+                                            : DISPATCH_HALF(launcher, arguments, stream))
+
+#endif

@@ -1,0 +1,290 @@
+/* What one warp does with the tensor cores: 16 rows (query heads of one KV head) meet 16 tokens at a time. The
+ * first part is explained by step 4, the second by step 5.
+ *
+ * Layout of every 16 x N matrix of a warp: mma.cuh. Lane i has rows i / 4 and i / 4 + 8, each with three other
+ * lanes. */
+#ifndef TILE_CUH
+#define TILE_CUH
+
+#include <math.h>
+
+#include "gpu_internal.h"
+#include "mma.cuh"
+
+enum { TILE_WARP = 32, SLICE_ROWS = 16, SLICE_TOKENS = 16 };
+#define TILE_ALL_LANES 0xffffffffu
+#define LOG2_E 1.44269504088896341f
+#define LN_2 0.693147180559945309f
+
+/* ---- from step 4: scores and softmax in registers ---- */
+
+/* Softmax state of a warp's 16 rows, this lane's part. m counts in powers of 2, l is this lane's share of the sum. */
+template <int HEAD_DIM> struct tile_state {
+    float m[2], l[2];
+    float o[HEAD_DIM / 8][4]; /* the rows lane / 4, elements pair and pair + 1 of each 8; the rows + 8 */
+};
+
+template <int HEAD_DIM> static __device__ __forceinline__ void tile_clear(tile_state<HEAD_DIM> &state)
+{
+    state.m[0] = state.m[1] = -INFINITY;
+    state.l[0] = state.l[1] = 0;
+#pragma unroll
+    for (int j = 0; j < HEAD_DIM / 8; j++)
+        state.o[j][0] = state.o[j][1] = state.o[j][2] = state.o[j][3] = 0;
+}
+
+/* The 16 queries of a warp as left sides of HEAD_DIM / 16 products, rounded to T; NULL: a row of zeros. */
+template <int HEAD_DIM, typename T>
+static __device__ __forceinline__ void tile_query(uint32_t q[HEAD_DIM / 16][4], const float *row, const float *row_8)
+{
+    int pair = threadIdx.x % 4 * 2;
+    const float2 zeros = make_float2(0, 0);
+#pragma unroll
+    for (int k = 0; k < HEAD_DIM / 16; k++) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            const float *from = i % 2 ? row_8 : row;
+            float2 two = from ? *(const float2 *)(from + 16 * k + i / 2 * 8 + pair) : zeros;
+            q[k][i] = pack_pair<T>(two.x, two.y);
+        }
+    }
+}
+
+/* A lane's 8 scores of a slice are score[n][e]: row lane / 4 + e / 2 * 8, token 8 * n + pair + e % 2.
+ * Bit 4 * n + e is set if the token is one of the first num_tokens. */
+static __device__ __forceinline__ uint32_t tile_first_tokens(int num_tokens)
+{
+    int left = num_tokens - (int)(threadIdx.x % 4 * 2);
+    uint32_t near = left >= 2 ? 0x5 | 0xa : left == 1 ? 0x5 : 0, far = left >= 10 ? 0x5 | 0xa : left == 9 ? 0x5 : 0;
+    return near | far << 4;
+}
+
+/* The same bits where each token has a mask, of which bit r says that query row r sees it; row[h] is the query row of
+ * this lane's row lane / 4 + 8 * h, at or past num_rows: none. */
+static __device__ __forceinline__ uint32_t tile_visible(const uint64_t *masks, int num_tokens, const uint32_t row[2],
+                                                        uint32_t num_rows)
+{
+    uint32_t visible = 0;
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        int token = i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2;
+        if (token < num_tokens && row[i % 4 / 2] < num_rows)
+            visible |= (uint32_t)(masks[token] >> row[i % 4 / 2] & 1) << i;
+    }
+    return visible;
+}
+
+/* Absorb into the running maximum and sum: updates m and l, rescales o where m has grown, and leaves exp(score - m) as
+ * the left side of weights x values. m follows the largest score only when one is more than 2^8 times as heavy: until
+ * then weights stay far from overflow, and nobody has to ask the other lanes of the row for theirs. M: matrices of 16
+ * rows that the warp has. */
+template <int HEAD_DIM, typename T, int M>
+static __device__ __forceinline__ void tile_softmax(tile_state<HEAD_DIM> state[M], uint32_t weights[M][4],
+                                                    float score[M][2][4], const uint32_t visible[M], float scale)
+{
+    const float at_most = 8, scale_2 = scale * LOG2_E;
+    float largest[M][2];
+    bool grows = false;
+#pragma unroll
+    for (int m = 0; m < M; m++) {
+        largest[m][0] = largest[m][1] = -INFINITY;
+#pragma unroll
+        for (int i = 0; i < 8; i++) {
+            float *s = &score[m][i / 4][i % 4];
+            *s = visible[m] >> i & 1 ? *s * scale_2 : -INFINITY;
+            largest[m][i % 4 / 2] = fmaxf(largest[m][i % 4 / 2], *s); /* a NaN is none; it comes back as a weight */
+        }
+        grows |= largest[m][0] > state[m].m[0] + at_most || largest[m][1] > state[m].m[1] + at_most;
+    }
+    if (__any_sync(TILE_ALL_LANES, grows)) {
+#pragma unroll
+        for (int i = 0; i < 2 * M; i++) {
+            tile_state<HEAD_DIM> &s = state[i / 2];
+            const int h = i % 2;
+            float m = largest[i / 2][h];
+            m = fmaxf(m, __shfl_xor_sync(TILE_ALL_LANES, m, 1));
+            m = fmaxf(m, __shfl_xor_sync(TILE_ALL_LANES, m, 2));
+            m = m > s.m[h] + at_most ? m : s.m[h]; /* a row's bits do not depend on the others */
+            float rescale = m == -INFINITY ? 1 : exp2_approx(s.m[h] - m);
+            s.m[h] = m;
+            s.l[h] *= rescale;
+#pragma unroll
+            for (int j = 0; j < HEAD_DIM / 8; j++) {
+                s.o[j][2 * h] *= rescale;
+                s.o[j][2 * h + 1] *= rescale;
+            }
+        }
+    }
+#pragma unroll
+    for (int m = 0; m < M; m++) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) { /* register i of the left side: row (i % 2) * 8, tokens 8 * (i / 2) .. */
+            float *s = &score[m][i / 2][i % 2 * 2], row_m = state[m].m[i % 2];
+            float base = row_m == -INFINITY ? 0 : row_m; /* no token yet: exp2(-infinity - 0) is 0, and no NaN */
+            float low = exp2_approx(s[0] - base), high = exp2_approx(s[1] - base);
+            state[m].l[i % 2] += low + high;
+            weights[m][i] = pack_pair<T>(low, high);
+        }
+    }
+}
+
+/* The four lanes of a row add up their shares of l. */
+template <int HEAD_DIM> static __device__ __forceinline__ void tile_sum_rows(tile_state<HEAD_DIM> &state)
+{
+    for (int h = 0; h < 2; h++) {
+        state.l[h] += __shfl_xor_sync(TILE_ALL_LANES, state.l[h], 1);
+        state.l[h] += __shfl_xor_sync(TILE_ALL_LANES, state.l[h], 2);
+    }
+}
+
+/* Whether this lane's o has a NaN: 0 * NaN, where a value that its row must not see is none. */
+template <int HEAD_DIM> static __device__ __forceinline__ bool tile_has_nan(const tile_state<HEAD_DIM> &state)
+{
+    float sum = 0;
+#pragma unroll
+    for (int j = 0; j < HEAD_DIM / 8; j++)
+        sum += (state.o[j][0] + state.o[j][1]) * 0 + (state.o[j][2] + state.o[j][3]) * 0; /* infinity * 0 is one too */
+    return sum != 0;
+}
+
+/* ---- from step 4: the rows of a thread block of 8 warps that has one task and one KV head ---- */
+
+#define ALL_ROWS UINT32_MAX
+
+/* What this lane works on: of its two rows, h = 0 and 1, the query row in the task and the head. */
+struct lane_rows {
+    queue_task task;
+    uint32_t kv_head, row[2], head[2]; /* row at or past task.num_rows: none */
+};
+
+/* Thread block n has task n / num_kv_heads and KV head n % num_kv_heads; the tile's rows are the task's rows times its
+ * query heads, 16 of them a warp. */
+static __device__ __forceinline__ lane_rows tile_find_rows(const attention_arguments &a)
+{
+    lane_rows at;
+    uint32_t group_size = a.shape.num_heads / a.shape.num_kv_heads;
+    at.task = a.queue.tasks[blockIdx.x / a.shape.num_kv_heads];
+    at.kv_head = blockIdx.x % a.shape.num_kv_heads;
+    for (int h = 0; h < 2; h++) {
+        uint32_t tile_row = threadIdx.x / TILE_WARP * SLICE_ROWS + threadIdx.x % TILE_WARP / 4 + 8 * h;
+        at.row[h] = tile_row / at.task.num_heads;
+        at.head[h] = at.kv_head * group_size + at.task.first_head + tile_row % at.task.num_heads;
+    }
+    return at;
+}
+
+/* The lane's part of the queries. */
+template <int HEAD_DIM, typename T>
+static __device__ __forceinline__ void tile_load_queries(uint32_t q[HEAD_DIM / 16][4], const attention_arguments &a,
+                                                         const lane_rows &at)
+{
+    const float *from[2] = {NULL, NULL};
+    for (int h = 0; h < 2; h++) {
+        if (at.row[h] < at.task.num_rows) {
+            uint64_t query = a.queue.rows[at.task.first_partial + at.row[h]].query;
+            from[h] = a.query + (query * a.shape.num_heads + at.head[h]) * HEAD_DIM;
+        }
+    }
+    tile_query<HEAD_DIM, T>(q, from[0], from[1]);
+}
+
+/* Whether the row sees token t of the task; ALL_ROWS: every token is wanted. */
+static __device__ __forceinline__ bool tile_row_sees(const attention_arguments &a, const queue_task &task, uint32_t row,
+                                                     uint32_t t)
+{
+    return row == ALL_ROWS || a.queue.masks[task.first_mask + t] >> row & 1;
+}
+
+/* Writes the partial states of all rows or of one; after tile_sum_rows. */
+template <int HEAD_DIM>
+static __device__ __forceinline__ void tile_store(const attention_arguments &a, const lane_rows &at,
+                                                  const tile_state<HEAD_DIM> &state, uint32_t only_row)
+{
+    uint32_t pair = threadIdx.x % 4 * 2;
+    for (int h = 0; h < 2; h++) {
+        if (at.row[h] >= at.task.num_rows || (only_row != ALL_ROWS && at.row[h] != only_row))
+            continue;
+        uint64_t partial = ((uint64_t)at.task.first_partial + at.row[h]) * a.shape.num_heads + at.head[h];
+#pragma unroll
+        for (int j = 0; j < HEAD_DIM / 8; j++)
+            *(float2 *)&a.o[partial * HEAD_DIM + 8 * j + pair] = make_float2(state.o[j][2 * h], state.o[j][2 * h + 1]);
+        if (pair == 0) {
+            a.m[partial] = state.m[h] * LN_2;
+            a.l[partial] = state.l[h];
+        }
+    }
+}
+
+/* Index of the first element of K and V of an entry of queue.tokens. */
+template <int HEAD_DIM>
+static __device__ __forceinline__ uint64_t tile_offset(const tree_shape &shape, uint32_t token, uint32_t kv_head)
+{
+    return ((uint64_t)token + kv_head * shape.block_tokens) * HEAD_DIM;
+}
+
+/* ---- from step 5: K and V tiles in shared memory ---- */
+
+/* Chunk c (16 bytes, 8 elements) of token t lies at chunk c ^ (t % 8): eight tokens' chunks of one column, which a
+ * matrix load asks for at once, then lie in different banks. */
+template <int HEAD_DIM> static __device__ __forceinline__ char *tile_chunk(char *tile, uint32_t token, uint32_t chunk)
+{
+    return tile + token * (HEAD_DIM * 2) + ((chunk ^ token % 8) << 4);
+}
+
+/* score the keys: M x 16 rows x 16 tokens of `keys`, the slice's part of a tile. Where a chunk lies depends on
+ * token % 8 alone, so that all of a lane's addresses are its first one with some bits turned over; a slice begins
+ * at a multiple of 512 bytes. */
+template <int HEAD_DIM, typename T, int M>
+static __device__ __forceinline__ void tile_scores(float score[M][2][4], const uint32_t q[M][HEAD_DIM / 16][4],
+                                                   const char *keys)
+{
+    uint32_t lane = threadIdx.x % TILE_WARP, token = lane % 8 + lane / 16 * 8;
+    uintptr_t first = (uintptr_t)keys + token * (HEAD_DIM * 2) + ((lane / 8 % 2 ^ token % 8) << 4);
+#pragma unroll
+    for (int i = 0; i < M * 8; i++)
+        score[i / 8][i / 4 % 2][i % 4] = 0;
+#pragma unroll
+    for (int k = 0; k < HEAD_DIM / 16; k++) {
+        uint32_t b[4];
+        ldmatrix_x4(b, (const char *)(first ^ k << 5));
+#pragma unroll
+        for (int m = 0; m < M; m++) {
+            mma_16x8x16<T>(score[m][0], q[m][k], b);
+            mma_16x8x16<T>(score[m][1], q[m][k], b + 2);
+        }
+    }
+}
+
+/* o += weights x the slice's part of a tile of values. */
+template <int HEAD_DIM, typename T, int M>
+static __device__ __forceinline__ void tile_values(tile_state<HEAD_DIM> state[M], const uint32_t weights[M][4],
+                                                   const char *values)
+{
+    uint32_t lane = threadIdx.x % TILE_WARP, token = lane % 16;
+    uintptr_t first = (uintptr_t)values + token * (HEAD_DIM * 2) + ((lane / 16 ^ token % 8) << 4);
+#pragma unroll
+    for (int j = 0; j < HEAD_DIM / 16; j++) {
+        uint32_t b[4];
+        ldmatrix_x4_trans(b, (const char *)(first ^ j << 5));
+#pragma unroll
+        for (int m = 0; m < M; m++) {
+            mma_16x8x16<T>(state[m].o[2 * j], weights[m], b);
+            mma_16x8x16<T>(state[m].o[2 * j + 1], weights[m], b + 2);
+        }
+    }
+}
+
+/* A slice's scores, softmax and values. */
+template <int HEAD_DIM, typename T, int M>
+static __device__ __forceinline__ void tile_absorb(tile_state<HEAD_DIM> state[M], const uint32_t q[M][HEAD_DIM / 16][4],
+                                                   const char *keys, const char *values, const uint32_t visible[M],
+                                                   float scale)
+{
+    float score[M][2][4];
+    uint32_t weights[M][4];
+    tile_scores<HEAD_DIM, T, M>(score, q, keys);
+    tile_softmax<HEAD_DIM, T, M>(state, weights, score, visible, scale);
+    tile_values<HEAD_DIM, T, M>(state, weights, values);
+}
+
+#endif
