@@ -1,5 +1,5 @@
 /* gpu_trees: the last rung with our own plan on 22 trees, at 32/8, 32/32 and 16/1 heads, beside the best that others reach
- * on them (peers_h200.csv).
+ * on them (docs/peers_h200.csv).
  *
  * measure_gpu_trees [CSV] */
 #include "measure_gpu.h"

@@ -5,7 +5,7 @@ execute_process(COMMAND git -C ${SOURCE} rev-parse --short=12 HEAD
 if(NOT status EQUAL 0)
   set(commit unknown)
 else()
-  execute_process(COMMAND git -C ${SOURCE} diff --quiet HEAD -- allocator reference gpu tools figures/*.c
+  execute_process(COMMAND git -C ${SOURCE} diff --quiet HEAD -- allocator reference gpu tools figures/*.c figures/*.cu
     RESULT_VARIABLE modified ERROR_QUIET)
   if(modified)
     string(APPEND commit -modified)
