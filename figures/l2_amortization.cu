@@ -46,7 +46,7 @@ static void count(const char *self, uint32_t b, tree_strategy strategy, bool is_
     char command[1000], line[2000];
     counters[0] = counters[1] = -1;
     snprintf(command, sizeof command,
-             "ncu --csv --print-units base --cache-control none --clock-control none --profile-from-start off --metrics "
+             "ncu --csv --print-units base --replay-mode application --cache-control none --clock-control none --profile-from-start off --metrics "
              "dram__bytes_read.sum,lts__t_sector_hit_rate.pct %s --once %u %s %s 2>/dev/null",
              self, b, tree_strategy_name[strategy], is_warm ? "warm" : "cold");
     FILE *pipe = popen(command, "r");

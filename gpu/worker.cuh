@@ -370,6 +370,7 @@ static __device__ __noinline__ void worker_row_by_row(const attention_arguments 
     worker_load_queries<HEAD_DIM, T, M>(a, tile, rows, q);
     for (uint32_t row = 0; row < tile.num_rows; row++) {
         tile_state<HEAD_DIM> state[M];
+        __syncthreads(); /* what the last store left in shared.kv was read */
         for (int m = 0; m < M; m++)
             tile_clear<HEAD_DIM>(state[m]);
         worker_absorb_row<HEAD_DIM, T, M>(a, shared, i, row, q, state);

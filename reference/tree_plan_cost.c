@@ -27,7 +27,7 @@ typedef struct cost_prices {
 
 static const cost_prices prices_of[] = {
     /* 64 rows cost as much as reading the token */
-    [TREE_TARGET_GPU] = {24576, 512, 16, 8, 32, 64, 3120, 128, 60},
+    [TREE_TARGET_GPU] = {24576, 512, 16, 8, 32, 64, 3120, 64, 60},
     /* 18 rows do: 1.25 ns a row at 22 GB/s a core */
     [TREE_TARGET_CPU] = {8192, 512, 1, 28, UINT32_MAX, 128, 1040, 1024, 0},
 };

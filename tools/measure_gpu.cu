@@ -196,6 +196,14 @@ static double median_us(const std::function<void()> &call)
 
 /* ---- plans ---- */
 
+static uint32_t num_multiprocessors(void)
+{
+    int device = 0, count = 0;
+    BENCH_CUDA(cudaGetDevice(&device));
+    BENCH_CUDA(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
+    return (uint32_t)count;
+}
+
 bench_plan bench_plan_create(const bench_case *c, tree_strategy strategy)
 {
     bench_plan p = {};
@@ -203,6 +211,7 @@ bench_plan bench_plan_create(const bench_case *c, tree_strategy strategy)
     int cuda_error = 0;
     config.strategy = strategy;
     config.group_size = c->shape.num_heads / c->shape.num_kv_heads;
+    config.num_workers = num_multiprocessors() * 8 / c->shape.num_kv_heads; /* it counts at 8 KV heads */
     p.plan_us = median_us([&] {
         tree_plan_destroy(p.plan);
         BENCH_MUST(tree_plan_build(&p.plan, c->tree, &config) == TREE_OK, tree_strategy_name[strategy]);

@@ -1,0 +1,255 @@
+/* emulate: the kernels' own lines on the host, without a GPU and without CUDA, under sanitizers and in gdb.
+ *
+ *   what    a fiber for each CUDA thread. A lane runs until its warp must do something together, a warp until its
+ *           thread block must; who comes first is drawn from emulate_seed. Thread blocks run one after the other,
+ *           those of a cooperative launch side by side
+ *   finds   barriers and warp operations that not all arrive at; waits that never end; what depends on the order of
+ *           warps (one warp runs from barrier to barrier while the others stand still); missing waits for, and too
+ *           early starts of, asynchronous copies (each lands at once or when waited for); shared memory that nobody has
+ *           written (NaN at the start of a block); with sanitizers, every access out of bounds or misaligned
+ *   price   a thousand times slower than a GPU
+ *   limits  one thing at a time: no two threads ever are in the same instruction, so that a race within a statement
+ *           goes unseen, as do caches and missing fences. It agrees with no GPU's bits
+ *   gdb     break step_3_shared_tile.cu:65 if threadIdx.x == 37 && blockIdx.x == 2
+ *
+ * A kernel that breaks a rule ends its launch with cudaErrorLaunchFailure; cudaGetErrorString then says which thread
+ * did what, and where. */
+#ifndef EMULATE_H
+#define EMULATE_H
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cuda_runtime_api.h>
+
+#include "half.h"
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __noinline__ __attribute__((noinline))
+#define __launch_bounds__(...)
+#define __grid_constant__
+#define __align__(bytes) alignas(bytes)
+
+enum { EMULATE_WARP = 32 };
+
+/* ---- types ---- */
+
+struct uint3 {
+    uint32_t x, y, z;
+};
+struct dim3 {
+    uint32_t x, y, z;
+    dim3(uint32_t size_x = 1, uint32_t size_y = 1, uint32_t size_z = 1) : x(size_x), y(size_y), z(size_z) {}
+};
+struct alignas(8) float2 {
+    float x, y;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+struct alignas(16) uint4 {
+    uint32_t x, y, z, w;
+};
+static inline float2 make_float2(float x, float y) { return {x, y}; }
+static inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+static inline uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w) { return {x, y, z, w}; }
+
+struct __half {
+    uint16_t bits;
+};
+struct __nv_bfloat16 {
+    uint16_t bits;
+};
+struct alignas(4) __half2 {
+    __half x, y;
+};
+struct alignas(4) __nv_bfloat162 {
+    __nv_bfloat16 x, y;
+};
+static inline float __half2float(__half x) { return fp16_to_float(x.bits); }
+static inline float __bfloat162float(__nv_bfloat16 x) { return bf16_to_float(x.bits); }
+static inline __half2 __floats2half2_rn(float x, float y) { return {{fp16_from_float(x)}, {fp16_from_float(y)}}; }
+static inline __nv_bfloat162 __floats2bfloat162_rn(float x, float y)
+{
+    return {{bf16_from_float(x)}, {bf16_from_float(y)}};
+}
+
+/* ---- who is running ---- */
+
+extern uint3 threadIdx, blockIdx;
+extern dim3 blockDim, gridDim;
+
+/* ---- launches and shared memory ---- */
+
+/* Runs body(context) as each thread of each block. */
+cudaError_t emulate_launch(bool is_cooperative, dim3 grid, dim3 threads, size_t shared_bytes, void (*body)(void *),
+                           void *context);
+
+/* Of the running thread's block: the dynamic memory; the variable that this is the thread's nth question for. */
+void *emulate_dynamic_shared(void);
+void *emulate_shared_variable(size_t bytes);
+
+#define SHARED_MEMORY(type, name) type *const name = (type *)emulate_dynamic_shared()
+#define SHARED_VARIABLE(name, ...) __VA_ARGS__ &name = *(__VA_ARGS__ *)emulate_shared_variable(sizeof(__VA_ARGS__))
+
+template <typename... Parameters, typename... Arguments>
+static cudaError_t launch_kernel_as(bool is_cooperative, dim3 grid, dim3 threads, size_t shared_bytes,
+                                    cudaStream_t stream, void (*kernel)(Parameters...), Arguments... arguments)
+{
+    (void)stream;
+    auto thread = [&] { kernel(arguments...); };
+    return emulate_launch(is_cooperative, grid, threads, shared_bytes,
+                          [](void *context) { (*(decltype(thread) *)context)(); }, &thread);
+}
+
+/* ---- together ---- */
+
+/* The place in a kernel's source that a call comes from, as default arguments of what kernels call. */
+#define EMULATE_HERE const char *file = __builtin_FILE(), int line = __builtin_LINE()
+
+/* Something that the lanes of a warp do together: each brings a pointer to its part. When all lanes of the mask are
+ * here, `together` runs once, with NULL for lanes that are not in the mask. */
+typedef void emulate_together(void *const part[EMULATE_WARP]);
+void emulate_warp(emulate_together *together, void *part, uint32_t mask, const char *name, const char *file, int line);
+
+/* Returns the OR of what all threads of the block bring. */
+uint32_t emulate_block(uint32_t mine, const char *name, const char *file, int line);
+
+uint32_t emulate_lane(void);
+
+/* Ends the launch; from a kernel or from `together`. */
+[[noreturn]] void emulate_fail(const char *file, int line, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static inline void __syncthreads(EMULATE_HERE) { emulate_block(0, "__syncthreads", file, line); }
+static inline int __syncthreads_or(int mine, EMULATE_HERE)
+{
+    return emulate_block(mine != 0, "__syncthreads_or", file, line) != 0;
+}
+static inline void __syncwarp(uint32_t mask = 0xffffffff, EMULATE_HERE)
+{
+    emulate_warp([](void *const *) {}, NULL, mask, "__syncwarp", file, line);
+}
+
+template <typename T>
+static inline T emulate_shuffle(uint32_t mask, T value, uint32_t from, const char *name, const char *file, int line)
+{
+    struct exchange {
+        T mine, got;
+        uint32_t from;
+        const char *file;
+        int line;
+    } part = {value, value, from % EMULATE_WARP, file, line};
+    emulate_warp(
+        [](void *const *parts) {
+            for (int i = 0; i < EMULATE_WARP; i++) {
+                exchange *to = (exchange *)parts[i];
+                if (!to)
+                    continue;
+                if (!parts[to->from])
+                    emulate_fail(to->file, to->line, "lane %d asks lane %u, which is not in the mask", i, to->from);
+                to->got = ((exchange *)parts[to->from])->mine;
+            }
+        },
+        &part, mask, name, file, line);
+    return part.got;
+}
+template <typename T> static inline T __shfl_sync(uint32_t mask, T value, uint32_t from, EMULATE_HERE)
+{
+    return emulate_shuffle(mask, value, from, "__shfl_sync", file, line);
+}
+template <typename T> static inline T __shfl_xor_sync(uint32_t mask, T value, uint32_t distance, EMULATE_HERE)
+{
+    return emulate_shuffle(mask, value, emulate_lane() ^ distance, "__shfl_xor_sync", file, line);
+}
+
+uint32_t emulate_ballot(uint32_t mask, bool mine, const char *name, const char *file, int line);
+static inline uint32_t __ballot_sync(uint32_t mask, int mine, EMULATE_HERE)
+{
+    return emulate_ballot(mask, mine != 0, "__ballot_sync", file, line);
+}
+static inline int __any_sync(uint32_t mask, int mine, EMULATE_HERE)
+{
+    return emulate_ballot(mask, mine != 0, "__any_sync", file, line) != 0;
+}
+static inline int __all_sync(uint32_t mask, int mine, EMULATE_HERE)
+{
+    return emulate_ballot(mask, mine != 0, "__all_sync", file, line) == mask;
+}
+
+/* ---- memory and arithmetic: one thread runs at a time, nothing is cached ---- */
+
+static inline void __threadfence() {}
+static inline uint32_t atomicAdd(uint32_t *counter, uint32_t value) { return (*counter += value) - value; }
+static inline uint32_t atomicInc(uint32_t *counter, uint32_t last)
+{
+    uint32_t before = *counter;
+    *counter = before >= last ? 0 : before + 1;
+    return before;
+}
+template <typename T> static inline T __ldg(const T *from) { return *from; }
+template <typename T> static inline T __ldcg(const T *from) { return *from; }
+template <typename T> static inline void __stcg(T *to, T value) { *to = value; }
+static inline float __fmul_rn(float x, float y) { return x * y; }
+static inline uint32_t __float_as_uint(float x) { return half_bits(x); }
+static inline float __uint_as_float(uint32_t bits) { return half_from_bits(bits); }
+
+/* ---- what mma.cuh has for CUDA ---- */
+
+/* 2^x; results below 2^-126 are 0. */
+static inline float exp2_approx(float x)
+{
+    float y = exp2f(x);
+    return y < 0x1p-126f ? 0 : y;
+}
+
+/* Lets others run first: who asks again and again waits for them. */
+uint32_t load_acquire(const uint32_t *counter);
+
+void ldmatrix_x4(uint32_t r[4], const void *row, EMULATE_HERE);
+void ldmatrix_x4_trans(uint32_t r[4], const void *row, EMULATE_HERE);
+
+/* The copy lands at once, or when it is waited for. */
+void emulate_copy(void *shared, const void *global, size_t bytes, bool valid, const char *name, const char *file,
+                  int line);
+static inline void cp_async_16(void *shared, const void *global, bool valid, EMULATE_HERE)
+{
+    emulate_copy(shared, global, 16, valid, "cp_async_16", file, line);
+}
+template <int BYTES> static inline void cp_async(void *shared, const void *global, EMULATE_HERE)
+{
+    emulate_copy(shared, global, BYTES, true, "cp_async", file, line);
+}
+void cp_async_commit();
+void emulate_wait(uint32_t groups_left);
+template <int N> static inline void cp_async_wait() { emulate_wait(N); }
+
+static inline float emulate_float(__half x) { return __half2float(x); }
+static inline float emulate_float(__nv_bfloat16 x) { return __bfloat162float(x); }
+
+struct emulate_mma_part {
+    float *d;
+    const uint32_t *a, *b;
+};
+
+/* Each element is rounded once, as no GPU does it. */
+void emulate_mma(void *const part[EMULATE_WARP], float (*element)(uint32_t pair, int which));
+
+template <typename T> static inline float emulate_element(uint32_t pair, int which)
+{
+    return emulate_float(T{(uint16_t)(which ? pair >> 16 : pair)});
+}
+
+template <typename T> static inline void mma_16x8x16(float d[4], const uint32_t a[4], const uint32_t b[2], EMULATE_HERE)
+{
+    emulate_mma_part part = {d, a, b};
+    emulate_warp([](void *const *parts) { emulate_mma(parts, emulate_element<T>); }, &part, 0xffffffff, "mma_16x8x16",
+                 file, line);
+}
+
+#endif
