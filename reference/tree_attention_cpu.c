@@ -61,12 +61,33 @@ static const cpu_kernel *kernel_of(tree_isa isa, tree_storage storage)
     return &cpu_kernel_portable;
 }
 
+/* The tiles of one kind of items, as a thread gets them. Tickets are drawn from a counter that all threads share. */
+typedef struct stream {
+    bool is_long;          /* long items: a task is an item and a KV head; short ones: all heads */
+    int64_t *tickets;      /* the next task */
+    const tree_item *item; /* NULL: none is open */
+    uint32_t kv_head, end_head; /* of the open item: [kv_head, end_head) are left */
+    uint32_t range, token;
+    uint32_t *query;       /* of `rows`, packed */
+    cpu_rows rows;         /* of the tile that is being absorbed */
+} stream;
+
+/* What one thread computes next. Long items and short ones take turns: while the many rows of a long one are
+ * multiplied, memory is read for the short ones. Who computes an item does not change its bits. */
+typedef struct tile_queue {
+    stream streams[2];     /* short items, long ones */
+    uint64_t taken[2];     /* tokens that were queued of each */
+    cpu_tile tiles[CPU_AHEAD_TILES]; /* a ring */
+    uint32_t first, end, num_tokens; /* tiles [first, end) are queued */
+    cpu_ahead ahead;
+} tile_queue;
+
 /* ---- workspace ---- */
 
 typedef struct layout {
     uint32_t group_size, o_stride, query_stride, max_rows;
     size_t o_floats, state_floats;                        /* o; m and l each */
-    size_t query_bytes, key_bytes, value_bytes, tile_bytes, visible_bytes, thread_bytes;
+    size_t queue_bytes, query_bytes, key_bytes, value_bytes, tile_bytes, visible_bytes, thread_bytes;
     size_t total_bytes;
 } layout;
 
@@ -81,12 +102,14 @@ static layout layout_of(const tree_plan *plan, const tree_shape *shape, uint32_t
     at.query_stride = cpu_round_up(shape->head_dim, 2);
     at.state_floats = round_64((size_t)plan->num_partials * shape->num_heads * sizeof(float)) / sizeof(float);
     at.o_floats = (size_t)plan->num_partials * shape->num_heads * at.o_stride;
+    at.queue_bytes = round_64(sizeof(tile_queue));
     at.query_bytes = round_64((size_t)at.max_rows * at.group_size * at.query_stride * 4);
     at.key_bytes = (size_t)CPU_TILE_TOKENS * at.query_stride * 4;
     at.value_bytes = (size_t)CPU_TILE_TOKENS * at.o_stride * 4;
     at.tile_bytes = (size_t)CPU_ROWS * CPU_TILE_TOKENS * 4;
     at.visible_bytes = round_64((size_t)(at.max_rows + 1) * CPU_TILE_TOKENS / 8);
-    at.thread_bytes = at.query_bytes + at.key_bytes + at.value_bytes + 2 * at.tile_bytes + at.visible_bytes;
+    at.thread_bytes = at.queue_bytes + 2 * at.query_bytes + at.key_bytes + at.value_bytes + 2 * at.tile_bytes +
+                      at.visible_bytes;
     at.total_bytes = (at.o_floats + 2 * at.state_floats) * sizeof(float) + num_threads * at.thread_bytes;
     return at;
 }
@@ -119,13 +142,15 @@ typedef struct call {
     const cpu_kernel *kernel;
     float score_scale;
     layout at;
+    uint64_t kind_tokens[2]; /* of all short items, of all long ones */
     float *o, *m, *l;
     char *threads; /* scratch areas */
 } call;
 
 typedef struct thread_scratch {
+    tile_queue *queue;
+    uint32_t *query[2]; /* short items, long ones */
     cpu_scratch tile;
-    uint32_t *query;
     uint64_t *visible; /* [max_rows + 1][CPU_TILE_TOKENS / 64] */
 } thread_scratch;
 
@@ -133,7 +158,9 @@ static thread_scratch scratch_of(const call *c, uint32_t thread)
 {
     char *at = c->threads + thread * c->at.thread_bytes;
     thread_scratch scratch;
-    scratch.query = (uint32_t *)at, at += c->at.query_bytes;
+    scratch.queue = (tile_queue *)at, at += c->at.queue_bytes;
+    scratch.query[0] = (uint32_t *)at, at += c->at.query_bytes;
+    scratch.query[1] = (uint32_t *)at, at += c->at.query_bytes;
     scratch.tile.key = (uint32_t *)at, at += c->at.key_bytes;
     scratch.tile.value = (uint32_t *)at, at += c->at.value_bytes;
     scratch.tile.scores = (float *)at, at += c->at.tile_bytes;
@@ -141,17 +168,6 @@ static thread_scratch scratch_of(const call *c, uint32_t thread)
     scratch.visible = (uint64_t *)at;
     return scratch;
 }
-
-/* What one thread computes, as a stream of tiles: the tile after the current one is always known, so that it can be
- * prefetched, be it of the same item or not. Tickets are drawn from counters that all threads share. */
-typedef struct stream {
-    const call *c;
-    int64_t *tickets[2]; /* next task of each kind: long items (a task is an item and a KV head), short ones (all heads) */
-    uint32_t first_kind, kinds_done;
-    const tree_item *item; /* NULL: none is open */
-    uint32_t kv_head, end_head; /* of the open item: [kv_head, end_head) are left */
-    uint32_t range, token;
-} stream;
 
 /* Work of a head, roughly: packing a token costs as much as 16 rows that see it. */
 static bool is_long(const call *c, const tree_item *item)
@@ -167,39 +183,48 @@ static int64_t take_ticket(int64_t *tickets)
     return ticket;
 }
 
-static bool open_item(stream *s)
+static bool open_item(const call *c, stream *s)
 {
-    uint32_t num_kv_heads = s->c->shape->num_kv_heads;
-    for (; s->kinds_done < 2; s->kinds_done++) {
-        bool want_long = (s->first_kind + s->kinds_done) % 2 == 0;
-        int64_t tasks_per_item = want_long ? num_kv_heads : 1, num_tasks = s->c->plan->num_items * tasks_per_item;
-        for (int64_t task; (task = take_ticket(s->tickets[!want_long])) < num_tasks;) {
-            s->item = &s->c->plan->items[task / tasks_per_item];
-            if (is_long(s->c, s->item) != want_long)
-                continue;
-            s->kv_head = (uint32_t)(task % tasks_per_item);
-            s->end_head = want_long ? s->kv_head + 1 : num_kv_heads;
-            s->range = s->token = 0;
-            return true;
-        }
+    uint32_t num_kv_heads = c->shape->num_kv_heads;
+    int64_t tasks_per_item = s->is_long ? num_kv_heads : 1, num_tasks = c->plan->num_items * tasks_per_item;
+    for (int64_t task; (task = take_ticket(s->tickets)) < num_tasks;) {
+        const tree_item *item = &c->plan->items[task / tasks_per_item];
+        if (is_long(c, item) != s->is_long)
+            continue;
+        s->item = item;
+        s->kv_head = (uint32_t)(task % tasks_per_item);
+        s->end_head = s->is_long ? s->kv_head + 1 : num_kv_heads;
+        s->range = s->token = 0;
+        return true;
     }
-    s->item = NULL;
     return false;
 }
 
-/* find this item's blocks: up to CPU_TILE_TOKENS tokens of one item and KV head. tile->item NULL: no work is left. */
-static void take_tile(stream *s, cpu_tile *tile)
+/* Tokens [at, at + count) of a tile lie one after the other, in one block. */
+static void put_tokens(cpu_tile *tile, cpu_ahead *ahead, uint32_t at, uint32_t count, const char *key,
+                       const char *value, size_t row_bytes)
 {
-    const call *c = s->c;
-    *tile = (cpu_tile){.num_tokens = 0};
-    if (!s->item && !open_item(s))
-        return;
+    for (uint32_t t = 0; t < count; t++) {
+        tile->key[at + t] = key + t * row_bytes;
+        tile->value[at + t] = value + t * row_bytes;
+    }
+    ahead->run[ahead->end++ % CPU_AHEAD_RUNS] = (cpu_run){key, key + count * row_bytes};
+    ahead->run[ahead->end++ % CPU_AHEAD_RUNS] = (cpu_run){value, value + count * row_bytes};
+}
+
+/* find this item's blocks: up to CPU_TILE_TOKENS tokens of one item and KV head. False: no work is left. */
+static bool take_tile(const call *c, stream *s, cpu_tile *tile, cpu_ahead *ahead)
+{
+    if (!s->item && !open_item(c, s))
+        return false;
     const tree_item *item = s->item;
     uint32_t block_tokens = c->shape->block_tokens, num_words = (item->num_rows + 63) / 64, count = 0;
     size_t element = tree_storage_bytes(c->shape->storage), row_bytes = c->shape->head_dim * element;
     tile->item = item;
     tile->kv_head = s->kv_head;
+    tile->is_long = s->is_long;
     tile->first = s->range == 0 && s->token == 0;
+    tile->masked = false;
     while (count < CPU_TILE_TOKENS && s->range < item->num_ranges) {
         const tree_range *range = &c->plan->ranges[item->first_range + s->range];
         uint32_t position = range->first_slot + s->token, slot = position % block_tokens;
@@ -208,12 +233,10 @@ static void take_tile(stream *s, cpu_tile *tile)
         run = run < left ? run : left;
         run = run < CPU_TILE_TOKENS - count ? run : CPU_TILE_TOKENS - count;
         size_t offset = tree_kv_offset(c->shape, block, s->kv_head, slot) * element;
-        for (uint32_t t = 0; t < run; t++) {
-            tile->key[count + t] = (const char *)c->key + offset + t * row_bytes;
-            tile->value[count + t] = (const char *)c->value + offset + t * row_bytes;
+        put_tokens(tile, ahead, count, run, (const char *)c->key + offset, (const char *)c->value + offset, row_bytes);
+        for (uint32_t t = 0; t < run; t++)
             tile->mask[count + t] =
                 range->mask == TREE_NO_MASK ? TREE_NO_MASK : range->mask + (s->token + t) * num_words;
-        }
         tile->masked |= range->mask != TREE_NO_MASK && run;
         count += run;
         s->token += run;
@@ -221,10 +244,35 @@ static void take_tile(stream *s, cpu_tile *tile)
             s->range++, s->token = 0;
     }
     tile->num_tokens = count;
+    tile->ahead_end = ahead->end;
     if (s->range == item->num_ranges) {
         s->range = 0;
         if (++s->kv_head == s->end_head)
             s->item = NULL;
+    }
+    return true;
+}
+
+static void fill_queue(const call *c, tile_queue *queue)
+{
+    while (queue->end - queue->first < CPU_AHEAD_TILES && queue->num_tokens < CPU_AHEAD_TOKENS) {
+        cpu_tile *tile = &queue->tiles[queue->end % CPU_AHEAD_TILES];
+        bool want_long = queue->taken[1] * c->kind_tokens[0] <= queue->taken[0] * c->kind_tokens[1];
+        if (!take_tile(c, &queue->streams[want_long], tile, &queue->ahead) &&
+            !take_tile(c, &queue->streams[!want_long], tile, &queue->ahead))
+            return;
+        queue->taken[tile->is_long] += tile->num_tokens;
+        queue->num_tokens += tile->num_tokens;
+        queue->end++;
+    }
+}
+
+/* Whatever of this tile was not asked for yet is read now: asking is too late. */
+static void skip_ahead(cpu_ahead *ahead, const cpu_tile *tile)
+{
+    if ((int32_t)(tile->ahead_end - ahead->next) > 0) {
+        ahead->next = tile->ahead_end;
+        ahead->at = NULL;
     }
 }
 
@@ -276,13 +324,10 @@ static bool masked_values_finite(const call *c, const cpu_tile *tile)
     return !bad;
 }
 
-/* With many rows the products leave memory time for the next tile; with few, packing is where the time goes. */
-static void absorb(const call *c, const cpu_rows *rows, const cpu_tile *tile, const cpu_tile *next,
-                   thread_scratch *scratch)
+static void absorb(const call *c, const cpu_rows *rows, const cpu_tile *tile, thread_scratch *scratch)
 {
-    bool many_rows = rows->num_rows > 16;
-    c->kernel->pack_tile(&scratch->tile, tile, many_rows ? NULL : next, c->shape->head_dim, c->shape->storage);
-    c->kernel->absorb_tile(rows, tile, many_rows ? next : NULL, &scratch->tile);
+    c->kernel->pack_tile(&scratch->tile, tile, c->shape->head_dim, c->shape->storage);
+    c->kernel->absorb_tile(rows, tile, &scratch->queue->ahead, &scratch->tile);
 }
 
 /* The slow way around such a value: each query meets only the tokens that it sees. */
@@ -303,27 +348,26 @@ static void absorb_query_by_query(const call *c, const cpu_rows *rows, const cpu
         own_rows.o += skipped * rows->o_stride;
         own_rows.m += skipped;
         own_rows.l += skipped;
-        absorb(c, &own_rows, &own, NULL, scratch);
+        absorb(c, &own_rows, &own, scratch);
     }
 }
 
 /* Rows of the tile's item and KV head: queries packed, sums empty. */
-static cpu_rows begin_rows(const call *c, const cpu_tile *tile, thread_scratch *scratch)
+static cpu_rows begin_rows(const call *c, const cpu_tile *tile, uint32_t *packed)
 {
     const tree_shape *shape = c->shape;
     const tree_item *item = tile->item;
     uint32_t group_size = c->at.group_size, kv_head = tile->kv_head;
     size_t first_state = ((size_t)kv_head * c->plan->num_partials + item->first_partial) * group_size;
     cpu_rows rows = {.num_rows = item->num_rows * group_size, .rows_per_query = group_size,
-                     .head_dim = shape->head_dim, .score_scale = c->score_scale, .query = scratch->query,
+                     .head_dim = shape->head_dim, .score_scale = c->score_scale, .query = packed,
                      .o = c->o + first_state * c->at.o_stride, .m = c->m + first_state, .l = c->l + first_state,
-                     .query_stride = c->at.query_stride, .o_stride = c->at.o_stride,
-                     .row_bytes = (uint32_t)(shape->head_dim * tree_storage_bytes(shape->storage))};
+                     .query_stride = c->at.query_stride, .o_stride = c->at.o_stride};
     for (uint32_t row = 0; row < rows.num_rows; row++) {
         size_t query = c->plan->rows[item->first_row + row / group_size];
         const float *q_qh = c->query + (query * shape->num_heads + kv_head * group_size + row % group_size) *
                                            shape->head_dim;
-        c->kernel->pack_query(scratch->query + (size_t)row * rows.query_stride, q_qh, shape->head_dim, shape->storage);
+        c->kernel->pack_query(packed + (size_t)row * rows.query_stride, q_qh, shape->head_dim, shape->storage);
         rows.m[row] = -INFINITY;
         rows.l[row] = 0;
     }
@@ -331,25 +375,25 @@ static cpu_rows begin_rows(const call *c, const cpu_tile *tile, thread_scratch *
 }
 
 /* Partial states of a thread's share of the items: score the keys - absorb into the running maximum and sum. */
-static void run_stream(stream *s, thread_scratch *scratch)
+static void run_queue(const call *c, thread_scratch *scratch)
 {
-    cpu_tile tiles[2];
-    cpu_rows rows = {0};
-    take_tile(s, &tiles[0]);
-    for (uint32_t i = 0; tiles[i % 2].item; i++) {
-        cpu_tile *tile = &tiles[i % 2], *next = &tiles[(i + 1) % 2];
+    tile_queue *queue = scratch->queue;
+    for (fill_queue(c, queue); queue->first != queue->end; queue->first++, fill_queue(c, queue)) {
+        cpu_tile *tile = &queue->tiles[queue->first % CPU_AHEAD_TILES];
+        stream *s = &queue->streams[tile->is_long];
+        queue->num_tokens -= tile->num_tokens;
+        skip_ahead(&queue->ahead, tile);
         if (tile->first)
-            rows = begin_rows(s->c, tile, scratch);
-        take_tile(s, next);
-        if (tile->masked && !masked_values_finite(s->c, tile)) {
-            absorb_query_by_query(s->c, &rows, tile, scratch);
+            s->rows = begin_rows(c, tile, s->query);
+        if (tile->masked && !masked_values_finite(c, tile)) {
+            absorb_query_by_query(c, &s->rows, tile, scratch);
             continue;
         }
         if (tile->masked)
-            transpose_masks(s->c, tile, scratch->visible);
+            transpose_masks(c, tile, scratch->visible);
         else
             see_all(tile, scratch->visible);
-        absorb(s->c, &rows, tile, next, scratch);
+        absorb(c, &s->rows, tile, scratch);
     }
 }
 
@@ -382,12 +426,21 @@ static void merge_query(const call *c, float *out, float *lse, uint32_t query, u
         *lse = (m + log2f(l)) * 0x1.62e430p-1f;
 }
 
-/* Long items with many rows keep the multipliers busy, short ones the memory: every other thread begins with the
- * short ones, so that both are. Who computes an item does not change its bits. */
+static void begin_queue(thread_scratch *scratch, int64_t tickets[2])
+{
+    tile_queue *queue = scratch->queue;
+    for (int i = 0; i < 2; i++)
+        queue->streams[i] = (stream){.is_long = i, .tickets = &tickets[i], .query = scratch->query[i]};
+    queue->taken[0] = queue->taken[1] = 0;
+    queue->first = queue->end = queue->num_tokens = 0;
+    queue->ahead.next = queue->ahead.end = 0;
+    queue->ahead.at = NULL;
+}
+
 static void run_all(const call *c, float *out, float *lse, uint32_t num_threads)
 {
     uint32_t num_heads = c->shape->num_heads;
-    int64_t num_outputs = (int64_t)c->shape->num_queries * num_heads, next_long = 0, next_short = 0;
+    int64_t num_outputs = (int64_t)c->shape->num_queries * num_heads, tickets[2] = {0, 0};
 #pragma omp parallel num_threads(num_threads)
     {
 #ifdef _OPENMP
@@ -396,8 +449,8 @@ static void run_all(const call *c, float *out, float *lse, uint32_t num_threads)
         uint32_t thread = 0;
 #endif
         thread_scratch scratch = scratch_of(c, thread);
-        stream s = {.c = c, .tickets = {&next_long, &next_short}, .first_kind = thread % 2};
-        run_stream(&s, &scratch);
+        begin_queue(&scratch, tickets);
+        run_queue(c, &scratch);
 #pragma omp barrier
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < num_outputs; i++)
@@ -422,6 +475,8 @@ tree_status tree_attention_cpu(float *out, float *lse, const float *query, const
               .at = layout_of(plan, shape, num_threads)};
     if (!workspace || (uintptr_t)workspace % 64 || workspace_bytes < c.at.total_bytes)
         return TREE_WORKSPACE;
+    for (uint32_t i = 0; i < plan->num_items; i++)
+        c.kind_tokens[is_long(&c, &plan->items[i])] += plan->items[i].num_tokens;
     c.o = workspace;
     c.m = c.o + c.at.o_floats;
     c.l = c.m + c.at.state_floats;

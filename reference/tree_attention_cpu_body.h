@@ -42,13 +42,15 @@ static always_inline vec vec_exp2(vec x)
 
 /* c [rows][BLOCK_COLUMNS] = keep[row] * c + a [rows][units] * b [units][CPU_PANEL]; keep NULL: c is written only. */
 static always_inline void block_multiply(int num_rows, float *c, uint32_t c_stride, const uint32_t *a,
-                                         uint32_t a_stride, const uint32_t *b, uint32_t num_units, const float *keep)
+                                         uint32_t a_stride, const uint32_t *b, uint32_t num_units, const float *keep,
+                                         cpu_ahead *ahead)
 {
     vec acc[CPU_BLOCK_ROWS][PANEL_VECS];
     for (int row = 0; row < num_rows; row++)
         for (int v = 0; v < PANEL_VECS; v++)
             acc[row][v] = keep ? vec_mul(vec_load(c + row * c_stride + v * LANES), vec_set1(keep[row])) : vec_zero();
     for (uint32_t unit = 0; unit < num_units; unit++) {
+        cpu_fetch_ahead(ahead);
         vec b_u[PANEL_VECS];
         for (int v = 0; v < PANEL_VECS; v++)
             b_u[v] = vec_load((const float *)(b + (size_t)unit * CPU_PANEL + v * LANES));
@@ -66,7 +68,7 @@ static always_inline void block_multiply(int num_rows, float *c, uint32_t c_stri
  * in registers. */
 static always_inline void multiply(uint32_t num_rows, float *c, uint32_t c_stride, const uint32_t *a,
                                    uint32_t a_stride, const uint32_t *b, uint32_t panel_units, uint32_t num_units,
-                                   uint32_t num_columns, const float *keep)
+                                   uint32_t num_columns, const float *keep, cpu_ahead *ahead)
 {
     for (uint32_t column = 0; column < num_columns; column += BLOCK_COLUMNS) {
         const uint32_t *b_c = b + (size_t)(column / CPU_PANEL) * panel_units * CPU_PANEL + column % CPU_PANEL;
@@ -75,22 +77,23 @@ static always_inline void multiply(uint32_t num_rows, float *c, uint32_t c_strid
             const uint32_t *a_r = a + (size_t)row * a_stride;
             const float *keep_r = keep ? keep + row : NULL;
             switch (num_rows - row) {
-            case 1: block_multiply(1, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r); break;
-            case 2: block_multiply(2, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r); break;
-            case 3: block_multiply(3, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r); break;
+            case 1: block_multiply(1, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r, ahead); break;
+            case 2: block_multiply(2, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r, ahead); break;
+            case 3: block_multiply(3, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r, ahead); break;
 #if BLOCK_ROWS > 4
-            case 4: block_multiply(4, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r); break;
-            case 5: block_multiply(5, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r); break;
+            case 4: block_multiply(4, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r, ahead); break;
+            case 5: block_multiply(5, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r, ahead); break;
 #endif
-            default: block_multiply(BLOCK_ROWS, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r); break;
+            default:
+                block_multiply(BLOCK_ROWS, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r, ahead);
+                break;
             }
         }
     }
 }
 
-/* Scores of one row to probabilities; updates m and l, returns what the old o is worth now. */
-static always_inline float absorb_scores(float *m, float *l, uint32_t *p, float *scores, const uint64_t *visible,
-                                         uint32_t num_tokens, float score_scale)
+/* Scores of one row, scaled and masked; returns their maximum. */
+static always_inline float keep_visible(float *scores, const uint64_t *visible, uint32_t num_tokens, float score_scale)
 {
     vec largest = vec_set1(-INFINITY);
     for (uint32_t t = 0; t < num_tokens; t += LANES) {
@@ -99,56 +102,57 @@ static always_inline float absorb_scores(float *m, float *l, uint32_t *p, float 
         vec_store(scores + t, score);
         largest = vec_max(largest, score);
     }
-    float m_old = *m, m_tile = vec_largest(largest);
-    float m_new = m_old >= m_tile ? m_old : m_tile;
-    float shift = m_new == -INFINITY ? 0 : m_new; /* nothing visible so far: exp2(-inf - 0) = 0, not NaN */
+    return vec_largest(largest);
+}
+
+/* Scores of one row to probabilities; returns their sum. */
+static always_inline float weigh(uint32_t *p, const float *scores, uint32_t num_tokens, float m)
+{
+    float shift = m == -INFINITY ? 0 : m; /* nothing visible so far: exp2(-inf - 0) = 0, not NaN */
     vec sum = vec_zero();
     for (uint32_t t = 0; t < num_tokens; t += LANES) {
         vec weight = vec_exp2(vec_sub(vec_load(scores + t), vec_set1(shift)));
         sum = vec_add(sum, weight);
         vec_put_p(p + t / PAIRS, weight);
     }
-    float keep = m_old == -INFINITY ? 0 : exp2f(m_old - shift);
-    *m = m_new;
-    *l = *l * keep + vec_sum(sum);
-    return keep;
+    return vec_sum(sum);
 }
 
-/* Blocks are short, so the hardware's prefetcher comes too late. This asks for row's share of the next tile: all at
- * once would fill the queue of misses and stop everything. */
-static always_inline void prefetch_share(const cpu_tile *next, const cpu_rows *rows, uint32_t row)
+/* Rows [first, first + num_rows) from scores to p; updates m and l. keep: what the old o is worth now. In passes, so
+ * that no row waits for the end of another. */
+static always_inline void absorb_scores(const cpu_rows *rows, uint32_t first, uint32_t num_rows, const cpu_tile *tile,
+                                        const cpu_scratch *scratch, uint32_t num_tokens, float *keep)
 {
-    uint32_t t = (uint32_t)((uint64_t)next->num_tokens * row / rows->num_rows);
-    uint32_t end = (uint32_t)((uint64_t)next->num_tokens * (row + 1) / rows->num_rows);
-    for (; t < end; t++)
-        for (uint32_t byte = 0; byte < rows->row_bytes; byte += 64) {
-            __builtin_prefetch(next->key[t] + byte, 0, 2);
-            __builtin_prefetch(next->value[t] + byte, 0, 2);
-        }
+    float *m = rows->m + first, *l = rows->l + first, m_tile[CPU_ROWS];
+    for (uint32_t r = 0; r < num_rows; r++) {
+        size_t query = (first + r) / rows->rows_per_query;
+        m_tile[r] = keep_visible(scratch->scores + r * CPU_TILE_TOKENS, tile->visible + query * tile->visible_stride,
+                                 num_tokens, rows->score_scale);
+    }
+    for (uint32_t r = 0; r < num_rows; r++) {
+        float m_new = m[r] >= m_tile[r] ? m[r] : m_tile[r];
+        keep[r] = m[r] == -INFINITY ? 0 : exp2f(m[r] - m_new);
+        m[r] = m_new;
+    }
+    for (uint32_t r = 0; r < num_rows; r++)
+        l[r] = l[r] * keep[r] + weigh(scratch->p + r * CPU_TILE_TOKENS, scratch->scores + r * CPU_TILE_TOKENS,
+                                      num_tokens, m[r]);
 }
 
-static void absorb_tile(const cpu_rows *rows, const cpu_tile *tile, const cpu_tile *next, const cpu_scratch *scratch)
+static void absorb_tile(const cpu_rows *rows, const cpu_tile *tile, cpu_ahead *ahead, const cpu_scratch *scratch)
 {
     uint32_t query_units = cpu_round_up(rows->head_dim, 2) / PAIRS;
     uint32_t num_tokens = cpu_round_up(tile->num_tokens, BLOCK_COLUMNS);
     uint32_t o_columns = cpu_round_up(rows->head_dim, BLOCK_COLUMNS);
     for (uint32_t row = 0; row < rows->num_rows; row += CPU_ROWS) {
         uint32_t num_rows = rows->num_rows - row < CPU_ROWS ? rows->num_rows - row : CPU_ROWS;
-        multiply(num_rows, scratch->scores, CPU_TILE_TOKENS, rows->query + (size_t)row * rows->query_stride,
-                 rows->query_stride, scratch->key, query_units, query_units, num_tokens, NULL);
         float keep[CPU_ROWS];
-        for (uint32_t r = 0; r < num_rows; r++) {
-            uint32_t query = (row + r) / rows->rows_per_query;
-            if (next)
-                prefetch_share(next, rows, row + r);
-            keep[r] = absorb_scores(&rows->m[row + r], &rows->l[row + r], scratch->p + r * CPU_TILE_TOKENS,
-                                    scratch->scores + r * CPU_TILE_TOKENS,
-                                    tile->visible + (size_t)query * tile->visible_stride, num_tokens,
-                                    rows->score_scale);
-        }
+        multiply(num_rows, scratch->scores, CPU_TILE_TOKENS, rows->query + (size_t)row * rows->query_stride,
+                 rows->query_stride, scratch->key, query_units, query_units, num_tokens, NULL, ahead);
+        absorb_scores(rows, row, num_rows, tile, scratch, num_tokens, keep);
         multiply(num_rows, rows->o + (size_t)row * rows->o_stride, rows->o_stride, scratch->p, CPU_TILE_TOKENS,
                  scratch->value, cpu_round_up(num_tokens, CPU_PANEL) / PAIRS, num_tokens / PAIRS, o_columns,
-                 tile->first ? NULL : keep);
+                 tile->first ? NULL : keep, ahead);
     }
 }
 
@@ -172,26 +176,19 @@ static always_inline vec units_at(const char *row, uint32_t unit, uint32_t head_
 }
 
 /* key [units][tokens] in panels: LANES tokens x LANES units at a time, transposed in registers. Columns past the last
- * token repeat the first: their scores are replaced. Each load of a row prefetches the same bytes of the row that has
- * its place in the next tile. */
-static always_inline void pack_key(uint32_t *dest, const cpu_tile *tile, const cpu_tile *next, uint32_t head_dim,
-                                   stored type)
+ * token repeat the first: their scores are replaced. */
+static always_inline void pack_key(uint32_t *dest, const cpu_tile *tile, uint32_t head_dim, stored type)
 {
     uint32_t num_units = cpu_round_up(head_dim, 2) / PAIRS, width = cpu_round_up(tile->num_tokens, CPU_PANEL);
-    size_t unit_bytes = PAIRS * tree_storage_bytes(type.storage);
     for (uint32_t t = 0; t < width; t += LANES) {
         uint32_t *dest_t = dest + (size_t)(t / CPU_PANEL) * num_units * CPU_PANEL + t % CPU_PANEL;
-        const char *row[LANES], *next_row[LANES];
-        for (uint32_t i = 0; i < LANES; i++) {
+        const char *row[LANES];
+        for (uint32_t i = 0; i < LANES; i++)
             row[i] = tile->key[t + i < tile->num_tokens ? t + i : 0];
-            next_row[i] = next && t + i < next->num_tokens ? next->key[t + i] : row[i];
-        }
         for (uint32_t unit = 0; unit < num_units; unit += LANES) {
             vec v[LANES];
-            for (uint32_t i = 0; i < LANES; i++) {
+            for (uint32_t i = 0; i < LANES; i++)
                 v[i] = units_at(row[i], unit, head_dim, type);
-                __builtin_prefetch(next_row[i] + unit * unit_bytes);
-            }
             vec_transpose(v);
             for (uint32_t i = 0; i < LANES && unit + i < num_units; i++)
                 vec_store((float *)(dest_t + (size_t)(unit + i) * CPU_PANEL), v[i]);
@@ -223,45 +220,37 @@ static always_inline void pack_value_unit(uint32_t *dest_u, const char *const ro
 }
 
 /* value [token units][head_dim] in panels; rows past the last token are 0. */
-static always_inline void pack_value(uint32_t *dest, const cpu_tile *tile, const cpu_tile *next, uint32_t head_dim,
-                                     stored type)
+static always_inline void pack_value(uint32_t *dest, const cpu_tile *tile, uint32_t head_dim, stored type)
 {
     uint32_t num_units = cpu_round_up(tile->num_tokens, CPU_PANEL) / PAIRS, unit = 0;
-    uint32_t row_bytes = head_dim * (uint32_t)tree_storage_bytes(type.storage);
-    for (; unit < tile->num_tokens / PAIRS; unit++) {
-        const char *const *row = &tile->value[unit * PAIRS];
-        for (uint32_t t = unit * PAIRS; next && t < (unit + 1) * PAIRS && t < next->num_tokens; t++)
-            for (uint32_t byte = 0; byte < row_bytes; byte += 64)
-                __builtin_prefetch(next->value[t] + byte);
-        pack_value_unit(dest + (size_t)unit * CPU_PANEL, row, num_units, head_dim, type);
-    }
+    for (; unit < tile->num_tokens / PAIRS; unit++)
+        pack_value_unit(dest + (size_t)unit * CPU_PANEL, &tile->value[unit * PAIRS], num_units, head_dim, type);
     for (; unit < num_units; unit++) {
         const char *const row[2] = {unit * PAIRS < tile->num_tokens ? tile->value[unit * PAIRS] : NULL, NULL};
         pack_value_unit(dest + (size_t)unit * CPU_PANEL, row, num_units, head_dim, type);
     }
 }
 
-static always_inline void pack_stored(cpu_scratch *scratch, const cpu_tile *tile, const cpu_tile *next,
-                                      uint32_t head_dim, tree_storage storage)
+static always_inline void pack_stored(cpu_scratch *scratch, const cpu_tile *tile, uint32_t head_dim,
+                                      tree_storage storage)
 {
     if (head_dim % CPU_PANEL == 0) {
-        pack_key(scratch->key, tile, next, head_dim, (stored){storage, true});
-        pack_value(scratch->value, tile, next, head_dim, (stored){storage, true});
+        pack_key(scratch->key, tile, head_dim, (stored){storage, true});
+        pack_value(scratch->value, tile, head_dim, (stored){storage, true});
     } else {
-        pack_key(scratch->key, tile, next, head_dim, (stored){storage, false});
-        pack_value(scratch->value, tile, next, head_dim, (stored){storage, false});
+        pack_key(scratch->key, tile, head_dim, (stored){storage, false});
+        pack_value(scratch->value, tile, head_dim, (stored){storage, false});
     }
 }
 
-static void pack_tile(cpu_scratch *scratch, const cpu_tile *tile, const cpu_tile *next, uint32_t head_dim,
-                      tree_storage storage)
+static void pack_tile(cpu_scratch *scratch, const cpu_tile *tile, uint32_t head_dim, tree_storage storage)
 {
     if (PAIRS == 2 || storage == TREE_BF16)
-        pack_stored(scratch, tile, next, head_dim, TREE_BF16);
+        pack_stored(scratch, tile, head_dim, TREE_BF16);
     else if (storage == TREE_FP16)
-        pack_stored(scratch, tile, next, head_dim, TREE_FP16);
+        pack_stored(scratch, tile, head_dim, TREE_FP16);
     else
-        pack_stored(scratch, tile, next, head_dim, TREE_FP32);
+        pack_stored(scratch, tile, head_dim, TREE_FP32);
 }
 
 static void pack_query(uint32_t *dest, const float *source, uint32_t head_dim, tree_storage storage)

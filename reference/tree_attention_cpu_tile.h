@@ -17,7 +17,10 @@ enum {
     CPU_PANEL = 64,        /* packed operands are padded to this many columns; a panel stays in the L1 cache */
     CPU_ROWS = 48,         /* rows that meet a panel while it is there: their scores fit beside it */
     CPU_BLOCK_ROWS = 6,    /* most rows that one register block holds */
-    CPU_LONG_ITEM = 16384  /* tokens x (16 + rows) from which the KV heads of an item are tasks of their own */
+    CPU_LONG_ITEM = 16384,  /* tokens x (16 + rows) from which the KV heads of an item are tasks of their own */
+    CPU_AHEAD_TOKENS = 512, /* that are asked for before they are packed: 256 KB in bf16 at head_dim 128 */
+    CPU_AHEAD_TILES = 16,
+    CPU_AHEAD_RUNS = 2048   /* a power of two, at least 2 (CPU_AHEAD_TOKENS + CPU_TILE_TOKENS) */
 };
 
 /* The tokens of a tile, found by the caller in the plan's ranges. */
@@ -25,6 +28,8 @@ typedef struct cpu_tile {
     const tree_item *item;
     uint32_t kv_head;
     bool first; /* of its item and KV head: o holds nothing yet */
+    bool is_long;         /* the item is */
+    uint32_t ahead_end;   /* its runs in cpu_ahead end here */
     uint32_t num_tokens;
     const char *key[CPU_TILE_TOKENS], *value[CPU_TILE_TOKENS]; /* [head_dim] each, in the storage type */
     const uint64_t *visible;          /* [rows / rows_per_query][CPU_TILE_TOKENS / 64] bit t: the row sees token t */
@@ -32,6 +37,33 @@ typedef struct cpu_tile {
     uint32_t mask[CPU_TILE_TOKENS];   /* index into plan->masks, or TREE_NO_MASK */
     bool masked;                      /* some token has a mask */
 } cpu_tile;
+
+/* What later tiles will read, in order: runs of bytes. The multiplications ask for a line every few cycles; more at
+ * once would fill the queue of misses, and what does not fit is dropped or stops everything. */
+typedef struct cpu_run {
+    const char *from, *end;
+} cpu_run;
+
+typedef struct cpu_ahead {
+    cpu_run run[CPU_AHEAD_RUNS]; /* a ring */
+    uint32_t next, end;          /* runs [next, end) were not asked for in full */
+    const char *at;              /* in run `next`; NULL: at its beginning */
+} cpu_ahead;
+
+/* Into the L1 cache: what it cannot keep goes to L2, while a prefetch into L2 alone ends in L3 on some machines. */
+static inline void cpu_fetch_ahead(cpu_ahead *ahead)
+{
+    if (ahead->next == ahead->end)
+        return;
+    const cpu_run *run = &ahead->run[ahead->next % CPU_AHEAD_RUNS];
+    const char *at = ahead->at ? ahead->at : run->from;
+    __builtin_prefetch(at, 0, 3);
+    ahead->at = at + 64;
+    if (ahead->at >= run->end) {
+        ahead->at = NULL;
+        ahead->next++;
+    }
+}
 
 /* One item and KV head: all pointers already moved to it. rows = queries of the item x group_size. */
 typedef struct cpu_rows {
@@ -41,7 +73,6 @@ typedef struct cpu_rows {
     float *o;             /* [num_rows][o_stride] not normalised; first columns head_dim are meant */
     float *m, *l;         /* [num_rows] maximum (base 2) and sum */
     uint32_t query_stride, o_stride;
-    uint32_t row_bytes;   /* of a stored key or value: head_dim elements */
 } cpu_rows;
 
 /* Scratch of one thread. */
@@ -54,11 +85,10 @@ typedef struct cpu_scratch {
 typedef struct cpu_kernel {
     /* dest [query units] from source [head_dim], rounded to the storage type; units past head_dim are 0 */
     void (*pack_query)(uint32_t *dest, const float *source, uint32_t head_dim, tree_storage storage);
-    /* scratch->key and ->value from the tile's tokens; prefetches those of `next` meanwhile, unless it is NULL */
-    void (*pack_tile)(cpu_scratch *scratch, const cpu_tile *tile, const cpu_tile *next, uint32_t head_dim,
-                      tree_storage storage);
-    /* absorbs the packed tile into (m, l, o) of every row; next as above */
-    void (*absorb_tile)(const cpu_rows *rows, const cpu_tile *tile, const cpu_tile *next, const cpu_scratch *scratch);
+    /* scratch->key and ->value from the tile's tokens */
+    void (*pack_tile)(cpu_scratch *scratch, const cpu_tile *tile, uint32_t head_dim, tree_storage storage);
+    /* absorbs the packed tile into (m, l, o) of every row; fetches ahead meanwhile */
+    void (*absorb_tile)(const cpu_rows *rows, const cpu_tile *tile, cpu_ahead *ahead, const cpu_scratch *scratch);
 } cpu_kernel;
 
 extern const cpu_kernel cpu_kernel_portable, cpu_kernel_avx2, cpu_kernel_avx512, cpu_kernel_avx512_bf16;

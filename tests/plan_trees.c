@@ -145,11 +145,9 @@ kv_tree *plan_tree_create(const plan_tree_nodes *nodes, uint32_t block_tokens, u
 static uint32_t read_numbers(const char **text, uint32_t *numbers)
 {
     uint32_t count = 0;
-    char *end;
     do {
         *text += **text == ',';
-        numbers[count++] = (uint32_t)strtoul(*text, &end, 10);
-        *text = end;
+        numbers[count++] = (uint32_t)strtoul(*text, (char **)text, 10);
     } while (**text == ',' && count < 16);
     return count;
 }

@@ -49,13 +49,15 @@ checked=$((checked + 1))
 [ -z "$found" ] || fail "paths of one machine: $found"
 
 # Section comments: one-line comments inside the body of the reference. The comments of a mirror say them too, in the
-# same order; they may add to them, and speak of items where the reference speaks of queries.
+# same order; they may add to them, and speak of items where the reference speaks of queries. A mirror in several files
+# is their names in the order of reading.
 sections() { sed -n "s#^ \{4,\}/\* \(.*[^ ]\) *\*/\$#\1#p" "$1" | sed "s/query's/item's/"; }
-comments() { grep -E '^ *(/\*| \*)' "$1" | tr -d '\n' | sed -E 's# *(/\*| \*) ?# #g'; }
+comments() { cat "$@" | grep -E '^ *(/\*| \*)' | tr -d '\n' | sed -E 's# *(/\*| \*) ?# #g'; }
 reference=reference/tree_attention.c
 [ "$(sections $reference | wc -l)" -ge 5 ] || fail "$reference has lost its section comments"
-for mirror in reference/tree_attention_cpu.c gpu/tree_attention.cu; do
-    [ -f "$mirror" ] || continue
+for mirror in reference/tree_attention_cpu.c "gpu/step_0_naive.cu gpu/merge.cuh" "gpu/step_3_shared_tile.cu gpu/merge.cuh" \
+    "gpu/step_4_tensor_cores.cu gpu/merge.cuh" gpu/tree_attention.cu; do
+    # shellcheck disable=SC2086 # several names
     rest=$(comments $mirror)
     while read -r section; do
         checked=$((checked + 1))
