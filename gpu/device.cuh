@@ -1,13 +1,20 @@
-/* What every kernel file includes first: CUDA, the dynamic shared memory, and launches that return what CUDA says. */
+/* What every kernel file includes first: CUDA, shared memory, and launches that return what CUDA says. Or, with
+ * TREEATTN_EMULATE, what stands in for all of it on the host. */
 #ifndef DEVICE_CUH
 #define DEVICE_CUH
 
+#ifdef TREEATTN_EMULATE
+#include "emulate.h"
+#else
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
 /* The dynamic shared memory of the thread block. */
 #define SHARED_MEMORY(type, name) extern __shared__ __align__(1024) type name[]
+
+/* A variable in shared memory, SHARED_VARIABLE(name, type); at a kernel's beginning. */
+#define SHARED_VARIABLE(name, ...) __shared__ __align__(16) __VA_ARGS__ name
 
 /* Enqueues kernel(arguments...). A grid of nothing is an error to CUDA, here it is nothing to do. is_cooperative: all
  * thread blocks run at the same time, or the launch is refused. */
@@ -36,6 +43,7 @@ static cudaError_t launch_kernel_as(bool is_cooperative, dim3 grid, dim3 threads
     }
     return cudaLaunchKernelEx(&config, kernel, arguments...);
 }
+#endif
 
 template <typename... Parameters, typename... Arguments>
 static cudaError_t launch_kernel(dim3 grid, dim3 threads, size_t shared_bytes, cudaStream_t stream,

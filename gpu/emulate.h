@@ -30,7 +30,7 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline
-#define __noinline__ __attribute__((noinline))
+#define __noinline__
 #define __launch_bounds__(...)
 #define __grid_constant__
 #define __align__(bytes) alignas(bytes)
@@ -209,7 +209,7 @@ static inline float exp2_approx(float x)
 }
 
 /* Lets others run first: who asks again and again waits for them. */
-uint32_t load_acquire(const uint32_t *counter);
+uint32_t load_acquire(const uint32_t *counter, EMULATE_HERE);
 
 void ldmatrix_x4(uint32_t r[4], const void *row, EMULATE_HERE);
 void ldmatrix_x4_trans(uint32_t r[4], const void *row, EMULATE_HERE);

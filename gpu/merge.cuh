@@ -27,7 +27,7 @@ static __device__ __forceinline__ void merge_heads(const attention_arguments &a,
     float2 o[HEADS][PAIRS] = {};
     for (uint32_t done = 0; done < count; done += STATES) {
         /* lane i * HEADS + h weighs state i of head h */
-        uint32_t left = count - done < STATES ? count - done : STATES, my = lane / HEADS;
+        uint32_t left = count - done < STATES ? count - done : (uint32_t)STATES, my = lane / HEADS;
         uint32_t id = my >= left ? 0 : ids ? ids[done + my] : first + done + my;
         uint64_t place = (uint64_t)id * num_heads + head + lane % HEADS;
         float my_m = my < left ? __ldcg(&a.m[place]) : -INFINITY, my_l = my < left ? __ldcg(&a.l[place]) : 0;

@@ -16,6 +16,8 @@
 #include "device.cuh"
 #include "storage.cuh"
 
+#ifndef TREEATTN_EMULATE /* emulate.h has the same functions */
+
 template <typename T> __device__ void mma_16x8x16(float d[4], const uint32_t a[4], const uint32_t b[2]);
 
 template <> __device__ __forceinline__ void mma_16x8x16<__half>(float d[4], const uint32_t a[4], const uint32_t b[2])
@@ -99,4 +101,5 @@ static __device__ __forceinline__ float exp2_approx(float x)
     return y;
 }
 
+#endif
 #endif

@@ -83,7 +83,7 @@ template <bool IS_MAX> static __device__ float block_reduce(float x, float *part
     __syncthreads(); /* the last reduction was read */
     part[threadIdx.x] = x;
     __syncthreads();
-    for (int half = THREADS / 2; half > 0; half /= 2) {
+    for (uint32_t half = THREADS / 2; half > 0; half /= 2) {
         if (threadIdx.x < half) {
             float mine = part[threadIdx.x], other = part[threadIdx.x + half];
             part[threadIdx.x] = IS_MAX ? (other > mine ? other : mine) : mine + other;
@@ -93,10 +93,12 @@ template <bool IS_MAX> static __device__ float block_reduce(float x, float *part
     return part[0];
 }
 
+typedef float block_array[THREADS];
+
 /* Thread block n has query n / num_heads and head n % num_heads. */
 template <int HEAD_DIM, typename T> static __global__ void attend(standard_arguments a)
 {
-    __shared__ float part[THREADS];
+    SHARED_VARIABLE(part, block_array);
     uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     uint64_t qh = blockIdx.x, head = qh % a.shape.num_heads, q = qh / a.shape.num_heads;
     uint64_t first = a.first_token[q], end = a.first_token[q + 1];

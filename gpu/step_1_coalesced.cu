@@ -23,7 +23,7 @@ template <int HEAD_DIM, typename T> static __global__ void attend(attention_argu
     const tree_item item = a.plan.items[a.partial_item[partial]];
     uint32_t row = (uint32_t)partial - item.first_partial, group_size = a.shape.num_heads / a.shape.num_kv_heads;
     uint32_t head = kv_head * group_size + slice * HEADS;
-    uint32_t num_heads = group_size - slice * HEADS < HEADS ? group_size - slice * HEADS : HEADS;
+    uint32_t num_heads = group_size - slice * HEADS < HEADS ? group_size - slice * HEADS : (uint32_t)HEADS;
     const float *q_qh = a.query + ((uint64_t)a.plan.rows[item.first_row + row] * a.shape.num_heads + head) * HEAD_DIM;
 
     float q[HEADS][HEAD_DIM / ROW_WARP];

@@ -10,26 +10,29 @@
 
 enum { WARPS = 8 };
 
-/* merge partial states of the warps, by one of them. */
+template <int HEAD_DIM> struct warp_states {
+    float m[WARPS], l[WARPS], o[WARPS][HEAD_DIM];
+};
+
+/* merge partial states of the warps, by each of them. */
 template <int HEAD_DIM>
-static __device__ row_state<HEAD_DIM> merge_warps(const row_state<HEAD_DIM> &mine, float m[WARPS], float l[WARPS],
-                                                  float o[WARPS][HEAD_DIM])
+static __device__ row_state<HEAD_DIM> merge_warps(const row_state<HEAD_DIM> &mine, warp_states<HEAD_DIM> &states)
 {
     uint32_t warp = threadIdx.x / ROW_WARP, lane = threadIdx.x % ROW_WARP;
     row_state<HEAD_DIM> all;
     row_clear(all);
-    m[warp] = mine.m;
-    l[warp] = mine.l;
+    states.m[warp] = mine.m;
+    states.l[warp] = mine.l;
     for (int j = 0; j < HEAD_DIM / ROW_WARP; j++)
-        o[warp][lane + j * ROW_WARP] = mine.o[j];
+        states.o[warp][lane + j * ROW_WARP] = mine.o[j];
     __syncthreads();
     for (int w = 0; w < WARPS; w++)
-        all.m = m[w] > all.m ? m[w] : all.m;
+        all.m = states.m[w] > all.m ? states.m[w] : all.m;
     for (int w = 0; w < WARPS; w++) {
-        float weight = m[w] == -INFINITY ? 0 : expf(m[w] - all.m);
-        all.l += weight * l[w];
+        float weight = states.m[w] == -INFINITY ? 0 : expf(states.m[w] - all.m);
+        all.l += weight * states.l[w];
         for (int j = 0; j < HEAD_DIM / ROW_WARP; j++)
-            all.o[j] = fmaf(weight, o[w][lane + j * ROW_WARP], all.o[j]);
+            all.o[j] = fmaf(weight, states.o[w][lane + j * ROW_WARP], all.o[j]);
     }
     return all;
 }
@@ -37,7 +40,7 @@ static __device__ row_state<HEAD_DIM> merge_warps(const row_state<HEAD_DIM> &min
 /* Thread block n has partial state n / num_heads and head n % num_heads. */
 template <int HEAD_DIM, typename T> static __global__ void attend(attention_arguments a)
 {
-    __shared__ float m[WARPS], l[WARPS], o[WARPS][HEAD_DIM];
+    SHARED_VARIABLE(states, warp_states<HEAD_DIM>);
     uint32_t partial = blockIdx.x / a.shape.num_heads, head = blockIdx.x % a.shape.num_heads;
     uint32_t warp = threadIdx.x / ROW_WARP, lane = threadIdx.x % ROW_WARP;
     const tree_item item = a.plan.items[a.partial_item[partial]];
@@ -59,7 +62,7 @@ template <int HEAD_DIM, typename T> static __global__ void attend(attention_argu
             row_absorb<HEAD_DIM, T>(state, score, (const T *)a.value + offset);
         }
     }
-    state = merge_warps<HEAD_DIM>(state, m, l, o);
+    state = merge_warps<HEAD_DIM>(state, states);
     if (warp == 0)
         row_store<HEAD_DIM>(a, state, (uint64_t)partial * a.shape.num_heads + head);
 }

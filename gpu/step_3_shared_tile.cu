@@ -34,7 +34,7 @@ static __device__ void load_tile(shared_tile<HEAD_DIM, T> &tile, const attention
 /* Thread block (x, y, z) has item x, KV head y and the rows x heads of slice z. */
 template <int HEAD_DIM, typename T> static __global__ void attend(attention_arguments a)
 {
-    __shared__ shared_tile<HEAD_DIM, T> tile;
+    SHARED_VARIABLE(tile, shared_tile<HEAD_DIM, T>);
     const tree_item item = a.plan.items[blockIdx.x];
     uint32_t kv_head = blockIdx.y, group_size = a.shape.num_heads / a.shape.num_kv_heads;
     uint32_t lane = threadIdx.x % ROW_WARP, mine = blockIdx.z * SLICE + threadIdx.x / ROW_WARP;

@@ -107,7 +107,7 @@ static __device__ void absorb_task(tile_state<HEAD_DIM> &state, shared_tile<HEAD
 
 template <int HEAD_DIM, typename T> static __global__ void __launch_bounds__(THREADS) attend(attention_arguments a)
 {
-    __shared__ __align__(16) shared_tile<HEAD_DIM, T> tile;
+    SHARED_VARIABLE(tile, shared_tile<HEAD_DIM, T>);
     const lane_rows at = tile_find_rows(a);
     uint32_t q[HEAD_DIM / 16][4];
     tile_state<HEAD_DIM> state;

@@ -267,7 +267,7 @@ static __device__ __forceinline__ void worker_store_shared(const attention_argum
 #pragma unroll
     for (int pass = 0; pass < 2 * HEAD_DIM / COLUMNS; pass++) {
         const int h = pass % 2, first_column = pass / 2 * COLUMNS;
-        if (8 * h >= num_rows)
+        if (8u * h >= num_rows)
             continue;
         __syncthreads(); /* the buffer is free */
         if (lane % 4 == 0) {

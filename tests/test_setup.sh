@@ -37,21 +37,25 @@ expect() { # expect CASE STATUS LINES PATTERN VERB
 
 have cc cmake gnuplot
 expect "nothing missing: silent" 0 0 '^$' demo
-have cc
+have cc c++
 expect "no cmake: stops, names it alone" 1 1 'install .* cmake$' test
-have cmake
+have cmake c++
 expect "no compiler: names it with the C library" 1 1 'install .* gcc libc6-dev$' test
 stub cc 'exit 1'
 expect "a compiler without headers is none" 1 1 'gcc libc6-dev$' test
 have
-expect "bare: all of it in one line" 1 1 'gcc libc6-dev cmake$' test
+expect "bare: all of it in one line" 1 1 'gcc libc6-dev cmake g[+][+]$' test
 expect "bare, demo: gnuplot in the same line" 1 1 'gcc libc6-dev cmake gnuplot-nox$' demo
 have cc cmake
 expect "demo without gnuplot goes on" 0 1 'goes on without gnuplot-nox' demo
 expect "figures without gnuplot stops" 1 1 'gnuplot-nox$' figures
-expect "test does not ask for gnuplot" 0 0 '^$' test
+expect "test without a C++ compiler goes on" 0 1 'goes on without g[+][+]:' test
+for cxx in c++ g++ clang++; do
+    have cc cmake "$cxx"
+    expect "test asks for no more than a C++ compiler: $cxx" 0 0 '^$' test
+done
 expect "coverage without gcovr goes on" 0 1 'goes on without gcovr' coverage
-have clang cmake
+have clang clang++ cmake
 expect "clang is a compiler too" 0 0 '^$' test
 
 # An apt-get that installs: it makes stubs of the packages that it is asked for. As root it is called directly, as
@@ -70,7 +74,7 @@ done
 have
 stub apt-get 'exit 100'
 stub sudo '[ "$1" = -n ] && shift; [ "$1" = true ] || "$@"'
-expect "offline: names what is missing" 1 1 'gcc libc6-dev cmake$' test
+expect "offline: names what is missing" 1 1 'gcc libc6-dev cmake g[+][+]$' test
 have cc cmake
 stub apt-get 'exit 100'
 stub sudo 'exit 1'

@@ -13,6 +13,8 @@ has_compiler() { # with the C library's headers: gcc alone does not bring them
     "$compiler" -E -include stdio.h -x c /dev/null >/dev/null 2>&1
 }
 
+has_cxx() { has c++ || has g++ || has clang++; }
+
 # Missing packages of the verb: needed ones, and those that it can go on without.
 find_missing() {
     missing=() optional=()
@@ -20,10 +22,12 @@ find_missing() {
     [ "$verb" = figures ] || has cmake || missing+=(cmake)
     case $verb in
     demo) has gnuplot || optional+=(gnuplot-nox) ;;
+    test) has_cxx || optional+=(g++) ;; # the kernels run on the host
     figures) has gnuplot || missing+=(gnuplot-nox) ;;
     coverage) has gcovr || optional+=(gcovr) ;;
     ci)
         local tool
+        has_cxx || missing+=(g++)
         for tool in gnuplot:gnuplot-nox clang:clang valgrind:valgrind cppcheck:cppcheck shellcheck:shellcheck \
             pkg-config:pkg-config gcovr:gcovr python3:python3 git:git; do
             has "${tool%%:*}" || missing+=("${tool##*:}")

@@ -1,0 +1,731 @@
+/* Fibers, the scheduler that runs them, and CUDA's runtime as far as emulated/cuda_runtime_api.h goes.
+ *
+ * The scheduler lives on the caller's stack. A fiber leaves to it where its warp or its block must meet; what they then
+ * do together, the scheduler does for them. */
+#undef _FORTIFY_SOURCE /* its longjmp takes another stack for a broken one */
+#include "emulate.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <memory>
+#include <numeric>
+#include <vector>
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define EMULATE_ASAN
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define EMULATE_ASAN
+#endif
+#ifdef EMULATE_ASAN
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+enum {
+    STACK_BYTES = 256 * 1024,
+    MAX_THREADS = 1024,
+    MAX_SHARED_BYTES = 232448,
+    ALIGNMENT = 1024,
+    IDLE_ROUNDS = 100 /* in which all who have not returned only asked counters: nobody will write */
+};
+
+uint3 threadIdx, blockIdx;
+dim3 blockDim, gridDim;
+
+enum thread_state {
+    READY,
+    AT_WARP,  /* waits for its warp */
+    AT_BLOCK, /* waits for its block */
+    SPINNING, /* asked whether a counter has changed */
+    RETURNED,
+    FAILED /* broke a rule */
+};
+
+/* Where a thread waits, and what for. */
+struct meeting {
+    const char *name, *file;
+    int line;
+    uint32_t mask;
+    emulate_together *together;
+    void *part;
+};
+
+struct async_copy {
+    char *to;
+    const void *from;
+    size_t bytes;
+    bool valid;
+};
+
+struct free_memory {
+    void operator()(void *memory) const { free(memory); }
+};
+
+struct shared_memory {
+    std::unique_ptr<void, free_memory> data;
+    size_t bytes;
+};
+
+struct block_run;
+
+struct fiber {
+    /* of the stack: lasts from launch to launch */
+    char *stack;
+    uint32_t number;
+    bool started;
+    jmp_buf where;
+    ucontext_t context;
+    void *fake_stack;
+    /* of the thread */
+    thread_state state;
+    uint3 thread;
+    uint32_t lane, num_variables, part;
+    block_run *block;
+    meeting at;
+    std::vector<async_copy> copies; /* that have not landed */
+    std::vector<size_t> groups;     /* how many of them there are up to the end of each closed group */
+};
+
+struct block_run {
+    uint3 index;
+    std::vector<fiber *> threads;
+    shared_memory dynamic;
+    std::vector<shared_memory> variables;
+    uint32_t num_waiting, num_returned, parts;
+};
+
+static struct {
+    uint64_t seed, random;
+    std::vector<std::unique_ptr<fiber>> fibers;
+    void (*body)(void *);
+    void *context;
+    size_t shared_bytes;
+    fiber *running; /* NULL: the scheduler */
+    jmp_buf scheduler;
+    void *fake_stack; /* of the scheduler */
+    const void *stack;
+    size_t stack_bytes;
+    uint64_t num_moves; /* runs of a thread that came further than to ask a counter again */
+    char message[1024];
+} emulator;
+
+void emulate_seed(unsigned long long seed) { emulator.random = emulator.seed = seed; }
+
+/* splitmix64 */
+static uint32_t draw(uint32_t limit)
+{
+    uint64_t z = emulator.random += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return (uint32_t)((uint64_t)(uint32_t)((z ^ (z >> 31)) >> 32) * limit >> 32);
+}
+
+template <typename T> static void shuffle(std::vector<T> &list)
+{
+    for (size_t i = list.size(); i > 1; i--)
+        std::swap(list[i - 1], list[draw((uint32_t)i)]);
+}
+
+/* ---- from stack to stack ---- */
+
+static void leaving(void **fake_stack, const void *to, size_t bytes)
+{
+#ifdef EMULATE_ASAN
+    __sanitizer_start_switch_fiber(fake_stack, to, bytes);
+#else
+    (void)fake_stack, (void)to, (void)bytes;
+#endif
+}
+
+static void arrived(void *fake_stack, const void **from, size_t *bytes)
+{
+#ifdef EMULATE_ASAN
+    __sanitizer_finish_switch_fiber(fake_stack, from, bytes);
+#else
+    (void)fake_stack, (void)from, (void)bytes;
+#endif
+}
+
+/* Back to the scheduler, until it runs this thread again. */
+static void leave(thread_state state)
+{
+    fiber *f = emulator.running;
+    f->state = state;
+    leaving(&f->fake_stack, emulator.stack, emulator.stack_bytes);
+    if (!_setjmp(f->where))
+        _longjmp(emulator.scheduler, 1);
+    arrived(f->fake_stack, NULL, NULL);
+}
+
+/* A fiber's bottom frame: thread after thread. */
+static void run_threads()
+{
+    arrived(NULL, &emulator.stack, &emulator.stack_bytes);
+    for (;;) {
+        emulator.body(emulator.context);
+        leave(RETURNED);
+    }
+}
+
+/* Runs the thread until it leaves. */
+static void enter(fiber *f)
+{
+    emulator.running = f;
+    threadIdx = f->thread;
+    blockIdx = f->block->index;
+    leaving(&emulator.fake_stack, f->stack, STACK_BYTES);
+    if (!_setjmp(emulator.scheduler)) {
+        if (f->started)
+            _longjmp(f->where, 1);
+        f->started = true;
+        setcontext(&f->context);
+    }
+    arrived(emulator.fake_stack, NULL, NULL);
+    emulator.running = NULL;
+}
+
+/* A page that nobody may touch, then the stack. */
+static fiber *create_fiber()
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char *memory = (char *)mmap(NULL, page + STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED || mprotect(memory, page, PROT_NONE) != 0)
+        return NULL;
+    fiber *f = new fiber();
+    f->number = (uint32_t)emulator.fibers.size();
+    f->stack = memory + page;
+    return f;
+}
+
+/* The next thread to run there begins at the stack's top, whatever lies on it. */
+static void restart_fiber(fiber *f)
+{
+#ifdef EMULATE_ASAN
+    __asan_unpoison_memory_region(f->stack, STACK_BYTES);
+#endif
+    f->started = false;
+    f->fake_stack = NULL;
+    getcontext(&f->context);
+    f->context.uc_stack.ss_sp = f->stack;
+    f->context.uc_stack.ss_size = STACK_BYTES - f->number % EMULATE_WARP * 128; /* each in cache lines of its own */
+    f->context.uc_link = NULL;
+    makecontext(&f->context, run_threads, 0);
+}
+
+/* ---- failure ---- */
+
+/* What the scheduler throws; the message is in emulator.message. */
+struct launch_failure {};
+
+static const char *describe(char text[200], const fiber *f)
+{
+    int used = snprintf(text, 200, "thread (%u,%u,%u) of block (%u,%u,%u) ", f->thread.x, f->thread.y, f->thread.z,
+                        f->block->index.x, f->block->index.y, f->block->index.z);
+    if (f->state == RETURNED)
+        snprintf(text + used, 200 - used, "has returned");
+    else
+        snprintf(text + used, 200 - used, "waits in %s at %s:%d", f->at.name, f->at.file, f->at.line);
+    return text;
+}
+
+void emulate_fail(const char *file, int line, const char *format, ...)
+{
+    char who[200] = "";
+    const fiber *f = emulator.running;
+    if (f)
+        snprintf(who, sizeof who, "thread (%u,%u,%u) of block (%u,%u,%u): ", f->thread.x, f->thread.y, f->thread.z,
+                 blockIdx.x, blockIdx.y, blockIdx.z);
+    int used = file ? snprintf(emulator.message, sizeof emulator.message, "%s:%d: %s", file, line, who) : 0;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(emulator.message + used, sizeof emulator.message - used, format, arguments);
+    va_end(arguments);
+    if (!f)
+        throw launch_failure();
+    leave(FAILED);
+    abort(); /* a failed thread is not run again */
+}
+
+static void fail_apart(const fiber *f, const fiber *other)
+{
+    char one[200], two[200];
+    emulate_fail(NULL, 0, "%s, but %s", describe(one, f), describe(two, other));
+}
+
+/* ---- meetings ---- */
+
+static void wait(thread_state state, const meeting &at)
+{
+    emulator.running->at = at;
+    leave(state);
+}
+
+void emulate_warp(emulate_together *together, void *part, uint32_t mask, const char *name, const char *file, int line)
+{
+    if (!(mask >> emulator.running->lane & 1))
+        emulate_fail(file, line, "%s: lane %u is not in its own mask", name, emulator.running->lane);
+    wait(AT_WARP, {name, file, line, mask, together, part});
+}
+
+uint32_t emulate_block(uint32_t mine, const char *name, const char *file, int line)
+{
+    block_run *block = emulator.running->block;
+    emulator.running->part = mine;
+    block->num_waiting++;
+    wait(AT_BLOCK, {name, file, line, 0, NULL, NULL});
+    return block->parts;
+}
+
+uint32_t load_acquire(const uint32_t *counter, const char *file, int line)
+{
+    wait(SPINNING, {"load_acquire", file, line, 0, NULL, NULL});
+    return *counter;
+}
+
+uint32_t emulate_lane(void) { return emulator.running->lane; }
+
+static bool same_place(const meeting &a, const meeting &b)
+{
+    return a.together == b.together && a.mask == b.mask && a.line == b.line
+           && (a.file == b.file || !strcmp(a.file, b.file)) && (a.name == b.name || !strcmp(a.name, b.name));
+}
+
+/* Lane `first` waits for the lanes of its mask: if all are there, they do it, and go on. */
+static bool meet_as_warp(fiber *const lanes[EMULATE_WARP], uint32_t first)
+{
+    const meeting at = lanes[first]->at;
+    void *part[EMULATE_WARP] = {};
+    for (uint32_t i = 0; i < EMULATE_WARP; i++) {
+        if (!(at.mask >> i & 1))
+            continue;
+        if (!lanes[i])
+            emulate_fail(at.file, at.line, "%s: the mask names lane %u, the block ends before", at.name, i);
+        if (lanes[i]->state == SPINNING)
+            return false;
+        if (lanes[i]->state != AT_WARP || !same_place(at, lanes[i]->at))
+            fail_apart(lanes[first], lanes[i]);
+        part[i] = lanes[i]->at.part;
+    }
+    at.together(part);
+    for (uint32_t i = 0; i < EMULATE_WARP; i++) {
+        if (at.mask >> i & 1)
+            lanes[i]->state = READY;
+    }
+    return true;
+}
+
+/* Where all threads that have not returned wait for their block: they may go on if all wait in one place. */
+static void meet_as_block(block_run *block)
+{
+    size_t num_threads = block->threads.size();
+    if (block->num_waiting == 0 || block->num_waiting + block->num_returned < num_threads)
+        return;
+    const fiber *first = NULL;
+    for (const fiber *f : block->threads)
+        first = !first && f->state == AT_BLOCK ? f : first;
+    block->parts = 0;
+    for (const fiber *f : block->threads) {
+        if (f->state == RETURNED || !same_place(first->at, f->at))
+            fail_apart(first, f);
+        block->parts |= f->part;
+    }
+    for (fiber *f : block->threads)
+        f->state = READY;
+    block->num_waiting = 0;
+}
+
+/* ---- running ---- */
+
+/* As far as the warp comes alone. */
+static void run_warp(block_run *block, uint32_t warp)
+{
+    fiber *lanes[EMULATE_WARP] = {};
+    uint32_t num_lanes = (uint32_t)block->threads.size() - warp * EMULATE_WARP;
+    for (uint32_t i = 0; i < EMULATE_WARP && i < num_lanes; i++) {
+        lanes[i] = block->threads[warp * EMULATE_WARP + i];
+        if (lanes[i]->state == SPINNING)
+            lanes[i]->state = READY;
+    }
+    for (bool met = true; met;) {
+        uint32_t order = draw(EMULATE_WARP * EMULATE_WARP / 2), stride = order % (EMULATE_WARP / 2) * 2 + 1;
+        for (uint32_t i = 0; i < EMULATE_WARP; i++) {
+            fiber *f = lanes[(order / (EMULATE_WARP / 2) + i * stride) % EMULATE_WARP];
+            if (!f || f->state != READY)
+                continue;
+            enter(f);
+            if (f->state == FAILED)
+                throw launch_failure();
+            emulator.num_moves += f->state != SPINNING;
+            block->num_returned += f->state == RETURNED;
+        }
+        met = false;
+        for (uint32_t i = 0; i < EMULATE_WARP; i++)
+            met |= lanes[i] && lanes[i]->state == AT_WARP && meet_as_warp(lanes, i);
+    }
+    meet_as_block(block);
+}
+
+static void fail_waiting(const std::vector<std::unique_ptr<block_run>> &blocks)
+{
+    char text[200];
+    const fiber *waiting = NULL;
+    for (auto &block : blocks) {
+        for (const fiber *f : block->threads)
+            waiting = f->state == SPINNING ? f : waiting;
+    }
+    emulate_fail(NULL, 0, "%s for what nobody writes any more", describe(text, waiting));
+}
+
+struct warp_place {
+    block_run *block;
+    uint32_t warp;
+};
+
+/* Blocks that are on the GPU at the same time, to their end. */
+static void run_blocks(std::vector<std::unique_ptr<block_run>> &blocks)
+{
+    std::vector<warp_place> warps;
+    for (auto &block : blocks) {
+        for (uint32_t w = 0; w * EMULATE_WARP < block->threads.size(); w++)
+            warps.push_back({block.get(), w});
+    }
+    uint32_t num_idle = 0;
+    for (bool done = false; !done;) {
+        uint64_t moves_before = emulator.num_moves;
+        shuffle(warps);
+        for (warp_place &place : warps)
+            run_warp(place.block, place.warp);
+        done = true;
+        for (auto &block : blocks)
+            done &= block->num_returned == block->threads.size();
+        num_idle = emulator.num_moves == moves_before ? num_idle + 1 : 0;
+        if (!done && num_idle == IDLE_ROUNDS)
+            fail_waiting(blocks);
+    }
+}
+
+/* Full of 0xff bytes; NULL if there is no memory. */
+static void *create_memory(size_t bytes)
+{
+    void *data = NULL;
+    if (posix_memalign(&data, ALIGNMENT, bytes ? bytes : 1) != 0)
+        return NULL;
+    return memset(data, 0xff, bytes);
+}
+
+static shared_memory create_shared(size_t bytes)
+{
+    void *data = create_memory(bytes);
+    if (!data)
+        emulate_fail(NULL, 0, "no memory for %zu bytes of shared memory", bytes);
+    return {std::unique_ptr<void, free_memory>(data), bytes};
+}
+
+static std::unique_ptr<block_run> create_block(uint64_t number, size_t first_fiber)
+{
+    auto block = std::make_unique<block_run>();
+    uint32_t num_threads = blockDim.x * blockDim.y * blockDim.z;
+    block->index = {(uint32_t)(number % gridDim.x), (uint32_t)(number / gridDim.x % gridDim.y),
+                    (uint32_t)(number / gridDim.x / gridDim.y)};
+    block->dynamic = create_shared(emulator.shared_bytes);
+    for (uint32_t t = 0; t < num_threads; t++) {
+        fiber *f = emulator.fibers[first_fiber + t].get();
+        f->state = READY;
+        f->thread = {t % blockDim.x, t / blockDim.x % blockDim.y, t / blockDim.x / blockDim.y};
+        f->lane = t % EMULATE_WARP;
+        f->num_variables = 0;
+        f->block = block.get();
+        f->copies.clear();
+        f->groups.clear();
+        block->threads.push_back(f);
+    }
+    return block;
+}
+
+static void run_grid(const std::vector<uint64_t> &order, size_t num_together)
+{
+    for (size_t first = 0; first < order.size(); first += num_together) {
+        std::vector<std::unique_ptr<block_run>> blocks;
+        for (size_t i = 0; i < num_together; i++)
+            blocks.push_back(create_block(order[first + i], i * blockDim.x * blockDim.y * blockDim.z));
+        run_blocks(blocks);
+    }
+}
+
+/* As CUDA refuses them. */
+static bool is_possible(dim3 grid, dim3 threads, size_t shared_bytes)
+{
+    uint64_t num_threads = (uint64_t)threads.x * threads.y * threads.z;
+    return num_threads >= 1 && num_threads <= MAX_THREADS && grid.x >= 1 && grid.x <= INT32_MAX && grid.y >= 1
+           && grid.y <= 65535 && grid.z >= 1 && grid.z <= 65535 && shared_bytes <= MAX_SHARED_BYTES;
+}
+
+cudaError_t emulate_launch(bool is_cooperative, dim3 grid, dim3 threads, size_t shared_bytes, void (*body)(void *),
+                           void *context)
+{
+    if (grid.x == 0) /* as device.cuh: nothing to do */
+        return cudaSuccess;
+    if (!is_possible(grid, threads, shared_bytes))
+        return cudaErrorInvalidConfiguration;
+    std::vector<uint64_t> order((uint64_t)grid.x * grid.y * grid.z);
+    std::iota(order.begin(), order.end(), 0);
+    shuffle(order);
+    size_t num_together = is_cooperative ? order.size() : 1;
+    size_t num_fibers = num_together * threads.x * threads.y * threads.z;
+    while (emulator.fibers.size() < num_fibers) {
+        fiber *f = create_fiber();
+        if (!f)
+            return cudaErrorMemoryAllocation;
+        restart_fiber(f);
+        emulator.fibers.emplace_back(f);
+    }
+    gridDim = grid;
+    blockDim = threads;
+    emulator.shared_bytes = shared_bytes;
+    emulator.body = body;
+    emulator.context = context;
+
+    try {
+        run_grid(order, num_together);
+    } catch (launch_failure) {
+        for (auto &f : emulator.fibers)
+            restart_fiber(f.get());
+        return cudaErrorLaunchFailure;
+    }
+    return cudaSuccess;
+}
+
+/* ---- shared memory, asynchronous copies ---- */
+
+void *emulate_dynamic_shared(void) { return emulator.running->block->dynamic.data.get(); }
+
+void *emulate_shared_variable(size_t bytes)
+{
+    fiber *f = emulator.running;
+    std::vector<shared_memory> &variables = f->block->variables;
+    if (f->num_variables == variables.size())
+        variables.push_back(create_shared(bytes));
+    return variables[f->num_variables++].data.get();
+}
+
+static bool contains(const shared_memory &memory, const void *data, size_t bytes)
+{
+    uintptr_t first = (uintptr_t)memory.data.get(), at = (uintptr_t)data;
+    return at >= first && at + bytes <= first + memory.bytes;
+}
+
+static void check_shared(const void *data, size_t bytes, const char *name, const char *file, int line)
+{
+    const block_run *block = emulator.running->block;
+    bool found = contains(block->dynamic, data, bytes);
+    for (const shared_memory &variable : block->variables)
+        found |= contains(variable, data, bytes);
+    if (!found)
+        emulate_fail(file, line, "%s of %zu bytes outside of the block's shared memory", name, bytes);
+    if ((uintptr_t)data % bytes != 0)
+        emulate_fail(file, line, "%s: a shared address that is no multiple of %zu", name, bytes);
+}
+
+static void land(const async_copy &copy)
+{
+    if (copy.valid)
+        memcpy(copy.to, copy.from, copy.bytes);
+    else
+        memset(copy.to, 0, copy.bytes);
+}
+
+void emulate_copy(void *shared, const void *global, size_t bytes, bool valid, const char *name, const char *file,
+                  int line)
+{
+    check_shared(shared, bytes, name, file, line);
+    if ((uintptr_t)global % bytes != 0)
+        emulate_fail(file, line, "%s: a global address that is no multiple of %zu", name, bytes);
+    const async_copy copy = {(char *)shared, global, bytes, valid};
+    if (draw(2))
+        land(copy);
+    else
+        emulator.running->copies.push_back(copy);
+}
+
+void cp_async_commit() { emulator.running->groups.push_back(emulator.running->copies.size()); }
+
+void emulate_wait(uint32_t groups_left)
+{
+    fiber *f = emulator.running;
+    if (f->groups.size() <= groups_left)
+        return;
+    size_t num_landing = f->groups.size() - groups_left, num_copies = f->groups[num_landing - 1];
+    for (size_t i = 0; i < num_copies; i++)
+        land(f->copies[i]);
+    f->copies.erase(f->copies.begin(), f->copies.begin() + num_copies);
+    f->groups.erase(f->groups.begin(), f->groups.begin() + num_landing);
+    for (size_t &group : f->groups)
+        group -= num_copies;
+}
+
+/* ---- what a warp does together ---- */
+
+struct ballot_part {
+    bool mine;
+    uint32_t all;
+};
+
+uint32_t emulate_ballot(uint32_t mask, bool mine, const char *name, const char *file, int line)
+{
+    ballot_part part = {mine, 0};
+    emulate_warp(
+        [](void *const *parts) {
+            uint32_t all = 0;
+            for (int i = 0; i < EMULATE_WARP; i++)
+                all |= (uint32_t)(parts[i] && ((ballot_part *)parts[i])->mine) << i;
+            for (int i = 0; i < EMULATE_WARP; i++) {
+                if (parts[i])
+                    ((ballot_part *)parts[i])->all = all;
+            }
+        },
+        &part, mask, name, file, line);
+    return part.all;
+}
+
+struct ldmatrix_part {
+    uint32_t *r;
+    const char *row;
+};
+
+static uint32_t read_pair(const char *low, const char *high)
+{
+    uint16_t pair[2];
+    memcpy(&pair[0], low, 2);
+    memcpy(&pair[1], high, 2);
+    return pair[0] | (uint32_t)pair[1] << 16;
+}
+
+template <bool TRANSPOSED> static void ldmatrix_together(void *const parts[EMULATE_WARP])
+{
+    for (int lane = 0; lane < EMULATE_WARP; lane++) {
+        for (int j = 0; j < 4; j++) {
+            int row = TRANSPOSED ? lane % 4 * 2 : lane / 4, column = TRANSPOSED ? lane / 4 : lane % 4 * 2;
+            const char *low = ((ldmatrix_part *)parts[8 * j + row])->row + 2 * column;
+            const char *high = TRANSPOSED ? ((ldmatrix_part *)parts[8 * j + row + 1])->row + 2 * column : low + 2;
+            ((ldmatrix_part *)parts[lane])->r[j] = read_pair(low, high);
+        }
+    }
+}
+
+void ldmatrix_x4(uint32_t r[4], const void *row, const char *file, int line)
+{
+    ldmatrix_part part = {r, (const char *)row};
+    check_shared(row, 16, "ldmatrix_x4", file, line);
+    emulate_warp(ldmatrix_together<false>, &part, 0xffffffff, "ldmatrix_x4", file, line);
+}
+
+void ldmatrix_x4_trans(uint32_t r[4], const void *row, const char *file, int line)
+{
+    ldmatrix_part part = {r, (const char *)row};
+    check_shared(row, 16, "ldmatrix_x4_trans", file, line);
+    emulate_warp(ldmatrix_together<true>, &part, 0xffffffff, "ldmatrix_x4_trans", file, line);
+}
+
+/* The places of A, B and D: mma.cuh. */
+void emulate_mma(void *const parts[EMULATE_WARP], float (*element)(uint32_t pair, int which))
+{
+    double a[16][16], b[16][8], d[16][8];
+    for (int lane = 0; lane < EMULATE_WARP; lane++) {
+        const emulate_mma_part *part = (const emulate_mma_part *)parts[lane];
+        int row = lane / 4, pair = lane % 4 * 2;
+        for (int i = 0; i < 8; i++)
+            a[row + i / 2 % 2 * 8][pair + i / 4 * 8 + i % 2] = element(part->a[i / 2], i % 2);
+        for (int i = 0; i < 4; i++)
+            b[pair + i / 2 * 8 + i % 2][row] = element(part->b[i / 2], i % 2);
+        for (int i = 0; i < 4; i++)
+            d[row + i / 2 * 8][pair + i % 2] = part->d[i];
+    }
+    for (int m = 0; m < 16; m++) {
+        for (int k = 0; k < 16; k++) {
+            for (int n = 0; n < 8; n++)
+                d[m][n] += a[m][k] * b[k][n];
+        }
+    }
+    for (int lane = 0; lane < EMULATE_WARP; lane++) {
+        for (int i = 0; i < 4; i++)
+            ((emulate_mma_part *)parts[lane])->d[i] = (float)d[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2];
+    }
+}
+
+/* ---- the runtime ---- */
+
+const char *cudaGetErrorString(cudaError_t error)
+{
+    switch (error) {
+    case cudaSuccess: return "no error";
+    case cudaErrorMemoryAllocation: return "out of memory";
+    case cudaErrorInvalidConfiguration: return "no GPU takes a launch of this size";
+    case cudaErrorLaunchFailure: return emulator.message;
+    default: return "an error that the emulation does not know";
+    }
+}
+
+cudaError_t cudaGetLastError(void) { return cudaSuccess; }
+cudaError_t cudaDeviceSynchronize(void) { return cudaSuccess; }
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *, const void *) { return cudaSuccess; }
+cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+
+template <typename T> static cudaError_t answer(T *to, T value)
+{
+    *to = value;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDriverGetVersion(int *version) { return answer(version, 13000); }
+cudaError_t cudaGetDeviceCount(int *count) { return answer(count, 1); }
+cudaError_t cudaGetDevice(int *device) { return answer(device, 0); }
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr, int) { return answer(value, 2); }
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) { return answer(stream, cudaStream_t()); }
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) { return answer(event, cudaEvent_t()); }
+cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus *status)
+{
+    return answer(status, cudaStreamCaptureStatusNone);
+}
+
+cudaError_t cudaMalloc(void **memory, size_t bytes)
+{
+    *memory = create_memory(bytes);
+    return *memory ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+
+cudaError_t cudaFree(void *memory)
+{
+    free(memory);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMallocHost(void **memory, size_t bytes) { return cudaMalloc(memory, bytes); }
+cudaError_t cudaFreeHost(void *memory) { return cudaFree(memory); }
+
+cudaError_t cudaMemset(void *memory, int value, size_t bytes)
+{
+    memset(memory, value, bytes);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind)
+{
+    memcpy(to, from, bytes);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t)
+{
+    return cudaMemcpy(to, from, bytes, kind);
+}
