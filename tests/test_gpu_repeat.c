@@ -1,0 +1,94 @@
+/* Claim: the same plan gives the same bits, launched a thousand times, from a graph, after an update in the middle. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "gpu_support.h"
+#include "test.h"
+
+static void run_thousand(const void *argument)
+{
+    const tree_storage *storage = argument;
+    attention_case c;
+    gpu_case gpu;
+    need_gpu();
+    attention_case_build(&c, storage_backend(*storage), "binary:3", 16, (attention_size){2, 4, 128});
+    tree_plan *plan = attention_plan(&c, TREE_FLATTEN, 24, 0);
+    gpu_case_create(&gpu, &c);
+    gpu_case_plan(&gpu, plan);
+    float *first = malloc(gpu.out.bytes);
+    check(first, "memory");
+    for (uint32_t s = 0; s < tree_gpu_num_steps; s++) {
+        if (!takes_storage(&tree_gpu_steps[s], *storage))
+            continue;
+        gpu_case_run(&gpu, &tree_gpu_steps[s]);
+        memcpy(first, gpu.h_out, gpu.out.bytes);
+        for (int i = 0; i < 1000; i++) {
+            gpu_case_enqueue(&gpu, &tree_gpu_steps[s], (float *)gpu.out.data, (float *)gpu.lse.data, NULL);
+            if (i % 100 == 99) {
+                cuda_ok(cudaDeviceSynchronize(), tree_gpu_steps[s].name);
+                d_read(&gpu.out, gpu.h_out, "out");
+                check_same_bits(gpu.h_out, first, c.num_out, tree_gpu_steps[s].name);
+            }
+        }
+    }
+    free(first);
+    gpu_case_destroy(&gpu);
+    tree_plan_destroy(plan);
+    attention_case_free(&c);
+}
+
+/* Replayed from a graph; then the plan is replaced by one of the same size while kernels are enqueued. */
+static void run_graph(const void *argument)
+{
+    const tree_storage *storage = argument;
+    attention_case c;
+    gpu_case gpu;
+    cudaStream_t stream;
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    int cuda_error = -1;
+    need_gpu();
+    attention_case_build(&c, storage_backend(*storage), "comb:4", 16, (attention_size){2, 4, 128});
+    tree_plan *plan = attention_plan(&c, TREE_COST, 0, 0);
+    gpu_case_create(&gpu, &c);
+    gpu_case_plan(&gpu, plan);
+    gpu_case_run(&gpu, &tree_gpu_steps[tree_gpu_num_steps - 1]);
+    float *first = malloc(gpu.out.bytes);
+    check(first, "memory");
+    memcpy(first, gpu.h_out, gpu.out.bytes);
+
+    cuda_ok(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "a stream");
+    cuda_ok(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), "capture");
+    gpu_case_enqueue(&gpu, &tree_gpu_steps[tree_gpu_num_steps - 1], (float *)gpu.out.data, (float *)gpu.lse.data, stream);
+    cuda_ok(cudaStreamEndCapture(stream, &graph), "capture");
+    cuda_ok(cudaGraphInstantiate(&exec, graph, 0), "a graph");
+    for (int i = 0; i < 10; i++) {
+        d_clear(&gpu.out);
+        cuda_ok(cudaDeviceSynchronize(), "cleared");
+        for (int j = 0; j < 20; j++)
+            cuda_ok(cudaGraphLaunch(exec, stream), "a replay");
+        gpu_ok(tree_plan_gpu_update(gpu.plan, plan, stream, &cuda_error), &cuda_error, "the plan again, behind them");
+        cuda_ok(cudaGraphLaunch(exec, stream), "a replay");
+        cuda_ok(cudaStreamSynchronize(stream), "the replays");
+        d_read(&gpu.out, gpu.h_out, "out");
+        check_same_bits(gpu.h_out, first, c.num_out, "from a graph");
+    }
+    cuda_ok(cudaGraphExecDestroy(exec), "the graph's end");
+    cuda_ok(cudaGraphDestroy(graph), "the graph's end");
+    cuda_ok(cudaStreamDestroy(stream), "the stream's end");
+    free(first);
+    gpu_case_destroy(&gpu);
+    tree_plan_destroy(plan);
+    attention_case_free(&c);
+}
+
+int main(int argc, char **argv)
+{
+    static const tree_storage storages[] = {TREE_FP16, TREE_BF16};
+    test_begin(argc, argv, "on the GPU, the same plan gives the same bits");
+    for (int s = 0; s < 2; s++) {
+        test_add(run_thousand, &storages[s], "a_thousand_launches_%s", storage_name[storages[s]]);
+        test_add(run_graph, &storages[s], "from_a_graph_and_after_updates_%s", storage_name[storages[s]]);
+    }
+    return test_end();
+}
