@@ -188,6 +188,21 @@ void plan_add_list(plan_builder *b, const uint32_t *list, uint32_t count, uint32
     }
 }
 
+void plan_add_tokens(plan_builder *b, const uint32_t *list, uint64_t from, uint64_t num_tokens, uint32_t first_row,
+                     uint32_t end_row, uint64_t growth)
+{
+    const kv_node *nodes = b->tree->nodes;
+    piece p = {0, 0, 0, 0, num_tokens};
+    for (; from >= nodes[list[p.first]].num_tokens; p.first++)
+        from -= nodes[list[p.first]].num_tokens;
+    p.from = (uint32_t)from;
+    uint64_t end = from + num_tokens; /* counted from the start of list[p.first] */
+    for (p.last = p.first; end > nodes[list[p.last]].num_tokens; p.last++)
+        end -= nodes[list[p.last]].num_tokens;
+    p.to = (uint32_t)end;
+    add_piece(b, list, &p, first_row, end_row, growth);
+}
+
 uint32_t plan_path(plan_builder *b, uint32_t node)
 {
     uint32_t count = 0;

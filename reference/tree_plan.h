@@ -46,7 +46,8 @@ typedef struct tree_plan_config {
     tree_strategy strategy;
     tree_target target;    /* for cost */
     uint32_t max_rows;     /* queries of one item; 0: the strategy's own (32 for DeFT's, all for tree_mask,
-                            * 64 / group_size for cost, 1024 / group_size on a CPU); flash, flash_decoding and radix always take 1 */
+                            * 64 / group_size for cost, 1024 / group_size on a CPU); flash, flash_decoding and radix
+                            * always take 1 */
     uint32_t piece_tokens; /* where a strategy cuts; 0: its own (128; cost chooses); 0 in the plan: it never cuts */
     uint32_t group_size;   /* num_heads / num_kv_heads, for cost; 0: 4 */
     uint32_t num_workers;  /* SMs or cores that cost balances over, at 8 KV heads; 0: 132 */

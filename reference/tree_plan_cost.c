@@ -21,13 +21,12 @@ typedef struct cost_prices {
     uint32_t mask_bytes;    /* a token that not all rows see: its mask words, and the tiles that obey them */
     uint32_t partial_bytes; /* a partial state of one row, fp32, written and read */
     uint32_t max_tile;      /* rows x group_size of an item */
-    uint32_t share_percent; /* of a processor's even share of the work: the most that an item costs; 0: pieces of one
-                               size */
+    uint32_t share_items;   /* units are cut into even shares, each worth so many items or more; 0: pieces of a size */
 } cost_prices;
 
 static const cost_prices prices_of[] = {
     /* 64 rows cost as much as reading the token */
-    [TREE_TARGET_GPU] = {24576, 512, 16, 8, 32, 64, 3120, 64, 60},
+    [TREE_TARGET_GPU] = {32768, 512, 16, 8, 16, 64, 3120, 64, 4},
     /* 18 rows do: 1.25 ns a row at 22 GB/s a core */
     [TREE_TARGET_CPU] = {8192, 512, 1, 28, UINT32_MAX, 128, 1040, 1024, 0},
 };
@@ -35,8 +34,9 @@ static const cost_prices prices_of[] = {
 enum {
     COST_MIN_PIECE = 64,
     COST_MAX_PIECE = 1024,
-    COST_KV_HEADS = 8,         /* tasks of an item */
-    COST_SMALL_ITEM = 4,       /* times item_bytes: what costs no more may always be packed */
+    COST_CUT = 64,             /* where shares end: tokens of a tile */
+    COST_SECTION = 4096,       /* tokens that all slices of rows go through before the next ones: L2 holds them */
+    COST_WORKERS_PER_SHARE = 4, /* two tasks at a time on a processor, eight KV heads */
     COST_WORKERS_PER_ITEM = 2, /* so that there are four tasks for each worker */
     COST_MAX_CHAIN = 32        /* absorbed nodes above each other: bounds the ranges of an item */
 };
@@ -55,7 +55,7 @@ struct plan_cost {
     const kv_tree *tree;
     const cost_prices *prices;
     uint64_t group_size, max_rows, piece_tokens;
-    uint64_t most_bytes; /* an item costs at most; 0: the piece decides */
+    uint64_t share_bytes; /* 0: pieces of one size */
     bool piece_is_given;
     cost_node *nodes; /* [num_nodes + 1] so that each has a next one */
 };
@@ -104,6 +104,8 @@ static uint64_t node_bytes(const plan_cost *c, const cost_node *n)
 
 /* ---- decisions, from the last node to the first ---- */
 
+static bool in_shares(const plan_cost *c) { return c->prices->share_items && !c->piece_is_given; }
+
 /* A subtree that is one unit as a whole. */
 static bool is_whole(const cost_node *n) { return n->unit_end == n->subtree_end; }
 
@@ -111,9 +113,7 @@ static bool join(const plan_cost *c, cost_node *left, const cost_node *right)
 {
     uint64_t num_tokens = left->num_tokens + right->num_tokens, num_rows = (uint64_t)left->num_rows + right->num_rows;
     uint64_t joined = unit_bytes(c, num_tokens, num_tokens, num_rows);
-    uint64_t most_bytes = COST_SMALL_ITEM * (uint64_t)c->prices->item_bytes;
-    most_bytes = most_bytes > c->most_bytes ? most_bytes : c->most_bytes;
-    bool is_large = c->most_bytes ? joined > most_bytes || num_rows > c->max_rows : num_tokens > c->piece_tokens;
+    bool is_large = in_shares(c) ? num_rows > c->max_rows : num_tokens > c->piece_tokens;
     if (is_large || joined > node_bytes(c, left) + node_bytes(c, right))
         return false;
     left->unit_end = right->unit_end;
@@ -181,20 +181,56 @@ static void decide_node(plan_cost *c, uint32_t index)
 
 static void decide_piece(plan_cost *c, const tree_plan_config *config)
 {
-    uint64_t num_tokens = 0, num_bytes = 0, num_workers = config->num_workers;
-    for (uint32_t i = 0; i < c->tree->num_nodes; i++) {
-        const kv_node *node = &c->tree->nodes[i];
-        num_tokens += node->num_tokens * ((node->num_rows + c->max_rows - 1) / c->max_rows);
-        num_bytes += node->num_tokens * unit_rate(c, node->num_rows);
-    }
+    uint64_t num_tokens = 0;
     c->piece_is_given = config->piece_tokens != 0;
     c->piece_tokens = config->piece_tokens;
     if (c->piece_is_given)
         return;
-    c->most_bytes = num_bytes * COST_KV_HEADS / num_workers * c->prices->share_percent / 100;
-    c->piece_tokens = power_of_two_from(num_tokens / ((num_workers + 1) / COST_WORKERS_PER_ITEM));
+    for (uint32_t i = 0; i < c->tree->num_nodes; i++) {
+        const kv_node *node = &c->tree->nodes[i];
+        num_tokens += node->num_tokens * ((node->num_rows + c->max_rows - 1) / c->max_rows);
+    }
+    c->piece_tokens = power_of_two_from(num_tokens / (((uint64_t)config->num_workers + 1) / COST_WORKERS_PER_ITEM));
     c->piece_tokens = c->piece_tokens < COST_MIN_PIECE ? COST_MIN_PIECE : c->piece_tokens;
     c->piece_tokens = c->piece_tokens > COST_MAX_PIECE ? COST_MAX_PIECE : c->piece_tokens;
+}
+
+/* ---- shares: all units laid end to end, and cut where a worker has enough ---- */
+
+/* The tokens of an item list of a unit, and what they cost for so many of its rows. */
+typedef struct cost_stretch {
+    uint64_t num_tokens, num_bytes;
+} cost_stretch;
+
+static cost_stretch stretch_of(const plan_cost *c, uint32_t node, uint64_t num_rows)
+{
+    const cost_node *unit = &c->nodes[node];
+    cost_stretch s = {unit->unit_end ? unit->num_tokens : c->tree->nodes[node].num_tokens, 0};
+    for (uint32_t n = c->tree->nodes[node].parent; n != KV_NONE && !c->nodes[n].unit_end; n = c->tree->nodes[n].parent)
+        s.num_tokens += c->tree->nodes[n].num_tokens;
+    s.num_bytes = (s.num_tokens - unit->num_masked) * slice_rate(c, num_rows, UINT64_MAX)
+                  + unit->num_masked * (slice_rate(c, num_rows, c->prices->masked_rows) + c->prices->mask_bytes);
+    return s;
+}
+
+static uint64_t slice_rows(const plan_cost *c, uint64_t left) { return left < c->max_rows ? left : c->max_rows; }
+
+/* An even share of all units, but not less than what starting it is worth. */
+static void decide_share(plan_cost *c, uint32_t num_workers)
+{
+    uint64_t item_bytes = c->prices->item_bytes, least = c->prices->share_items * item_bytes, all = 0;
+    uint64_t num_shares = num_workers < COST_WORKERS_PER_SHARE ? 1 : num_workers / COST_WORKERS_PER_SHARE;
+    for (uint32_t node = 0; node < c->tree->num_nodes;) {
+        const cost_node *unit = &c->nodes[node];
+        uint64_t num_whole = unit->num_rows / c->max_rows, rest = unit->num_rows % c->max_rows;
+        if (num_whole)
+            all += num_whole * (item_bytes + stretch_of(c, node, c->max_rows).num_bytes);
+        if (rest)
+            all += item_bytes + stretch_of(c, node, rest).num_bytes;
+        node = unit->unit_end ? unit->unit_end : node + 1;
+    }
+    c->share_bytes = all / num_shares + item_bytes;
+    c->share_bytes = c->share_bytes < least ? least : c->share_bytes;
 }
 
 tree_status plan_cost_decide(plan_cost **result, const kv_tree *tree, tree_plan_config *config)
@@ -221,6 +257,8 @@ tree_status plan_cost_decide(plan_cost **result, const kv_tree *tree, tree_plan_
         decide_node(c, i);
     }
     pack_siblings(c, 0, tree->num_nodes); /* roots of a forest */
+    if (in_shares(c))
+        decide_share(c, config->num_workers);
     return TREE_OK;
 }
 
@@ -237,15 +275,46 @@ void plan_cost_destroy(plan_cost *cost)
 /* A cut at less than 2 x rows x group_size tokens would move more partial states than K and V. */
 static plan_cut cut_for(const plan_cost *c, uint64_t num_rows)
 {
-    uint64_t piece = c->piece_tokens, slice_rows = num_rows < c->max_rows ? num_rows : c->max_rows;
-    if (!c->piece_is_given) {
-        uint64_t least = power_of_two_from(2 * c->group_size * slice_rows);
-        if (c->most_bytes)
-            piece = c->most_bytes / slice_rate(c, slice_rows, UINT64_MAX) / COST_MIN_PIECE * COST_MIN_PIECE;
-        piece = piece < least ? least : piece;
-        piece = piece < COST_MIN_PIECE ? COST_MIN_PIECE : piece;
-    }
+    uint64_t piece = c->piece_tokens, least = power_of_two_from(2 * c->group_size * slice_rows(c, num_rows));
+    if (!c->piece_is_given && piece < least)
+        piece = least;
     return (plan_cut){piece, piece / 4, piece + piece / 2};
+}
+
+/* Adds tokens [from, end) of a list for one slice of rows; left: what the worker that is next may still take. */
+static void add_shares(plan_builder *b, const plan_cost *c, uint64_t *left, uint64_t from, uint64_t end,
+                       cost_stretch stretch, uint32_t first_row, uint32_t end_row)
+{
+    uint64_t item_bytes = c->prices->item_bytes, rate = stretch.num_bytes / stretch.num_tokens + 1;
+    while (from < end) {
+        if (*left < item_bytes + COST_CUT * rate)
+            *left = c->share_bytes;
+        uint64_t room = *left > item_bytes ? (*left - item_bytes) / rate : 0, num_tokens = end - from;
+        uint64_t cut = (room + COST_CUT * 3 / 4) / COST_CUT * COST_CUT;
+        cut = cut ? cut : COST_CUT;
+        if (num_tokens > cut + COST_CUT)
+            num_tokens = cut;
+        plan_add_tokens(b, b->list, from, num_tokens, first_row, end_row, num_tokens / 2 + COST_CUT);
+        uint64_t price = item_bytes + num_tokens * rate;
+        *left -= price < *left ? price : *left;
+        from += num_tokens;
+    }
+}
+
+/* Slices of rows go through long lists side by side, so that K and V are in the L2 cache for the second one. */
+static void add_unit_in_shares(plan_builder *b, const plan_cost *c, uint64_t *left, uint32_t node, uint32_t first_row,
+                               uint32_t end_row)
+{
+    cost_stretch all = stretch_of(c, node, c->max_rows);
+    uint64_t section = end_row - first_row > c->max_rows ? COST_SECTION : all.num_tokens;
+    for (uint64_t from = 0; from < all.num_tokens; from += section) {
+        uint64_t end = from + section < all.num_tokens ? from + section : all.num_tokens;
+        for (uint32_t row = first_row; row < end_row;) {
+            uint32_t num_rows = (uint32_t)slice_rows(c, end_row - row);
+            add_shares(b, c, left, from, end, stretch_of(c, node, num_rows), row, row + num_rows);
+            row += num_rows;
+        }
+    }
 }
 
 /* The absorbed nodes right above `node`, topmost first, in b->list. */
@@ -262,15 +331,20 @@ static uint32_t list_absorbed(plan_builder *b, const plan_cost *c, uint32_t node
 
 void plan_cost_add(plan_builder *b, const plan_cost *c)
 {
+    uint64_t left = 0;
     for (uint32_t node = 0; node < b->tree->num_nodes;) {
         const cost_node *unit = &c->nodes[node];
         uint32_t first_row = b->tree->nodes[node].first_row, end = unit->unit_end ? unit->unit_end : node + 1;
-        uint32_t count = list_absorbed(b, c, node);
+        uint32_t unit_node = node, count = list_absorbed(b, c, node);
         for (; node < end; node++)
             b->list[count++] = node;
         if (!unit->num_rows) /* absorbed, and no query ends there */
             continue;
+        uint32_t end_row = first_row + unit->num_rows;
         const plan_cut cut = cut_for(c, unit->num_rows);
-        plan_add_list(b, b->list, count, first_row, first_row + unit->num_rows, &cut);
+        if (in_shares(c))
+            add_unit_in_shares(b, c, &left, unit_node, first_row, end_row);
+        else
+            plan_add_list(b, b->list, count, first_row, end_row, &cut);
     }
 }

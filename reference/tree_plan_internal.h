@@ -43,6 +43,11 @@ typedef struct plan_builder {
 void plan_add_list(plan_builder *b, const uint32_t *list, uint32_t count, uint32_t first_row, uint32_t end_row,
                    const plan_cut *cut);
 
+/* Tokens [from, from + num_tokens) of such a list become one piece, which may grow by `growth` tokens where it is the
+ * end of a path. */
+void plan_add_tokens(plan_builder *b, const uint32_t *list, uint64_t from, uint64_t num_tokens, uint32_t first_row,
+                     uint32_t end_row, uint64_t growth);
+
 /* The nodes from the root to `node`, in b->list; returns their number. */
 uint32_t plan_path(plan_builder *b, uint32_t node);
 
