@@ -50,14 +50,4 @@ tree_status tree_gpu_device_check(int *cuda_error)
     return gpu_status(error, cuda_error);
 }
 
-cudaError_t gpu_num_workers(uint32_t *num_workers)
-{
-    int device = 0, num_sms = 0;
-    cudaError_t error = cudaGetDevice(&device);
-    if (error == cudaSuccess)
-        error = cudaDeviceGetAttribute(&num_sms, cudaDevAttrMultiProcessorCount, device);
-    *num_workers = (uint32_t)num_sms * 2;
-    return error;
-}
-
 const char *tree_cuda_error_string(int cuda_error) { return cudaGetErrorString((cudaError_t)cuda_error); }

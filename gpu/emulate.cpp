@@ -619,17 +619,17 @@ template <bool TRANSPOSED> static void ldmatrix_together(void *const parts[EMULA
     }
 }
 
-void ldmatrix_x4(uint32_t r[4], const void *row, const char *file, int line)
+void ldmatrix_x4(uint32_t r[4], shared_at row, const char *file, int line)
 {
     ldmatrix_part part = {r, (const char *)row};
-    check_shared(row, 16, "ldmatrix_x4", file, line);
+    check_shared((const void *)row, 16, "ldmatrix_x4", file, line);
     emulate_warp(ldmatrix_together<false>, &part, 0xffffffff, "ldmatrix_x4", file, line);
 }
 
-void ldmatrix_x4_trans(uint32_t r[4], const void *row, const char *file, int line)
+void ldmatrix_x4_trans(uint32_t r[4], shared_at row, const char *file, int line)
 {
     ldmatrix_part part = {r, (const char *)row};
-    check_shared(row, 16, "ldmatrix_x4_trans", file, line);
+    check_shared((const void *)row, 16, "ldmatrix_x4_trans", file, line);
     emulate_warp(ldmatrix_together<true>, &part, 0xffffffff, "ldmatrix_x4_trans", file, line);
 }
 
@@ -690,7 +690,10 @@ template <typename T> static cudaError_t answer(T *to, T value)
 cudaError_t cudaDriverGetVersion(int *version) { return answer(version, 13000); }
 cudaError_t cudaGetDeviceCount(int *count) { return answer(count, 1); }
 cudaError_t cudaGetDevice(int *device) { return answer(device, 0); }
-cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr, int) { return answer(value, 2); }
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int)
+{
+    return answer(value, attribute == cudaDevAttrMultiProcessorCount ? 2 : 228 * 1024);
+}
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) { return answer(stream, cudaStream_t()); }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) { return answer(event, cudaEvent_t()); }
 cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus *status)

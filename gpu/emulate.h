@@ -195,6 +195,7 @@ static inline uint32_t atomicInc(uint32_t *counter, uint32_t last)
 template <typename T> static inline T __ldg(const T *from) { return *from; }
 template <typename T> static inline T __ldcg(const T *from) { return *from; }
 template <typename T> static inline void __stcg(T *to, T value) { *to = value; }
+static inline int __popc(uint32_t x) { return __builtin_popcount(x); }
 static inline float __fmul_rn(float x, float y) { return x * y; }
 static inline uint32_t __float_as_uint(float x) { return half_bits(x); }
 static inline float __uint_as_float(uint32_t bits) { return half_from_bits(bits); }
@@ -211,8 +212,10 @@ static inline float exp2_approx(float x)
 /* Lets others run first: who asks again and again waits for them. */
 uint32_t load_acquire(const uint32_t *counter, EMULATE_HERE);
 
-void ldmatrix_x4(uint32_t r[4], const void *row, EMULATE_HERE);
-void ldmatrix_x4_trans(uint32_t r[4], const void *row, EMULATE_HERE);
+typedef uintptr_t shared_at;
+static inline shared_at shared_address(const void *shared) { return (shared_at)shared; }
+void ldmatrix_x4(uint32_t r[4], shared_at row, EMULATE_HERE);
+void ldmatrix_x4_trans(uint32_t r[4], shared_at row, EMULATE_HERE);
 
 /* The copy lands at once, or when it is waited for. */
 void emulate_copy(void *shared, const void *global, size_t bytes, bool valid, const char *name, const char *file,
@@ -224,6 +227,10 @@ static inline void cp_async_16(void *shared, const void *global, bool valid, EMU
 template <int BYTES> static inline void cp_async(void *shared, const void *global, EMULATE_HERE)
 {
     emulate_copy(shared, global, BYTES, true, "cp_async", file, line);
+}
+static inline const char *address_at(const char *base, uint32_t index, uint32_t bytes)
+{
+    return base + (uint64_t)index * bytes;
 }
 void cp_async_commit();
 void emulate_wait(uint32_t groups_left);

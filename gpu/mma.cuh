@@ -35,26 +35,29 @@ __device__ __forceinline__ void mma_16x8x16<__nv_bfloat16>(float d[4], const uin
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-static __device__ __forceinline__ uint32_t shared_address(const void *shared)
+/* Where something is in shared memory: half as long as a pointer, and what the instructions below take. */
+typedef uint32_t shared_at;
+
+static __device__ __forceinline__ shared_at shared_address(const void *shared)
 {
-    return (uint32_t)__cvta_generic_to_shared(shared);
+    return (shared_at)__cvta_generic_to_shared(shared);
 }
 
 /* Four 8 x 8 matrices of 2-byte elements from shared memory. Lanes 0-7 say where the rows of the first one are, 8-15
  * those of the second one, and so on: 16 bytes each, aligned. Lane i gets elements pair and pair + 1 of row i / 4 of
  * matrix j in r[j]; transposed: of column i / 4. */
-static __device__ __forceinline__ void ldmatrix_x4(uint32_t r[4], const void *row)
+static __device__ __forceinline__ void ldmatrix_x4(uint32_t r[4], shared_at row)
 {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(shared_address(row)));
+                 : "r"(row));
 }
 
-static __device__ __forceinline__ void ldmatrix_x4_trans(uint32_t r[4], const void *row)
+static __device__ __forceinline__ void ldmatrix_x4_trans(uint32_t r[4], shared_at row)
 {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(shared_address(row)));
+                 : "r"(row));
 }
 
 /* Starts a copy of 16 bytes from global to shared memory, past the registers; zeros if not valid, and nothing is read
@@ -74,6 +77,14 @@ template <int BYTES> static __device__ __forceinline__ void cp_async(void *share
     else
         asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(shared_address(shared)), "l"(global), "n"(BYTES)
                      : "memory");
+}
+
+/* base + index * bytes, in one instruction, if bytes is no constant: else the compiler shifts, multiplies and adds. */
+static __device__ __forceinline__ const char *address_at(const char *base, uint32_t index, uint32_t bytes)
+{
+    const char *address;
+    asm("mad.wide.u32 %0, %1, %2, %3;" : "=l"(address) : "r"(index), "r"(bytes), "l"(base));
+    return address;
 }
 
 /* Closes a group of copies. */

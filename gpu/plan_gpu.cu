@@ -43,7 +43,7 @@ static size_t lay_out(tree_plan_gpu *gpu, const tree_plan *plan, const plan_queu
     gpu->queue.masks = place(queue->masks, queue->num_masks, device, staging, &end);
     gpu->queue.tasks = place(queue->tasks, queue->num_tasks, device, staging, &end);
     gpu->queue.tiles = place(queue->tiles, queue->num_tiles, device, staging, &end);
-    gpu->queue.worker_first = place(queue->worker_first, (uint64_t)queue->num_workers + 1, device, staging, &end);
+    gpu->queue.starts = place(queue->starts, queue->num_workers, device, staging, &end);
     gpu->queue.tokens = place(queue->tokens, queue->num_tokens, device, staging, &end);
     gpu->queue.rows = place(queue->rows, queue->num_rows, device, staging, &end);
     gpu->arrivals = place((const uint32_t *)NULL, 1, device, staging, &end);

@@ -8,7 +8,7 @@
 enum {
     TASK_BYTES = 24576,    /* starting and ending it */
     ROW_STEP = 16,         /* rows of a tile are computed so many at a time */
-    ROW_TOKEN_BYTES = 4    /* one row and one token */
+    ROW_TOKEN_BYTES = 8    /* one row and one token */
 };
 
 typedef struct queue_builder {
@@ -21,6 +21,8 @@ typedef struct queue_builder {
     uint32_t *worker;  /* [num_tasks][num_kv_heads] who runs it */
     uint64_t *load;    /* [num_workers] */
     uint32_t *heap;    /* [num_workers] the worker with the least load on top */
+    uint32_t *place, *warp; /* [most_tokens of an item with masks] */
+    uint64_t most_tokens;
     plan_queue queue;
 } queue_builder;
 
@@ -54,8 +56,10 @@ static void count_tasks(queue_builder *b)
         b->num_tasks += count;
         b->num_tiles += (uint64_t)count * num_tiles_of(b, item->num_tokens) * b->shape->num_kv_heads;
         b->num_tokens += item->num_tokens;
-        if (is_masked(b->plan, item))
-            b->num_masks += (uint64_t)count / b->queue.head_slices * item->num_tokens;
+        if (!is_masked(b->plan, item))
+            continue;
+        b->most_tokens = item->num_tokens > b->most_tokens ? item->num_tokens : b->most_tokens;
+        b->num_masks += (uint64_t)count / b->queue.head_slices * item->num_tokens;
     }
 }
 
@@ -88,7 +92,7 @@ static void cut_items(queue_builder *b)
     }
 }
 
-/* ---- who runs what: the dearest task to the worker with the least load ---- */
+/* ---- who runs what ---- */
 
 /* Sorted by cost to a precision of 1/256 of the largest; equal ones keep their order, so that tasks over the same
  * tokens run at the same time and meet in the L2 cache. */
@@ -120,23 +124,62 @@ static void sink_top(queue_builder *b)
     b->heap[at] = top;
 }
 
-static void assign_workers(queue_builder *b)
+/* The dearest task to the worker with the least load. Returns the largest load. */
+static uint64_t deal_dearest_first(queue_builder *b)
 {
     uint32_t num_kv_heads = b->shape->num_kv_heads;
+    uint64_t most = 0;
+    memset(b->load, 0, b->queue.num_workers * sizeof *b->load);
     for (uint32_t w = 0; w < b->queue.num_workers; w++)
         b->heap[w] = w;
+    sort_tasks(b);
     for (uint32_t i = 0; i < b->num_tasks; i++) {
-        uint32_t task = b->order[i], num_tiles = num_tiles_of(b, b->queue.tasks[task].num_tokens);
+        uint32_t *worker = b->worker + (uint64_t)b->order[i] * num_kv_heads;
         for (uint32_t kv_head = 0; kv_head < num_kv_heads; kv_head++) {
-            uint32_t worker = b->heap[0];
-            b->worker[(uint64_t)task * num_kv_heads + kv_head] = worker;
-            b->queue.worker_first[worker + 1] += num_tiles;
-            b->load[worker] += b->cost[task];
+            worker[kv_head] = b->heap[0];
+            b->load[worker[kv_head]] += b->cost[b->order[i]];
+            most = b->load[worker[kv_head]] > most ? b->load[worker[kv_head]] : most;
             sink_top(b);
         }
     }
+    return most;
+}
+
+/* The first worker the first tasks of KV head 0, and so on: best for plans that were cut into even shares. */
+static uint64_t deal_in_order(queue_builder *b)
+{
+    uint32_t num_kv_heads = b->shape->num_kv_heads, num_workers = b->queue.num_workers;
+    uint64_t all = 0, begun = 0, most = 0;
+    memset(b->load, 0, num_workers * sizeof *b->load);
+    for (uint32_t i = 0; i < b->num_tasks; i++) {
+        b->order[i] = i;
+        all += b->cost[i] * num_kv_heads;
+    }
+    for (uint32_t kv_head = 0; kv_head < num_kv_heads; kv_head++) {
+        for (uint32_t i = 0; i < b->num_tasks; begun += b->cost[i++]) {
+            double middle = (double)(begun + b->cost[i] / 2) / (double)all;
+            uint32_t worker = middle < 1 ? (uint32_t)(middle * num_workers) : num_workers - 1;
+            b->worker[(uint64_t)i * num_kv_heads + kv_head] = worker;
+            b->load[worker] += b->cost[i];
+            most = b->load[worker] > most ? b->load[worker] : most;
+        }
+    }
+    return most;
+}
+
+static void assign_workers(queue_builder *b)
+{
+    uint32_t num_kv_heads = b->shape->num_kv_heads, *first = b->queue.worker_first;
+    uint64_t in_order = deal_in_order(b);
+    if (deal_dearest_first(b) > in_order)
+        deal_in_order(b);
+    for (uint32_t i = 0; i < b->num_tasks; i++) {
+        for (uint32_t kv_head = 0; kv_head < num_kv_heads; kv_head++)
+            first[b->worker[(uint64_t)i * num_kv_heads + kv_head] + 1] +=
+                num_tiles_of(b, b->queue.tasks[i].num_tokens);
+    }
     for (uint32_t w = 0; w < b->queue.num_workers; w++)
-        b->queue.worker_first[w + 1] += b->queue.worker_first[w];
+        first[w + 1] += first[w];
 }
 
 /* Tokens before the first that has a mask. */
@@ -167,7 +210,7 @@ static void add_tiles(queue_builder *b, const queue_task *task, uint32_t kv_head
     }
 }
 
-/* Each worker's tiles, those of its dearest task first. */
+/* Each worker's tiles, in the order in which the tasks were dealt. */
 static void fill_tiles(queue_builder *b)
 {
     uint32_t num_kv_heads = b->shape->num_kv_heads, *next = b->heap; /* the heap has done its work */
@@ -179,21 +222,122 @@ static void fill_tiles(queue_builder *b)
     }
 }
 
+static void fill_starts(queue_builder *b)
+{
+    for (uint32_t w = 0; w < b->queue.num_workers; w++) {
+        uint32_t first = b->queue.worker_first[w], count = b->queue.worker_first[w + 1] - first;
+        queue_start *start = &b->queue.starts[w];
+        start->first_tile = first;
+        start->num_tiles = count;
+        for (uint32_t i = 0; i < QUEUE_START_TILES && i < count; i++)
+            start->tiles[i] = b->queue.tiles[first + i];
+    }
+}
+
 /* ---- tokens, rows and masks ---- */
+
+/* Bits first .. first + count of a token's mask words. */
+static uint64_t mask_bits(const uint64_t *words, uint32_t first, uint32_t count)
+{
+    uint64_t bits = words[first / 64] >> (first % 64);
+    if (first % 64 + count > 64)
+        bits |= words[first / 64 + 1] << (64 - first % 64);
+    return count == 64 ? bits : bits & (((uint64_t)1 << count) - 1);
+}
+
+/* The warp that has the first row that sees the token. */
+static uint32_t warp_of(const queue_builder *b, const uint64_t *words, uint32_t num_rows)
+{
+    uint32_t row = 0;
+    while (row + 1 < num_rows && !(words[row / 64] >> (row % 64) & 1))
+        row++;
+    return row % b->max_rows * b->max_heads / QUEUE_SLICE;
+}
+
+/* place[t]: where token t of the item comes in the queue. Warps have rows of their own: one after the other they would
+ * compute packed leaves, while the others wait. So slices of masked tokens are dealt out, one of each warp's in
+ * turn. */
+static void place_tokens(const queue_builder *b, const tree_item *item, uint32_t *place)
+{
+    const tree_plan *plan = b->plan;
+    uint32_t num_unmasked = 0, t = 0, words = (item->num_rows + 63) / 64, next[QUEUE_TILE_ROWS / QUEUE_SLICE];
+    for (t = 0; t < item->num_tokens; t++)
+        place[t] = t;
+    for (uint32_t r = 0; r < item->num_ranges && plan->ranges[item->first_range + r].mask == TREE_NO_MASK; r++)
+        num_unmasked += plan->ranges[item->first_range + r].num_tokens;
+    if (item->num_rows * b->max_heads <= QUEUE_SLICE)
+        return;
+
+    /* first, in place: which warp has each slice, and how many each has */
+    uint32_t count[QUEUE_TILE_ROWS / QUEUE_SLICE] = {0}, range = item->first_range, skipped = 0;
+    uint32_t num_slices = (item->num_tokens - num_unmasked) / QUEUE_SLICE, *warp = b->warp;
+    for (uint32_t i = 0; i < num_slices; i++) {
+        for (t = num_unmasked + i * QUEUE_SLICE; t - skipped >= plan->ranges[range].num_tokens; range++)
+            skipped += plan->ranges[range].num_tokens;
+        const tree_range *at = &plan->ranges[range];
+        warp[i] = at->mask == TREE_NO_MASK
+                      ? 0 : warp_of(b, plan->masks + at->mask + (uint64_t)(t - skipped) * words, item->num_rows);
+        count[warp[i]]++;
+    }
+    /* slice n of a warp comes after n slices, or all that there are, of each other warp; and after one more of those
+     * before it */
+    memset(next, 0, sizeof next);
+    for (uint32_t i = 0; i < num_slices; i++) {
+        uint32_t n = next[warp[i]]++, to = 0;
+        for (uint32_t w = 0; w < QUEUE_TILE_ROWS / QUEUE_SLICE; w++) {
+            uint32_t before = w < warp[i] ? n + 1 : n;
+            to += count[w] < before ? count[w] : before;
+        }
+        for (t = 0; t < QUEUE_SLICE; t++)
+            place[num_unmasked + i * QUEUE_SLICE + t] = num_unmasked + to * QUEUE_SLICE + t;
+    }
+}
+
+static void fill_item(queue_builder *b, const tree_item *item, const uint32_t *place, uint32_t *tokens)
+{
+    const tree_plan *plan = b->plan;
+    uint32_t block_rows = b->shape->num_kv_heads * plan->block_tokens;
+    for (uint32_t r = 0; r < item->num_ranges; r++) {
+        const tree_range *range = &plan->ranges[item->first_range + r];
+        for (uint32_t t = 0; t < range->num_tokens; t++) {
+            uint32_t at = range->first_slot + t;
+            tokens[place ? *place++ : t] = plan->blocks[range->first_block + at / plan->block_tokens] * block_rows
+                                           + at % plan->block_tokens;
+        }
+        tokens += place ? 0 : range->num_tokens;
+    }
+}
+
+static void fill_masks(queue_builder *b, const queue_task *task, const uint32_t *place)
+{
+    const tree_plan *plan = b->plan;
+    const tree_item *item = &plan->items[task->item];
+    const uint64_t all[2] = {UINT64_MAX, 0};
+    uint32_t words = (item->num_rows + 63) / 64, first = task->first_partial - item->first_partial;
+    uint64_t *mask = b->queue.masks + task->first_mask;
+    for (uint32_t r = 0; r < item->num_ranges; r++) {
+        const tree_range *range = &plan->ranges[item->first_range + r];
+        for (uint32_t t = 0; t < range->num_tokens; t++)
+            mask[*place++] = range->mask == TREE_NO_MASK
+                                 ? mask_bits(all, 0, task->num_rows)
+                                 : mask_bits(plan->masks + range->mask + (uint64_t)t * words, first, task->num_rows);
+    }
+}
 
 static void fill_tokens(queue_builder *b)
 {
-    const tree_plan *plan = b->plan;
-    uint32_t *token = b->queue.tokens, block_rows = b->shape->num_kv_heads * plan->block_tokens;
-    for (uint32_t i = 0; i < plan->num_items; i++) {
-        for (uint32_t r = 0; r < plan->items[i].num_ranges; r++) {
-            const tree_range *range = &plan->ranges[plan->items[i].first_range + r];
-            for (uint32_t t = 0; t < range->num_tokens; t++) {
-                uint32_t at = range->first_slot + t;
-                *token++ = plan->blocks[range->first_block + at / plan->block_tokens] * block_rows
-                           + at % plan->block_tokens;
-            }
+    uint32_t first_token = 0, task = 0;
+    for (uint32_t i = 0; i < b->plan->num_items; i++) {
+        const tree_item *item = &b->plan->items[i];
+        uint32_t *place = is_masked(b->plan, item) ? b->place : NULL;
+        if (place)
+            place_tokens(b, item, place);
+        fill_item(b, item, place, b->queue.tokens + first_token);
+        for (; task < b->num_tasks && b->queue.tasks[task].item == i; task++) {
+            if (place && b->queue.tasks[task].first_head == 0)
+                fill_masks(b, &b->queue.tasks[task], place);
         }
+        first_token += item->num_tokens;
     }
 }
 
@@ -207,36 +351,6 @@ static void fill_rows(queue_builder *b)
     }
 }
 
-/* Bits first .. first + count of a token's mask words. */
-static uint64_t mask_bits(const uint64_t *words, uint32_t first, uint32_t count)
-{
-    uint64_t bits = words[first / 64] >> (first % 64);
-    if (first % 64 + count > 64)
-        bits |= words[first / 64 + 1] << (64 - first % 64);
-    return count == 64 ? bits : bits & (((uint64_t)1 << count) - 1);
-}
-
-static void fill_masks(queue_builder *b)
-{
-    const tree_plan *plan = b->plan;
-    for (uint32_t i = 0; i < b->num_tasks; i++) {
-        const queue_task *task = &b->queue.tasks[i];
-        if (task->first_mask == QUEUE_NO_MASK || task->first_head)
-            continue;
-        const tree_item *item = &plan->items[task->item];
-        uint32_t words = (item->num_rows + 63) / 64, first = task->first_partial - item->first_partial;
-        uint64_t *mask = b->queue.masks + task->first_mask;
-        const uint64_t all[2] = {UINT64_MAX, 0};
-        for (uint32_t r = 0; r < item->num_ranges; r++) {
-            const tree_range *range = &plan->ranges[item->first_range + r];
-            for (uint32_t t = 0; t < range->num_tokens; t++)
-                *mask++ = range->mask == TREE_NO_MASK
-                              ? mask_bits(all, 0, task->num_rows)
-                              : mask_bits(plan->masks + range->mask + (uint64_t)t * words, first, task->num_rows);
-        }
-    }
-}
-
 static void *array_of(uint64_t count, size_t bytes) { return calloc(count ? (size_t)count : 1, bytes); }
 
 static bool allocate(queue_builder *b)
@@ -247,14 +361,17 @@ static bool allocate(queue_builder *b)
     b->worker = array_of(b->num_tasks * b->shape->num_kv_heads, sizeof *b->worker);
     b->load = array_of(queue->num_workers, sizeof *b->load);
     b->heap = array_of(queue->num_workers, sizeof *b->heap);
+    b->place = array_of(b->most_tokens, sizeof *b->place);
+    b->warp = array_of(b->most_tokens, sizeof *b->warp);
     queue->tasks = array_of(b->num_tasks, sizeof *queue->tasks);
     queue->tiles = array_of(b->num_tiles, sizeof *queue->tiles);
     queue->worker_first = array_of((uint64_t)queue->num_workers + 1, sizeof *queue->worker_first);
+    queue->starts = array_of(queue->num_workers, sizeof *queue->starts);
     queue->tokens = array_of(b->num_tokens, sizeof *queue->tokens);
     queue->rows = array_of(b->plan->num_partials, sizeof *queue->rows);
     queue->masks = array_of(b->num_masks, sizeof *queue->masks);
-    return b->cost && b->order && b->worker && b->load && b->heap && queue->tasks && queue->tiles
-           && queue->worker_first && queue->tokens && queue->rows && queue->masks;
+    return b->cost && b->order && b->worker && b->load && b->heap && b->place && b->warp && queue->tasks && queue->tiles
+           && queue->worker_first && queue->starts && queue->tokens && queue->rows && queue->masks;
 }
 
 static tree_status build(queue_builder *b)
@@ -272,22 +389,21 @@ static tree_status build(queue_builder *b)
     if (!allocate(b))
         return TREE_NOMEM;
     cut_items(b);
-    sort_tasks(b);
     assign_workers(b);
     fill_tiles(b);
+    fill_starts(b);
     fill_tokens(b);
     fill_rows(b);
-    fill_masks(b);
     return TREE_OK;
 }
 
 tree_status plan_queue_build(plan_queue *queue, const tree_plan *plan, const tree_shape *shape, uint32_t num_workers)
 {
-    uint32_t group_size = shape->num_heads / shape->num_kv_heads, tile_rows = queue_tile_rows(shape->head_dim);
+    uint32_t group_size = shape->num_heads / shape->num_kv_heads;
     queue_builder b = {.plan = plan, .shape = shape, .group_size = group_size,
                        .tile_tokens = queue_tile_tokens(shape->head_dim), .queue.num_workers = num_workers};
-    b.max_heads = group_size < tile_rows ? group_size : tile_rows;
-    b.max_rows = tile_rows / b.max_heads < QUEUE_TASK_QUERIES ? tile_rows / b.max_heads : QUEUE_TASK_QUERIES;
+    b.max_heads = group_size < QUEUE_TILE_ROWS ? group_size : QUEUE_TILE_ROWS;
+    b.max_rows = QUEUE_TILE_ROWS / b.max_heads;
     b.queue.head_slices = (group_size + b.max_heads - 1) / b.max_heads;
     tree_status status = build(&b);
     free(b.cost);
@@ -295,6 +411,8 @@ tree_status plan_queue_build(plan_queue *queue, const tree_plan *plan, const tre
     free(b.worker);
     free(b.load);
     free(b.heap);
+    free(b.place);
+    free(b.warp);
     if (status)
         plan_queue_free(&b.queue);
     else
@@ -307,6 +425,7 @@ void plan_queue_free(plan_queue *queue)
     free(queue->tasks);
     free(queue->tiles);
     free(queue->worker_first);
+    free(queue->starts);
     free(queue->tokens);
     free(queue->rows);
     free(queue->masks);

@@ -12,9 +12,9 @@
 extern "C" {
 #endif
 
-/* Rows of a task's tile: its queries times their query heads of one KV head. Two bytes an element. */
-static inline uint32_t queue_tile_rows(uint32_t head_dim) { return head_dim <= 128 ? 128 : 64; }
-enum { QUEUE_TASK_QUERIES = 64 }; /* a mask has a bit for each */
+/* Rows of a task: its queries times their query heads of one KV head. A mask has a bit for each query. */
+enum { QUEUE_TILE_ROWS = 64 };
+enum { QUEUE_SLICE = 16 }; /* rows of a warp; tokens that it computes, or passes over, at a time */
 
 /* Tokens of a tile: 16 KiB of K in two bytes an element. */
 static inline uint32_t queue_tile_tokens(uint32_t head_dim) { return 8192 / head_dim; }
@@ -26,7 +26,8 @@ typedef struct queue_task {
     uint16_t num_rows;
     uint16_t first_head, num_heads; /* of the group of each KV head: all, unless a group has more than a tile's rows */
     uint16_t reserved;
-    uint32_t first_token, num_tokens; /* tokens[first_token ..), all ranges of the item behind each other */
+    uint32_t first_token, num_tokens; /* tokens[first_token ..), all ranges of the item behind each other; masked ones
+                                         are dealt out in slices: one that the rows of each warp see, in turn */
     uint32_t first_mask;    /* masks[first_mask + t]: bit r: row r sees token t; QUEUE_NO_MASK: all see all */
     uint32_t reserved_2;
 } queue_task;
@@ -48,6 +49,14 @@ typedef struct queue_tile {
     uint16_t inverse;          /* row / num_heads = row * inverse >> 15, for the rows of a tile */
 } queue_tile;
 
+/* What a worker asks memory for first. */
+enum { QUEUE_START_TILES = 1 };
+typedef struct queue_start {
+    uint32_t first_tile, num_tiles;
+    uint32_t reserved[2];
+    queue_tile tiles[QUEUE_START_TILES]; /* copies of its first ones; those that it has not: zeros */
+} queue_start;
+
 /* A query as a row of an item. */
 typedef struct queue_row {
     uint32_t query;
@@ -63,6 +72,7 @@ typedef struct plan_queue {
     queue_task *tasks;      /* [num_tasks] */
     queue_tile *tiles;      /* [num_tiles] worker by worker, in the order in which it runs them */
     uint32_t *worker_first; /* [num_workers + 1] worker w runs tiles[worker_first[w] .. worker_first[w + 1]) */
+    queue_start *starts;    /* [num_workers] the same for the device */
     uint32_t *tokens;       /* [num_tokens] row of KV head 0 in key and value: block * num_kv_heads * block_tokens +
                                slot; head h is h * block_tokens rows further on */
     queue_row *rows;        /* [num_rows] of each partial state of the plan */

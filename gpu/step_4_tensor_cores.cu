@@ -7,7 +7,7 @@
  *           One row may see a V that is NaN and others not: where that spoils the task, it is done again, row by
  *           row. The host expands the plan: tasks, 4 bytes a token for its slot, 8 for its mask (plan_queue.h)
  *   leaves  everybody waits for a tile, then for its sums; V is loaded two bytes at a time: step 5
- *   threads 8 warps, each with 16 of the task's rows, all with the same tile of tokens
+ *   threads 4 warps, each with 16 of the task's rows, all with the same tile of tokens
  *           tile in shared memory   K  32 tokens x (head_dim + 8)   the 8 keep 8 tokens' elements in different banks
  *                                   V  the same
  *           scores  16 rows x 16 tokens: lane i has rows i / 4 and i / 4 + 8, tokens 2 * (i % 4), + 1, + 8, + 9
@@ -15,7 +15,7 @@
 #include "merge.cuh"
 #include "tile.cuh"
 
-enum { WARPS = 128 / SLICE_ROWS, THREADS = WARPS * TILE_WARP, TOKENS = 32, PADDING = 8 };
+enum { WARPS = QUEUE_TILE_ROWS / SLICE_ROWS, THREADS = WARPS * TILE_WARP, TOKENS = 32, PADDING = 8 };
 
 template <int HEAD_DIM, typename T> struct shared_tile {
     T key[TOKENS][HEAD_DIM + PADDING], value[TOKENS][HEAD_DIM + PADDING];
@@ -92,13 +92,13 @@ static __device__ void absorb_task(tile_state<HEAD_DIM> &state, shared_tile<HEAD
         load_tile<HEAD_DIM, T>(tile, a, at, first, only_row);
         __syncthreads();
         for (uint32_t t = first; t < first + TOKENS && t < at.task.num_tokens; t += SLICE_TOKENS) {
-            float score[1][2][4];
+            float score[2][4];
             uint32_t weights[1][4], left = at.task.num_tokens - t;
-            uint32_t visible = masks ? tile_visible(masks + t, left, at.row, at.task.num_rows)
-                                     : tile_first_tokens(left);
-            score_keys<HEAD_DIM, T>(score[0], q, tile, t - first);
+            uint32_t visible = masks ? tile_visible<SLICE_TOKENS>(masks + t, left, at.mask_row)
+                                     : tile_first_tokens<SLICE_TOKENS>(left);
+            score_keys<HEAD_DIM, T>(score, q, tile, t - first);
             /* absorb into the running maximum and sum */
-            tile_softmax<HEAD_DIM, T, 1>(&state, weights, score, &visible, a.scale);
+            tile_softmax<HEAD_DIM, T, SLICE_TOKENS>(state, weights, score, visible, a.scale);
             sum_values<HEAD_DIM, T>(state, weights[0], tile, t - first);
         }
     }

@@ -6,16 +6,16 @@
  *           (t % 8) (tile_chunk)
  *   price   96 KB of shared memory a thread block: two blocks a multiprocessor; the first two tiles of each task
  *           are waited for
- *   leaves  a task of 16 rows keeps one warp of eight busy, a short task is over before the pipeline is full, and
+ *   leaves  a task of 16 rows keeps one warp of four busy, a short task is over before the pipeline is full, and
  *           the last tasks run alone: step 6
- *   threads as step 4; thread t copies 16 bytes of every (256 / (head_dim / 8))th token, of K and of V
+ *   threads as step 4; thread t copies 16 bytes of every (128 / (head_dim / 8))th token, of K and of V
  *           time        tile 0   1   2   3
  *           copied      0 1 2    3   4   5    stage = tile % 3
  *           computed    0        1   2   3 */
 #include "merge.cuh"
 #include "tile.cuh"
 
-enum { WARPS = 128 / SLICE_ROWS, THREADS = WARPS * TILE_WARP, STAGES = 3, LEAD = STAGES - 1 };
+enum { WARPS = QUEUE_TILE_ROWS / SLICE_ROWS, THREADS = WARPS * TILE_WARP, STAGES = 3, LEAD = STAGES - 1 };
 
 template <int HEAD_DIM> struct tile_size { enum { TOKENS = 8192 / HEAD_DIM, BYTES = TOKENS * HEAD_DIM * 2 }; };
 
@@ -42,7 +42,7 @@ static __device__ void copy_tile(char *stages, const attention_arguments &a, con
 
 /* All tokens of the task, for all rows or for one. */
 template <int HEAD_DIM, typename T>
-static __device__ void absorb_task(tile_state<HEAD_DIM> &state, char *stages, const uint32_t q[1][HEAD_DIM / 16][4],
+static __device__ void absorb_task(tile_state<HEAD_DIM> &state, char *stages, const uint32_t q[HEAD_DIM / 16][4],
                                    const attention_arguments &a, const lane_rows &at, uint32_t only_row)
 {
     enum { TOKENS = tile_size<HEAD_DIM>::TOKENS, BYTES = tile_size<HEAD_DIM>::BYTES };
@@ -58,9 +58,9 @@ static __device__ void absorb_task(tile_state<HEAD_DIM> &state, char *stages, co
         char *keys = stages + i % STAGES * 2 * BYTES, *values = keys + BYTES;
         for (uint32_t t = i * TOKENS; t < (i + 1) * TOKENS && t < at.task.num_tokens; t += SLICE_TOKENS) {
             uint32_t offset = t % TOKENS * HEAD_DIM * 2, left = at.task.num_tokens - t;
-            uint32_t visible = masks ? tile_visible(masks + t, left, at.row, at.task.num_rows)
-                                     : tile_first_tokens(left);
-            tile_absorb<HEAD_DIM, T, 1>(&state, q, keys + offset, values + offset, &visible, a.scale);
+            uint32_t visible = masks ? tile_visible<SLICE_TOKENS>(masks + t, left, at.mask_row)
+                                     : tile_first_tokens<SLICE_TOKENS>(left);
+            tile_absorb<HEAD_DIM, T, SLICE_TOKENS>(state, q, keys + offset, values + offset, visible, a.scale);
         }
     }
     __syncthreads(); /* all stages are free */
@@ -71,9 +71,9 @@ template <int HEAD_DIM, typename T> static __global__ void __launch_bounds__(THR
 {
     SHARED_MEMORY(char, stages);
     const lane_rows at = tile_find_rows(a);
-    uint32_t q[1][HEAD_DIM / 16][4];
+    uint32_t q[HEAD_DIM / 16][4];
     tile_state<HEAD_DIM> state;
-    tile_load_queries<HEAD_DIM, T>(q[0], a, at);
+    tile_load_queries<HEAD_DIM, T>(q, a, at);
     absorb_task<HEAD_DIM, T>(state, stages, q, a, at, ALL_ROWS);
     bool masked = at.task.first_mask != QUEUE_NO_MASK;
     if (!__syncthreads_or(masked && tile_has_nan<HEAD_DIM>(state))) {

@@ -1,4 +1,4 @@
-/* What one warp does with the tensor cores: 16 rows (query heads of one KV head) meet 16 tokens at a time. The
+/* What one warp does with the tensor cores: 16 rows (query heads of one KV head) meet 16 tokens or more at a time. The
  * first part is explained by step 4, the second by step 5.
  *
  * Layout of every 16 x N matrix of a warp: mma.cuh. Lane i has rows i / 4 and i / 4 + 8, each with three other
@@ -6,6 +6,7 @@
 #ifndef TILE_CUH
 #define TILE_CUH
 
+#include <float.h>
 #include <math.h>
 
 #include "gpu_internal.h"
@@ -33,98 +34,127 @@ template <int HEAD_DIM> static __device__ __forceinline__ void tile_clear(tile_s
         state.o[j][0] = state.o[j][1] = state.o[j][2] = state.o[j][3] = 0;
 }
 
-/* The 16 queries of a warp as left sides of HEAD_DIM / 16 products, rounded to T; NULL: a row of zeros. */
-template <int HEAD_DIM, typename T>
-static __device__ __forceinline__ void tile_query(uint32_t q[HEAD_DIM / 16][4], const float *row, const float *row_8)
+/* The 16 queries of a warp as memory has them, this lane's part; NULL: a row of zeros. */
+template <int HEAD_DIM> struct tile_floats {
+    float2 pair[HEAD_DIM / 16][4];
+};
+
+template <int HEAD_DIM>
+static __device__ __forceinline__ void tile_load(tile_floats<HEAD_DIM> &x, const float *row, const float *row_8)
 {
-    int pair = threadIdx.x % 4 * 2;
-    const float2 zeros = make_float2(0, 0);
+    const int pair = threadIdx.x % 4 * 2;
 #pragma unroll
-    for (int k = 0; k < HEAD_DIM / 16; k++) {
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            const float *from = i % 2 ? row_8 : row;
-            float2 two = from ? *(const float2 *)(from + 16 * k + i / 2 * 8 + pair) : zeros;
-            q[k][i] = pack_pair<T>(two.x, two.y);
-        }
+    for (int i = 0; i < HEAD_DIM / 4; i++) {
+        const float *from = i % 2 ? row_8 : row;
+        x.pair[i / 4][i % 4] = from ? *(const float2 *)(from + i / 2 * 8 + pair) : make_float2(0, 0);
     }
 }
 
-/* A lane's 8 scores of a slice are score[n][e]: row lane / 4 + e / 2 * 8, token 8 * n + pair + e % 2.
- * Bit 4 * n + e is set if the token is one of the first num_tokens. */
-static __device__ __forceinline__ uint32_t tile_first_tokens(int num_tokens)
+/* As left sides of HEAD_DIM / 16 products, rounded to T. Where scale is negative they are turned over, so that
+ * tile_softmax may take it as positive. */
+template <int HEAD_DIM, typename T>
+static __device__ __forceinline__ void tile_round(uint32_t q[HEAD_DIM / 16][4], const tile_floats<HEAD_DIM> &x,
+                                                  float scale)
+{
+    const float sign = scale < 0 ? -1 : 1;
+#pragma unroll
+    for (int i = 0; i < HEAD_DIM / 4; i++)
+        q[i / 4][i % 4] = pack_pair<T>(sign * x.pair[i / 4][i % 4].x, sign * x.pair[i / 4][i % 4].y);
+}
+
+/* By how much a score counts in powers of 2. Not 0, because -infinity * 0 is NaN. */
+static __device__ __forceinline__ float tile_scale(float scale)
+{
+    return scale == 0 ? FLT_MIN : fabsf(scale) * LOG2_E;
+}
+
+/* A slice is TOKENS = 16, 32 or 64 tokens of a tile. A lane's scores of it are score[n][e]: row lane / 4 + e / 2 * 8,
+ * token 8 * n + pair + e % 2. Bit 4 * n + e of `visible` says that the row sees the token. */
+template <int TOKENS> struct tile_all_tokens {
+    enum : uint32_t { BITS = (uint32_t)(((uint64_t)1 << TOKENS / 2) - 1) };
+};
+
+/* Those bits where all rows see the first num_tokens. */
+template <int TOKENS> static __device__ __forceinline__ uint32_t tile_first_tokens(int num_tokens)
 {
     int left = num_tokens - (int)(threadIdx.x % 4 * 2);
-    uint32_t near = left >= 2 ? 0x5 | 0xa : left == 1 ? 0x5 : 0, far = left >= 10 ? 0x5 | 0xa : left == 9 ? 0x5 : 0;
-    return near | far << 4;
-}
-
-/* The same bits where each token has a mask, of which bit r says that query row r sees it; row[h] is the query row of
- * this lane's row lane / 4 + 8 * h, at or past num_rows: none. */
-static __device__ __forceinline__ uint32_t tile_visible(const uint64_t *masks, int num_tokens, const uint32_t row[2],
-                                                        uint32_t num_rows)
-{
     uint32_t visible = 0;
+    if (num_tokens >= TOKENS)
+        return tile_all_tokens<TOKENS>::BITS;
 #pragma unroll
-    for (int i = 0; i < 8; i++) {
-        int token = i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2;
-        if (token < num_tokens && row[i % 4 / 2] < num_rows)
-            visible |= (uint32_t)(masks[token] >> row[i % 4 / 2] & 1) << i;
-    }
+    for (int n = 0; n < TOKENS / 8; n++)
+        visible |= (left >= 8 * n + 2 ? 0xfu : left == 8 * n + 1 ? 0x5u : 0) << 4 * n;
     return visible;
 }
 
-/* Absorb into the running maximum and sum: updates m and l, rescales o where m has grown, and leaves exp(score - m) as
- * the left side of weights x values. m follows the largest score only when one is more than 2^8 times as heavy: until
- * then weights stay far from overflow, and nobody has to ask the other lanes of the row for theirs. M: matrices of 16
- * rows that the warp has. */
-template <int HEAD_DIM, typename T, int M>
-static __device__ __forceinline__ void tile_softmax(tile_state<HEAD_DIM> state[M], uint32_t weights[M][4],
-                                                    float score[M][2][4], const uint32_t visible[M], float scale)
+/* The same bits where each token has a mask, of which bit r says that query row r sees it; row[h] < 64 is the query
+ * row of this lane's row lane / 4 + 8 * h. */
+template <int TOKENS>
+static __device__ __forceinline__ uint32_t tile_visible(const uint64_t *masks, int num_tokens, const uint32_t row[2])
 {
-    const float at_most = 8, scale_2 = scale * LOG2_E;
-    float largest[M][2];
-    bool grows = false;
+    const uint32_t bit[2] = {1u << row[0] % 32, 1u << row[1] % 32};
+    uint32_t visible = 0;
 #pragma unroll
-    for (int m = 0; m < M; m++) {
-        largest[m][0] = largest[m][1] = -INFINITY;
-#pragma unroll
-        for (int i = 0; i < 8; i++) {
-            float *s = &score[m][i / 4][i % 4];
-            *s = visible[m] >> i & 1 ? *s * scale_2 : -INFINITY;
-            largest[m][i % 4 / 2] = fmaxf(largest[m][i % 4 / 2], *s); /* a NaN is none; it comes back as a weight */
-        }
-        grows |= largest[m][0] > state[m].m[0] + at_most || largest[m][1] > state[m].m[1] + at_most;
+    for (int i = 0; i < TOKENS / 2; i++) {
+        int token = i / 4 * 8 + (int)(threadIdx.x % 4 * 2) + i % 2, h = i % 4 / 2;
+        const uint32_t *half = (const uint32_t *)&masks[token < num_tokens ? token : num_tokens - 1] + row[h] / 32;
+        visible |= *half & bit[h] ? 1u << i : 0;
     }
-    if (__any_sync(TILE_ALL_LANES, grows)) {
+    return num_tokens < TOKENS ? visible & tile_first_tokens<TOKENS>(num_tokens) : visible;
+}
+
+/* m follows the largest score of each row, and what was summed shrinks by as much. */
+template <int HEAD_DIM>
+static __device__ __forceinline__ void tile_raise(tile_state<HEAD_DIM> &state, const float largest[2], float at_most)
+{
 #pragma unroll
-        for (int i = 0; i < 2 * M; i++) {
-            tile_state<HEAD_DIM> &s = state[i / 2];
-            const int h = i % 2;
-            float m = largest[i / 2][h];
-            m = fmaxf(m, __shfl_xor_sync(TILE_ALL_LANES, m, 1));
-            m = fmaxf(m, __shfl_xor_sync(TILE_ALL_LANES, m, 2));
-            m = m > s.m[h] + at_most ? m : s.m[h]; /* a row's bits do not depend on the others */
-            float rescale = m == -INFINITY ? 1 : exp2_approx(s.m[h] - m);
-            s.m[h] = m;
-            s.l[h] *= rescale;
+    for (int h = 0; h < 2; h++) {
+        float m = largest[h];
+        m = fmaxf(m, __shfl_xor_sync(TILE_ALL_LANES, m, 1));
+        m = fmaxf(m, __shfl_xor_sync(TILE_ALL_LANES, m, 2));
+        m = m > state.m[h] + at_most ? m : state.m[h]; /* a row's bits do not depend on the others */
+        float rescale = m == -INFINITY ? 1 : exp2_approx(state.m[h] - m);
+        state.m[h] = m;
+        state.l[h] *= rescale;
 #pragma unroll
-            for (int j = 0; j < HEAD_DIM / 8; j++) {
-                s.o[j][2 * h] *= rescale;
-                s.o[j][2 * h + 1] *= rescale;
-            }
+        for (int j = 0; j < HEAD_DIM / 8; j++) {
+            state.o[j][2 * h] *= rescale;
+            state.o[j][2 * h + 1] *= rescale;
         }
     }
+}
+
+/* Absorb into the running maximum and sum: updates m and l, rescales o where m has grown, and leaves exp(score - m) as
+ * the left sides of weights x values. m follows the largest score only when one is more than 2^8 times as heavy: until
+ * then weights stay far from overflow, and nobody has to ask the other lanes of the row for theirs. */
+template <int HEAD_DIM, typename T, int TOKENS>
+static __device__ __forceinline__ void tile_softmax(tile_state<HEAD_DIM> &state, uint32_t weights[TOKENS / 16][4],
+                                                    float score[TOKENS / 8][4], uint32_t visible, float scale)
+{
+    const float at_most = 8, scale_2 = tile_scale(scale);
+    float largest[2] = {-INFINITY, -INFINITY};
+    if (visible != tile_all_tokens<TOKENS>::BITS) {
 #pragma unroll
-    for (int m = 0; m < M; m++) {
+        for (int i = 0; i < TOKENS / 2; i++)
+            score[i / 4][i % 4] = visible >> i & 1 ? score[i / 4][i % 4] : -INFINITY;
+    }
 #pragma unroll
-        for (int i = 0; i < 4; i++) { /* register i of the left side: row (i % 2) * 8, tokens 8 * (i / 2) .. */
-            float *s = &score[m][i / 2][i % 2 * 2], row_m = state[m].m[i % 2];
-            float base = row_m == -INFINITY ? 0 : row_m; /* no token yet: exp2(-infinity - 0) is 0, and no NaN */
-            float low = exp2_approx(s[0] - base), high = exp2_approx(s[1] - base);
-            state[m].l[i % 2] += low + high;
-            weights[m][i] = pack_pair<T>(low, high);
-        }
+    for (int i = 0; i < TOKENS / 2; i++) /* a NaN is none; it comes back as a weight */
+        largest[i % 4 / 2] = fmaxf(largest[i % 4 / 2], score[i / 4][i % 4]);
+    largest[0] *= scale_2;
+    largest[1] *= scale_2;
+    bool grows = largest[0] > state.m[0] + at_most || largest[1] > state.m[1] + at_most;
+    if (__any_sync(TILE_ALL_LANES, grows))
+        tile_raise<HEAD_DIM>(state, largest, at_most);
+    /* no token yet: exp2(-infinity - 0) is 0, and no NaN */
+    const float base[2] = {state.m[0] == -INFINITY ? 0 : state.m[0], state.m[1] == -INFINITY ? 0 : state.m[1]};
+#pragma unroll
+    for (int i = 0; i < TOKENS / 4; i++) { /* register i % 4 of left side i / 4: row i % 2 * 8, tokens 8 * (i / 2) */
+        const float *s = &score[i / 2][i % 2 * 2];
+        float low = exp2_approx(fmaf(s[0], scale_2, -base[i % 2]));
+        float high = exp2_approx(fmaf(s[1], scale_2, -base[i % 2]));
+        state.l[i % 2] += low + high;
+        weights[i / 4][i % 4] = pack_pair<T>(low, high);
     }
 }
 
@@ -147,7 +177,7 @@ template <int HEAD_DIM> static __device__ __forceinline__ bool tile_has_nan(cons
     return sum != 0;
 }
 
-/* ---- from step 4: the rows of a thread block of 8 warps that has one task and one KV head ---- */
+/* ---- from step 4: the rows of a thread block that has one task and one KV head, 16 for each of its warps ---- */
 
 #define ALL_ROWS UINT32_MAX
 
@@ -155,6 +185,7 @@ template <int HEAD_DIM> static __device__ __forceinline__ bool tile_has_nan(cons
 struct lane_rows {
     queue_task task;
     uint32_t kv_head, row[2], head[2]; /* row at or past task.num_rows: none */
+    uint32_t mask_row[2];              /* whose masks they obey: the same; none: the last row's */
 };
 
 /* Thread block n has task n / num_kv_heads and KV head n % num_kv_heads; the tile's rows are the task's rows times its
@@ -169,6 +200,7 @@ static __device__ __forceinline__ lane_rows tile_find_rows(const attention_argum
         uint32_t tile_row = threadIdx.x / TILE_WARP * SLICE_ROWS + threadIdx.x % TILE_WARP / 4 + 8 * h;
         at.row[h] = tile_row / at.task.num_heads;
         at.head[h] = at.kv_head * group_size + at.task.first_head + tile_row % at.task.num_heads;
+        at.mask_row[h] = at.row[h] < at.task.num_rows ? at.row[h] : at.task.num_rows - 1u;
     }
     return at;
 }
@@ -185,7 +217,9 @@ static __device__ __forceinline__ void tile_load_queries(uint32_t q[HEAD_DIM / 1
             from[h] = a.query + (query * a.shape.num_heads + at.head[h]) * HEAD_DIM;
         }
     }
-    tile_query<HEAD_DIM, T>(q, from[0], from[1]);
+    tile_floats<HEAD_DIM> x;
+    tile_load<HEAD_DIM>(x, from[0], from[1]);
+    tile_round<HEAD_DIM, T>(q, x, a.scale);
 }
 
 /* Whether the row sees token t of the task; ALL_ROWS: every token is wanted. */
@@ -231,60 +265,59 @@ template <int HEAD_DIM> static __device__ __forceinline__ char *tile_chunk(char 
     return tile + token * (HEAD_DIM * 2) + ((chunk ^ token % 8) << 4);
 }
 
-/* score the keys: M x 16 rows x 16 tokens of `keys`, the slice's part of a tile. Where a chunk lies depends on
- * token % 8 alone, so that all of a lane's addresses are its first one with some bits turned over; a slice begins
- * at a multiple of 512 bytes. */
-template <int HEAD_DIM, typename T, int M>
-static __device__ __forceinline__ void tile_scores(float score[M][2][4], const uint32_t q[M][HEAD_DIM / 16][4],
+/* score the keys: 16 rows x the tokens of a slice. Where a chunk lies depends on token % 8 alone, so that all of a
+ * lane's addresses are its first one with some bits turned over, or some slices further on; a slice begins at a
+ * multiple of 512 bytes. */
+template <int HEAD_DIM, typename T, int TOKENS>
+static __device__ __forceinline__ void tile_scores(float score[TOKENS / 8][4], const uint32_t q[HEAD_DIM / 16][4],
                                                    const char *keys)
 {
     uint32_t lane = threadIdx.x % TILE_WARP, token = lane % 8 + lane / 16 * 8;
-    uintptr_t first = (uintptr_t)keys + token * (HEAD_DIM * 2) + ((lane / 8 % 2 ^ token % 8) << 4);
+    shared_at first = shared_address(keys) + token * (HEAD_DIM * 2) + ((lane / 8 % 2 ^ token % 8) << 4);
 #pragma unroll
-    for (int i = 0; i < M * 8; i++)
-        score[i / 8][i / 4 % 2][i % 4] = 0;
+    for (int i = 0; i < TOKENS / 2; i++)
+        score[i / 4][i % 4] = 0;
 #pragma unroll
     for (int k = 0; k < HEAD_DIM / 16; k++) {
-        uint32_t b[4];
-        ldmatrix_x4(b, (const char *)(first ^ k << 5));
 #pragma unroll
-        for (int m = 0; m < M; m++) {
-            mma_16x8x16<T>(score[m][0], q[m][k], b);
-            mma_16x8x16<T>(score[m][1], q[m][k], b + 2);
+        for (int n = 0; n < TOKENS / 16; n++) {
+            uint32_t b[4];
+            ldmatrix_x4(b, (first ^ k << 5) + n * 16 * HEAD_DIM * 2);
+            mma_16x8x16<T>(score[2 * n], q[k], b);
+            mma_16x8x16<T>(score[2 * n + 1], q[k], b + 2);
         }
     }
 }
 
-/* o += weights x the slice's part of a tile of values. */
-template <int HEAD_DIM, typename T, int M>
-static __device__ __forceinline__ void tile_values(tile_state<HEAD_DIM> state[M], const uint32_t weights[M][4],
+/* o += weights x the values of a slice. */
+template <int HEAD_DIM, typename T, int TOKENS>
+static __device__ __forceinline__ void tile_values(tile_state<HEAD_DIM> &state, const uint32_t weights[TOKENS / 16][4],
                                                    const char *values)
 {
     uint32_t lane = threadIdx.x % TILE_WARP, token = lane % 16;
-    uintptr_t first = (uintptr_t)values + token * (HEAD_DIM * 2) + ((lane / 16 ^ token % 8) << 4);
+    shared_at first = shared_address(values) + token * (HEAD_DIM * 2) + ((lane / 16 ^ token % 8) << 4);
 #pragma unroll
-    for (int j = 0; j < HEAD_DIM / 16; j++) {
-        uint32_t b[4];
-        ldmatrix_x4_trans(b, (const char *)(first ^ j << 5));
+    for (int n = 0; n < TOKENS / 16; n++) {
 #pragma unroll
-        for (int m = 0; m < M; m++) {
-            mma_16x8x16<T>(state[m].o[2 * j], weights[m], b);
-            mma_16x8x16<T>(state[m].o[2 * j + 1], weights[m], b + 2);
+        for (int j = 0; j < HEAD_DIM / 16; j++) {
+            uint32_t b[4];
+            ldmatrix_x4_trans(b, (first ^ j << 5) + n * 16 * HEAD_DIM * 2);
+            mma_16x8x16<T>(state.o[2 * j], weights[n], b);
+            mma_16x8x16<T>(state.o[2 * j + 1], weights[n], b + 2);
         }
     }
 }
 
 /* A slice's scores, softmax and values. */
-template <int HEAD_DIM, typename T, int M>
-static __device__ __forceinline__ void tile_absorb(tile_state<HEAD_DIM> state[M], const uint32_t q[M][HEAD_DIM / 16][4],
-                                                   const char *keys, const char *values, const uint32_t visible[M],
-                                                   float scale)
+template <int HEAD_DIM, typename T, int TOKENS>
+static __device__ __forceinline__ void tile_absorb(tile_state<HEAD_DIM> &state, const uint32_t q[HEAD_DIM / 16][4],
+                                                   const char *keys, const char *values, uint32_t visible, float scale)
 {
-    float score[M][2][4];
-    uint32_t weights[M][4];
-    tile_scores<HEAD_DIM, T, M>(score, q, keys);
-    tile_softmax<HEAD_DIM, T, M>(state, weights, score, visible, scale);
-    tile_values<HEAD_DIM, T, M>(state, weights, values);
+    float score[TOKENS / 8][4];
+    uint32_t weights[TOKENS / 16][4];
+    tile_scores<HEAD_DIM, T, TOKENS>(score, q, keys);
+    tile_softmax<HEAD_DIM, T, TOKENS>(state, weights, score, visible, scale);
+    tile_values<HEAD_DIM, T, TOKENS>(state, weights, values);
 }
 
 #endif

@@ -5,43 +5,45 @@
  *   price   8 bytes a token more in shared memory, for masked tiles alone
  *   leaves  K and V of such a slice are loaded all the same, since another warp may need them; the matrix
  *           instruction is that of 2020: wgmma and TMA of sm_90 do the same work with fewer instructions
+ *   loop    worker_run (worker.cuh): find blocks, copy ahead, absorb, write partial states
  *   threads as step 6; lane i asks for token i % 16 of a slice whether its warp sees it */
 #include "worker.cuh"
 
-/* Of a slice's tokens, with masks, of which num_tokens are left: whether any row of this warp's matrix m sees any. */
-static __device__ __forceinline__ bool sees_any(const queue_tile &tile, uint32_t m, const uint64_t *masks,
-                                                uint32_t num_tokens)
+/* Bit i: some row of this warp sees some token of slice i, of the num_tokens <= 64 that masks belong to. */
+static __device__ __forceinline__ uint32_t seen_slices(const worker_part &part, const uint64_t *masks,
+                                                       uint32_t num_tokens)
 {
-    uint32_t warps_m = worker_warps_m(tile), token = threadIdx.x % SLICE_TOKENS;
-    uint32_t row = (threadIdx.x / TILE_WARP % warps_m + m * warps_m) * SLICE_ROWS;
-    uint32_t first = tile_query_row(tile, row), last = tile_query_row(tile, row + SLICE_ROWS - 1);
-    uint64_t mine = first < 64 ? UINT64_MAX << first : 0;
-    if (last < 63)
-        mine &= ((uint64_t)2 << last) - 1;
-    return __any_sync(TILE_ALL_LANES, token < num_tokens && masks[token] & mine);
+    const uint32_t lane = threadIdx.x % TILE_WARP;
+    uint32_t slices = 0;
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        uint32_t token = i * TILE_WARP + lane;
+        uint32_t seen = __ballot_sync(TILE_ALL_LANES, token < num_tokens && (masks[token] & part.rows));
+        slices |= ((seen & 0xffff) != 0) << 2 * i | ((seen >> 16) != 0) << (2 * i + 1);
+    }
+    return slices;
 }
 
 /* absorb this warp's slices of a tile. */
-template <int HEAD_DIM, typename T, int M>
-static __device__ __forceinline__ void absorb(tile_state<HEAD_DIM> state[M], const uint32_t q[M][HEAD_DIM / 16][4],
-                                              const attention_arguments &a, const queue_tile &tile,
-                                              const char *keys, const char *values, const uint64_t *masks)
+template <int HEAD_DIM, typename T>
+static __device__ __forceinline__ void absorb(tile_state<HEAD_DIM> &state, const uint32_t q[HEAD_DIM / 16][4],
+                                              const worker_part &part, const queue_tile &tile, const char *keys,
+                                              const char *values, const uint64_t *masks, float scale)
 {
-    uint32_t warps_n = WORKER_WARPS / worker_warps_m(tile), slice = worker_first_slice<HEAD_DIM>(tile);
-    bool is_masked = tile.first_mask != QUEUE_NO_MASK;
-    for (; slice * SLICE_TOKENS < tile.num_tokens; slice += warps_n) {
-        uint32_t first = slice * SLICE_TOKENS, offset = first * HEAD_DIM * 2, left = tile.num_tokens - first;
-        uint32_t visible[M], any = !is_masked;
-#pragma unroll
-        for (int m = 0; m < M; m++) {
-            visible[m] = left < SLICE_TOKENS ? tile_first_tokens((int)left) : 0xff;
-            if (!is_masked)
-                continue;
-            visible[m] = sees_any(tile, m, masks + first, left) ? worker_visible(tile, m, masks + first, left) : 0;
-            any |= __any_sync(TILE_ALL_LANES, visible[m]);
+    const bool is_masked = tile.first_mask != QUEUE_NO_MASK;
+    for (uint32_t first = worker_first_token(part, tile); first < tile.num_tokens; first += part.warps_n * part.slice) {
+        uint32_t left = tile.num_tokens - first, end = first + (left < part.slice ? left : part.slice);
+        uint32_t step = part.slice, seen = UINT32_MAX;
+        if (is_masked) {
+            seen = seen_slices(part, masks + first, end - first);
+            step = __popc(seen) <= 2 ? (uint32_t)SLICE_TOKENS : part.slice;
         }
-        if (any)
-            tile_absorb<HEAD_DIM, T, M>(state, q, keys + offset, values + offset, visible, a.scale);
+        for (uint32_t t = first; t < end; t += step, seen >>= 1) {
+            uint32_t offset = t * HEAD_DIM * 2, num_tokens = end - t < step ? end - t : step;
+            if (seen & 1 || step > SLICE_TOKENS)
+                worker_absorb<HEAD_DIM, T, worker_tile<HEAD_DIM>::MAX_SLICE>(
+                    state, q, part, keys + offset, values + offset, is_masked, masks + t, num_tokens, scale);
+        }
     }
 }
 
@@ -49,65 +51,28 @@ template <int HEAD_DIM, typename T>
 static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     attend(const __grid_constant__ attention_arguments a)
 {
-    enum { M = worker_matrices<HEAD_DIM>::M };
     SHARED_MEMORY(char, memory);
     worker_shared &shared = *(worker_shared *)memory;
-    /* find this item's blocks: from here on, LEAD tiles ahead */
-    worker_place at = worker_start(a, shared);
-    uint32_t q[M][HEAD_DIM / 16][4], spoilt = at.end, task_first = at.first;
-    tile_state<HEAD_DIM> state[M];
-
-    for (uint32_t i = at.first; i < at.first + LEAD; i++) {
-        worker_copy<HEAD_DIM>(a, shared, at, i);
-        worker_copy_masks(a, shared, at, i);
-        cp_async_commit();
-    }
-    for (uint32_t i = at.first; i < at.end; i++) {
-        const queue_tile &tile = shared.tiles[i % RECORD_RING];
-        const queue_row *rows = shared.rows[at.task % ROW_RING];
-        uint32_t stage = (i - at.first) % STAGES;
-        char *keys = shared.kv[stage][0], *values = shared.kv[stage][1];
-
-        /* the tile is there, and no warp is at the one before: its stage takes the next copy */
-        cp_async_wait<LEAD - 1>();
-        __syncthreads();
-        worker_copy<HEAD_DIM>(a, shared, at, i + LEAD);
-        worker_copy_masks(a, shared, at, i + LEAD);
-        cp_async_commit();
-
-        if (tile.is_first) {
-            task_first = i;
-            worker_load_queries<HEAD_DIM, T, M>(a, tile, rows, q);
-            for (int m = 0; m < M; m++)
-                tile_clear<HEAD_DIM>(state[m]);
-        }
-        /* score the keys, absorb into the running maximum and sum: slice by slice */
-        if (M > 1 && tile_rows(tile) > WORKER_WARPS * SLICE_ROWS)
-            absorb<HEAD_DIM, T, M>(state, q, a, tile, keys, values, shared.masks[stage]);
-        else
-            absorb<HEAD_DIM, T, 1>(state, q, a, tile, keys, values, shared.masks[stage]);
-        if (!tile.is_last)
-            continue;
-
-        /* write the partial states */
-        bool has_nan = false;
-        for (int m = 0; m < M && tile.is_masked; m++)
-            has_nan |= tile_has_nan<HEAD_DIM>(state[m]);
-        at.task++;
-        if (__syncthreads_or(has_nan)) {
-            spoilt = spoilt < at.end ? spoilt : task_first;
-            continue;
-        }
-        worker_store<HEAD_DIM, M>(a, shared, tile, rows, state, keys, 0, tile.num_rows);
-    }
-    for (uint32_t i = spoilt; i < at.end; i++) {
-        if (a.queue.tiles[i].is_masked && a.queue.tiles[i].is_first)
-            worker_row_by_row<HEAD_DIM, T>(a, shared, i);
-    }
+    worker_run<HEAD_DIM, T, absorb<HEAD_DIM, T>, true>(a, shared);
 
     /* merge partial states, normalize */
+    merge_place at = merge_begin(a, threadIdx.x / TILE_WARP * gridDim.x + blockIdx.x, gridDim.x * WORKER_WARPS);
     worker_wait_for_all(a.arrivals);
-    merge_share<HEAD_DIM, true>(a, threadIdx.x / TILE_WARP * gridDim.x + blockIdx.x, gridDim.x * WORKER_WARPS);
+    merge_all<HEAD_DIM, true>(a, at, shared.merge);
+}
+
+cudaError_t gpu_num_workers(uint32_t *num_workers)
+{
+    enum { RESERVED = 1024 }; /* bytes of shared memory that CUDA takes of each thread block's */
+    int device = 0, num_sms = 0, shared_bytes = 0;
+    cudaError_t error = cudaGetDevice(&device);
+    if (error == cudaSuccess)
+        error = cudaDeviceGetAttribute(&num_sms, cudaDevAttrMultiProcessorCount, device);
+    if (error == cudaSuccess)
+        error = cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device);
+    uint32_t fit = (uint32_t)shared_bytes / (uint32_t)(sizeof(worker_shared) + RESERVED);
+    *num_workers = (uint32_t)num_sms * (fit < WORKERS_PER_SM ? fit : (uint32_t)WORKERS_PER_SM);
+    return error == cudaSuccess && *num_workers == 0 ? cudaErrorInvalidConfiguration : error;
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)

@@ -2,12 +2,12 @@
  * states of its warps into partial states. Explained by step 6; the last parts by steps 7 and 8.
  *
  * A worker is a thread block of 4 warps; two of them share a multiprocessor, so that while one waits, the other
- * computes. The rows of a task (queries x query heads) decide how its warps share it, warps_m x warps_n = 4:
+ * computes. The rows of a task (queries x query heads) decide how its warps share a tile of 64 tokens (head_dim 128),
+ * warps_m x warps_n = 4:
  *
- *     rows <= 16   1 x 4   every warp has the same 16 rows and every fourth slice of 16 tokens
- *     rows <= 32   2 x 2   warp w has rows 16 * (w % 2) .. and every second slice
- *     rows <= 64   4 x 1   every warp has its own 16 rows and all tokens
- *     rows <= 128  4 x 1   every warp has its own 2 x 16 rows: what it loads of K and V serves two products */
+ *     rows <= 16   1 x 4   every warp has the same 16 rows and a slice of 16 tokens
+ *     rows <= 32   2 x 2   warp w has rows 16 * (w % 2) .. and a slice of 32 tokens
+ *     rows <= 64   4 x 1   every warp has its own 16 rows and all 64 tokens */
 #ifndef WORKER_CUH
 #define WORKER_CUH
 
@@ -15,121 +15,204 @@
 #include "tile.cuh"
 
 enum {
-    WORKER_WARPS = 4,
+    WORKER_WARPS = QUEUE_TILE_ROWS / SLICE_ROWS,
     WORKER_THREADS = WORKER_WARPS * TILE_WARP,
-    STAGES = 3,
+    STAGES = 2,
     LEAD = STAGES - 1,  /* tiles that are on their way while one is computed */
     TILE_BYTES = 16384, /* K or V of a tile: queue_tile_tokens */
     MAX_TILE_TOKENS = 128,
+    MY_TOKENS = 8,      /* of a tile, that a thread copies 16 bytes of: whatever head_dim is */
     WORKERS_PER_SM = 2,
     TOKEN_RING = 2 * LEAD, RECORD_RING = 4 * LEAD,
-    ROW_RING = 8        /* tasks whose rows are on their way or in use: 2 * LEAD + 1, rounded up */
+    ROW_RING = 4 * LEAD /* tasks whose rows are on their way or in use */
+};
+static_assert((int)LEAD == (int)QUEUE_START_TILES, "a worker starts with the records of the first tiles");
+
+template <int HEAD_DIM> struct worker_tile {
+    enum {
+        TOKENS = TILE_BYTES / (HEAD_DIM * 2),
+        CHUNKS = HEAD_DIM / 8,                 /* of 16 bytes, of a token */
+        AT_ONCE = WORKER_THREADS / CHUNKS,     /* tokens that the threads copy at a time */
+        MAX_SLICE = TOKENS < 64 ? TOKENS : 64  /* registers decide */
+    };
 };
 
-/* Matrices of 16 rows that a warp may have: registers decide. */
-template <int HEAD_DIM> struct worker_matrices { enum { M = HEAD_DIM <= 128 ? 2 : 1 }; };
-
 struct alignas(1024) worker_shared {
-    char kv[STAGES][2][TILE_BYTES];
+    union {
+        char kv[STAGES][2][TILE_BYTES];
+        merge_shared merge; /* step 7: when all tiles are done */
+    };
     uint64_t masks[STAGES][MAX_TILE_TOKENS]; /* step 8 */
-    uint32_t tokens[TOKEN_RING][MAX_TILE_TOKENS];
-    queue_row rows[ROW_RING][QUEUE_TASK_QUERIES];
+    uint32_t tokens[TOKEN_RING][MAX_TILE_TOKENS]; /* those that one thread copies lie behind each other */
+    queue_row rows[ROW_RING][QUEUE_TILE_ROWS];
     queue_tile tiles[RECORD_RING];
+    queue_start start;
     float m[WORKER_WARPS][8], l[WORKER_WARPS][8];
 };
 
-/* Where a worker is in its list; the same for all threads. Tiles are counted as in the queue. */
+/* Where a worker is; the same for all threads. It counts its tiles from 0. */
 struct worker_place {
-    uint32_t first, end;  /* its tiles */
-    uint32_t copied_tasks, task; /* tasks that copies of rows were started for; number of the one being computed */
+    uint32_t first, count; /* tiles[first .. first + count) of the queue */
+    uint32_t only_row;     /* ALL_ROWS; or the query row of a task that is done again */
+    uint32_t copied_tasks; /* tasks that copies of rows were started for; only warp 1 counts them */
+    uint32_t task;         /* number of the one that is computed */
 };
 
-/* ---- tiles ahead: a tile's K and V; the token list of the tile LEAD further on, and the rows of the task that begins
- *      with it; the record of that 2 * LEAD further on. So each address has arrived before it is needed. ---- */
-
-static __device__ __forceinline__ void worker_copy_record(const attention_arguments &a, worker_shared &shared,
-                                                          uint32_t i, uint32_t end)
+static __device__ __forceinline__ queue_tile worker_record(const worker_shared &shared, uint32_t n)
 {
-    if (i < end && threadIdx.x / 2 == WORKER_THREADS / 2 - 1)
-        cp_async<16>((char *)&shared.tiles[i % RECORD_RING] + threadIdx.x % 2 * 16,
-                     (const char *)&a.queue.tiles[i] + threadIdx.x % 2 * 16);
+    const uint4 *from = (const uint4 *)&shared.tiles[n % RECORD_RING];
+    uint4 words[2] = {from[0], from[1]};
+    queue_tile tile;
+    memcpy(&tile, words, sizeof tile);
+    return tile;
 }
 
-static __device__ __forceinline__ void worker_copy_tokens(const attention_arguments &a, worker_shared &shared,
-                                                          worker_place &at, uint32_t i)
+/* ---- tiles ahead: a tile's K and V, with its masks; the token list of the tile LEAD further on, and the rows of the
+ *      task that begins with it; the record of that 2 * LEAD further on. So each address has arrived before it is
+ *      needed. K and V are copied by all threads, the small things by one warp each. ---- */
+
+/* By one warp. */
+static __device__ __forceinline__ void worker_copy_record(const attention_arguments &a, worker_shared &shared,
+                                                          const worker_place &at, uint32_t n)
 {
-    const queue_tile &tile = shared.tiles[i % RECORD_RING];
-    if (i >= at.end)
+    uint32_t lane = threadIdx.x % TILE_WARP;
+    if (n < at.count && lane < 2)
+        cp_async<16>((char *)&shared.tiles[n % RECORD_RING] + lane * 16,
+                     (const char *)&a.queue.tiles[at.first + n] + lane * 16);
+}
+
+/* By one warp. */
+template <int HEAD_DIM>
+static __device__ __forceinline__ void worker_copy_tokens(const attention_arguments &a, worker_shared &shared,
+                                                          const worker_place &at, uint32_t n)
+{
+    enum { AT_ONCE = worker_tile<HEAD_DIM>::AT_ONCE };
+    if (n >= at.count)
         return;
-    if (threadIdx.x < tile.num_tokens)
-        cp_async<4>(&shared.tokens[i % TOKEN_RING][threadIdx.x], &a.queue.tokens[tile.first_token + threadIdx.x]);
-    if (!tile.is_first)
+    const queue_tile &tile = shared.tiles[n % RECORD_RING];
+    const uint32_t *from = a.queue.tokens + tile.first_token;
+    uint32_t num_tokens = tile.num_tokens;
+#pragma unroll
+    for (int i = 0; i < worker_tile<HEAD_DIM>::TOKENS; i += TILE_WARP) {
+        uint32_t token = i + threadIdx.x % TILE_WARP;
+        if (token < num_tokens)
+            cp_async<4>(&shared.tokens[n % TOKEN_RING][token % AT_ONCE * MY_TOKENS + token / AT_ONCE], from + token);
+    }
+}
+
+/* By one warp. */
+static __device__ __forceinline__ void worker_copy_rows(const attention_arguments &a, worker_shared &shared,
+                                                        worker_place &at, uint32_t n)
+{
+    const queue_tile &tile = shared.tiles[n % RECORD_RING];
+    if (n >= at.count || !tile.is_first)
         return;
-    if (threadIdx.x < tile.num_rows)
-        cp_async<8>(&shared.rows[at.copied_tasks % ROW_RING][threadIdx.x],
-                    &a.queue.rows[tile.first_partial + threadIdx.x]);
+    for (uint32_t row = threadIdx.x % TILE_WARP; row < tile.num_rows; row += TILE_WARP)
+        cp_async<8>(&shared.rows[at.copied_tasks % ROW_RING][row], &a.queue.rows[tile.first_partial + row]);
     at.copied_tasks++;
 }
 
-/* K and V of a tile into a stage, zeros behind its end. Thread t copies chunk t % (HEAD_DIM / 8) of every
- * AT_ONCE-th token. */
+/* By one warp; step 8. */
 template <int HEAD_DIM>
-static __device__ __forceinline__ void worker_copy_kv(const attention_arguments &a, const queue_tile &tile,
-                                                      const uint32_t *tokens, char stage[2][TILE_BYTES])
-{
-    enum { CHUNKS = HEAD_DIM / 8, AT_ONCE = WORKER_THREADS / CHUNKS, MINE = TILE_BYTES / (HEAD_DIM * 2) / AT_ONCE };
-    uint32_t first = threadIdx.x / CHUNKS, chunk = threadIdx.x % CHUNKS, num_tokens = tile.num_tokens, row[MINE];
-    uint64_t head = (uint64_t)tile.kv_head * a.shape.block_tokens * (HEAD_DIM * 2) + chunk * 16;
-    const char *key = (const char *)a.key + head, *value = (const char *)a.value + head;
-#pragma unroll
-    for (int j = 0; j < MINE; j++) /* all first: the copies, to the compiler, might change them */
-        row[j] = first + j * AT_ONCE < num_tokens ? tokens[first + j * AT_ONCE] : 0;
-#pragma unroll
-    for (int j = 0; j < MINE; j++) {
-        uint32_t token = first + j * AT_ONCE;
-        uint64_t offset = (uint64_t)row[j] * (HEAD_DIM * 2);
-        char *to = tile_chunk<HEAD_DIM>(stage[0], token, chunk);
-        cp_async_16(to, key + offset, token < num_tokens);
-        cp_async_16(to + TILE_BYTES, value + offset, token < num_tokens);
-    }
-}
-
-/* Starts the copies that belong to tile i. The caller closes the group, also where nothing is left to copy. */
-template <int HEAD_DIM>
-static __device__ __forceinline__ void worker_copy(const attention_arguments &a, worker_shared &shared,
-                                                   worker_place &at, uint32_t i)
-{
-    if (i < at.end) {
-        const queue_tile &tile = shared.tiles[i % RECORD_RING];
-        worker_copy_kv<HEAD_DIM>(a, tile, shared.tokens[i % TOKEN_RING], shared.kv[(i - at.first) % STAGES]);
-    }
-    worker_copy_tokens(a, shared, at, i + LEAD);
-    worker_copy_record(a, shared, i + 2 * LEAD, at.end);
-}
-
-/* Step 8: the masks of tile i. */
 static __device__ __forceinline__ void worker_copy_masks(const attention_arguments &a, worker_shared &shared,
-                                                         const worker_place &at, uint32_t i)
+                                                         const worker_place &at, uint32_t n, uint32_t stage)
 {
-    const queue_tile &tile = shared.tiles[i % RECORD_RING];
-    if (i < at.end && tile.first_mask != QUEUE_NO_MASK && threadIdx.x < tile.num_tokens)
-        cp_async<8>(&shared.masks[(i - at.first) % STAGES][threadIdx.x], &a.queue.masks[tile.first_mask + threadIdx.x]);
+    const queue_tile &tile = shared.tiles[n % RECORD_RING];
+    if (n >= at.count || tile.first_mask == QUEUE_NO_MASK)
+        return;
+    for (uint32_t token = threadIdx.x % TILE_WARP; token < tile.num_tokens; token += TILE_WARP)
+        cp_async<8>(&shared.masks[stage][token], &a.queue.masks[tile.first_mask + token]);
 }
 
-/* Finds the worker's tiles, and brings what the first ones need, so that worker_copy can begin. */
+/* K and V of a tile into a stage, zeros behind its end, and for what only_row does not see. Thread t copies chunk
+ * t % CHUNKS of every AT_ONCE-th token. masks: of the tile's tokens, where only_row is a row. */
+template <int HEAD_DIM, bool IS_FULL>
+static __device__ __forceinline__ void worker_copy_kv(const char *key, const char *value, uint32_t row_bytes,
+                                                      const uint32_t *tokens, uint32_t num_tokens,
+                                                      char stage[2][TILE_BYTES], const uint64_t *masks,
+                                                      uint32_t only_row)
+{
+    enum { CHUNKS = worker_tile<HEAD_DIM>::CHUNKS, AT_ONCE = worker_tile<HEAD_DIM>::AT_ONCE };
+    uint32_t first = threadIdx.x / CHUNKS, chunk = threadIdx.x % CHUNKS;
+    const uint4 *mine = (const uint4 *)(tokens + first * MY_TOKENS), low = mine[0], high = mine[1];
+    const uint32_t row[MY_TOKENS] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+    const ptrdiff_t from_key_to_value = value - key;
+#pragma unroll
+    for (int j = 0; j < MY_TOKENS; j++) {
+        uint32_t token = first + j * AT_ONCE;
+        bool valid = IS_FULL || (token < num_tokens && (!masks || masks[token] >> only_row & 1));
+        char *to = tile_chunk<HEAD_DIM>(stage[0], token, chunk);
+        const char *from = address_at(key, valid ? row[j] : 0, row_bytes);
+        cp_async_16(to, from, valid);
+        cp_async_16(to + TILE_BYTES, from + from_key_to_value, valid);
+    }
+}
+
+/* Starts the copies that belong to tile n; its K and V go to `stage`. The caller closes the group, also where nothing
+ * is left to copy. */
+template <int HEAD_DIM, bool MASKS_TRAVEL>
+static __device__ __forceinline__ void worker_copy(const attention_arguments &a, worker_shared &shared,
+                                                   worker_place &at, uint32_t n, uint32_t stage)
+{
+    const uint32_t warp = threadIdx.x / TILE_WARP;
+    if (warp == 0)
+        worker_copy_tokens<HEAD_DIM>(a, shared, at, n + LEAD);
+    else if (warp == 1)
+        worker_copy_rows(a, shared, at, n + LEAD);
+    else if (warp == 2 && MASKS_TRAVEL)
+        worker_copy_masks<HEAD_DIM>(a, shared, at, n, stage);
+    else if (warp == 3)
+        worker_copy_record(a, shared, at, n + 2 * LEAD);
+    if (n >= at.count)
+        return;
+    const queue_tile tile = worker_record(shared, n);
+    uint32_t row_bytes = a.shape.head_dim * 2; /* HEAD_DIM * 2, but no constant: address_at */
+    uint64_t head = (uint64_t)tile.kv_head * a.shape.block_tokens * (HEAD_DIM * 2)
+                    + threadIdx.x % worker_tile<HEAD_DIM>::CHUNKS * 16;
+    const char *key = (const char *)a.key + head, *value = (const char *)a.value + head;
+    const uint32_t *tokens = shared.tokens[n % TOKEN_RING];
+    if (tile.num_tokens == worker_tile<HEAD_DIM>::TOKENS && at.only_row == ALL_ROWS)
+        worker_copy_kv<HEAD_DIM, true>(key, value, row_bytes, tokens, tile.num_tokens, shared.kv[stage], NULL, 0);
+    else
+        worker_copy_kv<HEAD_DIM, false>(key, value, row_bytes, tokens, tile.num_tokens, shared.kv[stage],
+                                        at.only_row == ALL_ROWS || tile.first_mask == QUEUE_NO_MASK
+                                            ? NULL : a.queue.masks + tile.first_mask, at.only_row);
+}
+
+/* Brings what the first tiles need, once their records are there, so that worker_copy can begin. */
+template <int HEAD_DIM>
+static __device__ __forceinline__ void worker_copy_first(const attention_arguments &a, worker_shared &shared,
+                                                         worker_place &at)
+{
+    const uint32_t warp = threadIdx.x / TILE_WARP;
+    for (uint32_t n = 0; n < LEAD; n++) {
+        if (warp == 0)
+            worker_copy_tokens<HEAD_DIM>(a, shared, at, n);
+        else if (warp == 1)
+            worker_copy_rows(a, shared, at, n);
+        else if (warp == 3)
+            worker_copy_record(a, shared, at, LEAD + n);
+    }
+    cp_async_commit();
+    cp_async_wait<0>();
+    __syncthreads();
+}
+
+/* Finds the worker's tiles. */
+template <int HEAD_DIM>
 static __device__ __forceinline__ worker_place worker_start(const attention_arguments &a, worker_shared &shared)
 {
-    worker_place at = {a.queue.worker_first[blockIdx.x], a.queue.worker_first[blockIdx.x + 1], 0, 0};
-    for (uint32_t i = at.first; i < at.first + 2 * LEAD; i++)
-        worker_copy_record(a, shared, i, at.end);
+    const queue_start *start = &a.queue.starts[blockIdx.x];
+    if (threadIdx.x < sizeof *start / 16)
+        cp_async<16>((char *)&shared.start + threadIdx.x * 16, (const char *)start + threadIdx.x * 16);
     cp_async_commit();
     cp_async_wait<0>();
     __syncthreads();
-    for (uint32_t i = at.first; i < at.first + LEAD; i++)
-        worker_copy_tokens(a, shared, at, i);
-    cp_async_commit();
-    cp_async_wait<0>();
+    worker_place at = {shared.start.first_tile, shared.start.num_tiles, ALL_ROWS, 0, 0};
+    if (threadIdx.x < LEAD)
+        shared.tiles[threadIdx.x] = shared.start.tiles[threadIdx.x];
     __syncthreads();
+    worker_copy_first<HEAD_DIM>(a, shared, at);
     return at;
 }
 
@@ -149,52 +232,79 @@ static __device__ __forceinline__ uint32_t worker_warps_m(const queue_tile &tile
     return rows <= 16 ? 1 : rows <= 32 ? 2 : 4;
 }
 
-/* The tile's row that is this lane's first (h = 0) or second (h = 1) of its warp's matrix m. */
-static __device__ __forceinline__ uint32_t worker_row(uint32_t warps_m, uint32_t m, uint32_t h)
+/* The tile's row that is this lane's first (h = 0) or second (h = 1). */
+static __device__ __forceinline__ uint32_t worker_row(uint32_t warps_m, uint32_t h)
 {
-    return (threadIdx.x / TILE_WARP % warps_m + m * warps_m) * SLICE_ROWS + threadIdx.x % TILE_WARP / 4 + 8 * h;
+    return threadIdx.x / TILE_WARP % warps_m * SLICE_ROWS + threadIdx.x % TILE_WARP / 4 + 8 * h;
 }
 
-/* This lane's queries of the task. */
-template <int HEAD_DIM, typename T, int M>
+/* Asks for this lane's queries of a task. */
+template <int HEAD_DIM>
 static __device__ __forceinline__ void worker_load_queries(const attention_arguments &a, const queue_tile &tile,
-                                                           const queue_row *rows, uint32_t q[M][HEAD_DIM / 16][4])
+                                                           const queue_row *rows, tile_floats<HEAD_DIM> &x)
 {
     uint32_t num_rows = tile_rows(tile), warps_m = worker_warps_m(tile);
+    const float *from[2] = {NULL, NULL};
 #pragma unroll
-    for (int m = 0; m < M; m++) {
-        const float *from[2] = {NULL, NULL};
-        if (m * warps_m * SLICE_ROWS >= num_rows)
-            continue;
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            uint32_t row = worker_row(warps_m, m, h), query_row = tile_query_row(tile, row);
-            if (row < num_rows) {
-                uint64_t head = tile.head + row - query_row * tile.num_heads;
-                from[h] = a.query + ((uint64_t)rows[query_row].query * a.shape.num_heads + head) * HEAD_DIM;
-            }
+    for (int h = 0; h < 2; h++) {
+        uint32_t row = worker_row(warps_m, h), query_row = tile_query_row(tile, row);
+        if (row < num_rows) {
+            uint64_t head = tile.head + row - query_row * tile.num_heads;
+            from[h] = a.query + ((uint64_t)rows[query_row].query * a.shape.num_heads + head) * HEAD_DIM;
         }
-        tile_query<HEAD_DIM, T>(q[m], from[0], from[1]);
     }
+    tile_load<HEAD_DIM>(x, from[0], from[1]);
 }
 
-/* This warp's slices of a tile are worker_first_slice, + warps_n, ... */
-template <int HEAD_DIM> static __device__ __forceinline__ uint32_t worker_first_slice(const queue_tile &tile)
+/* What this warp does of each tile of a task. */
+struct worker_part {
+    uint32_t warps_n, slice; /* warps that share the tokens; tokens of a slice */
+    uint32_t warp, slices;   /* its number of warps_n; slices of a tile */
+    uint32_t row[2];         /* query rows of the lane's rows; where those are none, the last one */
+    uint64_t rows;           /* bit r: some of its rows are of query row r */
+};
+
+template <int HEAD_DIM> static __device__ __forceinline__ worker_part worker_find_part(const queue_tile &tile)
 {
-    enum { SLICES = TILE_BYTES / (HEAD_DIM * 2) / SLICE_TOKENS };
-    uint32_t warps_m = worker_warps_m(tile), warps_n = WORKER_WARPS / warps_m;
-    return (threadIdx.x / TILE_WARP / warps_m - tile.number * SLICES) % warps_n;
+    enum { TOKENS = worker_tile<HEAD_DIM>::TOKENS, LEAST = SLICE_TOKENS, MOST = worker_tile<HEAD_DIM>::MAX_SLICE };
+    worker_part part;
+    uint32_t rows = tile_rows(tile), shift = rows <= 16 ? 2 : rows <= 32 ? 1 : 0, warps_m = WORKER_WARPS >> shift;
+    uint32_t share = TOKENS >> shift, first_row = threadIdx.x / TILE_WARP % warps_m * SLICE_ROWS;
+    part.warps_n = 1 << shift;
+    part.slice = share < LEAST ? (uint32_t)LEAST : share < MOST ? share : (uint32_t)MOST;
+    part.slices = TOKENS / LEAST >> (part.slice == LEAST ? 0 : part.slice == 2 * LEAST ? 1 : 2);
+    part.warp = threadIdx.x / TILE_WARP >> (2 - shift);
+    for (int h = 0; h < 2; h++) {
+        uint32_t row = tile_query_row(tile, worker_row(warps_m, h));
+        part.row[h] = row < tile.num_rows ? row : tile.num_rows - 1u;
+    }
+    uint32_t first = tile_query_row(tile, first_row), last = tile_query_row(tile, first_row + SLICE_ROWS - 1);
+    part.rows = first < 64 ? UINT64_MAX << first : 0;
+    part.rows &= last < 63 ? ((uint64_t)2 << last) - 1 : UINT64_MAX;
+    return part;
 }
 
-/* Bits of tile_softmax for matrix m and a slice of a masked tile; masks: of its tokens, of which num_tokens are
- * left. */
-static __device__ __forceinline__ uint32_t worker_visible(const queue_tile &tile, uint32_t m, const uint64_t *masks,
-                                                          uint32_t num_tokens)
+/* The first token of its first slice of a tile; those of the others are warps_n slices further on. */
+static __device__ __forceinline__ uint32_t worker_first_token(const worker_part &part, const queue_tile &tile)
 {
-    uint32_t warps_m = worker_warps_m(tile);
-    uint32_t row[2] = {tile_query_row(tile, worker_row(warps_m, m, 0)),
-                       tile_query_row(tile, worker_row(warps_m, m, 1))};
-    return tile_visible(masks, (int)num_tokens, row, tile.num_rows);
+    return ((part.warp - tile.number * part.slices) & (part.warps_n - 1)) * part.slice;
+}
+
+/* A slice of up to TOKENS tokens, of which num_tokens are there; masks: of its tokens, if it is masked. */
+template <int HEAD_DIM, typename T, int TOKENS>
+static __device__ __forceinline__ void worker_absorb(tile_state<HEAD_DIM> &state, const uint32_t q[HEAD_DIM / 16][4],
+                                                     const worker_part &part, const char *keys, const char *values,
+                                                     bool is_masked, const uint64_t *masks, uint32_t num_tokens,
+                                                     float scale)
+{
+    if (TOKENS > SLICE_TOKENS && num_tokens <= TOKENS / 2) {
+        worker_absorb<HEAD_DIM, T, (TOKENS > SLICE_TOKENS ? TOKENS / 2 : TOKENS)>(state, q, part, keys, values,
+                                                                                  is_masked, masks, num_tokens, scale);
+        return;
+    }
+    uint32_t visible = is_masked ? tile_visible<TOKENS>(masks, (int)num_tokens, part.row)
+                                 : tile_first_tokens<TOKENS>((int)num_tokens);
+    tile_absorb<HEAD_DIM, T, TOKENS>(state, q, keys, values, visible, scale);
 }
 
 /* ---- from the states of the warps to partial states ---- */
@@ -225,24 +335,22 @@ static __device__ __forceinline__ worker_target worker_find_target(const attenti
 }
 
 /* Every warp has rows of its own: straight from the registers, those that belong to the queries [first, end). */
-template <int HEAD_DIM, int M>
+template <int HEAD_DIM>
 static __device__ __forceinline__ void worker_store_own(const attention_arguments &a, const queue_tile &tile,
-                                                        const queue_row *rows, const tile_state<HEAD_DIM> state[M],
+                                                        const queue_row *rows, const tile_state<HEAD_DIM> &state,
                                                         uint32_t first, uint32_t end)
 {
     uint32_t pair = threadIdx.x % 4 * 2;
 #pragma unroll
-    for (int i = 0; i < 2 * M; i++) {
-        const tile_state<HEAD_DIM> &s = state[i / 2];
-        const int h = i % 2;
-        uint32_t row = worker_row(WORKER_WARPS, i / 2, h);
+    for (int h = 0; h < 2; h++) {
+        uint32_t row = worker_row(WORKER_WARPS, h);
         if (row < first * tile.num_heads || row >= end * tile.num_heads)
             continue;
-        worker_target to = worker_find_target<HEAD_DIM>(a, tile, rows, row, s.m[h], s.l[h], pair == 0);
+        worker_target to = worker_find_target<HEAD_DIM>(a, tile, rows, row, state.m[h], state.l[h], pair == 0);
 #pragma unroll
         for (int j = 0; j < HEAD_DIM / 8; j++)
             __stcg((float2 *)(to.o + 8 * j + pair),
-                   make_float2(s.o[j][2 * h] * to.scale, s.o[j][2 * h + 1] * to.scale));
+                   make_float2(state.o[j][2 * h] * to.scale, state.o[j][2 * h + 1] * to.scale));
     }
 }
 
@@ -306,76 +414,116 @@ static __device__ __forceinline__ void worker_store_shared(const attention_argum
 
 /* Writes the rows of the queries [first, end) of the task. buffer: 16 KB that nobody else uses until the next
  * barrier. */
-template <int HEAD_DIM, int M>
+template <int HEAD_DIM>
 static __device__ __forceinline__ void worker_store(const attention_arguments &a, worker_shared &shared,
                                                     const queue_tile &tile, const queue_row *rows,
-                                                    tile_state<HEAD_DIM> state[M], char *buffer, uint32_t first,
+                                                    tile_state<HEAD_DIM> &state, char *buffer, uint32_t first,
                                                     uint32_t end)
 {
-#pragma unroll
-    for (int m = 0; m < M; m++)
-        tile_sum_rows<HEAD_DIM>(state[m]);
+    tile_sum_rows<HEAD_DIM>(state);
     if (worker_warps_m(tile) == WORKER_WARPS)
-        worker_store_own<HEAD_DIM, M>(a, tile, rows, state, first, end);
+        worker_store_own<HEAD_DIM>(a, tile, rows, state, first, end);
     else
-        worker_store_shared<HEAD_DIM>(a, shared, tile, rows, state[0], buffer, first, end);
+        worker_store_shared<HEAD_DIM>(a, shared, tile, rows, state, buffer, first, end);
 }
 
 /* ---- 0 * NaN: a value that one row of a masked task sees may be NaN, and spoils the o of all of them. Where o has a
  *      NaN, the task is not written; when its other tiles are done, the worker does it again, row by row. ---- */
 
-/* The tiles from `i` on to the end of their task, for one row: what it does not see is copied as zeros. */
-template <int HEAD_DIM, typename T, int M>
-static __device__ __forceinline__ void worker_absorb_row(const attention_arguments &a, worker_shared &shared,
-                                                         uint32_t i, uint32_t row,
-                                                         const uint32_t q[M][HEAD_DIM / 16][4],
-                                                         tile_state<HEAD_DIM> state[M])
+/* Goes to the next row that is done again: of masked tasks, from the one on that begins with tile `spoilt` of the
+ * queue. end: of the worker's tiles. false: there is none. */
+template <int HEAD_DIM>
+static __device__ __noinline__ bool worker_next_row(const attention_arguments &a, worker_shared &shared,
+                                                    worker_place &at, uint32_t spoilt, uint32_t end)
 {
-    enum { CHUNKS = HEAD_DIM / 8, TOKENS = TILE_BYTES / (HEAD_DIM * 2) };
-    for (bool is_last = false; !is_last; i++) {
-        const queue_tile tile = a.queue.tiles[i];
-        const uint64_t *masks = tile.first_mask == QUEUE_NO_MASK ? NULL : a.queue.masks + tile.first_mask;
-        uint32_t chunk = threadIdx.x % CHUNKS, warps_n = WORKER_WARPS / worker_warps_m(tile);
-        for (uint32_t token = threadIdx.x / CHUNKS; token < TOKENS; token += WORKER_THREADS / CHUNKS) {
-            bool valid = token < tile.num_tokens && (!masks || masks[token] >> row & 1);
-            uint32_t kv_row = valid ? a.queue.tokens[tile.first_token + token] : 0;
-            uint64_t offset = tile_offset<HEAD_DIM>(a.shape, kv_row, tile.kv_head) + chunk * 8;
-            cp_async_16(tile_chunk<HEAD_DIM>(shared.kv[0][0], token, chunk), (const T *)a.key + offset, valid);
-            cp_async_16(tile_chunk<HEAD_DIM>(shared.kv[0][1], token, chunk), (const T *)a.value + offset, valid);
+    const queue_tile *tiles = a.queue.tiles;
+    uint32_t i = at.first, row = at.only_row + 1;
+    if (at.only_row == ALL_ROWS || row == tiles[i].num_rows) {
+        for (i = at.only_row == ALL_ROWS ? spoilt : at.first + at.count; i < end; i++) {
+            if (tiles[i].is_masked && tiles[i].is_first)
+                break;
         }
-        cp_async_commit();
-        cp_async_wait<0>();
-        __syncthreads();
-        for (uint32_t slice = worker_first_slice<HEAD_DIM>(tile); slice * SLICE_TOKENS < tile.num_tokens;
-             slice += warps_n) {
-            uint32_t first = slice * SLICE_TOKENS, offset = first * HEAD_DIM * 2, left = tile.num_tokens - first;
-            uint32_t visible[M];
-            for (int m = 0; m < M; m++)
-                visible[m] = masks ? worker_visible(tile, m, masks + first, left) : tile_first_tokens((int)left);
-            tile_absorb<HEAD_DIM, T, M>(state, q, shared.kv[0][0] + offset, shared.kv[0][1] + offset, visible, a.scale);
-        }
-        __syncthreads();
-        is_last = tile.is_last;
+        row = 0;
     }
+    if (i == end)
+        return false;
+    at = {i, 1, row, 0, 0};
+    while (!tiles[i + at.count - 1].is_last)
+        at.count++;
+    __syncthreads(); /* what the last store left in shared memory was read */
+    if (threadIdx.x / TILE_WARP == 3) {
+        for (uint32_t n = 0; n < LEAD; n++)
+            worker_copy_record(a, shared, at, n);
+    }
+    cp_async_commit();
+    cp_async_wait<0>();
+    __syncthreads();
+    worker_copy_first<HEAD_DIM>(a, shared, at);
+    return true;
 }
 
-/* The masked task that begins with tile i. */
-template <int HEAD_DIM, typename T>
-static __device__ __noinline__ void worker_row_by_row(const attention_arguments &a, worker_shared &shared, uint32_t i)
+/* ---- all of a worker's tiles ---- */
+
+/* ABSORB: what the step does with a tile. MASKS_TRAVEL: with their tile, to shared memory; else ABSORB gets those of
+ * the queue. */
+template <int HEAD_DIM, typename T, auto ABSORB, bool MASKS_TRAVEL>
+static __device__ __forceinline__ void worker_run(const attention_arguments &a, worker_shared &shared)
 {
-    enum { M = worker_matrices<HEAD_DIM>::M };
-    const queue_tile tile = a.queue.tiles[i];
-    const queue_row *rows = a.queue.rows + tile.first_partial;
-    uint32_t q[M][HEAD_DIM / 16][4] = {};
-    worker_load_queries<HEAD_DIM, T, M>(a, tile, rows, q);
-    for (uint32_t row = 0; row < tile.num_rows; row++) {
-        tile_state<HEAD_DIM> state[M];
-        __syncthreads(); /* what the last store left in shared.kv was read */
-        for (int m = 0; m < M; m++)
-            tile_clear<HEAD_DIM>(state[m]);
-        worker_absorb_row<HEAD_DIM, T, M>(a, shared, i, row, q, state);
-        worker_store<HEAD_DIM, M>(a, shared, tile, rows, state, shared.kv[0][0], row, row + 1);
-    }
+    enum { EARLY = HEAD_DIM <= 128 }; /* registers decide */
+    /* find this item's blocks: from here on, LEAD tiles ahead */
+    worker_place at = worker_start<HEAD_DIM>(a, shared);
+    const uint32_t end = at.first + at.count;
+    uint32_t q[HEAD_DIM / 16][4], spoilt = end, task_first = 0;
+    tile_state<HEAD_DIM> state;
+    worker_part part;
+    do {
+        tile_floats<HEAD_DIM> first_task = {};
+        uint32_t stage = 0;
+        if (at.count)
+            worker_load_queries<HEAD_DIM>(a, worker_record(shared, 0), shared.rows[0], first_task);
+#pragma unroll 1
+        for (; stage < LEAD; stage++) {
+            worker_copy<HEAD_DIM, MASKS_TRAVEL>(a, shared, at, stage, stage);
+            cp_async_commit();
+        }
+        tile_round<HEAD_DIM, T>(q, first_task, a.scale);
+        for (uint32_t n = 0; n < at.count; n++) {
+            const queue_tile tile = worker_record(shared, n);
+            if (tile.is_first) {
+                task_first = at.first + n;
+                part = worker_find_part<HEAD_DIM>(tile);
+                tile_clear<HEAD_DIM>(state);
+            }
+
+            /* the tile is there, and no warp is at the one before: its stage takes the next copy */
+            cp_async_wait<LEAD - 1>();
+            __syncthreads();
+            worker_copy<HEAD_DIM, MASKS_TRAVEL>(a, shared, at, n + LEAD, stage);
+            cp_async_commit();
+            stage = stage == STAGES - 1 ? 0 : stage + 1;
+
+            /* score the keys, absorb into the running maximum and sum: slice by slice */
+            ABSORB(state, q, part, tile, shared.kv[stage][0], shared.kv[stage][1],
+                   MASKS_TRAVEL ? shared.masks[stage] : a.queue.masks + tile.first_mask, a.scale);
+            if (!tile.is_last)
+                continue;
+
+            /* write the partial states; the next task's queries are asked for meanwhile */
+            const queue_row *rows = shared.rows[at.task++ % ROW_RING], *next_rows = shared.rows[at.task % ROW_RING];
+            const bool is_all = at.only_row == ALL_ROWS;
+            tile_floats<HEAD_DIM> next_task = {};
+            if (EARLY && n + 1 < at.count)
+                worker_load_queries<HEAD_DIM>(a, worker_record(shared, n + 1), next_rows, next_task);
+            if (!__syncthreads_or(is_all && tile.is_masked && tile_has_nan<HEAD_DIM>(state)))
+                worker_store<HEAD_DIM>(a, shared, tile, rows, state, shared.kv[stage][0], is_all ? 0 : at.only_row,
+                                       is_all ? tile.num_rows : at.only_row + 1);
+            else if (spoilt == end)
+                spoilt = task_first;
+            if (!EARLY && n + 1 < at.count)
+                worker_load_queries<HEAD_DIM>(a, worker_record(shared, n + 1), next_rows, next_task);
+            tile_round<HEAD_DIM, T>(q, next_task, a.scale);
+        }
+    } while (spoilt != end && worker_next_row<HEAD_DIM>(a, shared, at, spoilt, end));
 }
 
 /* ---- step 7: the same launch merges ---- */
@@ -384,9 +532,9 @@ static __device__ __noinline__ void worker_row_by_row(const attention_arguments 
  * The counter's highest bit turns when the last one comes, and the others are 0 again. */
 static __device__ __forceinline__ void worker_wait_for_all(uint32_t *arrivals)
 {
-    __threadfence();
     __syncthreads();
     if (threadIdx.x == 0) {
+        __threadfence();
         uint32_t before = atomicAdd(arrivals, blockIdx.x == 0 ? 0x80000000u - (gridDim.x - 1) : 1);
         while (!((load_acquire(arrivals) ^ before) & 0x80000000u))
             ;

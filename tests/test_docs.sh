@@ -56,7 +56,7 @@ comments() { cat "$@" | grep -E '^ *(/\*| \*)' | tr -d '\n' | sed -E 's# *(/\*| 
 reference=reference/tree_attention.c
 [ "$(sections $reference | wc -l)" -ge 5 ] || fail "$reference has lost its section comments"
 for mirror in reference/tree_attention_cpu.c "gpu/step_0_naive.cu gpu/merge.cuh" "gpu/step_3_shared_tile.cu gpu/merge.cuh" \
-    "gpu/step_4_tensor_cores.cu gpu/merge.cuh" gpu/tree_attention.cu; do
+    "gpu/step_4_tensor_cores.cu gpu/merge.cuh" "gpu/worker.cuh gpu/tree_attention.cu"; do
     # shellcheck disable=SC2086 # several names
     rest=$(comments $mirror)
     while read -r section; do

@@ -236,7 +236,7 @@ static __global__ void matrix_crooked()
 {
     SHARED_MEMORY(char, memory);
     uint32_t r[4];
-    ldmatrix_x4(r, memory + 8);
+    ldmatrix_x4(r, shared_address(memory + 8));
 }
 
 static void run_broken_rules(const void *)
@@ -379,9 +379,9 @@ static __global__ void load_matrices(uint32_t *got, bool transposed)
         row[column] = (uint16_t)(100 * (lane / 8) + 10 * (lane % 8) + column);
     __syncwarp();
     if (transposed)
-        ldmatrix_x4_trans(r, row);
+        ldmatrix_x4_trans(r, shared_address(row));
     else
-        ldmatrix_x4(r, row);
+        ldmatrix_x4(r, shared_address(row));
     memcpy(got + 4 * lane, r, sizeof r);
 }
 

@@ -28,6 +28,10 @@ typedef struct expected {
     uint32_t *row_of_kv;    /* [loaded_tokens] entry of queue.tokens */
     uint64_t *mask_words;   /* [loaded_tokens] index into plan->masks, or NO_WORDS: all rows see it */
     uint8_t *covered;       /* [num_partials][num_heads] */
+    uint32_t *token_of_kv;  /* [rows of KV head 0 .. ] token of placed_item that lies there */
+    uint32_t placed_item;
+    uint32_t *taken_by;     /* [most tokens of an item] number of the last task that had it */
+    uint32_t task;          /* its number */
 } expected;
 
 #define NO_WORDS UINT64_MAX
@@ -59,7 +63,10 @@ static expected expect(const tree_plan *plan, const tree_shape *shape)
                   create_array(plan->num_partials, sizeof(uint32_t)), create_array(plan->num_items, sizeof(uint64_t)),
                   create_array(plan->loaded_tokens, sizeof(uint32_t)),
                   create_array(plan->loaded_tokens, sizeof(uint64_t)),
-                  create_array((uint64_t)plan->num_partials * shape->num_heads, 1)};
+                  create_array((uint64_t)plan->num_partials * shape->num_heads, 1),
+                  create_array((uint64_t)shape->num_blocks * shape->num_kv_heads * shape->block_tokens,
+                               sizeof(uint32_t)),
+                  UINT32_MAX, create_array(plan->loaded_tokens, sizeof(uint32_t)), 0};
     uint64_t first_token = 0;
     for (uint32_t i = 0; i < plan->num_items; i++) {
         e.first_token[i] = first_token;
@@ -79,6 +86,19 @@ static void forget(expected *e)
     free(e->row_of_kv);
     free(e->mask_words);
     free(e->covered);
+    free(e->token_of_kv);
+    free(e->taken_by);
+}
+
+/* Where the item's tokens lie. */
+static void place_item(expected *e, uint32_t item)
+{
+    const uint32_t *row_of_kv = e->row_of_kv + e->first_token[item];
+    if (e->placed_item == item)
+        return;
+    e->placed_item = item;
+    for (uint32_t t = 0; t < e->plan->items[item].num_tokens; t++)
+        e->token_of_kv[row_of_kv[t]] = t;
 }
 
 /* Bit r: row first_row + r of the item sees its token t. */
@@ -96,35 +116,40 @@ static uint64_t visible_rows(const expected *e, uint32_t item, uint32_t first_ro
 typedef struct piece {
     uint32_t first_partial, num_rows;
     uint32_t first_token, num_tokens, first_mask; /* in the queue */
-    uint32_t item_token;                          /* of the first one in its item */
 } piece;
 
-static void check_piece(const expected *e, const plan_queue *queue, const piece *p)
+/* Tokens come in any order, but each once for the task that has number e->task. */
+static void check_piece(expected *e, const plan_queue *queue, const piece *p)
 {
-    check(p->num_rows >= 1 && p->num_rows <= QUEUE_TASK_QUERIES && p->first_partial < e->plan->num_partials,
+    check(p->num_rows >= 1 && p->num_rows <= QUEUE_TILE_ROWS && p->first_partial < e->plan->num_partials,
           "%" PRIu32 " rows from %" PRIu32, p->num_rows, p->first_partial);
     uint32_t i = e->partial_item[p->first_partial];
     const tree_item *item = &e->plan->items[i];
     uint32_t row = p->first_partial - item->first_partial;
     check(row + p->num_rows <= item->num_rows, "rows of one item");
-    check(p->item_token + p->num_tokens <= item->num_tokens, "tokens of one item");
     check((uint64_t)p->first_token + p->num_tokens <= queue->num_tokens, "tokens within the queue");
     check(p->first_mask == QUEUE_NO_MASK || (uint64_t)p->first_mask + p->num_tokens <= queue->num_masks,
           "masks within the queue");
-    for (uint32_t t = 0; t < p->num_tokens; t++) {
-        uint32_t at = queue->tokens[p->first_token + t], want = e->row_of_kv[e->first_token[i] + p->item_token + t];
+    place_item(e, i);
+    for (uint32_t n = 0; n < p->num_tokens; n++) {
+        uint32_t at = queue->tokens[p->first_token + n];
         uint64_t all = UINT64_MAX >> (64 - p->num_rows);
-        uint64_t bits = p->first_mask == QUEUE_NO_MASK ? all : queue->masks[p->first_mask + t];
-        check(at == want, "item %" PRIu32 " token %" PRIu32 ": row %" PRIu32 " of K, %" PRIu32 " wanted", i,
-              p->item_token + t, at, want);
-        check(bits == visible_rows(e, i, row, p->num_rows, p->item_token + t),
-              "item %" PRIu32 " token %" PRIu32 ": mask %" PRIx64, i, p->item_token + t, bits);
+        uint64_t bits = p->first_mask == QUEUE_NO_MASK ? all : queue->masks[p->first_mask + n];
+        check((uint64_t)at < (uint64_t)e->shape.num_blocks * e->shape.num_kv_heads * e->shape.block_tokens,
+              "a row of K: %" PRIu32, at);
+        uint32_t t = e->token_of_kv[at];
+        check(t < item->num_tokens && e->row_of_kv[e->first_token[i] + t] == at,
+              "item %" PRIu32 ": row %" PRIu32 " of K is none of its", i, at);
+        check(e->taken_by[t] != e->task, "item %" PRIu32 " token %" PRIu32 " comes twice", i, t);
+        e->taken_by[t] = e->task;
+        check(bits == visible_rows(e, i, row, p->num_rows, t), "item %" PRIu32 " token %" PRIu32 ": mask %" PRIx64, i,
+              t, bits);
     }
 }
 
 static void cover(expected *e, uint32_t first_partial, uint32_t num_rows, uint32_t first_head, uint32_t num_heads)
 {
-    check(num_heads >= 1 && num_heads * num_rows <= queue_tile_rows(e->shape.head_dim), "%" PRIu32 " x %" PRIu32
+    check(num_heads >= 1 && num_heads * num_rows <= QUEUE_TILE_ROWS, "%" PRIu32 " x %" PRIu32
           " rows fit a tile", num_rows, num_heads);
     check(first_head + num_heads <= e->shape.num_heads, "heads within the shape");
     for (uint64_t p = first_partial; p < first_partial + (uint64_t)num_rows; p++) {
@@ -157,7 +182,8 @@ static void check_tasks(expected *e, const plan_queue *queue)
     for (uint32_t i = 0; i < queue->num_tasks; i++) {
         const queue_task *task = &queue->tasks[i];
         const piece whole = {task->first_partial, task->num_rows, task->first_token, task->num_tokens,
-                             task->first_mask, 0};
+                             task->first_mask};
+        e->task++;
         check_piece(e, queue, &whole);
         check(task->item == e->partial_item[task->first_partial]
               && task->num_tokens == e->plan->items[task->item].num_tokens, "all tokens of its item");
@@ -177,10 +203,10 @@ static void check_inverse(const queue_tile *tile)
               tile->num_heads);
 }
 
-static void check_tile(const expected *e, const plan_queue *queue, const queue_tile *tile, uint32_t done)
+static void check_tile(expected *e, const plan_queue *queue, const queue_tile *tile, uint32_t done)
 {
-    const piece some = {tile->first_partial, tile->num_rows, tile->first_token, tile->num_tokens, tile->first_mask,
-                        done};
+    const piece some = {tile->first_partial, tile->num_rows, tile->first_token, tile->num_tokens, tile->first_mask};
+    e->task += tile->is_first;
     check_piece(e, queue, &some);
     uint32_t item = e->partial_item[tile->first_partial], most = queue_tile_tokens(e->shape.head_dim);
     check(tile->num_tokens == most || (tile->is_last && tile->num_tokens >= 1 && tile->num_tokens < most),
@@ -221,6 +247,20 @@ static void check_tiles(expected *e, const plan_queue *queue)
     check_all_covered(e, "tiles");
 }
 
+static void check_starts(const plan_queue *queue)
+{
+    const queue_tile none[QUEUE_START_TILES] = {0};
+    for (uint32_t w = 0; w < queue->num_workers; w++) {
+        const queue_start *start = &queue->starts[w];
+        uint32_t num_tiles = queue->worker_first[w + 1] - queue->worker_first[w];
+        uint32_t num_copies = num_tiles < QUEUE_START_TILES ? num_tiles : QUEUE_START_TILES;
+        check(start->first_tile == queue->worker_first[w] && start->num_tiles == num_tiles, "start %" PRIu32, w);
+        check(!memcmp(start->tiles, queue->tiles + start->first_tile, num_copies * sizeof *start->tiles)
+              && !memcmp(start->tiles + num_copies, none, (QUEUE_START_TILES - num_copies) * sizeof *start->tiles),
+              "copies of its first tiles, then zeros");
+    }
+}
+
 static void check_rows(const expected *e, const plan_queue *queue)
 {
     const tree_plan *plan = e->plan;
@@ -258,6 +298,7 @@ static void check_queue(const tree_plan *plan, heads h, uint32_t num_workers)
     plan_queue queue = build(plan, &shape, num_workers);
     check_tasks(&e, &queue);
     check_tiles(&e, &queue);
+    check_starts(&queue);
     check_rows(&e, &queue);
     plan_queue_free(&queue);
     check(!queue.tiles && !queue.num_tiles, "nothing is left");
