@@ -54,7 +54,8 @@ kv_status kv_branch_adopt(kv_pool *pool, kv_branch branch, kv_branch winner);
 kv_status kv_branch_prune(kv_pool *pool, kv_branch branch);
 
 /* Promise: the next num_tokens appended to this branch cannot fail for want of blocks, even if it is forked once
- * before. Replaces an earlier promise; 0 gives it back. A fork gets none of it. KV_STALE, KV_RANGE, KV_NOBLOCKS. O(1). */
+ * before. Replaces an earlier promise; 0 gives it back. A fork gets none of it. KV_STALE, KV_RANGE, KV_NOBLOCKS.
+ * O(1). */
 kv_status kv_branch_reserve(kv_pool *pool, kv_branch branch, uint32_t num_tokens);
 
 /* KV_STALE. O(1). */

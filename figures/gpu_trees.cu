@@ -1,5 +1,5 @@
-/* gpu_trees: the last rung with our own plan on 22 trees, at 32/8, 32/32 and 16/1 heads, beside the best that others reach
- * on them (docs/peers_h200.csv).
+/* gpu_trees: the last rung with our own plan on 22 trees, at 32/8, 32/32 and 16/1 heads, beside the best that others
+ * reach on them (docs/peers_h200.csv).
  *
  * measure_gpu_trees [CSV] */
 #include "measure_gpu.h"
@@ -25,7 +25,8 @@ static const struct {
     {"1,4,16,64,256,1024 256,8,256,64,32,256", "1,4,16,64,256,1024", "256,8,256,64,32,256"},
     {"1,10 4000,400", "1,10", "4000,400"},
     {"1,2,4,8,16,32,64,128,1024 16,16,16,16,16,16,16,16,16", "1,2,4,8,16,32,64,128,1024", "16,16,16,16,16,16,16,16,16"},
-    {"1,2,4,8,16,32,64,128,1024 256,128,64,16,16,16,16,16,16", "1,2,4,8,16,32,64,128,1024", "256,128,64,16,16,16,16,16,16"},
+    {"1,2,4,8,16,32,64,128,1024 256,128,64,16,16,16,16,16,16", "1,2,4,8,16,32,64,128,1024",
+     "256,128,64,16,16,16,16,16,16"},
     {"1,16,32,64,256,1024 256,128,64,16,16,16", "1,16,32,64,256,1024", "256,128,64,16,16,16"},
     {"long prefix 1,8 100000,500", "1,8", "100000,500"},
     {"tot 1,10,50 1100,1000,300", "1,10,50", "1100,1000,300"},
@@ -37,7 +38,7 @@ int main(int argc, char **argv)
     if (!bench_has_gpu())
         return 0;
     FILE *csv = bench_open(argc > 1 ? argv[1] : "figures/gpu_trees.csv", "make measure (measure_gpu_trees)");
-    fprintf(csv, "# fp16, head_dim 128, block_tokens 16, one query a leaf\n" BENCH_COLUMNS "\n");
+    fprintf(csv, "# fp16, head_dim 128, block_tokens 8, one query a leaf\n" BENCH_COLUMNS "\n");
     for (const auto &h : heads) {
         for (const auto &t : trees) {
             bench_case c = bench_create(t.nodes, t.tokens, h[0], h[1], 128, TREE_FP16);

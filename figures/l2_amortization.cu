@@ -1,6 +1,6 @@
-/* l2_amortization: a pass a branch over shared blocks (radix) and one pass for all (cost), 1 to 256 branches of 64 tokens
- * behind 2048: bandwidth by each of the three byte counts. dram_bytes and the hit rate of L2 come from hardware counters:
- * the program runs itself under ncu, if there is one.
+/* l2_amortization: a pass a branch over shared blocks (radix) and one pass for all (cost), 1 to 256 branches of 64
+ * tokens behind 2048: bandwidth by each of the three byte counts. dram_bytes and the hit rate of L2 come from hardware
+ * counters: the program runs itself under ncu, if there is one.
  *
  * measure_l2_amortization [CSV]
  * measure_l2_amortization --once BRANCHES PLAN SET     one call, for ncu */
@@ -46,7 +46,8 @@ static void count(const char *self, uint32_t b, tree_strategy strategy, bool is_
     char command[1000], line[2000];
     counters[0] = counters[1] = -1;
     snprintf(command, sizeof command,
-             "ncu --csv --print-units base --replay-mode application --cache-control none --clock-control none --profile-from-start off --metrics "
+             "ncu --csv --print-units base --replay-mode application --cache-control none --clock-control none "
+             "--profile-from-start off --metrics "
              "dram__bytes_read.sum,lts__t_sector_hit_rate.pct %s --once %u %s %s 2>/dev/null",
              self, b, tree_strategy_name[strategy], is_warm ? "warm" : "cold");
     FILE *pipe = popen(command, "r");
@@ -77,9 +78,10 @@ int main(int argc, char **argv)
         return 0;
     if (argc == 5 && !strcmp(argv[1], "--once"))
         return run_once((uint32_t)atoi(argv[2]), argv[3], !strcmp(argv[4], "warm"));
-    FILE *csv = bench_open(argc > 1 ? argv[1] : "figures/l2_amortization.csv", "make measure (measure_l2_amortization)");
-    fprintf(csv, "# fp16, 32/8 heads, head_dim 128, block_tokens 16, last rung; dram_bytes, l2_hit_percent: ncu, one call, "
-                 "clocks as they are; -1: no ncu\n"
+    FILE *csv = bench_open(argc > 1 ? argv[1] : "figures/l2_amortization.csv",
+                           "make measure (measure_l2_amortization)");
+    fprintf(csv, "# fp16, 32/8 heads, head_dim 128, block_tokens 8, last rung; dram_bytes, l2_hit_percent: ncu, one "
+                 "call, clocks as they are; -1: no ncu\n"
                  "plan,branches,state,us,logical_bytes,plan_bytes,unique_bytes,dram_bytes,l2_hit_percent,floor_us\n");
     for (tree_strategy strategy : strategies) {
         for (uint32_t b : branches) {
@@ -88,7 +90,8 @@ int main(int argc, char **argv)
             bench_error(&c, &p, bench_step(NULL));
             for (int warm = 0; warm < 2; warm++) {
                 double counters[2];
-                double us = bench_time(&c, [&](uint32_t set) { bench_attention(&c, &p, bench_step(NULL), set); }, !warm);
+                double us =
+                    bench_time(&c, [&](uint32_t set) { bench_attention(&c, &p, bench_step(NULL), set); }, !warm);
                 count(argv[0], b, strategy, warm, counters);
                 fprintf(csv, "%s,%u,%s,%.2f,%llu,%llu,%llu,%.0f,%.1f,%.2f\n", tree_strategy_name[strategy], b,
                         warm ? "warm" : "cold", us, (unsigned long long)p.traffic.logical_bytes,

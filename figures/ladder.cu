@@ -16,7 +16,7 @@ int main(int argc, char **argv)
     if (!bench_has_gpu())
         return 0;
     FILE *csv = bench_open(argc > 1 ? argv[1] : "figures/ladder.csv", "make measure (measure_ladder)");
-    fprintf(csv, "# fp16, 32/8 heads, head_dim 128, block_tokens 16\n" BENCH_COLUMNS "\n");
+    fprintf(csv, "# fp16, 32/8 heads, head_dim 128, block_tokens 8\n" BENCH_COLUMNS "\n");
     for (const auto &t : trees) {
         bench_case c = bench_create(t.nodes, t.tokens, 32, 8, 128, TREE_FP16);
         double floor_us = bench_floor(&c);

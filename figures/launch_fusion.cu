@@ -1,5 +1,5 @@
-/* launch_fusion: what launches and intermediates cost. Standard attention in three launches with everything materialised,
- * two launches with partial states (step 6), and one (steps 7 and 8).
+/* launch_fusion: what launches and intermediates cost. Standard attention in three launches with everything
+ * materialised, two launches with partial states (step 6), and one (steps 7 and 8).
  *
  * measure_launch_fusion [CSV] */
 #include "measure_gpu.h"
@@ -38,7 +38,8 @@ int main(int argc, char **argv)
     if (!bench_has_gpu())
         return 0;
     FILE *csv = bench_open(argc > 1 ? argv[1] : "figures/launch_fusion.csv", "make measure (measure_launch_fusion)");
-    fprintf(csv, "# branches of 64 tokens behind 2048; fp16, 32/8 heads, head_dim 128, block_tokens 16, cold, plan cost\n"
+    fprintf(csv, "# branches of 64 tokens behind 2048; fp16, 32/8 heads, head_dim 128, block_tokens 8, cold, "
+                 "plan cost\n"
                  "branches,launch_us,standard_us,two_launches_us,one_launch_us,last_us,floor_us\n");
     for (uint32_t b : branches) {
         char nodes[20];

@@ -11,8 +11,8 @@ int main(int argc, char **argv)
     if (!bench_has_gpu())
         return 0;
     FILE *csv = bench_open(argc > 1 ? argv[1] : "figures/prompt_length.csv", "make measure (measure_prompt_length)");
-    fprintf(csv, "# 32 branches of 200 tokens; fp16, 32/8 heads, head_dim 128, block_tokens 16, last rung\n" BENCH_COLUMNS
-                 "\n");
+    fprintf(csv, "# 32 branches of 200 tokens; fp16, 32/8 heads, head_dim 128, block_tokens 8, last rung\n"
+                 BENCH_COLUMNS "\n");
     for (uint32_t prompt : prompts) {
         char name[20], tokens[20];
         snprintf(name, sizeof name, "%u", prompt);

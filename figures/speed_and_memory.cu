@@ -45,15 +45,15 @@ int main(int argc, char **argv)
         return 0;
     FILE *csv = bench_open(argc > 1 ? argv[1] : "figures/speed_and_memory.csv",
                            "make measure (measure_speed_and_memory)");
-    fprintf(csv, "# fp16, 32/8 heads, head_dim 128, block_tokens 16, last rung, cold; MiB of K and V of one layer\n"
+    fprintf(csv, "# fp16, 32/8 heads, head_dim 128, block_tokens 8, last rung, cold; MiB of K and V of one layer\n"
                  "branches,standard_us,per_sequence_us,tree_us,floor_us,copied_mib,shared_mib\n");
     for (uint32_t b : branches) {
         char nodes[20];
         snprintf(nodes, sizeof nodes, "1,%u", b);
         bench_case c = bench_create(nodes, "2048,64", 32, 8, 128, TREE_FP16);
-        double block_mib = 16 * 8 * 128 * 4 / 1048576.0;
+        double block_mib = BENCH_BLOCK_TOKENS * 8 * 128 * 4 / 1048576.0;
         fprintf(csv, "%u,%.2f,%.2f,%.2f,%.2f,%.2f,%.2f\n", b, standard_us(&c), plan_us(&c, TREE_RADIX),
-                plan_us(&c, TREE_COST), bench_floor(&c), b * (2048 + 64) / 16 * block_mib,
+                plan_us(&c, TREE_COST), bench_floor(&c), b * (2048 + 64) / BENCH_BLOCK_TOKENS * block_mib,
                 c.shape.num_blocks * block_mib);
         fflush(csv);
         bench_destroy(&c);

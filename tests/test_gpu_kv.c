@@ -1,4 +1,5 @@
-/* Claim: copies and appends on the GPU do what the allocator asks, in order; the unfused baseline agrees with the truth. */
+/* Claim: copies and appends on the GPU do what the allocator asks, in order; the unfused baseline agrees with the
+ * truth. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,7 +53,8 @@ static void run_copies(const void *unused)
     compare(&d_value, value, "value after copies");
     copies[3].to_block = BLOCKS;
     copies[3].num_tokens = 1;
-    check(kv_copy_gpu(d_key.data, d_value.data, copies, 400, &pool, NULL, &cuda_error) == TREE_INVAL, "a block too far");
+    check(kv_copy_gpu(d_key.data, d_value.data, copies, 400, &pool, NULL, &cuda_error) == TREE_INVAL,
+          "a block too far");
     compare(&d_key, key, "nothing is written on error");
     d_destroy(&d_key);
     d_destroy(&d_value);
@@ -72,8 +74,8 @@ static void run_append(const void *unused)
     d_array d_key = d_copy_of(key, sizeof key), d_value = d_copy_of(value, sizeof value);
     d_array d_key_rows = d_copy_of(key_rows, sizeof key_rows), d_value_rows = d_copy_of(value_rows, sizeof value_rows);
     d_array d_slots = d_copy_of(slots, sizeof slots);
-    gpu_ok(kv_append_gpu(d_key.data, d_value.data, d_key_rows.data, d_value_rows.data, (uint64_t *)d_slots.data, 5, &pool,
-                         NULL, &cuda_error),
+    gpu_ok(kv_append_gpu(d_key.data, d_value.data, d_key_rows.data, d_value_rows.data, (uint64_t *)d_slots.data, 5,
+                         &pool, NULL, &cuda_error),
            &cuda_error, "append");
     cuda_ok(cudaDeviceSynchronize(), "append");
     for (uint32_t i = 0; i < 5; i++) {
@@ -111,8 +113,8 @@ static void run_standard(const void *argument)
         size_t bytes = standard_attention_gpu_workspace_bytes(paths, &c.shape);
         d_array workspace = d_create(bytes);
         gpu_ok(standard_attention_gpu((float *)gpu.out.data, (float *)gpu.lse.data, (const float *)gpu.query.data,
-                                      gpu.key.data, gpu.value.data, paths, &c.shape, c.scale, workspace.data, bytes, NULL,
-                                      &cuda_error),
+                                      gpu.key.data, gpu.value.data, paths, &c.shape, c.scale, workspace.data, bytes,
+                                      NULL, &cuda_error),
                &cuda_error, "standard attention");
         cuda_ok(cudaDeviceSynchronize(), "standard attention");
         d_read(&gpu.out, gpu.h_out, "out");

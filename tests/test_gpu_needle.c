@@ -54,7 +54,8 @@ static void run_needle(const void *argument)
         attention_lift_key(&c, slot, 100);
         gpu_case_upload(&gpu);
         for (uint32_t s = 0; s < tree_gpu_num_steps; s++)
-            found[s] += takes_storage(&tree_gpu_steps[s], TREE_FP16) ? check_needle(&gpu, &c, &tree_gpu_steps[s], slot) : 0;
+            found[s] +=
+                takes_storage(&tree_gpu_steps[s], TREE_FP16) ? check_needle(&gpu, &c, &tree_gpu_steps[s], slot) : 0;
         memcpy(c.key, key, c.num_kv * sizeof *key);
     }
     for (uint32_t s = 0; s < tree_gpu_num_steps; s++)

@@ -59,7 +59,8 @@ static void run_graph(const void *argument)
 
     cuda_ok(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "a stream");
     cuda_ok(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), "capture");
-    gpu_case_enqueue(&gpu, &tree_gpu_steps[tree_gpu_num_steps - 1], (float *)gpu.out.data, (float *)gpu.lse.data, stream);
+    gpu_case_enqueue(&gpu, &tree_gpu_steps[tree_gpu_num_steps - 1], (float *)gpu.out.data, (float *)gpu.lse.data,
+                     stream);
     cuda_ok(cudaStreamEndCapture(stream, &graph), "capture");
     cuda_ok(cudaGraphInstantiate(&exec, graph, 0), "a graph");
     for (int i = 0; i < 10; i++) {

@@ -144,7 +144,8 @@ static bool run_call_failing(const call_case *c, uint64_t k)
     kv_status status = c->call(&s);
     fail_at = 0;
     bool failed = injected > injected_before;
-    check(status == (failed ? KV_NOMEM : KV_OK), "allocation %llu: %s", (unsigned long long)k, kv_status_string(status));
+    check(status == (failed ? KV_NOMEM : KV_OK), "allocation %llu: %s", (unsigned long long)k,
+          kv_status_string(status));
     if (failed) {
         kv_pool_dump(s.pool, after, sizeof after);
         check(!strcmp(s.text, after), "allocation %llu: the pool changed", (unsigned long long)k);

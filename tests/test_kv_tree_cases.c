@@ -1,4 +1,5 @@
-/* Claim: trees grown through the allocator are found again from its tables, and pruning them all returns every block. */
+/* Claim: trees grown through the allocator are found again from its tables, and pruning them all returns every
+ * block. */
 #include "cases.h"
 #include "test.h"
 

@@ -235,7 +235,8 @@ static void run_wide_masks(const void *argument)
     check(traffic.mask_bytes == 2 * 140 * 8 * 2, "%" PRIu64, traffic.mask_bytes);
     traffic = count(tree, (tree_plan_config){.strategy = TREE_TREE_MASK}, &shape, TRAFFIC_DEFT_COUNTED);
     check(traffic.mask_bytes == 2 * 149 * 8, "%" PRIu64, traffic.mask_bytes);
-    traffic = count(tree, (tree_plan_config){.strategy = TREE_COST, .max_rows = 70, .piece_tokens = 200}, &shape, TRAFFIC_PACKED);
+    traffic = count(tree, (tree_plan_config){.strategy = TREE_COST, .max_rows = 70, .piece_tokens = 200}, &shape,
+                    TRAFFIC_PACKED);
     check(traffic.mask_bytes > 0 && traffic.mask_bytes <= 2 * 149 * 8 * 2, "%" PRIu64, traffic.mask_bytes);
     plan_tree_destroy(tree);
 }

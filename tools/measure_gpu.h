@@ -23,6 +23,9 @@ bool bench_has_gpu(void);
 /* Comment lines with device, driver, clocks, commit, command and how times were taken. */
 FILE *bench_open(const char *path, const char *command);
 
+/* It divides the lengths of the level trees' nodes, so that no branch has to copy a started block. */
+enum { BENCH_BLOCK_TOKENS = 8 };
+
 /* One step over a tree, with K and V of one layer: as many sets as make cold reads cold, 600 MB in all, at most 64. */
 struct bench_case {
     workload *work;
@@ -38,17 +41,17 @@ struct bench_case {
     cudaStream_t stream;
 };
 
-/* Level trees as workload_levels; block_tokens 16, random K, V and queries. */
+/* Level trees as workload_levels; random K, V and queries. */
 bench_case bench_create(const char *nodes, const char *tokens, uint32_t num_heads, uint32_t num_kv_heads,
                         uint32_t head_dim, tree_storage storage);
 void bench_destroy(bench_case *c);
 
-/* Microseconds of call(set), median of 7 replays of a graph that has it for each set: cold; or as often for set 0: warm.
- */
+/* Microseconds of call(set), median of 7 replays of a graph that has it for each set: cold; or as often for set 0:
+ * warm. */
 double bench_time(const bench_case *c, const std::function<void(uint32_t set)> &call, bool is_cold);
 
-/* What no kernel can beat: the larger of a plain cold read of the tree's own K and V, in the same kind of graph, and the
- * products at the rate of a large matrix product plus a launch. */
+/* What no kernel can beat: the larger of a plain cold read of the tree's own K and V, in the same kind of graph, and
+ * the products at the rate of a large matrix product plus a launch. */
 double bench_floor(const bench_case *c);
 #define BENCH_MATRIX_FLOPS 790e12 /* bf16 on an H200, measured with cuBLAS on 2026-11-20 */
 #define BENCH_LAUNCH_US 0.55
@@ -73,23 +76,23 @@ double bench_error(const bench_case *c, const bench_plan *p, const tree_gpu_step
 const tree_gpu_step *bench_step(const char *name); /* NULL: the last one */
 
 /* A line of a csv with these columns. name: of the tree. Checks the result against double precision. */
-#define BENCH_COLUMNS                                                                                                   \
-    "tree,queries,heads,kv_heads,plan,step,cold_us,warm_us,floor_us,score,plan_us,upload_us,items,partials,plan_bytes," \
-    "logical_bytes,unique_bytes,workspace_bytes,max_error"
+#define BENCH_COLUMNS                                                                                                  \
+    "tree,queries,heads,kv_heads,plan,step,cold_us,warm_us,floor_us,score,plan_us,upload_us,items,partials,"           \
+    "plan_bytes,logical_bytes,unique_bytes,workspace_bytes,max_error"
 void bench_line(FILE *csv, const char *name, const bench_case *c, double floor_us, tree_strategy strategy,
                 const tree_gpu_step *step);
 
-#define BENCH_MUST(condition, what)                                                                                     \
-    do {                                                                                                                \
-        if (!(condition)) {                                                                                             \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, what);                                                   \
-            exit(1);                                                                                                    \
-        }                                                                                                               \
+#define BENCH_MUST(condition, what)                                                                                    \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, what);                                                  \
+            exit(1);                                                                                                   \
+        }                                                                                                              \
     } while (0)
-#define BENCH_CUDA(call)                                                                                                \
-    do {                                                                                                                \
-        cudaError_t bench_error_ = (call);                                                                              \
-        BENCH_MUST(bench_error_ == cudaSuccess, cudaGetErrorString(bench_error_));                                      \
+#define BENCH_CUDA(call)                                                                                               \
+    do {                                                                                                               \
+        cudaError_t bench_error_ = (call);                                                                             \
+        BENCH_MUST(bench_error_ == cudaSuccess, cudaGetErrorString(bench_error_));                                     \
     } while (0)
 
 #endif

@@ -99,7 +99,8 @@ static void bench_tree(bench *b, const char *name, const kv_tree *tree, uint32_t
     }
     b->read_us = measure_median(read_us, b->repeats);
     b->peak_gflops = measure_median(peak, b->repeats);
-    double memory_us = unique_bytes * b->read_us / (double)b->read_bytes, compute_us = operations / b->peak_gflops * 1e-3;
+    double memory_us = unique_bytes * b->read_us / (double)b->read_bytes;
+    double compute_us = operations / b->peak_gflops * 1e-3;
     for (int i = 0; i < 2 * NUM; i++) {
         double us = measure_median(timed[i].us, b->repeats);
         bool cold = i < NUM, memory = cold && memory_us > compute_us;

@@ -6,7 +6,8 @@
 #include "kv_tree.h"
 
 /* Writes FOLDER/tree.csv, tree.gp and tree.txt (the picture with characters, a line a block), and where there is
- * gnuplot tree.svg and tree.png: true if they were drawn. Ends the program with status 1 if a file cannot be written. */
+ * gnuplot tree.svg and tree.png: true if they were drawn. Ends the program with status 1 if a file cannot be
+ * written. */
 bool tool_picture_draw(const kv_tree *tree, const char *folder, const char *title);
 
 #endif
