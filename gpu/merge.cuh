@@ -26,6 +26,7 @@ template <int HEAD_DIM> struct merge_size {
     enum {
         FIT = MERGE_STAGE_BYTES / (HEAD_DIM * 4),
         ROWS = FIT < MERGE_WARP ? FIT : MERGE_WARP, /* of a batch; a lane weighs one */
+        MOST = 2 * ROWS < MERGE_WARP ? 2 * ROWS : MERGE_WARP, /* of one that needs no other beside it */
         ELEMENTS = HEAD_DIM / MERGE_WARP            /* of a row, that a lane adds up */
     };
 };
@@ -94,11 +95,12 @@ struct merge_batch {
     bool is_first, is_last; /* of the query's */
 };
 
-/* Takes the next batch and starts its copies; count 0 and !is_last: there is none. The caller closes the group. */
+/* Takes the next batch and starts its copies; count 0 and !is_last: there is none. A warp's only one may go beyond its
+ * stage, into the other. The caller closes the group. */
 template <int HEAD_DIM, bool QUEUED>
 static __device__ __forceinline__ merge_batch merge_fetch(const attention_arguments &a, merge_place &at, char *stage)
 {
-    enum { ROWS = merge_size<HEAD_DIM>::ROWS };
+    enum { ROWS = merge_size<HEAD_DIM>::ROWS, MOST = merge_size<HEAD_DIM>::MOST };
     const uint32_t lane = threadIdx.x % MERGE_WARP, num_heads = a.shape.num_heads;
     merge_batch batch = {};
     batch.m = -INFINITY;
@@ -107,13 +109,13 @@ static __device__ __forceinline__ merge_batch merge_fetch(const attention_argume
     if (at.job >= at.num_jobs)
         return batch;
     const uint32_t parts = num_heads >> at.heads_log, count = at.list.end - at.list.first;
-    const uint32_t left = count - at.done;
-    const bool fits = count << at.heads_log <= ROWS;
+    const uint32_t left = count - at.done, rows = at.num_jobs <= at.num_warps && count <= MOST ? MOST : ROWS;
+    const bool fits = count << at.heads_log <= rows;
     batch.query = at.job / parts;
     batch.head = ((at.job - batch.query * parts) << at.heads_log) + at.alone;
     batch.heads_log = fits ? at.heads_log : 0;
     batch.first = at.list.first + at.done;
-    batch.count = left < ROWS ? left : (uint32_t)ROWS;
+    batch.count = left < rows ? left : rows;
     batch.is_first = at.done == 0;
     batch.is_last = batch.count == left;
 
@@ -162,6 +164,8 @@ static __device__ __forceinline__ void merge_absorb(const attention_arguments &a
         sum += __shfl_xor_sync(MERGE_ALL_LANES, sum, distance);
     state.m = new_m;
     state.l = (batch.is_first ? 0 : state.l * rescale) + sum;
+    cp_async_wait<1>(); /* only the next batch is still on its way */
+    __syncwarp();
     for (uint32_t head = 0; head < heads; head++) {
         float factor = __shfl_sync(MERGE_ALL_LANES, rescale, head);
 #pragma unroll
@@ -206,8 +210,6 @@ static __device__ __forceinline__ void merge_all(const attention_arguments &a, m
         __syncwarp(); /* the other stage was read */
         merge_batch next = merge_fetch<HEAD_DIM, QUEUED>(a, at, stages[stage ^ 1]);
         cp_async_commit();
-        cp_async_wait<1>();
-        __syncwarp();
         merge_absorb<HEAD_DIM>(a, state, batch, stages[stage]);
         batch = next;
         stage ^= 1;

@@ -29,10 +29,11 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
 {
     SHARED_MEMORY(char, memory);
     worker_shared &shared = *(worker_shared *)memory;
+    /* its loads have long arrived when they are needed */
+    merge_place merges = merge_begin(a, threadIdx.x / TILE_WARP * gridDim.x + blockIdx.x, gridDim.x * WORKER_WARPS);
     worker_run<HEAD_DIM, T, absorb<HEAD_DIM, T>, false>(a, shared);
-    merge_place at = merge_begin(a, threadIdx.x / TILE_WARP * gridDim.x + blockIdx.x, gridDim.x * WORKER_WARPS);
     worker_wait_for_all(a.arrivals);
-    merge_all<HEAD_DIM, true>(a, at, shared.merge);
+    merge_all<HEAD_DIM, true>(a, merges, shared.merge);
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)

@@ -75,19 +75,28 @@ static __global__ void read_all(const uint4 *array, uint64_t count, uint32_t *ne
 bench_case bench_create(const char *nodes, const char *tokens, uint32_t num_heads, uint32_t num_kv_heads,
                         uint32_t head_dim, tree_storage storage)
 {
+    workload *work;
+    BENCH_MUST(workload_levels(&work, nodes, tokens, NULL) == KV_OK, "the tree");
+    return bench_create_at(work, 1, num_heads, num_kv_heads, head_dim, storage);
+}
+
+bench_case bench_create_at(workload *work, uint32_t iteration, uint32_t num_heads, uint32_t num_kv_heads,
+                           uint32_t head_dim, tree_storage storage)
+{
     bench_case c = {};
     replay_totals totals;
-    replay_result step;
+    replay_result step = {};
+    c.work = work;
     BENCH_MUST(storage == TREE_FP16, "these figures are in fp16");
-    BENCH_MUST(workload_levels(&c.work, nodes, tokens, NULL) == KV_OK, "the tree");
     BENCH_MUST(replay_measure(&totals, c.work, BENCH_BLOCK_TOKENS) == KV_OK, "the tree's blocks");
     kv_pool_config pool = {};
     pool.num_blocks = totals.peak_blocks;
     pool.block_tokens = BENCH_BLOCK_TOKENS;
     pool.max_branches = c.work->max_live_branches;
-    BENCH_MUST(kv_pool_create(&c.pool, &pool) == KV_OK && replay_create(&c.play, c.work, c.pool, NULL) == KV_OK
-                   && replay_step(c.play, &step) == KV_OK,
-               "the tree's step");
+    BENCH_MUST(kv_pool_create(&c.pool, &pool) == KV_OK && replay_create(&c.play, c.work, c.pool, NULL) == KV_OK,
+               "the tree's pool");
+    while (step.iteration < iteration)
+        BENCH_MUST(replay_step(c.play, &step) == KV_OK && !step.done, "the tree's step");
     c.tables = (kv_table *)calloc(step.num_queries, sizeof *c.tables);
     BENCH_MUST(c.tables && kv_branch_tables(c.pool, step.queries, step.num_queries, c.tables) == KV_OK, "block tables");
     BENCH_MUST(kv_tree_build(&c.tree, c.tables, step.num_queries, BENCH_BLOCK_TOKENS, pool.num_blocks) == KV_OK,

@@ -44,6 +44,10 @@ struct bench_case {
 /* Level trees as workload_levels; random K, V and queries. */
 bench_case bench_create(const char *nodes, const char *tokens, uint32_t num_heads, uint32_t num_kv_heads,
                         uint32_t head_dim, tree_storage storage);
+
+/* The step of this iteration, from 1, of any workload, which the case then owns. */
+bench_case bench_create_at(workload *work, uint32_t iteration, uint32_t num_heads, uint32_t num_kv_heads,
+                           uint32_t head_dim, tree_storage storage);
 void bench_destroy(bench_case *c);
 
 /* Microseconds of call(set), median of 7 replays of a graph that has it for each set: cold; or as often for set 0:
