@@ -109,8 +109,9 @@ static __device__ __forceinline__ merge_batch merge_fetch(const attention_argume
     if (at.job >= at.num_jobs)
         return batch;
     const uint32_t parts = num_heads >> at.heads_log, count = at.list.end - at.list.first;
-    const uint32_t left = count - at.done, rows = at.num_jobs <= at.num_warps && count <= MOST ? MOST : ROWS;
-    const bool fits = count << at.heads_log <= rows;
+    const uint32_t most = at.num_jobs <= at.num_warps ? MOST : ROWS, left = count - at.done;
+    const bool fits = count << at.heads_log <= most;
+    const uint32_t rows = fits ? most : (uint32_t)ROWS;
     batch.query = at.job / parts;
     batch.head = ((at.job - batch.query * parts) << at.heads_log) + at.alone;
     batch.heads_log = fits ? at.heads_log : 0;

@@ -227,27 +227,44 @@ static double check_step(gpu_case *gpu, const tree_gpu_step *step, const attenti
     return worst;
 }
 
+static double check_plan(gpu_case *gpu, const attention_truth *truth, tree_strategy strategy, uint32_t piece_tokens)
+{
+    double worst = 0;
+    uint32_t num_runs = 0;
+    tree_plan *plan = attention_plan(gpu->c, strategy, piece_tokens, 0);
+    gpu_case_plan(gpu, plan);
+    for (uint32_t s = 0; s < tree_gpu_num_steps; s++) {
+        if (!takes_storage(&tree_gpu_steps[s], gpu->c->shape.storage))
+            continue;
+        worst = fmax(worst, check_step(gpu, &tree_gpu_steps[s], truth, tree_strategy_name[strategy]));
+        num_runs++;
+    }
+    check(num_runs > 0, "some step takes %s", storage_name[gpu->c->shape.storage]);
+    tree_plan_destroy(plan);
+    return worst;
+}
+
+double gpu_check_plan(const attention_case *c, tree_strategy strategy, uint32_t piece_tokens)
+{
+    gpu_case gpu;
+    attention_truth truth = attention_truth_create(c->query, c->key, c->value, &c->paths, &c->shape, c->scale);
+    gpu_case_create(&gpu, c);
+    double worst = check_plan(&gpu, &truth, strategy, piece_tokens);
+    gpu_case_destroy(&gpu);
+    attention_truth_destroy(&truth);
+    return worst;
+}
+
 double gpu_check_case(const attention_case *c, uint32_t strategies)
 {
     gpu_case gpu;
     double worst = 0;
-    uint32_t num_runs = 0;
     attention_truth truth = attention_truth_create(c->query, c->key, c->value, &c->paths, &c->shape, c->scale);
     gpu_case_create(&gpu, c);
     for (uint32_t strategy = 0; strategy < TREE_NUM_STRATEGIES; strategy++) {
-        if (!(strategies >> strategy & 1))
-            continue;
-        tree_plan *plan = attention_plan(c, (tree_strategy)strategy, 0, 0);
-        gpu_case_plan(&gpu, plan);
-        for (uint32_t s = 0; s < tree_gpu_num_steps; s++) {
-            if (!takes_storage(&tree_gpu_steps[s], c->shape.storage))
-                continue;
-            worst = fmax(worst, check_step(&gpu, &tree_gpu_steps[s], &truth, tree_strategy_name[strategy]));
-            num_runs++;
-        }
-        tree_plan_destroy(plan);
+        if (strategies >> strategy & 1)
+            worst = fmax(worst, check_plan(&gpu, &truth, (tree_strategy)strategy, 0));
     }
-    check(num_runs > 0, "some step takes %s", storage_name[c->shape.storage]);
     gpu_case_destroy(&gpu);
     attention_truth_destroy(&truth);
     return worst;

@@ -74,6 +74,9 @@ void gpu_case_enqueue(gpu_case *gpu, const tree_gpu_step *step, float *out, floa
 enum { ALL_STRATEGIES = (1 << TREE_NUM_STRATEGIES) - 1 };
 double gpu_check_case(const attention_case *c, uint32_t strategies);
 
+/* The same with one plan. piece_tokens 0: as the plan likes. */
+double gpu_check_plan(const attention_case *c, tree_strategy strategy, uint32_t piece_tokens);
+
 bool query_sees(const attention_case *c, uint32_t query, uint64_t slot);
 
 #endif

@@ -259,7 +259,7 @@ void bench_attention(const bench_case *c, const bench_plan *p, const tree_gpu_st
 static double rounded(uint64_t i, uint32_t seed) { return __half2float(__float2half(random_element(i, seed))); }
 
 /* NaN is larger than anything; to fmax it is nothing. */
-static double larger(double a, double b) { return b <= a ? a : b; }
+static double larger(double a, double b) { return b <= a || a != a ? a : b; }
 
 double bench_error(const bench_case *c, const bench_plan *p, const tree_gpu_step *step)
 {

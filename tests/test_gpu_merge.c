@@ -1,0 +1,66 @@
+/* Claim: on the GPU, partial states are merged rightly whatever their number, and however many queries and heads there
+ * are for each warp that merges. */
+#include <math.h>
+#include <stdio.h>
+
+#include "gpu_support.h"
+#include "test.h"
+
+enum { KV_HEADS = 2, GROUP_SIZE = 4, NUM_HEADS = KV_HEADS * GROUP_SIZE };
+
+typedef struct merge_case {
+    uint32_t head_dim, tenths; /* queries x heads for each warp */
+} merge_case;
+
+/* Counts: around what fits a batch or two of them, whatever head_dim is and how many heads share it. */
+#ifdef TREEATTN_EMULATE
+static const merge_case cases[] = {{128, 15}, {128, 45}, {256, 15}};
+static const uint32_t counts[] = {3, 17};
+#else
+static const merge_case cases[] = {
+    {64, 3}, {64, 10}, {64, 15}, {64, 45}, {128, 3}, {128, 10}, {128, 15}, {128, 19}, {128, 25}, {128, 45},
+    {256, 3}, {256, 15}, {256, 45},
+};
+static const uint32_t counts[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 21, 31, 32, 33, 49};
+#endif
+
+static uint32_t num_queries_for(uint32_t tenths)
+{
+    enum { WARPS_OF_A_MULTIPROCESSOR = 8 };
+    int device = 0, num_sms = 0;
+    cuda_ok(cudaGetDevice(&device), "device");
+    cuda_ok(cudaDeviceGetAttribute(&num_sms, cudaDevAttrMultiProcessorCount, device), "multiprocessors");
+    uint32_t warps = (uint32_t)num_sms * WARPS_OF_A_MULTIPROCESSOR;
+    return (warps * tenths / 10 + NUM_HEADS - 1) / NUM_HEADS;
+}
+
+/* Each token of a path is an item of its own, and makes a state. */
+static void run_case(const void *argument)
+{
+    const merge_case *one = argument;
+    double worst = 0;
+    char tree[100];
+    need_gpu();
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        attention_case c;
+        uint32_t num_queries = num_queries_for(one->tenths);
+        if (counts[i] == 1)
+            snprintf(tree, sizeof tree, "%u/1", num_queries);
+        else
+            snprintf(tree, sizeof tree, "1,%u/%u,1", num_queries, counts[i] - 1);
+        attention_case_build(&c, storage_backend(TREE_FP16), tree, 4,
+                             (attention_size){KV_HEADS, GROUP_SIZE, one->head_dim});
+        worst = fmax(worst, gpu_check_plan(&c, TREE_RADIX, 1));
+        attention_case_free(&c);
+    }
+    test_note("worst error/limit %.2g", worst);
+}
+
+int main(int argc, char **argv)
+{
+    test_begin(argc, argv, "any number of partial states is merged rightly");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        test_add(run_case, &cases[i], "head_dim_%u_%u.%u_a_warp", cases[i].head_dim, cases[i].tenths / 10,
+                 cases[i].tenths % 10);
+    return test_end();
+}
