@@ -1,6 +1,6 @@
 #!/bin/bash
 # Claim: what the documents name exists: `path/file.c:symbol`, relative links, make verbs. No file tells a path of the
-# machine that it was written on, and a mirror has the section comments of its reference.
+# machine that it was written on, a mirror has the section comments of its reference, and a rung the times recorded.
 # shellcheck disable=SC2016 # backquotes in patterns
 set -u
 cd "$TREEATTN_SOURCE_DIR" || exit 1
@@ -67,6 +67,17 @@ for mirror in reference/tree_attention_cpu.c "gpu/step_0_naive.cu gpu/merge.cuh"
         esac
     done < <(sections $reference)
 done
+
+# What a rung wins, as its file says, is what was recorded: the time of the rung before, and its own.
+before=
+while IFS=, read -r step us; do
+    file=gpu/$step.cu
+    [ -f "$file" ] || file=gpu/tree_attention.cu
+    checked=$((checked + 1))
+    grep -q "^ \*   wins .*${before:+$before to }$us us on 64 branches" "$file" ||
+        fail "$file does not say that it wins ${before:+$before to }$us us, as figures/ladder.csv has it"
+    before=$us
+done < <(awk -F, '$1 ~ /^"64 branches/ { printf "%s,%.0f\n", $6, $7 }' figures/ladder.csv)
 
 echo "$checked references checked in ${#documents[@]} documents and ${#files[@]} files, $failed failed"
 [ $failed = 0 ] && [ $checked -gt 1 ]
