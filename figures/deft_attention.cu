@@ -1,5 +1,5 @@
-/* deft_attention: attention of one step, each strategy on DeFT's workloads. Without the traces of its repository, which
- * this project does not carry, only what needs none: few-shot prompting and speculative stars.
+/* deft_attention: attention of one step, each strategy on DeFT's workloads. The traces of its repository lie beside this
+ * project, if anywhere; without them only what needs none: few-shot prompting and speculative stars.
  *
  * measure_deft_attention [CSV [FOLDER_OF_TRACES]] */
 #include <string.h>
@@ -26,6 +26,16 @@ static void measure(FILE *csv, const char *name, bench_case c)
     for (uint32_t strategy = 0; strategy < TREE_NUM_STRATEGIES; strategy++)
         bench_line(csv, name, &c, floor_us, (tree_strategy)strategy, bench_step(NULL));
     bench_destroy(&c);
+}
+
+static bool has_traces(const char *folder)
+{
+    char path[1000];
+    snprintf(path, sizeof path, "%s/spec_draft.ttr", folder);
+    FILE *file = fopen(path, "r");
+    if (file)
+        fclose(file);
+    return file;
 }
 
 static trace *read_trace(const char *folder, const char *file)
@@ -71,7 +81,7 @@ static void measure_draft(FILE *csv, const trace *t, uint32_t label)
 
 int main(int argc, char **argv)
 {
-    const char *folder = argc > 2 ? argv[2] : NULL;
+    const char *folder = argc > 2 ? argv[2] : "../shared/traces";
     if (!bench_has_gpu())
         return 0;
     FILE *csv = bench_open(argc > 1 ? argv[1] : "figures/deft_attention.csv", "make measure (measure_deft_attention)");
@@ -79,7 +89,9 @@ int main(int argc, char **argv)
                  BENCH_COLUMNS "\n");
     for (const auto &t : trees)
         measure(csv, t.name, bench_create(t.nodes, t.tokens, 32, 8, 128, TREE_FP16));
-    if (folder) {
+    if (argc <= 2 && !has_traces(folder))
+        fprintf(stderr, "no traces in %s: reasoning and draft trees are left out\n", folder);
+    else {
         for (const char *task : tasks)
             measure_task(csv, folder, task);
         trace *t = read_trace(folder, "spec_draft");

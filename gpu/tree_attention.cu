@@ -37,6 +37,7 @@ static __device__ __forceinline__ void absorb(tile_state<HEAD_DIM> &state, const
         uint32_t step = part.slice, seen = UINT32_MAX;
         if (is_masked) {
             seen = seen_slices(part, masks + first, end - first);
+            /* beyond two, all at once is cheaper than one after the other */
             step = __popc(seen) <= 2 ? (uint32_t)SLICE_TOKENS : part.slice;
         }
         for (uint32_t t = first; t < end; t += step, seen >>= 1) {
