@@ -1,4 +1,4 @@
-/* ladder: every rung on three trees, with the same plan.
+/* ladder: every rung on three trees with plan cost, on the first one with every plan.
  *
  * measure_ladder [CSV] */
 #include "measure_gpu.h"
@@ -20,8 +20,10 @@ int main(int argc, char **argv)
     for (const auto &t : trees) {
         bench_case c = bench_create(t.nodes, t.tokens, 32, 8, 128, TREE_FP16);
         double floor_us = bench_floor(&c);
-        for (uint32_t s = 0; s < tree_gpu_num_steps; s++)
-            bench_line(csv, t.name, &c, floor_us, TREE_COST, &tree_gpu_steps[s]);
+        for (uint32_t strategy = 0; strategy < TREE_NUM_STRATEGIES; strategy++) {
+            for (uint32_t s = 0; s < tree_gpu_num_steps && (strategy == TREE_COST || &t == trees); s++)
+                bench_line(csv, t.name, &c, floor_us, (tree_strategy)strategy, &tree_gpu_steps[s]);
+        }
         bench_destroy(&c);
     }
     BENCH_MUST(!fclose(csv), "the csv could not be written");

@@ -1,7 +1,7 @@
 # Each rung's time over the floor, on three trees.
 width = 1100; height = 520
 load 'figures/style.gnuplot'
-rows = '< grep -v "^#" '.data.' | sed "s/\"//g"'
+rows = '< grep "plan,step\|,cost," '.data.' | sed "s/\"//g"'
 set logscale y
 set yrange [1:4000]
 set xrange [-0.4:8.4]
