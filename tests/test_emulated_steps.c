@@ -23,6 +23,7 @@ static const struct emulated_tree {
     {"star:3", 16, {2, 1, 64}, TREE_FP32},
     {"star:3", 4, {1, 5, 64}, TREE_BF16},
     {"1,17/4,1", 1, {1, 1, 64}, TREE_FP16},
+    {"1,33/15,1", 1, {1, 1, 64}, TREE_BF16}, /* the last row sees one token of its slice alone, the last one */
     {"chain:4", 1, {1, 2, 128}, TREE_FP16},
     {"comb:3", 16, {1, 1, 64}, TREE_BF16},
     {"binary:3", 16, {1, 7, 64}, TREE_FP16},
@@ -47,6 +48,19 @@ static void run_tree(const void *argument)
                                MAX_ELEMENTS);
     attention_fill_unseen(&c, KV_NONE, NAN);
     test_note("worst error/limit %.2g", gpu_check_case(&c, ALL_STRATEGIES));
+    attention_case_free(&c);
+}
+
+/* Scores so far apart that the running maximum rises again and again; and turned over. */
+static void run_steep(const void *argument)
+{
+    tree_storage storage = *(const tree_storage *)argument;
+    attention_case c;
+    emulate_seed(test_seed());
+    attention_case_build_small(&c, storage_backend(storage), "ragged", 4, (attention_size){1, 3, 64}, MAX_ELEMENTS);
+    c.scale = storage == TREE_BF16 ? -20 : 20;
+    attention_fill_unseen(&c, KV_NONE, NAN);
+    test_note("worst error/limit %.2g", gpu_check_case(&c, 1 << TREE_FLASH | 1 << TREE_COST));
     attention_case_free(&c);
 }
 
@@ -219,6 +233,8 @@ int main(int argc, char **argv)
         test_add(run_tree, &trees[i], "%s_group_%u_head_dim_%u_%s", trees[i].tree, trees[i].size.group_size,
                  trees[i].size.head_dim, storage_name[trees[i].storage]);
     test_add(run_drafts, NULL, "draft_tree_of_more_than_64_rows");
+    for (int s = 0; s < 3; s++)
+        test_add(run_steep, &storages[s], "steep_%s", storage_name[storages[s]]);
     for (int s = 0; s < 2; s++)
         test_add(run_orders, &storages[s], "orders_%s", storage_name[storages[s]]);
     for (int s = 0; s < 3; s++)

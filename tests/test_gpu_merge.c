@@ -15,7 +15,7 @@ typedef struct merge_case {
 /* Counts: around what fits a batch or two of them, whatever head_dim is and how many heads share it. */
 #ifdef TREEATTN_EMULATE
 static const merge_case cases[] = {{128, 15}, {128, 45}, {256, 15}};
-static const uint32_t counts[] = {3, 17};
+static const uint32_t counts[] = {3, 7, 17};
 #else
 static const merge_case cases[] = {
     {64, 3}, {64, 10}, {64, 15}, {64, 45}, {128, 3}, {128, 10}, {128, 15}, {128, 19}, {128, 25}, {128, 45},
