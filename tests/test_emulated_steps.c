@@ -23,7 +23,7 @@ static const struct emulated_tree {
     {"star:3", 16, {2, 1, 64}, TREE_FP32},
     {"star:3", 4, {1, 5, 64}, TREE_BF16},
     {"1,17/4,1", 1, {1, 1, 64}, TREE_FP16},
-    {"1,33/15,1", 1, {1, 1, 64}, TREE_BF16}, /* the last row sees one token of its slice alone, the last one */
+    {"1,17/15,1", 1, {1, 1, 64}, TREE_BF16}, /* its last row sees the last token of a slice and no other of it */
     {"chain:4", 1, {1, 2, 128}, TREE_FP16},
     {"comb:3", 16, {1, 1, 64}, TREE_BF16},
     {"binary:3", 16, {1, 7, 64}, TREE_FP16},
