@@ -1,5 +1,5 @@
-/* deft_attention: attention of one step, each strategy on DeFT's workloads. The traces of its repository lie beside this
- * project, if anywhere; without them only what needs none: few-shot prompting and speculative stars.
+/* deft_attention: attention of one step, each strategy on DeFT's workloads. The traces of its repository lie beside
+ * this project, if anywhere; without them only what needs none: few-shot prompting and speculative stars.
  *
  * measure_deft_attention [CSV [FOLDER_OF_TRACES]] */
 #include <string.h>

@@ -4,8 +4,6 @@ load 'figures/style.gnuplot'
 # The rows of both files are in the same order: tree, our score, the best peer's score.
 both = "< awk -F, '!/^#/ && !/^tree/ { if (FNR == NR) p[++n] = $NF; else { i++; split($0, q, \"\\\"\"); print \"\\\"\" q[2] \"\\\",\" $(NF-10) / $(NF-12) \",\" $(NF-10) / p[i] } }' docs/peers_h200.csv ".data
 set multiplot layout 1,3 margins 0.29,0.985,0.1,0.84 spacing 0.012,0.1
-set yrange [21.7:-0.7]
-set xrange [0:1]
 set xtics 0.2
 set xlabel 'floor / time (1: nothing faster)'
 set key bottom right opaque
@@ -14,7 +12,10 @@ heads = '32 32 16'; kv = '8 32 1'
 do for [i = 1:3] {
     first = 22 * (i - 1); last = first + 21
     ours = 0; theirs = 0; wins = 0
+    set autoscale # the ranges of a plot would hide points from stats
     stats both using (ours = ours + log($2), theirs = theirs + log($3), wins = wins + ($2 > $3), $2) every ::first::last nooutput
+    set yrange [21.7:-0.7]
+    set xrange [0:1]
     set title sprintf("%s query heads, %s KV heads\nmean %.2f, others %.2f\nfaster on %d of 22", word(heads, i), word(kv, i), exp(ours / 22), exp(theirs / 22), wins)
     if (i == 3) { set key } else { unset key }
     if (i > 1) { set ytics format '' }

@@ -8,7 +8,7 @@ set xrange [0.9:290]
 set xlabel 'branches (2048 shared + 64 own tokens each)'
 set ylabel 'GB/s'
 set logscale y
-set yrange [10:40000]
+set yrange [0.02:60000]
 set key bottom right opaque
 do for [i = 1:2] {
     first = 18 * (i - 1) + 1 # row 0 is the heading; every second row is cold
@@ -19,6 +19,7 @@ do for [i = 1:2] {
     plot data using 2:($5 / $4 / 1000) every 2::first::(first + 16) with linespoints lt 1 title 'logical_bytes / time: effective', \
          '' using 2:($6 / $4 / 1000) every 2::first::(first + 16) with linespoints lt 3 title 'plan_bytes / time', \
          '' using 2:($8 / $4 / 1000) every 2::first::(first + 16) with linespoints lt 2 title 'dram_bytes / time', \
+         '' using 2:($8 / $4 / 1000) every 2::(first + 1)::(first + 17) with linespoints lt 5 title 'the same, warm', \
          4550 with lines lt 7 title 'read of memory, 4.55 TB/s', 5700 with lines lt 6 title 'read of L2, 5.7 TB/s'
 }
 unset multiplot

@@ -259,20 +259,20 @@ static uint32_t warp_of(const queue_builder *b, const uint64_t *words, uint32_t 
  * turn. */
 static void place_tokens(const queue_builder *b, const tree_item *item, uint32_t *place)
 {
+    enum { WARPS = QUEUE_TILE_ROWS / QUEUE_SLICE };
     const tree_plan *plan = b->plan;
-    uint32_t num_unmasked = 0, t = 0, words = (item->num_rows + 63) / 64, next[QUEUE_TILE_ROWS / QUEUE_SLICE];
-    for (t = 0; t < item->num_tokens; t++)
+    const uint32_t unmasked = num_unmasked(plan, item), words = (item->num_rows + 63) / 64;
+    for (uint32_t t = 0; t < item->num_tokens; t++)
         place[t] = t;
-    for (uint32_t r = 0; r < item->num_ranges && plan->ranges[item->first_range + r].mask == TREE_NO_MASK; r++)
-        num_unmasked += plan->ranges[item->first_range + r].num_tokens;
     if (item->num_rows * b->max_heads <= QUEUE_SLICE)
         return;
 
     /* first, in place: which warp has each slice, and how many each has */
-    uint32_t count[QUEUE_TILE_ROWS / QUEUE_SLICE] = {0}, range = item->first_range, skipped = 0;
-    uint32_t num_slices = (item->num_tokens - num_unmasked) / QUEUE_SLICE, *warp = b->warp;
+    uint32_t count[WARPS] = {0}, next[WARPS] = {0}, range = item->first_range, skipped = 0;
+    uint32_t num_slices = (item->num_tokens - unmasked) / QUEUE_SLICE, *warp = b->warp;
     for (uint32_t i = 0; i < num_slices; i++) {
-        for (t = num_unmasked + i * QUEUE_SLICE; t - skipped >= plan->ranges[range].num_tokens; range++)
+        uint32_t t = unmasked + i * QUEUE_SLICE;
+        for (; t - skipped >= plan->ranges[range].num_tokens; range++)
             skipped += plan->ranges[range].num_tokens;
         const tree_range *at = &plan->ranges[range];
         warp[i] = at->mask == TREE_NO_MASK
@@ -281,15 +281,14 @@ static void place_tokens(const queue_builder *b, const tree_item *item, uint32_t
     }
     /* slice n of a warp comes after n slices, or all that there are, of each other warp; and after one more of those
      * before it */
-    memset(next, 0, sizeof next);
     for (uint32_t i = 0; i < num_slices; i++) {
         uint32_t n = next[warp[i]]++, to = 0;
-        for (uint32_t w = 0; w < QUEUE_TILE_ROWS / QUEUE_SLICE; w++) {
+        for (uint32_t w = 0; w < WARPS; w++) {
             uint32_t before = w < warp[i] ? n + 1 : n;
             to += count[w] < before ? count[w] : before;
         }
-        for (t = 0; t < QUEUE_SLICE; t++)
-            place[num_unmasked + i * QUEUE_SLICE + t] = num_unmasked + to * QUEUE_SLICE + t;
+        for (uint32_t t = 0; t < QUEUE_SLICE; t++)
+            place[unmasked + i * QUEUE_SLICE + t] = unmasked + to * QUEUE_SLICE + t;
     }
 }
 

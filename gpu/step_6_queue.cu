@@ -13,26 +13,12 @@
  *           of them computes while the other waits; a third stage is worth nothing any more) */
 #include "worker.cuh"
 
-/* absorb this warp's slices of a tile. */
-template <int HEAD_DIM, typename T>
-static __device__ __forceinline__ void absorb(tile_state<HEAD_DIM> &state, const uint32_t q[HEAD_DIM / 16][4],
-                                              const worker_part &part, const queue_tile &tile, const char *keys,
-                                              const char *values, const uint64_t *masks, float scale)
-{
-    for (uint32_t first = worker_first_token(part, tile); first < tile.num_tokens; first += part.warps_n * part.slice) {
-        uint32_t offset = first * HEAD_DIM * 2, left = tile.num_tokens - first;
-        worker_absorb<HEAD_DIM, T, worker_tile<HEAD_DIM>::MAX_SLICE>(
-            state, q, part, keys + offset, values + offset, tile.first_mask != QUEUE_NO_MASK, masks + first,
-            left < part.slice ? left : part.slice, scale);
-    }
-}
-
 template <int HEAD_DIM, typename T>
 static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     attend(const __grid_constant__ attention_arguments a)
 {
     SHARED_MEMORY(char, memory);
-    worker_run<HEAD_DIM, T, absorb<HEAD_DIM, T>, false>(a, *(worker_shared *)memory);
+    worker_run<HEAD_DIM, T, worker_absorb<HEAD_DIM, T>, false>(a, *(worker_shared *)memory);
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)

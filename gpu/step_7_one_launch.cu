@@ -10,20 +10,6 @@
  *   threads as step 6; merge: a warp for each query and head */
 #include "worker.cuh"
 
-/* absorb this warp's slices of a tile. */
-template <int HEAD_DIM, typename T>
-static __device__ __forceinline__ void absorb(tile_state<HEAD_DIM> &state, const uint32_t q[HEAD_DIM / 16][4],
-                                              const worker_part &part, const queue_tile &tile, const char *keys,
-                                              const char *values, const uint64_t *masks, float scale)
-{
-    for (uint32_t first = worker_first_token(part, tile); first < tile.num_tokens; first += part.warps_n * part.slice) {
-        uint32_t offset = first * HEAD_DIM * 2, left = tile.num_tokens - first;
-        worker_absorb<HEAD_DIM, T, worker_tile<HEAD_DIM>::MAX_SLICE>(
-            state, q, part, keys + offset, values + offset, tile.first_mask != QUEUE_NO_MASK, masks + first,
-            left < part.slice ? left : part.slice, scale);
-    }
-}
-
 template <int HEAD_DIM, typename T>
 static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     attend(const __grid_constant__ attention_arguments a)
@@ -32,7 +18,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     worker_shared &shared = *(worker_shared *)memory;
     /* its loads have long arrived when they are needed */
     merge_place merges = merge_begin(a, threadIdx.x / TILE_WARP * gridDim.x + blockIdx.x, gridDim.x * WORKER_WARPS);
-    worker_run<HEAD_DIM, T, absorb<HEAD_DIM, T>, false>(a, shared);
+    worker_run<HEAD_DIM, T, worker_absorb<HEAD_DIM, T>, false>(a, shared);
     worker_wait_for_all(a.arrivals);
     merge_all<HEAD_DIM, true>(a, merges, shared.merge);
 }

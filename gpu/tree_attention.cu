@@ -43,7 +43,7 @@ static __device__ __forceinline__ void absorb(tile_state<HEAD_DIM> &state, const
         for (uint32_t t = first; t < end; t += step, seen >>= 1) {
             uint32_t offset = t * HEAD_DIM * 2, num_tokens = end - t < step ? end - t : step;
             if (seen & 1 || step > SLICE_TOKENS)
-                worker_absorb<HEAD_DIM, T, worker_tile<HEAD_DIM>::MAX_SLICE>(
+                worker_absorb_slice<HEAD_DIM, T, worker_tile<HEAD_DIM>::MAX_SLICE>(
                     state, q, part, keys + offset, values + offset, is_masked, masks + t, num_tokens, scale);
         }
     }

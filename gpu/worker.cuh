@@ -292,19 +292,34 @@ static __device__ __forceinline__ uint32_t worker_first_token(const worker_part 
 
 /* A slice of up to TOKENS tokens, of which num_tokens are there; masks: of its tokens, if it is masked. */
 template <int HEAD_DIM, typename T, int TOKENS>
-static __device__ __forceinline__ void worker_absorb(tile_state<HEAD_DIM> &state, const uint32_t q[HEAD_DIM / 16][4],
-                                                     const worker_part &part, const char *keys, const char *values,
-                                                     bool is_masked, const uint64_t *masks, uint32_t num_tokens,
-                                                     float scale)
+static __device__ __forceinline__ void worker_absorb_slice(tile_state<HEAD_DIM> &state,
+                                                           const uint32_t q[HEAD_DIM / 16][4],
+                                                           const worker_part &part, const char *keys,
+                                                           const char *values, bool is_masked, const uint64_t *masks,
+                                                           uint32_t num_tokens, float scale)
 {
     if (TOKENS > SLICE_TOKENS && num_tokens <= TOKENS / 2) {
-        worker_absorb<HEAD_DIM, T, (TOKENS > SLICE_TOKENS ? TOKENS / 2 : TOKENS)>(state, q, part, keys, values,
-                                                                                  is_masked, masks, num_tokens, scale);
+        worker_absorb_slice<HEAD_DIM, T, (TOKENS > SLICE_TOKENS ? TOKENS / 2 : TOKENS)>(
+            state, q, part, keys, values, is_masked, masks, num_tokens, scale);
         return;
     }
     uint32_t visible = is_masked ? tile_visible<TOKENS>(masks, (int)num_tokens, part.row)
                                  : tile_first_tokens<TOKENS>((int)num_tokens);
     tile_absorb<HEAD_DIM, T, TOKENS>(state, q, keys, values, visible, scale);
+}
+
+/* This warp's slices of a tile: steps 6 and 7. */
+template <int HEAD_DIM, typename T>
+static __device__ __forceinline__ void worker_absorb(tile_state<HEAD_DIM> &state, const uint32_t q[HEAD_DIM / 16][4],
+                                                     const worker_part &part, const queue_tile &tile, const char *keys,
+                                                     const char *values, const uint64_t *masks, float scale)
+{
+    for (uint32_t first = worker_first_token(part, tile); first < tile.num_tokens; first += part.warps_n * part.slice) {
+        uint32_t offset = first * HEAD_DIM * 2, left = tile.num_tokens - first;
+        worker_absorb_slice<HEAD_DIM, T, worker_tile<HEAD_DIM>::MAX_SLICE>(
+            state, q, part, keys + offset, values + offset, tile.first_mask != QUEUE_NO_MASK, masks + first,
+            left < part.slice ? left : part.slice, scale);
+    }
 }
 
 /* ---- from the states of the warps to partial states ---- */

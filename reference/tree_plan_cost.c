@@ -305,10 +305,10 @@ static void add_shares(plan_builder *b, const plan_cost *c, uint64_t *left, uint
 static void add_unit_in_shares(plan_builder *b, const plan_cost *c, uint64_t *left, uint32_t node, uint32_t first_row,
                                uint32_t end_row)
 {
-    cost_stretch all = stretch_of(c, node, c->max_rows);
-    uint64_t section = end_row - first_row > c->max_rows ? COST_SECTION : all.num_tokens;
-    for (uint64_t from = 0; from < all.num_tokens; from += section) {
-        uint64_t end = from + section < all.num_tokens ? from + section : all.num_tokens;
+    uint64_t num_tokens = stretch_of(c, node, c->max_rows).num_tokens;
+    uint64_t section = end_row - first_row > c->max_rows ? COST_SECTION : num_tokens;
+    for (uint64_t from = 0; from < num_tokens; from += section) {
+        uint64_t end = from + section < num_tokens ? from + section : num_tokens;
         for (uint32_t row = first_row; row < end_row;) {
             uint32_t num_rows = (uint32_t)slice_rows(c, end_row - row);
             add_shares(b, c, left, from, end, stretch_of(c, node, num_rows), row, row + num_rows);
@@ -341,10 +341,11 @@ void plan_cost_add(plan_builder *b, const plan_cost *c)
         if (!unit->num_rows) /* absorbed, and no query ends there */
             continue;
         uint32_t end_row = first_row + unit->num_rows;
-        const plan_cut cut = cut_for(c, unit->num_rows);
-        if (in_shares(c))
+        if (in_shares(c)) {
             add_unit_in_shares(b, c, &left, unit_node, first_row, end_row);
-        else
+        } else {
+            const plan_cut cut = cut_for(c, unit->num_rows);
             plan_add_list(b, b->list, count, first_row, end_row, &cut);
+        }
     }
 }
