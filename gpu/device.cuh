@@ -3,6 +3,8 @@
 #ifndef DEVICE_CUH
 #define DEVICE_CUH
 
+#include "launch.h"
+
 #ifdef TREEATTN_EMULATE
 #include "emulate.h"
 #else
@@ -16,23 +18,34 @@
 /* A variable in shared memory, SHARED_VARIABLE(name, type); at a kernel's beginning. */
 #define SHARED_VARIABLE(name, ...) __shared__ __align__(16) __VA_ARGS__ name
 
-/* Enqueues kernel(arguments...). A grid of nothing is an error to CUDA, here it is nothing to do. is_cooperative: all
- * thread blocks run at the same time, or the launch is refused. */
+/* Enqueues kernel(arguments...). A grid of nothing is an error to CUDA, here it is nothing to do. how: of launch.h. */
 template <typename... Parameters, typename... Arguments>
-static cudaError_t launch_kernel_as(bool is_cooperative, dim3 grid, dim3 threads, size_t shared_bytes,
-                                    cudaStream_t stream, void (*kernel)(Parameters...), Arguments... arguments)
+static cudaError_t launch_kernel_as(unsigned how, dim3 grid, dim3 threads, size_t shared_bytes, cudaStream_t stream,
+                                    void (*kernel)(Parameters...), Arguments... arguments)
 {
-    enum { WITHOUT_ASKING = 48 * 1024 };
-    cudaLaunchAttribute cooperative = {};
-    cooperative.id = cudaLaunchAttributeCooperative;
-    cooperative.val.cooperative = 1;
+    enum { WITHOUT_ASKING = 48 * 1024, EARLY_ARCH = 90 };
+    cudaLaunchAttribute attributes[2] = {};
+    unsigned num_attributes = 0;
+    if (how & LAUNCH_COOPERATIVE) {
+        attributes[num_attributes].id = cudaLaunchAttributeCooperative;
+        attributes[num_attributes++].val.cooperative = 1;
+    }
+    if (how & LAUNCH_EARLY) {
+        cudaFuncAttributes built = {};
+        cudaError_t error = cudaFuncGetAttributes(&built, (const void *)kernel);
+        if (error != cudaSuccess)
+            return error;
+        attributes[num_attributes].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+        attributes[num_attributes].val.programmaticStreamSerializationAllowed = 1;
+        num_attributes += built.ptxVersion >= EARLY_ARCH; /* else the kernel does not wait */
+    }
     cudaLaunchConfig_t config = {};
     config.gridDim = grid;
     config.blockDim = threads;
     config.dynamicSmemBytes = shared_bytes;
     config.stream = stream;
-    config.attrs = &cooperative;
-    config.numAttrs = is_cooperative;
+    config.attrs = attributes;
+    config.numAttrs = num_attributes;
     if (grid.x == 0)
         return cudaSuccess;
     if (shared_bytes > WITHOUT_ASKING) {
@@ -49,6 +62,6 @@ template <typename... Parameters, typename... Arguments>
 static cudaError_t launch_kernel(dim3 grid, dim3 threads, size_t shared_bytes, cudaStream_t stream,
                                  void (*kernel)(Parameters...), Arguments... arguments)
 {
-    return launch_kernel_as(false, grid, threads, shared_bytes, stream, kernel, arguments...);
+    return launch_kernel_as(0, grid, threads, shared_bytes, stream, kernel, arguments...);
 }
 #endif

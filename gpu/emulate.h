@@ -25,6 +25,7 @@
 #include <cuda_runtime_api.h>
 
 #include "half.h"
+#include "launch.h"
 
 #define __global__
 #define __device__
@@ -98,12 +99,12 @@ void *emulate_shared_variable(size_t bytes);
 #define SHARED_VARIABLE(name, ...) __VA_ARGS__ &name = *(__VA_ARGS__ *)emulate_shared_variable(sizeof(__VA_ARGS__))
 
 template <typename... Parameters, typename... Arguments>
-static cudaError_t launch_kernel_as(bool is_cooperative, dim3 grid, dim3 threads, size_t shared_bytes,
+static cudaError_t launch_kernel_as(unsigned how, dim3 grid, dim3 threads, size_t shared_bytes,
                                     cudaStream_t stream, void (*kernel)(Parameters...), Arguments... arguments)
 {
     (void)stream;
     auto thread = [&] { kernel(arguments...); };
-    return emulate_launch(is_cooperative, grid, threads, shared_bytes,
+    return emulate_launch(how & LAUNCH_COOPERATIVE, grid, threads, shared_bytes,
                           [](void *context) { (*(decltype(thread) *)context)(); }, &thread);
 }
 
@@ -211,6 +212,10 @@ static inline float exp2_approx(float x)
 
 /* Lets others run first: who asks again and again waits for them. */
 uint32_t load_acquire(const uint32_t *counter, EMULATE_HERE);
+
+/* Launches follow each other. */
+static inline void begin_next_launch() {}
+static inline void wait_for_last_launch() {}
 
 typedef uintptr_t shared_at;
 static inline shared_at shared_address(const void *shared) { return (shared_at)shared; }

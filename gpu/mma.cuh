@@ -104,6 +104,22 @@ static __device__ __forceinline__ uint32_t load_acquire(const uint32_t *counter)
     return value;
 }
 
+/* Lets the stream's next launch begin where there is room for it, if that is LAUNCH_EARLY. */
+static __device__ __forceinline__ void begin_next_launch()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
+/* In a launch that began early: returns when what was launched before has ended, and can be read. */
+static __device__ __forceinline__ void wait_for_last_launch()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 /* 2^x to within 2 units in the last place; results below 2^-126 are 0. */
 static __device__ __forceinline__ float exp2_approx(float x)
 {

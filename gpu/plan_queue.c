@@ -6,7 +6,7 @@
 
 /* What a task costs, in bytes that its worker could have read meanwhile: docs/gpu.md. */
 enum {
-    TASK_BYTES = 24576,    /* starting and ending it */
+    TASK_BYTES = 49152,    /* starting and ending it */
     ROW_STEP = 16,         /* rows of a tile are computed so many at a time */
     ROW_TOKEN_BYTES = 8    /* one row and one token */
 };

@@ -57,11 +57,12 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     worker_shared &shared = *(worker_shared *)memory;
     /* its loads have long arrived when they are needed */
     merge_place merges = merge_begin(a, threadIdx.x / TILE_WARP * gridDim.x + blockIdx.x, gridDim.x * WORKER_WARPS);
+    begin_next_launch();
     worker_run<HEAD_DIM, T, absorb<HEAD_DIM, T>, true>(a, shared);
 
     /* merge partial states, normalize */
     worker_wait_for_all(a.arrivals);
-    merge_all<HEAD_DIM, true>(a, merges, shared.merge);
+    merge_all<HEAD_DIM, true>(a, merges);
 }
 
 cudaError_t gpu_num_workers(uint32_t *num_workers)
@@ -80,8 +81,8 @@ cudaError_t gpu_num_workers(uint32_t *num_workers)
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)
 {
-    return launch_kernel_as(true, a.queue.num_workers, WORKER_THREADS, sizeof(worker_shared), stream,
-                            attend<HEAD_DIM, T>, a);
+    return launch_kernel_as(LAUNCH_COOPERATIVE | LAUNCH_EARLY, a.queue.num_workers, WORKER_THREADS,
+                            sizeof(worker_shared), stream, attend<HEAD_DIM, T>, a);
 }
 
 cudaError_t step_8_masks(const attention_arguments *a, cudaStream_t stream)

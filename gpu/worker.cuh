@@ -38,10 +38,7 @@ template <int HEAD_DIM> struct worker_tile {
 };
 
 struct alignas(1024) worker_shared {
-    union {
-        char kv[STAGES][2][TILE_BYTES];
-        merge_shared merge; /* step 7: when all tiles are done */
-    };
+    char kv[STAGES][2][TILE_BYTES];
     uint64_t masks[STAGES][MAX_TILE_TOKENS]; /* step 8 */
     uint32_t tokens[TOKEN_RING][MAX_TILE_TOKENS]; /* those that one thread copies lie behind each other */
     queue_row rows[ROW_RING][QUEUE_TILE_ROWS];
@@ -487,6 +484,7 @@ static __device__ __forceinline__ void worker_run(const attention_arguments &a, 
     enum { EARLY = HEAD_DIM <= 128 }; /* registers decide */
     /* find this item's blocks: from here on, LEAD tiles ahead */
     worker_place at = worker_start<HEAD_DIM>(a, shared);
+    wait_for_last_launch();
     const uint32_t end = at.first + at.count;
     uint32_t q[HEAD_DIM / 16][4], spoilt = end, task_first = 0;
     tile_state<HEAD_DIM> state;

@@ -34,6 +34,7 @@ static const struct emulated_tree {
     {"forest", 16, {1, 1, 64}, TREE_FP16},
     {"ragged", 16, {1, 1, 64}, TREE_FP32},
     {"full_block", 4, {1, 130, 64}, TREE_BF16},
+    {"1,40/70,3", 16, {1, 3, 64}, TREE_BF16}, /* more than one tile, several tasks that share its tokens */
 };
 
 enum { NUM_TREES = sizeof trees / sizeof trees[0], MAX_ELEMENTS = 30000, NUM_ORDERS = 5 };
