@@ -69,6 +69,9 @@ size_t tree_attention_gpu_workspace_bytes(const tree_plan *plan, const tree_shap
  *                   call; calls that may overlap need their own
  *   step            which kernels run; NULL: the last step of the table that takes shape->storage
  * head_dim is 64, 128 or 256. The same plan and step give the same bits again.
+ * Steps from 7 on may begin while what is ahead of them in the stream still runs, if that lets them (programmatic
+ * dependent launch, sm_90: an earlier call does, other kernels if they say so). Until it has ended they read the plan
+ * alone.
  * Returns as tree_shape_check; TREE_BAD_SHAPE (the plan was made for another shape); TREE_UNSUPPORTED (the step does
  * not take this storage); TREE_INVAL (an array is misaligned);
  * TREE_WORKSPACE (too small, misaligned); TREE_OVERFLOW (more warps than one launch can have); what CUDA answers to the
