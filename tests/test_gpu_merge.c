@@ -1,7 +1,9 @@
 /* Claim: on the GPU, partial states are merged rightly whatever their number, and however many queries and heads there
- * are for each warp that merges. */
+ * are for each warp that merges; what a warp merged before does not matter. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "gpu_support.h"
 #include "test.h"
@@ -56,11 +58,50 @@ static void run_case(const void *argument)
     test_note("worst error/limit %.2g", worst);
 }
 
+/* All queries but the last one come out as NaN, also those that the same warp merges before it: its bits stay. */
+static void run_behind_nan(const void *argument)
+{
+    attention_case c;
+    gpu_case gpu;
+    char tree[100];
+    (void)argument;
+    need_gpu();
+    snprintf(tree, sizeof tree, "1,%u/2,1", num_queries_for(45));
+    attention_case_build(&c, storage_backend(TREE_FP16), tree, 4, (attention_size){KV_HEADS, GROUP_SIZE, 128});
+    tree_plan *plan = attention_plan(&c, TREE_RADIX, 1, 0);
+    gpu_case_create(&gpu, &c);
+    gpu_case_plan(&gpu, plan);
+    const uint64_t count = (uint64_t)NUM_HEADS * c.shape.head_dim, first = c.num_out - count;
+    float *kept = malloc(tree_gpu_num_steps * count * sizeof *kept);
+    check(kept, "memory");
+    for (int poisoned = 0; poisoned < 2; poisoned++) {
+        if (poisoned) {
+            attention_fill_unseen(&c, c.shape.num_queries - 1, NAN);
+            gpu_case_upload(&gpu);
+        }
+        for (uint32_t s = 0; s < tree_gpu_num_steps; s++) {
+            if (!takes_storage(&tree_gpu_steps[s], TREE_FP16))
+                continue;
+            gpu_case_run(&gpu, &tree_gpu_steps[s]);
+            check(!poisoned || isnan(gpu.h_out[0]), "%s: query 0 sees a NaN", tree_gpu_steps[s].name);
+            if (poisoned)
+                check_same_bits(gpu.h_out + first, kept + s * count, count, tree_gpu_steps[s].name);
+            else
+                memcpy(kept + s * count, gpu.h_out + first, count * sizeof *kept);
+        }
+    }
+    free(kept);
+    gpu_case_destroy(&gpu);
+    tree_plan_destroy(plan);
+    attention_case_free(&c);
+}
+
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "any number of partial states is merged rightly");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         test_add(run_case, &cases[i], "head_dim_%u_%u.%u_a_warp", cases[i].head_dim, cases[i].tenths / 10,
                  cases[i].tenths % 10);
+    test_add(run_behind_nan, NULL, "behind_nan");
     return test_end();
 }
