@@ -17,7 +17,6 @@
 
 enum { MERGE_WARP = 32, MERGE_WARPS = 4 };
 #define MERGE_ALL_LANES 0xffffffffu
-#define MERGE_LOG2_E 1.44269504088896341f
 
 /* The states of a query: [first, end). No count: to subtract would be to wait for both. */
 struct merge_list {
@@ -41,16 +40,22 @@ static __device__ __forceinline__ merge_list merge_ask(const attention_arguments
     return {__ldg(&a.plan.merge_first[query]), __ldg(&a.plan.merge_first[query + 1])};
 }
 
+/* The query of the warp's next job. */
+static __device__ __forceinline__ uint32_t merge_query_after(const merge_place &at, uint32_t parts)
+{
+    return at.query + at.step + (at.part + at.step_part >= parts);
+}
+
 /* To the next job; past queries with one state, which have their result already if QUEUED. */
 template <bool QUEUED>
 static __device__ __forceinline__ void merge_next_job(const attention_arguments &a, merge_place &at, uint32_t parts)
 {
     do {
         at.list = at.next;
+        at.query = merge_query_after(at, parts);
         at.part += at.step_part;
-        at.query += at.step + (at.part >= parts);
         at.part -= at.part >= parts ? parts : 0;
-        at.next = merge_ask(a, at.query + at.step + (at.part + at.step_part >= parts));
+        at.next = merge_ask(a, merge_query_after(at, parts));
     } while (QUEUED && at.list.end - at.list.first == 1 && at.query < a.plan.num_queries);
     at.done = 0;
     at.is_over = false;
@@ -68,7 +73,7 @@ static __device__ __forceinline__ merge_place merge_begin(const attention_argume
     at.query = n / parts;
     at.part = n % parts;
     at.list = merge_ask(a, at.query);
-    at.next = merge_ask(a, at.query + at.step + (at.part + at.step_part >= parts));
+    at.next = merge_ask(a, merge_query_after(at, parts));
     return at;
 }
 
@@ -183,8 +188,8 @@ static __device__ __forceinline__ void merge_absorb(const attention_arguments &a
     for (int distance = HEADS; distance < ROWS; distance *= 2)
         new_m = fmaxf(new_m, __shfl_xor_sync(MERGE_ALL_LANES, new_m, distance));
     new_m = fmaxf(new_m, m);
-    float base = new_m == -INFINITY ? 0 : new_m, rescale = exp2_approx((m - base) * MERGE_LOG2_E);
-    float weight = exp2_approx((batch.m - base) * MERGE_LOG2_E);
+    float base = new_m == -INFINITY ? 0 : new_m, rescale = exp2_approx((m - base) * LOG2_E);
+    float weight = exp2_approx((batch.m - base) * LOG2_E);
     float sum = batch.l * weight;
 #pragma unroll
     for (int distance = HEADS; distance < ROWS; distance *= 2)

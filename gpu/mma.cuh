@@ -16,6 +16,8 @@
 #include "device.cuh"
 #include "storage.cuh"
 
+#define LOG2_E 1.44269504088896341f /* for exp2_approx */
+
 #ifndef TREEATTN_EMULATE /* emulate.h has the same functions */
 
 template <typename T> __device__ void mma_16x8x16(float d[4], const uint32_t a[4], const uint32_t b[2]);

@@ -14,7 +14,6 @@
 
 enum { TILE_WARP = 32, SLICE_ROWS = 16, SLICE_TOKENS = 16 };
 #define TILE_ALL_LANES 0xffffffffu
-#define LOG2_E 1.44269504088896341f
 #define LN_2 0.693147180559945309f
 
 /* ---- from step 4: scores and softmax in registers ---- */
