@@ -21,8 +21,10 @@ int main(int argc, char **argv)
         bench_case c = bench_create(t.nodes, t.tokens, 32, 8, 128, TREE_FP16);
         double floor_us = bench_floor(&c);
         for (uint32_t strategy = 0; strategy < TREE_NUM_STRATEGIES; strategy++) {
-            for (uint32_t s = 0; s < tree_gpu_num_steps && (strategy == TREE_COST || &t == trees); s++)
-                bench_line(csv, t.name, &c, floor_us, (tree_strategy)strategy, &tree_gpu_steps[s]);
+            for (uint32_t s = 0; s < tree_gpu_num_steps && (strategy == TREE_COST || &t == trees); s++) {
+                if (tree_gpu_step_takes(&tree_gpu_steps[s], TREE_FP16))
+                    bench_line(csv, t.name, &c, floor_us, (tree_strategy)strategy, &tree_gpu_steps[s]);
+            }
         }
         bench_destroy(&c);
     }

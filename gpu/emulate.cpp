@@ -659,6 +659,55 @@ void emulate_mma(void *const parts[EMULATE_WARP], float (*element)(uint32_t pair
     }
 }
 
+/* An element of a panel: `at` is where it would be if chunks were in their order. */
+static float panel_element(const emulate_warpgroup_part &part, shared_at at)
+{
+    uint16_t bits;
+    memcpy(&bits, (const void *)(at ^ (at >> 7 & 7) << 4), sizeof bits);
+    return part.element(bits, 0);
+}
+
+static shared_at right_element(const emulate_warpgroup_part &part, uint32_t k, uint32_t n)
+{
+    return part.is_transposed ? part.right + n / 64 * part.panels + k * 128 + n % 64 * 2
+                              : part.right + n * 128 + k * 2;
+}
+
+static void warpgroup_together(void *const parts[EMULATE_WARP])
+{
+    const emulate_warpgroup_part &first = *(const emulate_warpgroup_part *)parts[0];
+    std::vector<double> right(16 * first.columns);
+    double left[16][16];
+    for (uint32_t k = 0; k < 16; k++) {
+        for (uint32_t n = 0; n < first.columns; n++)
+            right[k * first.columns + n] = panel_element(first, right_element(first, k, n));
+    }
+    for (int lane = 0; lane < EMULATE_WARP; lane++) {
+        const emulate_warpgroup_part &part = *(const emulate_warpgroup_part *)parts[lane];
+        for (int i = 0; i < 8; i++)
+            left[lane / 4 + i / 2 % 2 * 8][lane % 4 * 2 + i / 4 * 8 + i % 2] = part.element(part.left[i / 2], i % 2);
+    }
+    for (int lane = 0; lane < EMULATE_WARP; lane++) {
+        const emulate_warpgroup_part &part = *(const emulate_warpgroup_part *)parts[lane];
+        for (uint32_t i = 0; i < part.columns / 2; i++) {
+            uint32_t row = lane / 4 + i / 2 % 2 * 8, n = i / 4 * 8 + lane % 4 * 2 + i % 2;
+            double sum = part.adds ? part.d[i] : 0;
+            for (uint32_t k = 0; k < 16; k++)
+                sum += left[row][k] * right[k * part.columns + n];
+            part.d[i] = (float)sum;
+        }
+    }
+}
+
+void emulate_warpgroup(emulate_warpgroup_part part, const char *name, const char *file, int line)
+{
+    check_shared((const void *)part.right, 16, name, file, line);
+    shared_at last = part.is_transposed ? right_element(part, 15, part.columns - 64)
+                                        : right_element(part, 0, part.columns - 1);
+    check_shared((const void *)last, 16, name, file, line);
+    emulate_warp(warpgroup_together, &part, 0xffffffff, name, file, line);
+}
+
 /* ---- the runtime ---- */
 
 const char *cudaGetErrorString(cudaError_t error)

@@ -210,6 +210,8 @@ static inline float exp2_approx(float x)
     return y < 0x1p-126f ? 0 : y;
 }
 
+static inline uint32_t count_arrival(uint32_t *counter, uint32_t last) { return atomicInc(counter, last); }
+
 /* Lets others run first: who asks again and again waits for them. */
 uint32_t load_acquire(const uint32_t *counter, EMULATE_HERE);
 
@@ -262,6 +264,37 @@ template <typename T> static inline void mma_16x8x16(float d[4], const uint32_t 
     emulate_mma_part part = {d, a, b};
     emulate_warp([](void *const *parts) { emulate_mma(parts, emulate_element<T>); }, &part, 0xffffffff, "mma_16x8x16",
                  file, line);
+}
+
+/* ---- what warpgroup.cuh has for CUDA: each product is done at once, each warp's rows for themselves ---- */
+
+static inline void warpgroup_begin() {}
+static inline void warpgroup_commit() {}
+static inline void warpgroup_wait() {}
+static inline void warpgroup_fence() {}
+
+/* A warp's 16 rows of d (+)= left x right, 16 x columns. right: each column a row of a panel; or, is_transposed, each
+ * row one, in panels of 64 columns. */
+struct emulate_warpgroup_part {
+    float *d;
+    const uint32_t *left;
+    shared_at right;
+    bool adds, is_transposed;
+    uint32_t columns, panels;
+    float (*element)(uint32_t pair, int which);
+};
+void emulate_warpgroup(emulate_warpgroup_part part, const char *name, const char *file, int line);
+
+template <typename T, int TOKENS>
+static inline void warpgroup_scores(float d[TOKENS / 2], const uint32_t q[4], shared_at k, bool adds, EMULATE_HERE)
+{
+    emulate_warpgroup({d, q, k, adds, false, TOKENS, 0, emulate_element<T>}, "warpgroup_scores", file, line);
+}
+template <typename T, int COLUMNS>
+static inline void warpgroup_values(float d[COLUMNS / 2], const uint32_t weights[4], shared_at v, uint32_t panels,
+                                    EMULATE_HERE)
+{
+    emulate_warpgroup({d, weights, v, true, true, COLUMNS, panels, emulate_element<T>}, "warpgroup_values", file, line);
 }
 
 #endif

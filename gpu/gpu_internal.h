@@ -19,7 +19,8 @@ typedef struct attention_arguments {
     tree_plan plan;               /* numbers as on the host, arrays on the device, no growth */
     const uint32_t *partial_item; /* [num_partials] item that writes it */
     plan_queue queue;             /* numbers as on the host, arrays on the device */
-    uint32_t *arrivals;           /* [1] workers that have no tile left; 0 but for the highest bit between launches */
+    uint32_t *arrivals; /* [1 + num_kv_heads] workers that have no tile left, of all and, in a small queue, of a KV
+                           head; 0 between launches, but for the highest bit of the first */
     float *m, *l; /* [num_partials][num_heads] */
     float *o;     /* [num_partials][num_heads][head_dim] */
 } attention_arguments;
@@ -53,7 +54,8 @@ cudaError_t step_4_tensor_cores(const attention_arguments *a, cudaStream_t strea
 cudaError_t step_5_pipeline(const attention_arguments *a, cudaStream_t stream);
 cudaError_t step_6_queue(const attention_arguments *a, cudaStream_t stream);
 cudaError_t step_7_one_launch(const attention_arguments *a, cudaStream_t stream);
-cudaError_t step_8_masks(const attention_arguments *a, cudaStream_t stream); /* in tree_attention.cu */
+cudaError_t step_8_masks(const attention_arguments *a, cudaStream_t stream);
+cudaError_t step_9_warpgroup(const attention_arguments *a, cudaStream_t stream); /* in tree_attention.cu */
 
 /* Fills the m, l, o of the arguments: where the partial states lie in a workspace. */
 void attention_place_partials(attention_arguments *a, void *workspace);

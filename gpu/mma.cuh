@@ -106,6 +106,15 @@ static __device__ __forceinline__ uint32_t load_acquire(const uint32_t *counter)
     return value;
 }
 
+/* Counts up to `last`, and from there to 0. What was written before is there for who counts later; what those wrote who
+ * counted before can be read afterwards. Returns the count before. */
+static __device__ __forceinline__ uint32_t count_arrival(uint32_t *counter, uint32_t last)
+{
+    uint32_t before;
+    asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;" : "=r"(before) : "l"(counter), "r"(last) : "memory");
+    return before;
+}
+
 /* Lets the stream's next launch begin where there is room for it, if that is LAUNCH_EARLY. */
 static __device__ __forceinline__ void begin_next_launch()
 {

@@ -46,7 +46,7 @@ static size_t lay_out(tree_plan_gpu *gpu, const tree_plan *plan, const plan_queu
     gpu->queue.starts = place(queue->starts, queue->num_workers, device, staging, &end);
     gpu->queue.tokens = place(queue->tokens, queue->num_tokens, device, staging, &end);
     gpu->queue.rows = place(queue->rows, queue->num_rows, device, staging, &end);
-    gpu->arrivals = place((const uint32_t *)NULL, 1, device, staging, &end);
+    gpu->arrivals = place((const uint32_t *)NULL, 1 + (uint64_t)gpu->shape.num_kv_heads, device, staging, &end);
     if (staging)
         fill_partial_item((uint32_t *)(staging + end), plan);
     gpu->partial_item = place((const uint32_t *)NULL, plan->num_partials, device, NULL, &end);

@@ -8,7 +8,7 @@
 enum {
     TASK_BYTES = 49152,    /* starting and ending it */
     ROW_STEP = 16,         /* rows of a tile are computed so many at a time */
-    ROW_TOKEN_BYTES = 8    /* one row and one token */
+    ROW_TOKEN_BYTES = 2    /* one row and one token */
 };
 
 typedef struct queue_builder {
@@ -167,12 +167,35 @@ static uint64_t deal_in_order(queue_builder *b)
     return most;
 }
 
+/* Of a small queue: the same for each KV head, among workers of its own. */
+static void deal_by_head(queue_builder *b)
+{
+    uint32_t num_kv_heads = b->shape->num_kv_heads, num_workers = b->queue.num_workers;
+    uint64_t all = 0, begun = 0;
+    for (uint32_t i = 0; i < b->num_tasks; i++) {
+        b->order[i] = i;
+        all += b->cost[i];
+    }
+    for (uint32_t i = 0; i < b->num_tasks; begun += b->cost[i++]) {
+        double middle = (double)(begun + b->cost[i] / 2) / (double)all;
+        for (uint32_t kv_head = 0; kv_head < num_kv_heads; kv_head++) {
+            uint32_t first = (uint32_t)((uint64_t)num_workers * kv_head / num_kv_heads);
+            uint32_t end = (uint32_t)((uint64_t)num_workers * (kv_head + 1) / num_kv_heads);
+            b->worker[(uint64_t)i * num_kv_heads + kv_head] = first + (uint32_t)(middle * (end - first));
+        }
+    }
+}
+
 static void assign_workers(queue_builder *b)
 {
     uint32_t num_kv_heads = b->shape->num_kv_heads, *first = b->queue.worker_first;
-    uint64_t in_order = deal_in_order(b);
-    if (deal_dearest_first(b) > in_order)
-        deal_in_order(b);
+    if (b->queue.is_small) {
+        deal_by_head(b);
+    } else {
+        uint64_t in_order = deal_in_order(b);
+        if (deal_dearest_first(b) > in_order)
+            deal_in_order(b);
+    }
     for (uint32_t i = 0; i < b->num_tasks; i++) {
         for (uint32_t kv_head = 0; kv_head < num_kv_heads; kv_head++)
             first[b->worker[(uint64_t)i * num_kv_heads + kv_head] + 1] +=
@@ -222,6 +245,17 @@ static void fill_tiles(queue_builder *b)
     }
 }
 
+/* Workers [0, num_workers) that have tiles of a KV head. */
+static uint32_t count_sharing(const queue_builder *b, uint32_t kv_head)
+{
+    uint32_t count = 0;
+    for (uint32_t w = 0; w < b->queue.num_workers; w++) {
+        uint32_t first = b->queue.worker_first[w];
+        count += first < b->queue.worker_first[w + 1] && b->queue.tiles[first].kv_head == kv_head;
+    }
+    return count;
+}
+
 static void fill_starts(queue_builder *b)
 {
     for (uint32_t w = 0; w < b->queue.num_workers; w++) {
@@ -231,6 +265,10 @@ static void fill_starts(queue_builder *b)
         start->num_tiles = count;
         for (uint32_t i = 0; i < QUEUE_START_TILES && i < count; i++)
             start->tiles[i] = b->queue.tiles[first + i];
+        if (b->queue.is_small && count) {
+            start->kv_head = b->queue.tiles[first].kv_head;
+            start->num_sharing = count_sharing(b, start->kv_head);
+        }
     }
 }
 
@@ -385,6 +423,8 @@ static tree_status build(queue_builder *b)
     b->queue.num_tokens = (uint32_t)b->num_tokens;
     b->queue.num_masks = (uint32_t)b->num_masks;
     b->queue.num_rows = b->plan->num_partials;
+    b->queue.is_small = b->num_tasks && (uint64_t)b->plan->num_queries * b->group_size <= QUEUE_SMALL_ROWS
+                        && b->shape->num_kv_heads <= b->queue.num_workers;
     if (!allocate(b))
         return TREE_NOMEM;
     cut_items(b);

@@ -14,6 +14,7 @@ extern "C" {
 
 /* Rows of a task: its queries times their query heads of one KV head. A mask has a bit for each query. */
 enum { QUEUE_TILE_ROWS = 64 };
+enum { QUEUE_SMALL_ROWS = 4 }; /* warps of a worker */
 enum { QUEUE_SLICE = 16 }; /* rows of a warp; tokens that it computes, or passes over, at a time */
 
 /* Tokens of a tile: 16 KiB of K in two bytes an element. */
@@ -53,7 +54,7 @@ typedef struct queue_tile {
 enum { QUEUE_START_TILES = 1 };
 typedef struct queue_start {
     uint32_t first_tile, num_tiles;
-    uint32_t reserved[2];
+    uint32_t kv_head, num_sharing; /* of a small queue: its only KV head, and how many workers have tiles of that */
     queue_tile tiles[QUEUE_START_TILES]; /* copies of its first ones; those that it has not: zeros */
 } queue_start;
 
@@ -69,6 +70,8 @@ typedef struct queue_row {
 typedef struct plan_queue {
     uint32_t num_workers, num_tasks, num_tiles, num_tokens, num_masks, num_rows;
     uint32_t head_slices;   /* tasks that share the heads of a group */
+    bool is_small;          /* one warp can merge each row, queries x heads of a group, of a KV head; no worker has
+                               tiles of two KV heads */
     queue_task *tasks;      /* [num_tasks] */
     queue_tile *tiles;      /* [num_tiles] worker by worker, in the order in which it runs them */
     uint32_t *worker_first; /* [num_workers + 1] worker w runs tiles[worker_first[w] .. worker_first[w + 1]) */

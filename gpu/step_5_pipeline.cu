@@ -2,8 +2,8 @@
  *   idea    cp.async copies from global to shared memory without a register and without waiting: three stages in a
  *           ring, the copies of tile i + 2 start before tile i is computed. ldmatrix then brings four 8 x 8
  *           matrices at a time to the lanes that the product wants them in, V transposed on the way. For that, the
- *           eight 16-byte pieces that it reads at once must lie in different banks: piece c of token t lies at c ^
- *           (t % 8) (tile_chunk)
+ *           eight 16-byte pieces that it reads at once must lie in different banks: each 128 bytes of a token have
+ *           piece c at c ^ (t % 8) (tile_chunk)
  *   wins    66 to 43 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
  *   price   96 KB of shared memory a thread block: two blocks a multiprocessor; the first two tiles of each task
  *           are waited for
@@ -58,7 +58,7 @@ static __device__ void absorb_task(tile_state<HEAD_DIM> &state, char *stages, co
 
         char *keys = stages + i % STAGES * 2 * BYTES, *values = keys + BYTES;
         for (uint32_t t = i * TOKENS; t < (i + 1) * TOKENS && t < at.task.num_tokens; t += SLICE_TOKENS) {
-            uint32_t offset = t % TOKENS * HEAD_DIM * 2, left = at.task.num_tokens - t;
+            uint32_t offset = t % TOKENS * PANEL_ROW, left = at.task.num_tokens - t;
             uint32_t visible = masks ? tile_visible<SLICE_TOKENS>(masks + t, left, at.mask_row)
                                      : tile_first_tokens<SLICE_TOKENS>(left);
             tile_absorb<HEAD_DIM, T, SLICE_TOKENS>(state, q, keys + offset, values + offset, visible, a.scale);

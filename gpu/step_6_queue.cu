@@ -18,7 +18,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     attend(const __grid_constant__ attention_arguments a)
 {
     SHARED_MEMORY(char, memory);
-    worker_run<HEAD_DIM, T, worker_absorb<HEAD_DIM, T>, false>(a, *(worker_shared *)memory);
+    worker_run<HEAD_DIM, T, worker_absorb<HEAD_DIM, T>>(a, *(worker_shared *)memory);
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)

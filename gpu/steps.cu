@@ -10,27 +10,50 @@ enum {
 };
 
 const tree_gpu_step tree_gpu_steps[] = {
-    {"step_0_naive", "the reference, one warp for each partial state and head", ANY_STORAGE, step_0_naive},
-    {"step_1_coalesced", "the lanes of a warp share each key, the heads of a group share K and V", ANY_STORAGE,
+    {"step_0_naive", "the reference, one warp for each partial state and head", ANY_STORAGE, false, step_0_naive},
+    {"step_1_coalesced", "the lanes of a warp share each key, the heads of a group share K and V", ANY_STORAGE, false,
      step_1_coalesced},
-    {"step_2_split", "the warps of a thread block share the tokens of a row, and merge", ANY_STORAGE, step_2_split},
-    {"step_3_shared_tile", "K and V of an item are loaded once for all of its rows", ANY_STORAGE, step_3_shared_tile},
-    {"step_4_tensor_cores", "rows x group of heads are one matrix, scores and values its products", HALF_STORAGE,
+    {"step_2_split", "the warps of a thread block share the tokens of a row, and merge", ANY_STORAGE, false,
+     step_2_split},
+    {"step_3_shared_tile", "K and V of an item are loaded once for all of its rows", ANY_STORAGE, false,
+     step_3_shared_tile},
+    {"step_4_tensor_cores", "rows x group of heads are one matrix, scores and values its products", HALF_STORAGE, false,
      step_4_tensor_cores},
-    {"step_5_pipeline", "two tiles are on their way from memory while one is computed", HALF_STORAGE, step_5_pipeline},
-    {"step_6_queue", "the host deals the work out to workers that stay, in tiles that fit it", HALF_STORAGE,
+    {"step_5_pipeline", "two tiles are on their way from memory while one is computed", HALF_STORAGE, false,
+     step_5_pipeline},
+    {"step_6_queue", "the host deals the work out to workers that stay, in tiles that fit it", HALF_STORAGE, false,
      step_6_queue},
-    {"step_7_one_launch", "the workers wait for each other and merge in the same launch", HALF_STORAGE,
+    {"step_7_one_launch", "the workers wait for each other and merge in the same launch", HALF_STORAGE, false,
      step_7_one_launch},
-    {"step_8_masks", "masks travel with their tile, and slices that nobody sees are passed over", HALF_STORAGE,
+    {"step_8_masks", "masks travel with their tile, and slices that nobody sees are passed over", HALF_STORAGE, false,
      step_8_masks},
+    {"step_9_warpgroup", "four warps multiply what lies in shared memory, without loading it", HALF_STORAGE, true,
+     step_9_warpgroup},
 };
 const uint32_t tree_gpu_num_steps = sizeof tree_gpu_steps / sizeof tree_gpu_steps[0];
+
+static bool has_warpgroups()
+{
+#if defined TREEATTN_EMULATE
+    return true;
+#elif defined TREEATTN_SM_90A
+    int device = 0, major = 0;
+    return cudaGetDevice(&device) == cudaSuccess
+           && cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess && major == 9;
+#else
+    return false;
+#endif
+}
+
+bool tree_gpu_step_takes(const tree_gpu_step *step, tree_storage storage)
+{
+    return step->storages >> storage & 1 && (!step->needs_warpgroups || has_warpgroups());
+}
 
 static const tree_gpu_step *last_step(tree_storage storage)
 {
     for (uint32_t i = tree_gpu_num_steps; i-- > 0;)
-        if (tree_gpu_steps[i].storages >> storage & 1)
+        if (tree_gpu_step_takes(&tree_gpu_steps[i], storage))
             return &tree_gpu_steps[i];
     return NULL;
 }
@@ -71,7 +94,7 @@ static tree_status check_arguments(const attention_arguments *a, const void *wor
                                    const tree_gpu_step *step)
 {
     uint64_t num_heads = a->shape.num_heads;
-    if (!step || !(step->storages >> a->shape.storage & 1))
+    if (!step || !tree_gpu_step_takes(step, a->shape.storage))
         return TREE_UNSUPPORTED;
     if (!aligned(a->out, 16) || !aligned(a->lse, 4) || !aligned(a->query, 16) || !aligned(a->key, 16)
         || !aligned(a->value, 16))

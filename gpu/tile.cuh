@@ -257,22 +257,29 @@ static __device__ __forceinline__ uint64_t tile_offset(const tree_shape &shape, 
 
 /* ---- from step 5: K and V tiles in shared memory ---- */
 
-/* Chunk c (16 bytes, 8 elements) of token t lies at chunk c ^ (t % 8): eight tokens' chunks of one column, which a
+/* A tile is cut into panels of 64 columns: all tokens of one, 128 bytes each, then all of the next. Within a panel,
+ * chunk c (16 bytes, 8 elements) of token t lies at chunk c ^ (t % 8): eight tokens' chunks of one column, which a
  * matrix load asks for at once, then lie in different banks. */
+enum { PANEL_ROW = 128, PANEL_CHUNKS = 8 };
+template <int HEAD_DIM> struct tile_panel {
+    enum { BYTES = 8192 / HEAD_DIM * PANEL_ROW }; /* queue_tile_tokens */
+};
+
 template <int HEAD_DIM> static __device__ __forceinline__ char *tile_chunk(char *tile, uint32_t token, uint32_t chunk)
 {
-    return tile + token * (HEAD_DIM * 2) + ((chunk ^ token % 8) << 4);
+    return tile + chunk / PANEL_CHUNKS * tile_panel<HEAD_DIM>::BYTES + token * PANEL_ROW
+           + ((chunk % PANEL_CHUNKS ^ token % 8) << 4);
 }
 
-/* score the keys: 16 rows x the tokens of a slice. Where a chunk lies depends on token % 8 alone, so that all of a
- * lane's addresses are its first one with some bits turned over, or some slices further on; a slice begins at a
- * multiple of 512 bytes. */
+/* score the keys: 16 rows x the tokens of a slice. Where a chunk lies in its panel depends on token % 8 alone, so that
+ * all of a lane's addresses are its first one with some bits turned over, or some slices or panels further on; a slice
+ * begins at a multiple of 2048 bytes. */
 template <int HEAD_DIM, typename T, int TOKENS>
 static __device__ __forceinline__ void tile_scores(float score[TOKENS / 8][4], const uint32_t q[HEAD_DIM / 16][4],
                                                    const char *keys)
 {
     uint32_t lane = threadIdx.x % TILE_WARP, token = lane % 8 + lane / 16 * 8;
-    shared_at first = shared_address(keys) + token * (HEAD_DIM * 2) + ((lane / 8 % 2 ^ token % 8) << 4);
+    shared_at first = shared_address(keys) + token * PANEL_ROW + ((lane / 8 % 2 ^ token % 8) << 4);
 #pragma unroll
     for (int i = 0; i < TOKENS / 2; i++)
         score[i / 4][i % 4] = 0;
@@ -281,7 +288,7 @@ static __device__ __forceinline__ void tile_scores(float score[TOKENS / 8][4], c
 #pragma unroll
         for (int n = 0; n < TOKENS / 16; n++) {
             uint32_t b[4];
-            ldmatrix_x4(b, (first ^ k << 5) + n * 16 * HEAD_DIM * 2);
+            ldmatrix_x4(b, (first ^ k % 4 << 5) + k / 4 * tile_panel<HEAD_DIM>::BYTES + n * 16 * PANEL_ROW);
             mma_16x8x16<T>(score[2 * n], q[k], b);
             mma_16x8x16<T>(score[2 * n + 1], q[k], b + 2);
         }
@@ -294,13 +301,13 @@ static __device__ __forceinline__ void tile_values(tile_state<HEAD_DIM> &state, 
                                                    const char *values)
 {
     uint32_t lane = threadIdx.x % TILE_WARP, token = lane % 16;
-    shared_at first = shared_address(values) + token * (HEAD_DIM * 2) + ((lane / 16 ^ token % 8) << 4);
+    shared_at first = shared_address(values) + token * PANEL_ROW + ((lane / 16 ^ token % 8) << 4);
 #pragma unroll
     for (int n = 0; n < TOKENS / 16; n++) {
 #pragma unroll
         for (int j = 0; j < HEAD_DIM / 16; j++) {
             uint32_t b[4];
-            ldmatrix_x4_trans(b, (first ^ j << 5) + n * 16 * HEAD_DIM * 2);
+            ldmatrix_x4_trans(b, (first ^ j % 4 << 5) + j / 4 * tile_panel<HEAD_DIM>::BYTES + n * 16 * PANEL_ROW);
             mma_16x8x16<T>(state.o[2 * j], weights[n], b);
             mma_16x8x16<T>(state.o[2 * j + 1], weights[n], b + 2);
         }

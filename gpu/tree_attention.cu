@@ -1,53 +1,74 @@
-/* tree_attention on the GPU: step 8, the last rung. Everything of the steps before, and masks that cost little.
- *   idea    plans that pack many short nodes into one item (flatten, tree masks, small leaves) give each token a
- *           bit for each row. These bits travel with their tile, and a slice of 16 tokens that none of a warp's
- *           rows sees is passed over: neither scores nor values are computed
- *   wins    24 to 22 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
- *   price   8 bytes a token more in shared memory, for masked tiles alone
- *   leaves  K and V of such a slice are loaded all the same, since another warp may need them; the matrix
- *           instruction is that of 2020: wgmma and TMA of sm_90 do the same work with fewer instructions
+/* tree_attention on the GPU: step 9, the last rung, on sm_90. Everything of the steps before, and the warpgroup.
+ *   idea    the four warps of a worker are a warpgroup: together they multiply 64 rows by K and V as these lie in
+ *           shared memory (wgmma). No warp loads a matrix any more, where each of the four loaded all of K and V; the
+ *           next tile's copies are asked for while the scores are computed. All tasks go this way, also few rows, also
+ *           masks. Where a KV head has no more rows than a worker has warps, its last worker merges, and nobody waits
+ *   wins    22 to 20 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
+ *   price   64 rows are multiplied where 4 are there, and slices that nobody sees are no longer passed over: a masked
+ *           tile costs as much as another. Code for one GPU generation alone: elsewhere step 8 is the last
+ *   leaves  each task of 64 rows brings K and V from L2 for itself: twins of 128 rows, or a cluster, could share them.
+ *           And what is fixed: three loads until the first tile is asked for, the wait for all, the merge
  *   loop    worker_run (worker.cuh): find blocks, copy ahead, absorb, write partial states
- *   threads as step 6; lane i asks for token i % 16 of a slice whether its warp sees it */
+ *   threads warp w has the rows 16 * w .. + 15 of a task, each lane its part of them as in step 4
+ *           time     barrier   scores of tile i    softmax   values   barrier
+ *           warps              copy tile i + 1     ...
+ *           matrices           ################              ######## */
 #include "worker.cuh"
 
-/* Bit i: some row of this warp sees some token of slice i, of the num_tokens <= 64 that masks belong to. */
-static __device__ __forceinline__ uint32_t seen_slices(const worker_part &part, const uint64_t *masks,
-                                                       uint32_t num_tokens)
-{
-    const uint32_t lane = threadIdx.x % TILE_WARP;
-    uint32_t slices = 0;
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-        uint32_t token = i * TILE_WARP + lane;
-        uint32_t seen = __ballot_sync(TILE_ALL_LANES, token < num_tokens && (masks[token] & part.rows));
-        slices |= ((seen & 0xffff) != 0) << 2 * i | ((seen >> 16) != 0) << (2 * i + 1);
-    }
-    return slices;
-}
+template <int HEAD_DIM, typename T> struct warpgroup_absorb {
+    enum { MASKS_TRAVEL = 1, OWN_ROWS = 1 };
+    enum { SLICE = worker_tile<HEAD_DIM>::MAX_SLICE, SLICES = worker_tile<HEAD_DIM>::TOKENS / SLICE };
+    enum { PANEL = tile_panel<HEAD_DIM>::BYTES };
+    typedef float scores[SLICE / 8][4];
 
-/* absorb this warp's slices of a tile. */
-template <int HEAD_DIM, typename T>
-static __device__ __forceinline__ void absorb(tile_state<HEAD_DIM> &state, const uint32_t q[HEAD_DIM / 16][4],
-                                              const worker_part &part, const queue_tile &tile, const char *keys,
-                                              const char *values, const uint64_t *masks, float scale)
-{
-    const bool is_masked = tile.first_mask != QUEUE_NO_MASK;
-    for (uint32_t first = worker_first_token(part, tile); first < tile.num_tokens; first += part.warps_n * part.slice) {
-        uint32_t left = tile.num_tokens - first, end = first + (left < part.slice ? left : part.slice);
-        uint32_t step = part.slice, seen = UINT32_MAX;
-        if (is_masked) {
-            seen = seen_slices(part, masks + first, end - first);
-            /* beyond two, all at once is cheaper than one after the other */
-            step = __popc(seen) <= 2 ? (uint32_t)SLICE_TOKENS : part.slice;
-        }
-        for (uint32_t t = first; t < end; t += step, seen >>= 1) {
-            uint32_t offset = t * HEAD_DIM * 2, num_tokens = end - t < step ? end - t : step;
-            if (seen & 1 || step > SLICE_TOKENS)
-                worker_absorb_slice<HEAD_DIM, T, worker_tile<HEAD_DIM>::MAX_SLICE>(
-                    state, q, part, keys + offset, values + offset, is_masked, masks + t, num_tokens, scale);
+    /* score the keys of a slice: starts the products. */
+    static __device__ __forceinline__ void begin(scores &score, const uint32_t q[HEAD_DIM / 16][4], const char *keys)
+    {
+        const shared_at k = shared_address(keys);
+        warpgroup_begin();
+#pragma unroll
+        for (int i = 0; i < HEAD_DIM / 16; i++)
+            warpgroup_scores<T, SLICE>(score[0], q[i], k + i / 4 * PANEL + i % 4 * 32, i > 0);
+        warpgroup_commit();
+    }
+
+    /* o += weights x the values of a slice. */
+    static __device__ __forceinline__ void add_values(tile_state<HEAD_DIM> &state,
+                                                      const uint32_t weights[SLICE / 16][4], const char *values)
+    {
+        const shared_at v = shared_address(values);
+        warpgroup_begin();
+#pragma unroll
+        for (int i = 0; i < SLICE / 16; i++)
+            warpgroup_values<T, HEAD_DIM>(state.o[0], weights[i], v + i * 16 * PANEL_ROW, PANEL);
+        warpgroup_commit();
+        warpgroup_wait();
+    }
+
+    /* absorb a tile, whose first slice has begun. */
+    static __device__ __forceinline__ void absorb(tile_state<HEAD_DIM> &state, scores &score,
+                                                  const uint32_t q[HEAD_DIM / 16][4], const worker_part &part,
+                                                  const queue_tile &tile, const char *keys, const char *values,
+                                                  const uint64_t *masks, float scale)
+    {
+        const bool has_rows = threadIdx.x / TILE_WARP * SLICE_ROWS < tile_rows(tile);
+#pragma unroll
+        for (int slice = 0; slice < SLICES; slice++) {
+            const uint32_t first = slice * SLICE;
+            if (slice > 0)
+                begin(score, q, keys + first * PANEL_ROW);
+            const int num_tokens = (int)(tile.num_tokens - first);
+            const uint32_t visible = tile.first_mask == QUEUE_NO_MASK
+                                         ? tile_first_tokens<SLICE>(num_tokens)
+                                         : tile_visible<SLICE>(masks + first, num_tokens, part.row);
+            uint32_t weights[SLICE / 16][4] = {};
+            warpgroup_wait();
+            if (has_rows)
+                tile_softmax<HEAD_DIM, T, SLICE>(state, weights, score, visible, scale);
+            add_values(state, weights, values + first * PANEL_ROW);
         }
     }
-}
+};
 
 template <int HEAD_DIM, typename T>
 static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
@@ -56,12 +77,17 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     SHARED_MEMORY(char, memory);
     worker_shared &shared = *(worker_shared *)memory;
     /* its loads have long arrived when they are needed */
-    merge_place merges = merge_begin(a, threadIdx.x / TILE_WARP * gridDim.x + blockIdx.x, gridDim.x * WORKER_WARPS);
+    const uint32_t warp = threadIdx.x / TILE_WARP;
+    merge_place merges = a.queue.is_small ? worker_small_merges(a)
+                                          : merge_begin(a, warp * gridDim.x + blockIdx.x, gridDim.x * WORKER_WARPS);
     begin_next_launch();
-    worker_run<HEAD_DIM, T, absorb<HEAD_DIM, T>, true>(a, shared);
+    worker_run<HEAD_DIM, T, warpgroup_absorb<HEAD_DIM, T>>(a, shared);
 
     /* merge partial states, normalize */
-    worker_wait_for_all(a.arrivals);
+    if (!a.queue.is_small)
+        worker_wait_for_all(a.arrivals);
+    else if (!worker_is_last(a, shared, merges))
+        return;
     merge_all<HEAD_DIM, true>(a, merges);
 }
 
@@ -81,11 +107,11 @@ cudaError_t gpu_num_workers(uint32_t *num_workers)
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)
 {
-    return launch_kernel_as(LAUNCH_COOPERATIVE | LAUNCH_EARLY, a.queue.num_workers, WORKER_THREADS,
-                            sizeof(worker_shared), stream, attend<HEAD_DIM, T>, a);
+    return launch_kernel_as(LAUNCH_EARLY | (a.queue.is_small ? 0 : LAUNCH_COOPERATIVE), a.queue.num_workers,
+                            WORKER_THREADS, sizeof(worker_shared), stream, attend<HEAD_DIM, T>, a);
 }
 
-cudaError_t step_8_masks(const attention_arguments *a, cudaStream_t stream)
+cudaError_t step_9_warpgroup(const attention_arguments *a, cudaStream_t stream)
 {
     return DISPATCH_HALF(launch, *a, stream);
 }

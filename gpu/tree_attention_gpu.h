@@ -49,12 +49,16 @@ typedef struct tree_gpu_step {
     const char *name;   /* of its file: "step_0_naive" */
     const char *lesson; /* one sentence */
     uint32_t storages;  /* bit 1 << tree_storage: it takes this type */
+    bool needs_warpgroups; /* compute capability 9.0, and a library that was built for it (sm_90a) */
     /* Enqueues the kernels; everything was checked. Private to the library. */
     cudaError_t (*launch)(const struct attention_arguments *arguments, cudaStream_t stream);
 } tree_gpu_step;
 
 extern const tree_gpu_step tree_gpu_steps[]; /* [tree_gpu_num_steps] in reading order */
 extern const uint32_t tree_gpu_num_steps;
+
+/* Whether the step takes this type, on the current device. */
+bool tree_gpu_step_takes(const tree_gpu_step *step, tree_storage storage);
 
 /* Bytes of workspace for this plan and shape, enough for every step: the partial states. 0 if tree_shape_check
  * refuses, or if they do not fit an address space. */
@@ -67,13 +71,13 @@ size_t tree_attention_gpu_workspace_bytes(const tree_plan *plan, const tree_shap
  *                   calls with one plan follow each other: the same stream, or ordered by events
  *   workspace       [workspace_bytes] on the device, aligned to 256 bytes; contents do not matter, nothing survives the
  *                   call; calls that may overlap need their own
- *   step            which kernels run; NULL: the last step of the table that takes shape->storage
+ *   step            which kernels run; NULL: the last one of the table that takes shape->storage on this device
  * head_dim is 64, 128 or 256. The same plan and step give the same bits again.
  * Steps from 7 on may begin while what is ahead of them in the stream still runs, if that lets them (programmatic
  * dependent launch, sm_90: an earlier call does, other kernels if they say so). Until it has ended they read the plan
  * alone.
  * Returns as tree_shape_check; TREE_BAD_SHAPE (the plan was made for another shape); TREE_UNSUPPORTED (the step does
- * not take this storage); TREE_INVAL (an array is misaligned);
+ * not take this storage, or not on this device); TREE_INVAL (an array is misaligned);
  * TREE_WORKSPACE (too small, misaligned); TREE_OVERFLOW (more warps than one launch can have); what CUDA answers to the
  * launches, as tree_gpu_device_check. out and lse are not written on error. */
 tree_status tree_attention_gpu(float *out, float *lse, const float *query, const void *key, const void *value,

@@ -7,12 +7,15 @@
  *
  *     rows <= 16   1 x 4   every warp has the same 16 rows and a slice of 16 tokens
  *     rows <= 32   2 x 2   warp w has rows 16 * (w % 2) .. and a slice of 32 tokens
- *     rows <= 64   4 x 1   every warp has its own 16 rows and all 64 tokens */
+ *     rows <= 64   4 x 1   every warp has its own 16 rows and all 64 tokens
+ *
+ * A step with OWN_ROWS has 4 x 1 always. */
 #ifndef WORKER_CUH
 #define WORKER_CUH
 
 #include "merge.cuh"
 #include "tile.cuh"
+#include "warpgroup.cuh"
 
 enum {
     WORKER_WARPS = QUEUE_TILE_ROWS / SLICE_ROWS,
@@ -45,6 +48,7 @@ struct alignas(1024) worker_shared {
     queue_tile tiles[RECORD_RING];
     queue_start start;
     float m[WORKER_WARPS][8], l[WORKER_WARPS][8];
+    bool is_last; /* step 9 */
 };
 
 /* Where a worker is; the same for all threads. It counts its tiles from 0. */
@@ -223,10 +227,10 @@ static __device__ __forceinline__ uint32_t tile_query_row(const queue_tile &tile
     return row * tile.inverse >> 15;
 }
 
-static __device__ __forceinline__ uint32_t worker_warps_m(const queue_tile &tile)
+template <bool OWN_ROWS> static __device__ __forceinline__ uint32_t worker_warps_m(const queue_tile &tile)
 {
     uint32_t rows = tile_rows(tile);
-    return rows <= 16 ? 1 : rows <= 32 ? 2 : 4;
+    return OWN_ROWS || rows > 32 ? 4 : rows > 16 ? 2 : 1;
 }
 
 /* The tile's row that is this lane's first (h = 0) or second (h = 1). */
@@ -236,11 +240,11 @@ static __device__ __forceinline__ uint32_t worker_row(uint32_t warps_m, uint32_t
 }
 
 /* Asks for this lane's queries of a task. */
-template <int HEAD_DIM>
+template <int HEAD_DIM, bool OWN_ROWS>
 static __device__ __forceinline__ void worker_load_queries(const attention_arguments &a, const queue_tile &tile,
                                                            const queue_row *rows, tile_floats<HEAD_DIM> &x)
 {
-    uint32_t num_rows = tile_rows(tile), warps_m = worker_warps_m(tile);
+    uint32_t num_rows = tile_rows(tile), warps_m = worker_warps_m<OWN_ROWS>(tile);
     const float *from[2] = {NULL, NULL};
 #pragma unroll
     for (int h = 0; h < 2; h++) {
@@ -261,11 +265,12 @@ struct worker_part {
     uint64_t rows;           /* bit r: some of its rows are of query row r */
 };
 
-template <int HEAD_DIM> static __device__ __forceinline__ worker_part worker_find_part(const queue_tile &tile)
+template <int HEAD_DIM, bool OWN_ROWS>
+static __device__ __forceinline__ worker_part worker_find_part(const queue_tile &tile)
 {
     enum { TOKENS = worker_tile<HEAD_DIM>::TOKENS, LEAST = SLICE_TOKENS, MOST = worker_tile<HEAD_DIM>::MAX_SLICE };
     worker_part part;
-    uint32_t rows = tile_rows(tile), shift = rows <= 16 ? 2 : rows <= 32 ? 1 : 0, warps_m = WORKER_WARPS >> shift;
+    uint32_t warps_m = worker_warps_m<OWN_ROWS>(tile), shift = warps_m == 4 ? 0 : 3 - warps_m;
     uint32_t share = TOKENS >> shift, first_row = threadIdx.x / TILE_WARP % warps_m * SLICE_ROWS;
     part.warps_n = 1 << shift;
     part.slice = share < LEAST ? (uint32_t)LEAST : share < MOST ? share : (uint32_t)MOST;
@@ -305,19 +310,32 @@ static __device__ __forceinline__ void worker_absorb_slice(tile_state<HEAD_DIM> 
     tile_absorb<HEAD_DIM, T, TOKENS>(state, q, keys, values, visible, scale);
 }
 
-/* This warp's slices of a tile: steps 6 and 7. */
-template <int HEAD_DIM, typename T>
-static __device__ __forceinline__ void worker_absorb(tile_state<HEAD_DIM> &state, const uint32_t q[HEAD_DIM / 16][4],
-                                                     const worker_part &part, const queue_tile &tile, const char *keys,
-                                                     const char *values, const uint64_t *masks, float scale)
-{
-    for (uint32_t first = worker_first_token(part, tile); first < tile.num_tokens; first += part.warps_n * part.slice) {
-        uint32_t offset = first * HEAD_DIM * 2, left = tile.num_tokens - first;
-        worker_absorb_slice<HEAD_DIM, T, worker_tile<HEAD_DIM>::MAX_SLICE>(
-            state, q, part, keys + offset, values + offset, tile.first_mask != QUEUE_NO_MASK, masks + first,
-            left < part.slice ? left : part.slice, scale);
+/* What a step does with a tile: steps 6 and 7. Others have the same members. */
+template <int HEAD_DIM, typename T> struct worker_absorb {
+    enum {
+        MASKS_TRAVEL = 0, /* with their tile, to shared memory; else absorb gets those of the queue */
+        OWN_ROWS = 0
+    };
+    struct scores {};
+
+    /* Once the tile is there, before the next one is asked for. */
+    static __device__ __forceinline__ void begin(scores &, const uint32_t[HEAD_DIM / 16][4], const char *) {}
+
+    /* absorb this warp's slices of a tile. */
+    static __device__ __forceinline__ void absorb(tile_state<HEAD_DIM> &state, scores &,
+                                                  const uint32_t q[HEAD_DIM / 16][4], const worker_part &part,
+                                                  const queue_tile &tile, const char *keys, const char *values,
+                                                  const uint64_t *masks, float scale)
+    {
+        const uint32_t all_warps = part.warps_n * part.slice;
+        for (uint32_t first = worker_first_token(part, tile); first < tile.num_tokens; first += all_warps) {
+            uint32_t offset = first * PANEL_ROW, left = tile.num_tokens - first;
+            worker_absorb_slice<HEAD_DIM, T, worker_tile<HEAD_DIM>::MAX_SLICE>(
+                state, q, part, keys + offset, values + offset, tile.first_mask != QUEUE_NO_MASK, masks + first,
+                left < part.slice ? left : part.slice, scale);
+        }
     }
-}
+};
 
 /* ---- from the states of the warps to partial states ---- */
 
@@ -382,7 +400,7 @@ static __device__ __forceinline__ void worker_store_shared(const attention_argum
                                                            uint32_t first, uint32_t end)
 {
     enum { COLUMNS = HEAD_DIM < 128 ? HEAD_DIM : 128, QUADS = COLUMNS / 4, AT_ONCE = WORKER_THREADS / QUADS };
-    uint32_t warp = threadIdx.x / TILE_WARP, lane = threadIdx.x % TILE_WARP, warps_m = worker_warps_m(tile);
+    uint32_t warp = threadIdx.x / TILE_WARP, lane = threadIdx.x % TILE_WARP, warps_m = worker_warps_m<false>(tile);
     uint32_t column = threadIdx.x % QUADS * 4, num_rows = tile_rows(tile);
 #pragma unroll
     for (int pass = 0; pass < 2 * HEAD_DIM / COLUMNS; pass++) {
@@ -426,14 +444,14 @@ static __device__ __forceinline__ void worker_store_shared(const attention_argum
 
 /* Writes the rows of the queries [first, end) of the task. buffer: 16 KB that nobody else uses until the next
  * barrier. */
-template <int HEAD_DIM>
+template <int HEAD_DIM, bool OWN_ROWS>
 static __device__ __forceinline__ void worker_store(const attention_arguments &a, worker_shared &shared,
                                                     const queue_tile &tile, const queue_row *rows,
                                                     tile_state<HEAD_DIM> &state, char *buffer, uint32_t first,
                                                     uint32_t end)
 {
     tile_sum_rows<HEAD_DIM>(state);
-    if (worker_warps_m(tile) == WORKER_WARPS)
+    if (worker_warps_m<OWN_ROWS>(tile) == WORKER_WARPS)
         worker_store_own<HEAD_DIM>(a, tile, rows, state, first, end);
     else
         worker_store_shared<HEAD_DIM>(a, shared, tile, rows, state, buffer, first, end);
@@ -476,12 +494,11 @@ static __device__ __noinline__ bool worker_next_row(const attention_arguments &a
 
 /* ---- all of a worker's tiles ---- */
 
-/* ABSORB: what the step does with a tile. MASKS_TRAVEL: with their tile, to shared memory; else ABSORB gets those of
- * the queue. */
-template <int HEAD_DIM, typename T, auto ABSORB, bool MASKS_TRAVEL>
+/* STEP: worker_absorb, or what another step has instead. */
+template <int HEAD_DIM, typename T, typename STEP>
 static __device__ __forceinline__ void worker_run(const attention_arguments &a, worker_shared &shared)
 {
-    enum { EARLY = HEAD_DIM <= 128 }; /* registers decide */
+    enum { EARLY = HEAD_DIM <= 128, OWN_ROWS = STEP::OWN_ROWS }; /* EARLY: registers decide */
     /* find this item's blocks: from here on, LEAD tiles ahead */
     worker_place at = worker_start<HEAD_DIM>(a, shared);
     wait_for_last_launch();
@@ -493,10 +510,10 @@ static __device__ __forceinline__ void worker_run(const attention_arguments &a, 
         tile_floats<HEAD_DIM> first_task = {};
         uint32_t stage = 0;
         if (at.count)
-            worker_load_queries<HEAD_DIM>(a, worker_record(shared, 0), shared.rows[0], first_task);
+            worker_load_queries<HEAD_DIM, OWN_ROWS>(a, worker_record(shared, 0), shared.rows[0], first_task);
 #pragma unroll 1
         for (; stage < LEAD; stage++) {
-            worker_copy<HEAD_DIM, MASKS_TRAVEL>(a, shared, at, stage, stage);
+            worker_copy<HEAD_DIM, STEP::MASKS_TRAVEL>(a, shared, at, stage, stage);
             cp_async_commit();
         }
         tile_round<HEAD_DIM, T>(q, first_task, a.scale);
@@ -504,20 +521,25 @@ static __device__ __forceinline__ void worker_run(const attention_arguments &a, 
             const queue_tile tile = worker_record(shared, n);
             if (tile.is_first) {
                 task_first = at.first + n;
-                part = worker_find_part<HEAD_DIM>(tile);
+                part = worker_find_part<HEAD_DIM, OWN_ROWS>(tile);
                 tile_clear<HEAD_DIM>(state);
             }
 
             /* the tile is there, and no warp is at the one before: its stage takes the next copy */
             cp_async_wait<LEAD - 1>();
+            if (OWN_ROWS)
+                warpgroup_fence();
             __syncthreads();
-            worker_copy<HEAD_DIM, MASKS_TRAVEL>(a, shared, at, n + LEAD, stage);
+            const uint32_t now = stage == STAGES - 1 ? 0 : stage + 1;
+            typename STEP::scores scores;
+            STEP::begin(scores, q, shared.kv[now][0]);
+            worker_copy<HEAD_DIM, STEP::MASKS_TRAVEL>(a, shared, at, n + LEAD, stage);
             cp_async_commit();
-            stage = stage == STAGES - 1 ? 0 : stage + 1;
+            stage = now;
 
             /* score the keys, absorb into the running maximum and sum: slice by slice */
-            ABSORB(state, q, part, tile, shared.kv[stage][0], shared.kv[stage][1],
-                   MASKS_TRAVEL ? shared.masks[stage] : a.queue.masks + tile.first_mask, a.scale);
+            STEP::absorb(state, scores, q, part, tile, shared.kv[now][0], shared.kv[now][1],
+                         STEP::MASKS_TRAVEL ? shared.masks[now] : a.queue.masks + tile.first_mask, a.scale);
             if (!tile.is_last)
                 continue;
 
@@ -526,14 +548,15 @@ static __device__ __forceinline__ void worker_run(const attention_arguments &a, 
             const bool is_all = at.only_row == ALL_ROWS;
             tile_floats<HEAD_DIM> next_task = {};
             if (EARLY && n + 1 < at.count)
-                worker_load_queries<HEAD_DIM>(a, worker_record(shared, n + 1), next_rows, next_task);
+                worker_load_queries<HEAD_DIM, OWN_ROWS>(a, worker_record(shared, n + 1), next_rows, next_task);
             if (!__syncthreads_or(is_all && tile.is_masked && tile_has_nan<HEAD_DIM>(state)))
-                worker_store<HEAD_DIM>(a, shared, tile, rows, state, shared.kv[stage][0], is_all ? 0 : at.only_row,
-                                       is_all ? tile.num_rows : at.only_row + 1);
+                worker_store<HEAD_DIM, OWN_ROWS>(a, shared, tile, rows, state, shared.kv[stage][0],
+                                                 is_all ? 0 : at.only_row,
+                                                 is_all ? tile.num_rows : at.only_row + 1);
             else if (spoilt == end)
                 spoilt = task_first;
             if (!EARLY && n + 1 < at.count)
-                worker_load_queries<HEAD_DIM>(a, worker_record(shared, n + 1), next_rows, next_task);
+                worker_load_queries<HEAD_DIM, OWN_ROWS>(a, worker_record(shared, n + 1), next_rows, next_task);
             tile_round<HEAD_DIM, T>(q, next_task, a.scale);
         }
     } while (spoilt != end && worker_next_row<HEAD_DIM>(a, shared, at, spoilt, end));
@@ -553,6 +576,36 @@ static __device__ __forceinline__ void worker_wait_for_all(uint32_t *arrivals)
             ;
     }
     __syncthreads();
+}
+
+/* ---- step 9: of a small queue, the last worker of each KV head merges, a row with each warp, and nobody waits ---- */
+
+static_assert((int)QUEUE_SMALL_ROWS == (int)WORKER_WARPS, "a warp for each row");
+
+/* What this warp merges, of KV head 0 until worker_is_last has found the worker's own. */
+static __device__ __forceinline__ merge_place worker_small_merges(const attention_arguments &a)
+{
+    const uint32_t group_size = a.shape.num_heads / a.shape.num_kv_heads, row = threadIdx.x / TILE_WARP;
+    const uint32_t query = row / group_size, all = a.plan.num_queries * a.shape.num_heads;
+    return merge_begin(a, query * a.shape.num_heads + row % group_size, all);
+}
+
+/* Whether this worker is the last one of its KV head: then the others' states can be read, and `merges` are those of
+ * that head. */
+static __device__ __forceinline__ bool worker_is_last(const attention_arguments &a, worker_shared &shared,
+                                                      merge_place &merges)
+{
+    const queue_start &start = shared.start;
+    if (start.num_tiles == 0)
+        return false;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        const uint32_t last = start.num_sharing - 1;
+        shared.is_last = count_arrival(&a.arrivals[1 + start.kv_head], last) == last;
+    }
+    __syncthreads();
+    merges.part += start.kv_head * (a.shape.num_heads / a.shape.num_kv_heads);
+    return shared.is_last;
 }
 
 #endif

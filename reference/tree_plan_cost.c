@@ -25,8 +25,8 @@ typedef struct cost_prices {
 } cost_prices;
 
 static const cost_prices prices_of[] = {
-    /* 64 rows cost as much as reading the token */
-    [TREE_TARGET_GPU] = {32768, 512, 16, 8, 16, 64, 3120, 64, 4},
+    /* reading a token takes as long as multiplying 256 rows */
+    [TREE_TARGET_GPU] = {32768, 512, 16, 2, 16, 64, 3120, 64, 3},
     /* 18 rows do: 1.25 ns a row at 22 GB/s a core */
     [TREE_TARGET_CPU] = {8192, 512, 1, 28, UINT32_MAX, 128, 1040, 1024, 0},
 };
@@ -37,6 +37,8 @@ enum {
     COST_CUT = 64,             /* where shares end: tokens of a tile */
     COST_SECTION = 4096,       /* tokens that all slices of rows go through before the next ones: L2 holds them */
     COST_WORKERS_PER_SHARE = 4, /* two tasks at a time on a processor, eight KV heads */
+    COST_SHARE_ROOM = 102,     /* percent of an even share: cuts fall where tiles end, and one worker too few is cheap,
+                                  a share too many is not */
     COST_WORKERS_PER_ITEM = 2, /* so that there are four tasks for each worker */
     COST_MAX_CHAIN = 32        /* absorbed nodes above each other: bounds the ranges of an item */
 };
@@ -229,7 +231,7 @@ static void decide_share(plan_cost *c, uint32_t num_workers)
             all += item_bytes + stretch_of(c, node, rest).num_bytes;
         node = unit->unit_end ? unit->unit_end : node + 1;
     }
-    c->share_bytes = all / num_shares + item_bytes;
+    c->share_bytes = (all / num_shares + item_bytes) * COST_SHARE_ROOM / 100;
     c->share_bytes = c->share_bytes < least ? least : c->share_bytes;
 }
 
@@ -292,7 +294,7 @@ static void add_shares(plan_builder *b, const plan_cost *c, uint64_t *left, uint
         uint64_t room = *left > item_bytes ? (*left - item_bytes) / rate : 0, num_tokens = end - from;
         uint64_t cut = (room + COST_CUT * 3 / 4) / COST_CUT * COST_CUT;
         cut = cut ? cut : COST_CUT;
-        if (num_tokens > cut + COST_CUT)
+        if (num_tokens > cut + COST_CUT / 4)
             num_tokens = cut;
         plan_add_tokens(b, b->list, from, num_tokens, first_row, end_row, num_tokens / 2 + COST_CUT);
         uint64_t price = item_bytes + num_tokens * rate;

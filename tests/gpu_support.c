@@ -103,7 +103,15 @@ void *stored_create(const float *array, uint64_t count, tree_storage storage)
     return stored;
 }
 
-bool takes_storage(const tree_gpu_step *step, tree_storage storage) { return step->storages >> storage & 1; }
+bool takes_storage(const tree_gpu_step *step, tree_storage storage) { return tree_gpu_step_takes(step, storage); }
+
+const tree_gpu_step *last_step(tree_storage storage)
+{
+    const tree_gpu_step *last = NULL;
+    for (uint32_t s = 0; s < tree_gpu_num_steps; s++)
+        last = takes_storage(&tree_gpu_steps[s], storage) ? &tree_gpu_steps[s] : last;
+    return last;
+}
 
 const attention_backend *storage_backend(tree_storage storage)
 {

@@ -37,6 +37,9 @@ void stored_copy(void *stored, const float *array, uint64_t count, tree_storage 
 
 bool takes_storage(const tree_gpu_step *step, tree_storage storage);
 
+/* The last step that does. */
+const tree_gpu_step *last_step(tree_storage storage);
+
 /* What attention_case_build wants to know: K, V and queries rounded to this type. */
 const attention_backend *storage_backend(tree_storage storage);
 extern const char *const storage_name[3];

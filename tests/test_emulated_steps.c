@@ -34,6 +34,8 @@ static const struct emulated_tree {
     {"forest", 16, {1, 1, 64}, TREE_FP16},
     {"ragged", 16, {1, 1, 64}, TREE_FP32},
     {"full_block", 4, {1, 130, 64}, TREE_BF16},
+    {"empty_branch", 16, {2, 1, 64}, TREE_FP16}, /* from here, a row for each warp to merge: small queues */
+    {"1,2/140,9", 4, {2, 2, 64}, TREE_BF16},
     {"1,40/70,3", 16, {1, 3, 64}, TREE_BF16}, /* more than one tile, several tasks that share its tokens */
 };
 

@@ -113,15 +113,14 @@ static void run_options(const void *argument)
     attention_case c;
     gpu_case gpu;
     cudaStream_t stream;
-    const tree_gpu_step *last = NULL;
+    const tree_gpu_step *last;
     int cuda_error = -1;
     need_gpu();
     attention_case_build(&c, storage_backend(*storage), "comb:4", 16, (attention_size){2, 3, 64});
     tree_plan *plan = attention_plan(&c, TREE_FLATTEN, 0, 0);
     gpu_case_create(&gpu, &c);
     gpu_case_plan(&gpu, plan);
-    for (uint32_t s = 0; s < tree_gpu_num_steps; s++)
-        last = takes_storage(&tree_gpu_steps[s], *storage) ? &tree_gpu_steps[s] : last;
+    last = last_step(*storage);
     check(last, "a step for %s", storage_name[*storage]);
     gpu_case_run(&gpu, last);
 

@@ -319,7 +319,7 @@ static void run_answers(const void *unused)
     set_up(&s, TREE_FP16);
     call c = call_of(&s);
     for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
-        tree_gpu_step step = {"a step that CUDA refuses", "", 1 << TREE_FP16, answers[i].launch};
+        tree_gpu_step step = {"a step that CUDA refuses", "", 1 << TREE_FP16, false, answers[i].launch};
         int cuda_error = -1;
         tree_status status = make(&c, &step, &cuda_error);
         check(status == answers[i].status && cuda_error == (int)answers[i].error, "%s: %s",

@@ -208,6 +208,9 @@ static void run_epoch(const void *argument)
     epoch_setting s;
     uint64_t epoch;
     cudaEvent_t done;
+    need_gpu();
+    if (!takes_storage(step, TREE_FP16))
+        test_skip("%s is not for this GPU", step->name);
     set_up_epoch(&s);
     kv_pool *pool = s.c.grown.pool;
     gpu_case_run(&s.gpu, step);
@@ -599,7 +602,7 @@ int main(int argc, char **argv)
     };
     test_begin(argc, argv, "on the GPU, what is still read stays as it was");
     for (uint32_t i = 0; i < tree_gpu_num_steps; i++) {
-        if (takes_storage(&tree_gpu_steps[i], TREE_FP16))
+        if (tree_gpu_steps[i].storages >> TREE_FP16 & 1)
             test_add(run_epoch, &tree_gpu_steps[i], "pruned_blocks_wait_for_their_epoch_%s", tree_gpu_steps[i].name);
     }
     for (size_t b = 0; b < sizeof bodies / sizeof bodies[0]; b++) {

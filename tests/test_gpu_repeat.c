@@ -6,14 +6,29 @@
 #include "gpu_support.h"
 #include "test.h"
 
+/* A tree with a global wait before its merges, and one whose rows the last workers merge (small queue). */
+static const struct repeated {
+    const char *name, *tree, *chained;
+    attention_size size;
+    tree_strategy strategy;
+    uint32_t piece_tokens;
+    tree_storage storage;
+} repeated_cases[] = {
+    {"fp16", "binary:3", "1,4,16/70,40,5", {2, 4, 128}, TREE_FLATTEN, 24, TREE_FP16},
+    {"bf16", "binary:3", "1,4,16/70,40,5", {2, 4, 128}, TREE_FLATTEN, 24, TREE_BF16},
+    {"few_rows_fp16", "1/2112", "1/500", {8, 4, 128}, TREE_COST, 0, TREE_FP16},
+    {"few_rows_bf16", "1,2/900,70", "1,2/500,9", {4, 2, 64}, TREE_COST, 0, TREE_BF16},
+};
+
 static void run_thousand(const void *argument)
 {
-    const tree_storage *storage = argument;
+    const struct repeated *repeated = argument;
+    const tree_storage *storage = &repeated->storage;
     attention_case c;
     gpu_case gpu;
     need_gpu();
-    attention_case_build(&c, storage_backend(*storage), "binary:3", 16, (attention_size){2, 4, 128});
-    tree_plan *plan = attention_plan(&c, TREE_FLATTEN, 24, 0);
+    attention_case_build(&c, storage_backend(*storage), repeated->tree, 16, repeated->size);
+    tree_plan *plan = attention_plan(&c, repeated->strategy, repeated->piece_tokens, 0);
     gpu_case_create(&gpu, &c);
     gpu_case_plan(&gpu, plan);
     float *first = malloc(gpu.out.bytes);
@@ -53,15 +68,14 @@ static void run_graph(const void *argument)
     tree_plan *plan = attention_plan(&c, TREE_COST, 0, 0);
     gpu_case_create(&gpu, &c);
     gpu_case_plan(&gpu, plan);
-    gpu_case_run(&gpu, &tree_gpu_steps[tree_gpu_num_steps - 1]);
+    gpu_case_run(&gpu, last_step(*storage));
     float *first = malloc(gpu.out.bytes);
     check(first, "memory");
     memcpy(first, gpu.h_out, gpu.out.bytes);
 
     cuda_ok(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "a stream");
     cuda_ok(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), "capture");
-    gpu_case_enqueue(&gpu, &tree_gpu_steps[tree_gpu_num_steps - 1], (float *)gpu.out.data, (float *)gpu.lse.data,
-                     stream);
+    gpu_case_enqueue(&gpu, last_step(*storage), (float *)gpu.out.data, (float *)gpu.lse.data, stream);
     cuda_ok(cudaStreamEndCapture(stream, &graph), "capture");
     cuda_ok(cudaGraphInstantiate(&exec, graph, 0), "a graph");
     for (int i = 0; i < 10; i++) {
@@ -107,11 +121,12 @@ static float *run_chain(gpu_case *gpu, const tree_gpu_step *step, float *const o
 
 static void run_query_of_the_last(const void *argument)
 {
-    const tree_storage *storage = argument;
+    const struct repeated *repeated = argument;
+    const tree_storage *storage = &repeated->storage;
     attention_case c;
     gpu_case gpu;
     need_gpu();
-    attention_case_build(&c, storage_backend(*storage), "1,4,16/70,40,5", 16, (attention_size){4, 4, 128});
+    attention_case_build(&c, storage_backend(*storage), repeated->chained, 16, repeated->size);
     c.scale *= 8; /* so that a query has something to say */
     tree_plan *plan = attention_plan(&c, TREE_COST, 0, 0);
     gpu_case_create(&gpu, &c);
@@ -146,10 +161,11 @@ int main(int argc, char **argv)
 {
     static const tree_storage storages[] = {TREE_FP16, TREE_BF16};
     test_begin(argc, argv, "on the GPU, the same plan gives the same bits");
-    for (int s = 0; s < 2; s++) {
-        test_add(run_thousand, &storages[s], "a_thousand_launches_%s", storage_name[storages[s]]);
-        test_add(run_query_of_the_last, &storages[s], "query_is_the_last_out_%s", storage_name[storages[s]]);
-        test_add(run_graph, &storages[s], "from_a_graph_and_after_updates_%s", storage_name[storages[s]]);
+    for (size_t i = 0; i < sizeof repeated_cases / sizeof repeated_cases[0]; i++) {
+        test_add(run_thousand, &repeated_cases[i], "a_thousand_launches_%s", repeated_cases[i].name);
+        test_add(run_query_of_the_last, &repeated_cases[i], "query_is_the_last_out_%s", repeated_cases[i].name);
     }
+    for (int s = 0; s < 2; s++)
+        test_add(run_graph, &storages[s], "from_a_graph_and_after_updates_%s", storage_name[storages[s]]);
     return test_end();
 }

@@ -247,6 +247,21 @@ static void check_tiles(expected *e, const plan_queue *queue)
     check_all_covered(e, "tiles");
 }
 
+/* Of a small queue: the worker's KV head, and who else has it. */
+static void check_only_head(const plan_queue *queue, uint32_t worker)
+{
+    const queue_start *start = &queue->starts[worker];
+    uint32_t num_sharing = 0;
+    for (uint32_t i = start->first_tile; i < start->first_tile + start->num_tiles; i++)
+        check(queue->tiles[i].kv_head == start->kv_head, "worker %" PRIu32 " has one KV head", worker);
+    for (uint32_t w = 0; w < queue->num_workers; w++) {
+        const queue_start *other = &queue->starts[w];
+        num_sharing += other->num_tiles && queue->tiles[other->first_tile].kv_head == start->kv_head;
+    }
+    check(start->num_sharing == num_sharing, "%" PRIu32 " workers share KV head %" PRIu32 ", not %" PRIu32, num_sharing,
+          start->kv_head, start->num_sharing);
+}
+
 static void check_starts(const plan_queue *queue)
 {
     const queue_tile none[QUEUE_START_TILES] = {0};
@@ -258,6 +273,10 @@ static void check_starts(const plan_queue *queue)
         check(!memcmp(start->tiles, queue->tiles + start->first_tile, num_copies * sizeof *start->tiles)
               && !memcmp(start->tiles + num_copies, none, (QUEUE_START_TILES - num_copies) * sizeof *start->tiles),
               "copies of its first tiles, then zeros");
+        if (queue->is_small && num_tiles)
+            check_only_head(queue, w);
+        else
+            check(start->kv_head == 0 && start->num_sharing == 0, "no head of its own");
     }
 }
 
@@ -411,6 +430,35 @@ static void run_unequal_tasks(const void *unused)
 
 /* ---- the same again; limits ---- */
 
+/* One warp for each row of a KV head, and a worker of its own for each task while there are enough. */
+static void run_small(const void *unused)
+{
+    static const struct {
+        const char *levels;
+        uint32_t num_kv_heads, group_size, num_workers;
+        bool is_small;
+    } cases[] = {
+        {"1/2112", 8, 4, 264, true},      {"1/2112", 8, 5, 264, false},   {"1,4/500,30", 3, 1, 264, true},
+        {"1,5/500,30", 3, 1, 264, false}, {"1,2/500,30", 5, 2, 264, true}, {"1/2112", 8, 4, 7, false},
+        {"1/2112", 8, 4, 8, true},
+    };
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        heads h = {cases[i].num_kv_heads, cases[i].group_size, 128};
+        kv_tree *tree = plan_tree_levels(cases[i].levels, 16, 0);
+        tree_plan *plan = plan_tree_plan(tree, (tree_plan_config){.strategy = TREE_COST, .group_size = h.group_size});
+        tree_shape shape = shape_of(plan, h);
+        plan_queue queue = build(plan, &shape, cases[i].num_workers);
+        check(queue.is_small == cases[i].is_small, "%s, group of %" PRIu32, cases[i].levels, h.group_size);
+        for (uint32_t w = 0; queue.is_small && w < queue.num_workers; w++)
+            check(queue.num_workers < 264 || num_tasks_of(&queue, w) <= 1, "worker %" PRIu32, w);
+        plan_queue_free(&queue);
+        check_queue(plan, h, cases[i].num_workers);
+        tree_plan_destroy(plan);
+        plan_tree_destroy(tree);
+    }
+}
+
 static void run_deterministic(const void *unused)
 {
     (void)unused;
@@ -491,6 +539,7 @@ int main(int argc, char **argv)
     }
     test_add(run_equal_tasks, NULL, "equal_tasks_are_dealt_out_evenly");
     test_add(run_unequal_tasks, NULL, "unequal_tasks_the_mean_and_the_dearest");
+    test_add(run_small, NULL, "small");
     test_add(run_deterministic, NULL, "deterministic");
     test_add(run_limits, NULL, "limits");
     return test_end();

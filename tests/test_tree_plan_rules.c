@@ -72,7 +72,11 @@ static const rule_case rules[] = {
      "6[100] 6[100] 2[40*+40*] 2[40*+40*] 2[40*+40*]"},
     {"cost_two_workers", "1/3000", {.strategy = TREE_COST, .num_workers = 2}, "1[3000]"},
     {"cost_132_workers", "1/1024", {.strategy = TREE_COST},
-     "1[192] 1[192] 1[192] 1[192] 1[256]"},
+     "1[128] 1[128] 1[128] 1[128] 1[128] 1[128] 1[128] 1[128]"},
+    {"cost_short_rest_joins", "1/1040", {.strategy = TREE_COST},
+     "1[128] 1[128] 1[128] 1[128] 1[128] 1[128] 1[128] 1[144]"},
+    {"cost_longer_rest", "1/1041", {.strategy = TREE_COST},
+     "1[128] 1[128] 1[128] 1[128] 1[128] 1[128] 1[128] 1[128] 1[17]"},
 };
 
 static void run_rule(const void *argument)

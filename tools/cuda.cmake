@@ -31,10 +31,11 @@ if(NOT CMAKE_CUDA_COMPILER)
   return()
 endif()
 
+execute_process(COMMAND ${cuda_compiler} --list-gpu-arch OUTPUT_VARIABLE offered ERROR_QUIET)
+
 # Of the architectures that the kernels are written for, those that this nvcc offers; the last one also as PTX for what
 # comes later.
 if(NOT CMAKE_CUDA_ARCHITECTURES)
-  execute_process(COMMAND ${cuda_compiler} --list-gpu-arch OUTPUT_VARIABLE offered ERROR_QUIET)
   foreach(arch 80 86 89 90)
     if(offered MATCHES "compute_${arch}\n")
       list(APPEND architectures ${arch}-real)
@@ -47,11 +48,21 @@ if(NOT CMAKE_CUDA_ARCHITECTURES)
   endif()
   set(CMAKE_CUDA_ARCHITECTURES ${architectures} ${newest}-virtual CACHE STRING "")
 endif()
+
+# Warpgroup products are in sm_90a alone; its kernels run where those of sm_90 do.
+execute_process(COMMAND ${cuda_compiler} --help OUTPUT_VARIABLE help ERROR_QUIET)
+if(help MATCHES "compute_90a")
+  list(TRANSFORM CMAKE_CUDA_ARCHITECTURES REPLACE "^90-real$" "90a-real")
+  list(TRANSFORM CMAKE_CUDA_ARCHITECTURES REPLACE "^90$" "90a-real;90-virtual")
+endif()
 set(CMAKE_CUDA_STANDARD 17)
 enable_language(CUDA)
 add_library(treeattn_gpu STATIC ${gpu_sources})
 target_include_directories(treeattn_gpu PUBLIC $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/gpu>)
 target_include_directories(treeattn_gpu SYSTEM PUBLIC ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+if("90a-real" IN_LIST CMAKE_CUDA_ARCHITECTURES)
+  target_compile_definitions(treeattn_gpu PRIVATE TREEATTN_SM_90A)
+endif()
 target_compile_options(treeattn_gpu PRIVATE
   "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra;--threads;0>")
 target_link_libraries(treeattn_gpu PUBLIC treeattn)

@@ -309,7 +309,10 @@ const tree_gpu_step *bench_step(const char *name)
             return &tree_gpu_steps[i];
     }
     BENCH_MUST(!name, name);
-    return &tree_gpu_steps[tree_gpu_num_steps - 1];
+    uint32_t last = tree_gpu_num_steps - 1;
+    while (!tree_gpu_step_takes(&tree_gpu_steps[last], TREE_FP16))
+        last--;
+    return &tree_gpu_steps[last];
 }
 
 void bench_line(FILE *csv, const char *name, const bench_case *c, double floor_us, tree_strategy strategy,
