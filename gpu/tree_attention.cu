@@ -19,16 +19,19 @@ template <int HEAD_DIM, typename T> struct warpgroup_absorb {
     enum { MASKS_TRAVEL = 1, OWN_ROWS = 1 };
     enum { SLICE = worker_tile<HEAD_DIM>::MAX_SLICE, SLICES = worker_tile<HEAD_DIM>::TOKENS / SLICE };
     enum { PANEL = tile_panel<HEAD_DIM>::BYTES };
-    typedef float scores[SLICE / 8][4];
+    typedef float scores[SLICES][SLICE / 8][4];
 
-    /* score the keys of a slice: starts the products. */
+    /* score the keys of a tile: starts the products. */
     static __device__ __forceinline__ void begin(scores &score, const uint32_t q[HEAD_DIM / 16][4], const char *keys)
     {
-        const shared_at k = shared_address(keys);
         warpgroup_begin();
 #pragma unroll
-        for (int i = 0; i < HEAD_DIM / 16; i++)
-            warpgroup_scores<T, SLICE>(score[0], q[i], k + i / 4 * PANEL + i % 4 * 32, i > 0);
+        for (int slice = 0; slice < SLICES; slice++) {
+            const shared_at k = shared_address(keys) + slice * SLICE * PANEL_ROW;
+#pragma unroll
+            for (int i = 0; i < HEAD_DIM / 16; i++)
+                warpgroup_scores<T, SLICE>(score[slice][0], q[i], k + i / 4 * PANEL + i % 4 * 32, i > 0);
+        }
         warpgroup_commit();
     }
 
@@ -45,18 +48,16 @@ template <int HEAD_DIM, typename T> struct warpgroup_absorb {
         warpgroup_wait();
     }
 
-    /* absorb a tile, whose first slice has begun. */
+    /* absorb a tile, slice by slice. */
     static __device__ __forceinline__ void absorb(tile_state<HEAD_DIM> &state, scores &score,
                                                   const uint32_t q[HEAD_DIM / 16][4], const worker_part &part,
-                                                  const queue_tile &tile, const char *keys, const char *values,
+                                                  const queue_tile &tile, const char *, const char *values,
                                                   const uint64_t *masks, float scale)
     {
         const bool has_rows = threadIdx.x / TILE_WARP * SLICE_ROWS < tile_rows(tile);
 #pragma unroll
         for (int slice = 0; slice < SLICES; slice++) {
             const uint32_t first = slice * SLICE;
-            if (slice > 0)
-                begin(score, q, keys + first * PANEL_ROW);
             const int num_tokens = (int)(tile.num_tokens - first);
             const uint32_t visible = tile.first_mask == QUEUE_NO_MASK
                                          ? tile_first_tokens<SLICE>(num_tokens)
@@ -64,7 +65,7 @@ template <int HEAD_DIM, typename T> struct warpgroup_absorb {
             uint32_t weights[SLICE / 16][4] = {};
             warpgroup_wait();
             if (has_rows)
-                tile_softmax<HEAD_DIM, T, SLICE>(state, weights, score, visible, scale);
+                tile_softmax<HEAD_DIM, T, SLICE>(state, weights, score[slice], visible, scale);
             add_values(state, weights, values + first * PANEL_ROW);
         }
     }
