@@ -50,7 +50,7 @@ template <int HEAD_DIM, typename T> struct warpgroup_absorb {
 
     /* absorb a tile, slice by slice. */
     static __device__ __forceinline__ void absorb(tile_state<HEAD_DIM> &state, scores &score,
-                                                  const uint32_t q[HEAD_DIM / 16][4], const worker_part &part,
+                                                  const uint32_t[HEAD_DIM / 16][4], const worker_part &part,
                                                   const queue_tile &tile, const char *, const char *values,
                                                   const uint64_t *masks, float scale)
     {
