@@ -265,6 +265,7 @@ static void check_only_head(const plan_queue *queue, uint32_t worker)
 static void check_starts(const plan_queue *queue)
 {
     const queue_tile none[QUEUE_START_TILES] = {0};
+    check(!queue->is_small || queue->num_tasks, "somebody comes to merge");
     for (uint32_t w = 0; w < queue->num_workers; w++) {
         const queue_start *start = &queue->starts[w];
         uint32_t num_tiles = queue->worker_first[w + 1] - queue->worker_first[w];
