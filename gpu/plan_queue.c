@@ -245,15 +245,22 @@ static void fill_tiles(queue_builder *b)
     }
 }
 
-/* Workers [0, num_workers) that have tiles of a KV head. */
-static uint32_t count_sharing(const queue_builder *b, uint32_t kv_head)
+/* Of a small queue: each worker's KV head, and how many workers have that. */
+static void fill_only_heads(queue_builder *b)
 {
-    uint32_t count = 0;
+    uint32_t *num_sharing = b->heap; /* [num_kv_heads], no more than workers; the heap has done its work */
+    memset(num_sharing, 0, b->shape->num_kv_heads * sizeof *num_sharing);
     for (uint32_t w = 0; w < b->queue.num_workers; w++) {
-        uint32_t first = b->queue.worker_first[w];
-        count += first < b->queue.worker_first[w + 1] && b->queue.tiles[first].kv_head == kv_head;
+        queue_start *start = &b->queue.starts[w];
+        if (start->num_tiles) {
+            start->kv_head = b->queue.tiles[start->first_tile].kv_head;
+            num_sharing[start->kv_head]++;
+        }
     }
-    return count;
+    for (uint32_t w = 0; w < b->queue.num_workers; w++) {
+        queue_start *start = &b->queue.starts[w];
+        start->num_sharing = start->num_tiles ? num_sharing[start->kv_head] : 0;
+    }
 }
 
 static void fill_starts(queue_builder *b)
@@ -265,11 +272,9 @@ static void fill_starts(queue_builder *b)
         start->num_tiles = count;
         for (uint32_t i = 0; i < QUEUE_START_TILES && i < count; i++)
             start->tiles[i] = b->queue.tiles[first + i];
-        if (b->queue.is_small && count) {
-            start->kv_head = b->queue.tiles[first].kv_head;
-            start->num_sharing = count_sharing(b, start->kv_head);
-        }
     }
+    if (b->queue.is_small)
+        fill_only_heads(b);
 }
 
 /* ---- tokens, rows and masks ---- */

@@ -42,7 +42,7 @@ template <int HEAD_DIM> struct worker_tile {
 
 struct alignas(1024) worker_shared {
     char kv[STAGES][2][TILE_BYTES];
-    uint64_t masks[STAGES][MAX_TILE_TOKENS]; /* step 8 */
+    uint64_t masks[STAGES][MAX_TILE_TOKENS]; /* from step 8 on */
     uint32_t tokens[TOKEN_RING][MAX_TILE_TOKENS]; /* those that one thread copies lie behind each other */
     queue_row rows[ROW_RING][QUEUE_TILE_ROWS];
     queue_tile tiles[RECORD_RING];

@@ -31,11 +31,10 @@ if(NOT CMAKE_CUDA_COMPILER)
   return()
 endif()
 
-execute_process(COMMAND ${cuda_compiler} --list-gpu-arch OUTPUT_VARIABLE offered ERROR_QUIET)
-
 # Of the architectures that the kernels are written for, those that this nvcc offers; the last one also as PTX for what
 # comes later.
 if(NOT CMAKE_CUDA_ARCHITECTURES)
+  execute_process(COMMAND ${cuda_compiler} --list-gpu-arch OUTPUT_VARIABLE offered ERROR_QUIET)
   foreach(arch 80 86 89 90)
     if(offered MATCHES "compute_${arch}\n")
       list(APPEND architectures ${arch}-real)
@@ -60,7 +59,7 @@ enable_language(CUDA)
 add_library(treeattn_gpu STATIC ${gpu_sources})
 target_include_directories(treeattn_gpu PUBLIC $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/gpu>)
 target_include_directories(treeattn_gpu SYSTEM PUBLIC ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
-if("90a-real" IN_LIST CMAKE_CUDA_ARCHITECTURES)
+if(CMAKE_CUDA_ARCHITECTURES MATCHES "90a") # a list that may also say 90a alone
   target_compile_definitions(treeattn_gpu PRIVATE TREEATTN_SM_90A)
 endif()
 target_compile_options(treeattn_gpu PRIVATE
