@@ -47,15 +47,18 @@ static uint32_t sole_query(const kv_tree *tree, uint32_t node)
     return tree->query_node[query] == node ? query : KV_NONE;
 }
 
-/* Rows [low, high) of the item see the tokens: the same words for each. */
+/* Rows [low, high) of the item see the tokens: the same words for each. Each copy doubles what is there: one for each
+ * token, mostly of a single word, would take most of a build's time. */
 static void fill_masks(uint64_t *masks, uint32_t num_words, uint32_t low, uint32_t high, uint32_t num_tokens)
 {
     for (uint32_t w = 0; w < num_words; w++) {
         uint32_t from = max_u32(low, 64 * w), to = min_u32(high, 64 * w + 64);
         masks[w] = from >= to ? 0 : UINT64_MAX >> (64 - (to - from)) << (from - 64 * w);
     }
-    for (uint64_t t = 1; t < num_tokens; t++)
-        memcpy(masks + t * num_words, masks, num_words * sizeof *masks);
+    for (uint64_t t = 1; t < num_tokens; t *= 2) {
+        uint64_t num_copied = t < num_tokens - t ? t : num_tokens - t;
+        memcpy(masks + t * num_words, masks, num_copied * num_words * sizeof *masks);
+    }
 }
 
 /* Tokens [from, to) of a node join the item. growth: tokens that the item may still take at the end of a path. */
