@@ -81,9 +81,10 @@ static void measure_draft(FILE *csv, const trace *t, uint32_t label)
 
 int main(int argc, char **argv)
 {
-    const char *folder = argc > 2 ? argv[2] : "../shared/traces";
     if (!bench_has_gpu())
         return 0;
+    bench_count_all(&argc, argv);
+    const char *folder = argc > 2 ? argv[2] : "../shared/traces";
     FILE *csv = bench_open(argc > 1 ? argv[1] : "figures/deft_attention.csv", "make measure (measure_deft_attention)");
     fprintf(csv, "# fp16, 32/8 heads, head_dim 128, block_tokens 8, last rung; tN iM: tree and iteration of a trace\n"
                  BENCH_COLUMNS "\n");
@@ -99,5 +100,5 @@ int main(int argc, char **argv)
             measure_draft(csv, t, label);
         trace_destroy(t);
     }
-    BENCH_MUST(!fclose(csv), "the csv could not be written");
+    bench_close(csv);
 }

@@ -37,6 +37,7 @@ int main(int argc, char **argv)
 {
     if (!bench_has_gpu())
         return 0;
+    bench_count_all(&argc, argv);
     FILE *csv = bench_open(argc > 1 ? argv[1] : "figures/gpu_trees.csv", "make measure (measure_gpu_trees)");
     fprintf(csv, "# fp16, head_dim 128, block_tokens 8, one query a leaf\n" BENCH_COLUMNS "\n");
     for (const auto &h : heads) {
@@ -46,5 +47,5 @@ int main(int argc, char **argv)
             bench_destroy(&c);
         }
     }
-    BENCH_MUST(!fclose(csv), "the csv could not be written");
+    bench_close(csv);
 }

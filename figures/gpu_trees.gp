@@ -1,8 +1,9 @@
 # Score of the last rung on 22 trees, beside the best of others, at three head counts.
 width = 1400; height = 640
 load 'figures/style.gnuplot'
-# The rows of both files are in the same order: tree, our score, the best peer's score.
-both = "< awk -F, '!/^#/ && !/^tree/ { if (FNR == NR) p[++n] = $NF; else { i++; split($0, q, \"\\\"\"); print \"\\\"\" q[2] \"\\\",\" $(NF-10) / $(NF-12) \",\" $(NF-10) / p[i] } }' docs/peers_h200.csv ".data
+# The rows of both files are in the same order: tree, our score, the best peer's score. Names have commas, so columns are
+# counted behind them, f[7] is cold_us and f[9] floor_us.
+both = "< awk -F, '!/^#/ && !/^tree/ { if (FNR == NR) p[++n] = $NF; else { i++; split($0, q, \"\\\"\"); split(q[3], f, \",\"); print \"\\\"\" q[2] \"\\\",\" f[9] / f[7] \",\" f[9] / p[i] } }' docs/peers_h200.csv ".data
 set multiplot layout 1,3 margins 0.29,0.985,0.1,0.84 spacing 0.012,0.1
 set xtics 0.2
 set xlabel 'floor / time (1: nothing faster)'

@@ -15,6 +15,7 @@ int main(int argc, char **argv)
 {
     if (!bench_has_gpu())
         return 0;
+    bench_count_all(&argc, argv);
     FILE *csv = bench_open(argc > 1 ? argv[1] : "figures/ladder.csv", "make measure (measure_ladder)");
     fprintf(csv, "# fp16, 32/8 heads, head_dim 128, block_tokens 8\n" BENCH_COLUMNS "\n");
     for (const auto &t : trees) {
@@ -28,5 +29,5 @@ int main(int argc, char **argv)
         }
         bench_destroy(&c);
     }
-    BENCH_MUST(!fclose(csv), "the csv could not be written");
+    bench_close(csv);
 }

@@ -56,5 +56,5 @@ int main(int argc, char **argv)
         bench_plan_destroy(&p);
         bench_destroy(&c);
     }
-    BENCH_MUST(!fclose(csv), "the csv could not be written");
+    bench_close(csv);
 }

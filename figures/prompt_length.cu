@@ -10,6 +10,7 @@ int main(int argc, char **argv)
 {
     if (!bench_has_gpu())
         return 0;
+    bench_count_all(&argc, argv);
     FILE *csv = bench_open(argc > 1 ? argv[1] : "figures/prompt_length.csv", "make measure (measure_prompt_length)");
     fprintf(csv, "# 32 branches of 200 tokens; fp16, 32/8 heads, head_dim 128, block_tokens 8, last rung\n"
                  BENCH_COLUMNS "\n");
@@ -23,5 +24,5 @@ int main(int argc, char **argv)
             bench_line(csv, name, &c, floor_us, strategy, bench_step(NULL));
         bench_destroy(&c);
     }
-    BENCH_MUST(!fclose(csv), "the csv could not be written");
+    bench_close(csv);
 }

@@ -58,5 +58,5 @@ int main(int argc, char **argv)
         fflush(csv);
         bench_destroy(&c);
     }
-    BENCH_MUST(!fclose(csv), "the csv could not be written");
+    bench_close(csv);
 }

@@ -1,15 +1,21 @@
 #include "measure_gpu.h"
 
 #include <cuda_fp16.h>
+#include <cuda_profiler_api.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include <algorithm>
+#include <string>
 #include <vector>
 
 #include "provenance.h"
+
+static bool is_counting;                    /* this run is the one under ncu */
+static std::vector<bench_counters> counted; /* by that run, for each line; empty: by none */
+static size_t num_asked;                    /* lines that asked for counters so far */
 
 bool bench_has_gpu(void)
 {
@@ -31,7 +37,7 @@ FILE *bench_open(const char *path, const char *command)
     BENCH_CUDA(cudaRuntimeGetVersion(&runtime));
     BENCH_CUDA(cudaDeviceGetAttribute(&clock_khz, cudaDevAttrClockRate, device));
     BENCH_CUDA(cudaDeviceGetAttribute(&memory_khz, cudaDevAttrMemoryClockRate, device));
-    FILE *file = fopen(path, "w");
+    FILE *file = fopen(is_counting ? "/dev/null" : path, "w");
     BENCH_MUST(file, path);
     fprintf(file, "# device: %s, %d multiprocessors, L2 %d MiB; driver for CUDA %d.%d, runtime %d.%d\n",
             properties.name, properties.multiProcessorCount, properties.l2CacheSize >> 20, driver / 1000,
@@ -41,6 +47,14 @@ FILE *bench_open(const char *path, const char *command)
     fprintf(file, "# statistic: median of 7 replays of a CUDA graph, us a call; cold: K and V sets rotated, 600 MB in "
                   "all and at most 64 sets; warm: one set again and again\n");
     return file;
+}
+
+void bench_close(FILE *csv)
+{
+    BENCH_MUST(!fclose(csv), "the csv could not be written");
+    BENCH_MUST(counted.empty() || num_asked == counted.size(), "fewer lines than ncu counted");
+    if (is_counting)
+        printf("\nlines: %zu\n", num_asked); /* read_ncu reads it */
 }
 
 /* ---- a tree with K and V ---- */
@@ -143,6 +157,8 @@ void bench_destroy(bench_case *c)
 double bench_time(const bench_case *c, const std::function<void(uint32_t set)> &call, bool is_cold)
 {
     enum { REPLAYS = 7, WARM_UP = 2 };
+    if (is_counting)
+        return 0;
     cudaGraph_t graph;
     cudaGraphExec_t exec;
     cudaEvent_t begin, end;
@@ -186,6 +202,117 @@ double bench_floor(const bench_case *c)
     return fmax(read_us, flop / BENCH_MATRIX_FLOPS * 1e6 + BENCH_LAUNCH_US);
 }
 
+/* ---- counters ---- */
+
+#define DRAM_BYTES "dram__bytes_read.sum"
+#define L2_HIT_PERCENT "lts__t_sector_hit_rate.pct"
+
+/* Fields of a line of csv; those in quotes may have commas. */
+static std::vector<std::string> split(const char *line)
+{
+    std::vector<std::string> fields(1);
+    bool is_quoted = false;
+    for (; *line; line++) {
+        if (*line == '"')
+            is_quoted = !is_quoted;
+        else if (*line == ',' && !is_quoted)
+            fields.emplace_back();
+        else
+            fields.back() += *line;
+    }
+    return fields;
+}
+
+/* 1,234 is a number, n/a is none: -1. */
+static double to_number(std::string text)
+{
+    char *end;
+    text.erase(std::remove(text.begin(), text.end(), ','), text.end());
+    double number = strtod(text.c_str(), &end);
+    return end == text.c_str() ? -1 : number;
+}
+
+/* What ncu counted: its table has a row for each metric of a range, and a range is what one line showed it.
+ * num_lines: as the counting run says. why: the first error in between, or the last line. */
+static std::vector<bench_counters> read_ncu(FILE *ncu, size_t *num_lines, std::string *why)
+{
+    std::vector<bench_counters> results;
+    std::vector<std::string> heading, fields;
+    std::string range;
+    char *line = NULL;
+    size_t capacity = 0;
+    auto field = [&](const char *name) {
+        size_t i = std::find(heading.begin(), heading.end(), name) - heading.begin();
+        return i < heading.size() && i < fields.size() ? fields[i] : "";
+    };
+    while (getline(&line, &capacity, ncu) > 0) {
+        line[strcspn(line, "\r\n")] = 0;
+        fields = split(line);
+        if (fields[0] == "ID")
+            heading = fields;
+        std::string metric = field("Metric Name");
+        if (metric == DRAM_BYTES || metric == L2_HIT_PERCENT) {
+            if (results.empty() || field("ID") != range)
+                results.push_back({-1, -1});
+            range = field("ID");
+            double *counter = metric == DRAM_BYTES ? &results.back().dram_bytes : &results.back().l2_hit_percent;
+            *counter = to_number(field("Metric Value"));
+        }
+        sscanf(line, "lines: %zu", num_lines);
+        if (*line && why->compare(0, 9, "==ERROR=="))
+            *why = line;
+    }
+    free(line);
+    return results;
+}
+
+void bench_count_all(int *argc, char **argv)
+{
+    is_counting = *argc > 1 && !strcmp(argv[*argc - 1], "--count");
+    if (is_counting) {
+        --*argc;
+        return;
+    }
+    /* A range: from cudaProfilerStart to cudaProfilerStop. With ranges ncu refuses --profile-from-start. */
+    std::string why, command = "LC_ALL=C ncu --csv --print-units base --replay-mode app-range --cache-control none "
+                               "--clock-control none --metrics " DRAM_BYTES "," L2_HIT_PERCENT;
+    for (int i = 0; i < *argc; i++)
+        command = command + " '" + argv[i] + "'";
+    command += " --count 2>&1";
+    fprintf(stderr, "counting under ncu, before anything is timed: this takes a while\n");
+    size_t num_lines = 0;
+    FILE *ncu = popen(command.c_str(), "r");
+    BENCH_MUST(ncu, "popen");
+    counted = read_ncu(ncu, &num_lines, &why);
+    if (pclose(ncu) != 0)
+        counted.clear();
+    if (counted.empty())
+        fprintf(stderr, "no hardware counters, the csv says -1: %s\n", why.c_str());
+    else if (counted.size() != num_lines)
+        why = "ncu counted " + std::to_string(counted.size()) + " calls for " + std::to_string(num_lines) + " lines";
+    BENCH_MUST(counted.empty() || counted.size() == num_lines, why.c_str());
+}
+
+bench_counters bench_count(const bench_case *c, const std::function<void(uint32_t set)> &call, bool is_cold)
+{
+    size_t line = num_asked++;
+    if (is_counting) {
+        for (uint32_t s = 1; s < c->num_sets; s++)
+            call(s);
+        if (!is_cold)
+            call(0);
+        BENCH_CUDA(cudaStreamSynchronize(c->stream));
+        BENCH_CUDA(cudaProfilerStart());
+        call(0);
+        BENCH_CUDA(cudaStreamSynchronize(c->stream));
+        BENCH_CUDA(cudaProfilerStop());
+    }
+    BENCH_MUST(counted.empty() || line < counted.size(), "more lines than ncu counted");
+    return counted.empty() ? bench_counters{-1, -1} : counted[line];
+}
+
+/* ---- plans ---- */
+
 static double now_us(void)
 {
     struct timespec t;
@@ -204,8 +331,6 @@ static double median_us(const std::function<void()> &call)
     std::sort(us.begin(), us.end());
     return us[2];
 }
-
-/* ---- plans ---- */
 
 static uint32_t num_multiprocessors(void)
 {
@@ -263,6 +388,8 @@ static double larger(double a, double b) { return b <= a || a != a ? a : b; }
 
 double bench_error(const bench_case *c, const bench_plan *p, const tree_gpu_step *step)
 {
+    if (is_counting)
+        return 0;
     const uint32_t heads = c->shape.num_heads, dim = c->shape.head_dim, group = heads / c->shape.num_kv_heads;
     uint64_t num_out = (uint64_t)c->shape.num_queries * heads * dim;
     std::vector<float> out(num_out), lse(num_out / dim);
@@ -319,14 +446,16 @@ void bench_line(FILE *csv, const char *name, const bench_case *c, double floor_u
                 const tree_gpu_step *step)
 {
     bench_plan p = bench_plan_create(c, strategy);
+    auto call = [&](uint32_t set) { bench_attention(c, &p, step, set); };
     double error = bench_error(c, &p, step);
-    double cold_us = bench_time(c, [&](uint32_t set) { bench_attention(c, &p, step, set); }, true);
-    double warm_us = bench_time(c, [&](uint32_t set) { bench_attention(c, &p, step, set); }, false);
-    fprintf(csv, "\"%s\",%u,%u,%u,%s,%s,%.2f,%.2f,%.2f,%.3f,%.0f,%.0f,%u,%u,%llu,%llu,%llu,%zu,%.1e\n", name,
+    double cold_us = bench_time(c, call, true), warm_us = bench_time(c, call, false);
+    bench_counters counters = bench_count(c, call, true);
+    fprintf(csv, "\"%s\",%u,%u,%u,%s,%s,%.2f,%.2f,%.2f,%.3f,%.0f,%.0f,%u,%u,%llu,%llu,%llu,%.0f,%.1f,%zu,%.1e\n", name,
             c->shape.num_queries, c->shape.num_heads, c->shape.num_kv_heads, tree_strategy_name[strategy], step->name,
             cold_us, warm_us, floor_us, floor_us / cold_us, p.plan_us, p.upload_us, p.plan->num_items,
             p.plan->num_partials, (unsigned long long)p.traffic.plan_bytes, (unsigned long long)p.traffic.logical_bytes,
-            (unsigned long long)p.traffic.unique_bytes, p.workspace_bytes, error);
+            (unsigned long long)p.traffic.unique_bytes, counters.dram_bytes, counters.l2_hit_percent, p.workspace_bytes,
+            error);
     fflush(csv); /* a run that ends early leaves a valid csv */
     fprintf(stderr, "%-40s %2u/%-2u %-14s %-20s %8.1f us, floor %.1f\n", name, c->shape.num_heads,
             c->shape.num_kv_heads, tree_strategy_name[strategy], step->name, cold_us, floor_us);

@@ -22,6 +22,13 @@ bool bench_has_gpu(void);
 
 /* Comment lines with device, driver, clocks, commit, command and how times were taken. */
 FILE *bench_open(const char *path, const char *command);
+void bench_close(FILE *csv);
+
+/* Hardware counters, before anything is measured: runs the program once more, under ncu and with --count behind its
+ * arguments. That run goes through the same lines in the same order, but times and checks nothing and writes no csv:
+ * where a line asks for counters it shows ncu one call. bench_count then gives out, line by line, what was counted; if
+ * nothing could be, one line on stderr says why. In that other run it only takes --count from the arguments. */
+void bench_count_all(int *argc, char **argv);
 
 /* It divides the lengths of the level trees' nodes, so that no branch has to copy a started block. */
 enum { BENCH_BLOCK_TOKENS = 8 };
@@ -54,6 +61,13 @@ void bench_destroy(bench_case *c);
  * warm. */
 double bench_time(const bench_case *c, const std::function<void(uint32_t set)> &call, bool is_cold);
 
+struct bench_counters {
+    double dram_bytes, l2_hit_percent; /* -1: not counted */
+};
+/* Of a call on set 0, just after all other sets: cold; or after them and set 0: warm. Once for each line that
+ * bench_count_all is to count for. */
+bench_counters bench_count(const bench_case *c, const std::function<void(uint32_t set)> &call, bool is_cold);
+
 /* What no kernel can beat: the larger of a plain cold read of the tree's own K and V, in the same kind of graph, and
  * the products at the rate of a large matrix product plus a launch. */
 double bench_floor(const bench_case *c);
@@ -79,10 +93,11 @@ double bench_error(const bench_case *c, const bench_plan *p, const tree_gpu_step
 
 const tree_gpu_step *bench_step(const char *name); /* NULL: the last one */
 
-/* A line of a csv with these columns. name: of the tree. Checks the result against double precision. */
+/* A line of a csv with these columns, counters cold. name: of the tree. Checks the result against double precision. */
 #define BENCH_COLUMNS                                                                                                  \
+    "# dram_bytes, l2_hit_percent: ncu, one cold call, clocks as they are; -1: not counted\n"                          \
     "tree,queries,heads,kv_heads,plan,step,cold_us,warm_us,floor_us,score,plan_us,upload_us,items,partials,"           \
-    "plan_bytes,logical_bytes,unique_bytes,workspace_bytes,max_error"
+    "plan_bytes,logical_bytes,unique_bytes,dram_bytes,l2_hit_percent,workspace_bytes,max_error"
 void bench_line(FILE *csv, const char *name, const bench_case *c, double floor_us, tree_strategy strategy,
                 const tree_gpu_step *step);
 
