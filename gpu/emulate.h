@@ -53,6 +53,9 @@ struct alignas(8) float2 {
 struct alignas(16) float4 {
     float x, y, z, w;
 };
+struct alignas(8) uint2 {
+    uint32_t x, y;
+};
 struct alignas(16) uint4 {
     uint32_t x, y, z, w;
 };
@@ -74,6 +77,8 @@ struct alignas(4) __nv_bfloat162 {
 };
 static inline float __half2float(__half x) { return fp16_to_float(x.bits); }
 static inline float __bfloat162float(__nv_bfloat16 x) { return bf16_to_float(x.bits); }
+static inline __half __float2half_rn(float x) { return {fp16_from_float(x)}; }
+static inline __nv_bfloat16 __float2bfloat16_rn(float x) { return {bf16_from_float(x)}; }
 static inline __half2 __floats2half2_rn(float x, float y) { return {{fp16_from_float(x)}, {fp16_from_float(y)}}; }
 static inline __nv_bfloat162 __floats2bfloat162_rn(float x, float y)
 {
@@ -209,6 +214,8 @@ static inline float exp2_approx(float x)
     float y = exp2f(x);
     return y < 0x1p-126f ? 0 : y;
 }
+
+static inline float reciprocal_approx(float x) { return 1 / x; }
 
 static inline uint32_t count_arrival(uint32_t *counter, uint32_t last) { return atomicInc(counter, last); }
 

@@ -2,7 +2,7 @@
  * second kernel; from step 7 on, the kernel that makes the states calls merge_begin and merge_all itself.
  *   threads one warp for each query and head; for 4 heads, if there are more of them than warps. Eight rows of o are
  *           asked for at once, and eight more before they are added up; each lane has head_dim / 32 elements of a row.
- *           Lane i weighs row i % 8, exp(m - largest m)
+ *           Lane i weighs row i % 8: l x exp(m - largest m)
  *   price   a trip to the L2 cache, in which a warp that has one query does nothing else. So only that trip is waited
  *           for: lists are read before the states are there, and o goes straight to the registers that add it up */
 #ifndef MERGE_CUH
@@ -79,49 +79,58 @@ static __device__ __forceinline__ merge_place merge_begin(const attention_argume
 
 /* ---- rows of o: a lane has PIECE neighbouring elements, and those of each MERGE_WARP * PIECE further on ---- */
 
-template <int HEAD_DIM> struct merge_row {
-    enum { ELEMENTS = HEAD_DIM / MERGE_WARP, PIECE = ELEMENTS < 4 ? 2 : 4 };
-    enum { AT_ONCE = HEAD_DIM <= 128 ? 8 : 4 }; /* rows; registers decide */
-    float x[ELEMENTS];
+template <int HEAD_DIM, typename T> struct merge_row {
+    enum { ELEMENTS = HEAD_DIM / MERGE_WARP, MOST = 16 / sizeof(T), PIECE = ELEMENTS < MOST ? ELEMENTS : MOST };
+    enum { BYTES = ELEMENTS * sizeof(T), AT_ONCE = BYTES <= 16 ? 8 : 4 }; /* rows; registers decide */
+    T x[ELEMENTS];
 };
 
 /* Past L1, which may hold what another launch left there. */
-template <int HEAD_DIM> static __device__ __forceinline__ void merge_load(merge_row<HEAD_DIM> &row, const float *from)
+template <int HEAD_DIM, typename T>
+static __device__ __forceinline__ void merge_load(merge_row<HEAD_DIM, T> &row, const T *from)
 {
-    enum { PIECE = merge_row<HEAD_DIM>::PIECE };
+    enum { PIECE = merge_row<HEAD_DIM, T>::PIECE, BYTES = PIECE * sizeof(T) };
 #pragma unroll
-    for (int j = 0; j < merge_row<HEAD_DIM>::ELEMENTS; j += PIECE) {
-        const float *piece = from + threadIdx.x % MERGE_WARP * PIECE + j * MERGE_WARP;
-        if constexpr (PIECE == 4) {
-            float4 x = __ldcg((const float4 *)piece);
-            row.x[j] = x.x, row.x[j + 1] = x.y, row.x[j + 2] = x.z, row.x[j + 3] = x.w;
+    for (int j = 0; j < merge_row<HEAD_DIM, T>::ELEMENTS; j += PIECE) {
+        const T *piece = from + threadIdx.x % MERGE_WARP * PIECE + j * MERGE_WARP;
+        if constexpr (BYTES == 16) {
+            uint4 x = __ldcg((const uint4 *)piece);
+            memcpy(&row.x[j], &x, sizeof x);
+        } else if constexpr (BYTES == 8) {
+            uint2 x = __ldcg((const uint2 *)piece);
+            memcpy(&row.x[j], &x, sizeof x);
         } else {
-            float2 x = __ldcg((const float2 *)piece);
-            row.x[j] = x.x, row.x[j + 1] = x.y;
+            uint32_t x = __ldcg((const uint32_t *)piece);
+            memcpy(&row.x[j], &x, sizeof x);
         }
     }
 }
 
-template <int HEAD_DIM>
-static __device__ __forceinline__ void merge_store(float *to, const merge_row<HEAD_DIM> &row, float factor)
+/* From step 6 on, rows of o lie as the matrix instructions leave them: of each 32 elements, the four pairs of a lane
+ * (mma.cuh) behind each other, so that it writes 16 bytes at once: less than 32 neighbouring bytes at a time would make
+ * L2 ask memory for the rest. Where an even element lies, or which lies there. */
+static __device__ __forceinline__ uint32_t merge_turned(uint32_t x)
 {
-    enum { PIECE = merge_row<HEAD_DIM>::PIECE };
+    return x / 32 * 32 + x % 8 / 2 * 8 + x % 32 / 8 * 2;
+}
+
+/* The same elements of out, each times factor. */
+template <int HEAD_DIM, typename T, bool QUEUED>
+static __device__ __forceinline__ void merge_store(float *to, const float *sum, float factor)
+{
+    enum { PIECE = merge_row<HEAD_DIM, T>::PIECE };
 #pragma unroll
-    for (int j = 0; j < merge_row<HEAD_DIM>::ELEMENTS; j += PIECE) {
-        float *piece = to + threadIdx.x % MERGE_WARP * PIECE + j * MERGE_WARP;
-        if constexpr (PIECE == 4)
-            *(float4 *)piece = make_float4(row.x[j] * factor, row.x[j + 1] * factor, row.x[j + 2] * factor,
-                                           row.x[j + 3] * factor);
-        else
-            *(float2 *)piece = make_float2(row.x[j] * factor, row.x[j + 1] * factor);
+    for (int j = 0; j < HEAD_DIM / MERGE_WARP; j += 2) {
+        uint32_t place = (j / PIECE * MERGE_WARP + threadIdx.x % MERGE_WARP) * PIECE + j % PIECE;
+        *(float2 *)(to + (QUEUED ? merge_turned(place) : place)) = make_float2(sum[j] * factor, sum[j + 1] * factor);
     }
 }
 
 /* ---- AT_ONCE rows at a time ---- */
 
 /* States of a job, on their way: row r is of head r % HEADS and of state r / HEADS. */
-template <int HEAD_DIM> struct merge_batch {
-    merge_row<HEAD_DIM> rows[merge_row<HEAD_DIM>::AT_ONCE];
+template <int HEAD_DIM, typename T> struct merge_batch {
+    merge_row<HEAD_DIM, T> rows[merge_row<HEAD_DIM, T>::AT_ONCE];
     float m, l; /* of row lane % AT_ONCE */
     uint32_t count;         /* states */
     uint64_t place;         /* of the first head in lse */
@@ -129,11 +138,11 @@ template <int HEAD_DIM> struct merge_batch {
 };
 
 /* Asks for the next states. count 0 and !is_last: there are none. */
-template <int HEAD_DIM, bool QUEUED, int HEADS>
+template <int HEAD_DIM, typename T, bool QUEUED, int HEADS>
 static __device__ __forceinline__ void merge_fetch(const attention_arguments &a, merge_place &at,
-                                                   merge_batch<HEAD_DIM> &batch)
+                                                   merge_batch<HEAD_DIM, T> &batch)
 {
-    enum { ROWS = merge_row<HEAD_DIM>::AT_ONCE };
+    enum { ROWS = merge_row<HEAD_DIM, T>::AT_ONCE };
     const uint32_t lane = threadIdx.x % MERGE_WARP, num_heads = a.shape.num_heads;
     batch.count = 0;
     batch.is_last = false;
@@ -158,13 +167,13 @@ static __device__ __forceinline__ void merge_fetch(const attention_arguments &a,
         batch.m = __ldcg(&a.m[place]);
         batch.l = __ldcg(&a.l[place]);
     }
-    const float *from = a.o + ((uint64_t)first * num_heads + at.part * HEADS) * HEAD_DIM;
+    const T *from = (const T *)a.o + ((uint64_t)first * num_heads + at.part * HEADS) * HEAD_DIM;
 #pragma unroll
     for (uint32_t r = 0; r < ROWS; r++) {
         if (r / HEADS < batch.count) {
             if (!QUEUED)
-                from = a.o + ((uint64_t)__ldg(ids + r / HEADS) * num_heads + at.part * HEADS) * HEAD_DIM;
-            merge_load<HEAD_DIM>(batch.rows[r], from + r % HEADS * HEAD_DIM);
+                from = (const T *)a.o + ((uint64_t)__ldg(ids + r / HEADS) * num_heads + at.part * HEADS) * HEAD_DIM;
+            merge_load<HEAD_DIM, T>(batch.rows[r], from + r % HEADS * HEAD_DIM);
             if (QUEUED && r % HEADS == HEADS - 1)
                 from += num_heads * HEAD_DIM;
         }
@@ -173,15 +182,14 @@ static __device__ __forceinline__ void merge_fetch(const attention_arguments &a,
 
 /* Softmax states of the heads of a job. m, l: of head lane % HEADS. */
 template <int HEAD_DIM, int HEADS> struct merge_state {
-    float m, l;
-    merge_row<HEAD_DIM> o[HEADS];
+    float m, l, o[HEADS][HEAD_DIM / MERGE_WARP];
 };
 
-template <int HEAD_DIM, int HEADS>
+template <int HEAD_DIM, typename T, bool QUEUED, int HEADS>
 static __device__ __forceinline__ void merge_absorb(const attention_arguments &a, merge_state<HEAD_DIM, HEADS> &state,
-                                                    const merge_batch<HEAD_DIM> &batch)
+                                                    const merge_batch<HEAD_DIM, T> &batch)
 {
-    enum { ELEMENTS = merge_row<HEAD_DIM>::ELEMENTS, ROWS = merge_row<HEAD_DIM>::AT_ONCE };
+    enum { ELEMENTS = merge_row<HEAD_DIM, T>::ELEMENTS, ROWS = merge_row<HEAD_DIM, T>::AT_ONCE };
     const uint32_t lane = threadIdx.x % MERGE_WARP;
     float m = batch.is_first ? -INFINITY : state.m, new_m = batch.m;
 #pragma unroll
@@ -189,8 +197,7 @@ static __device__ __forceinline__ void merge_absorb(const attention_arguments &a
         new_m = fmaxf(new_m, __shfl_xor_sync(MERGE_ALL_LANES, new_m, distance));
     new_m = fmaxf(new_m, m);
     float base = new_m == -INFINITY ? 0 : new_m, rescale = exp2_approx((m - base) * LOG2_E);
-    float weight = exp2_approx((batch.m - base) * LOG2_E);
-    float sum = batch.l * weight;
+    float weight = batch.l * exp2_approx((batch.m - base) * LOG2_E), sum = weight;
 #pragma unroll
     for (int distance = HEADS; distance < ROWS; distance *= 2)
         sum += __shfl_xor_sync(MERGE_ALL_LANES, sum, distance);
@@ -201,7 +208,7 @@ static __device__ __forceinline__ void merge_absorb(const attention_arguments &a
         float factor = __shfl_sync(MERGE_ALL_LANES, rescale, head);
 #pragma unroll
         for (int j = 0; j < ELEMENTS; j++)
-            state.o[head].x[j] = batch.is_first ? 0 : state.o[head].x[j] * factor;
+            state.o[head][j] = batch.is_first ? 0 : state.o[head][j] * factor;
     }
 #pragma unroll
     for (uint32_t r = 0; r < ROWS; r++) {
@@ -210,7 +217,7 @@ static __device__ __forceinline__ void merge_absorb(const attention_arguments &a
         float factor = __shfl_sync(MERGE_ALL_LANES, weight, r);
 #pragma unroll
         for (int j = 0; j < ELEMENTS; j++)
-            state.o[r % HEADS].x[j] += factor * batch.rows[r].x[j];
+            state.o[r % HEADS][j] += factor * to_float(batch.rows[r].x[j]);
     }
     if (!batch.is_last)
         return;
@@ -219,48 +226,48 @@ static __device__ __forceinline__ void merge_absorb(const attention_arguments &a
     float inverse = state.l == 0 ? 0 : 1 / state.l;
 #pragma unroll
     for (int head = 0; head < HEADS; head++)
-        merge_store<HEAD_DIM>(a.out + (batch.place + head) * HEAD_DIM, state.o[head],
-                              __shfl_sync(MERGE_ALL_LANES, inverse, head));
+        merge_store<HEAD_DIM, T, QUEUED>(a.out + (batch.place + head) * HEAD_DIM, state.o[head],
+                                         __shfl_sync(MERGE_ALL_LANES, inverse, head));
     if (a.lse && lane < HEADS)
         a.lse[batch.place + lane] = state.m + logf(state.l);
 }
 
-template <int HEAD_DIM, bool QUEUED, int HEADS>
+template <int HEAD_DIM, typename T, bool QUEUED, int HEADS>
 static __device__ __forceinline__ void merge_jobs(const attention_arguments &a, merge_place &at)
 {
     merge_state<HEAD_DIM, HEADS> state = {};
-    merge_batch<HEAD_DIM> batch = {}, next;
+    merge_batch<HEAD_DIM, T> batch = {}, next;
     do {
-        merge_fetch<HEAD_DIM, QUEUED, HEADS>(a, at, next);
+        merge_fetch<HEAD_DIM, T, QUEUED, HEADS>(a, at, next);
         if (batch.count || batch.is_last)
-            merge_absorb<HEAD_DIM, HEADS>(a, state, batch);
+            merge_absorb<HEAD_DIM, T, QUEUED, HEADS>(a, state, batch);
         batch = next;
     } while (batch.count || batch.is_last);
 }
 
 /* All that a warp has to merge. */
-template <int HEAD_DIM, bool QUEUED>
+template <int HEAD_DIM, typename T, bool QUEUED>
 static __device__ __forceinline__ void merge_all(const attention_arguments &a, merge_place &at)
 {
     if (at.heads == 4)
-        merge_jobs<HEAD_DIM, QUEUED, 4>(a, at);
+        merge_jobs<HEAD_DIM, T, QUEUED, 4>(a, at);
     else
-        merge_jobs<HEAD_DIM, QUEUED, 1>(a, at);
+        merge_jobs<HEAD_DIM, T, QUEUED, 1>(a, at);
 }
 
-template <int HEAD_DIM, bool QUEUED> static __global__ void merge(attention_arguments a)
+template <int HEAD_DIM, typename T, bool QUEUED> static __global__ void merge(attention_arguments a)
 {
     uint32_t warps = blockDim.x / MERGE_WARP;
     merge_place at = merge_begin(a, blockIdx.x * warps + threadIdx.x / MERGE_WARP, gridDim.x * warps);
-    merge_all<HEAD_DIM, QUEUED>(a, at);
+    merge_all<HEAD_DIM, T, QUEUED>(a, at);
 }
 
-template <int HEAD_DIM, bool QUEUED = false>
+template <int HEAD_DIM, typename T, bool QUEUED = false>
 static cudaError_t launch_merge(const attention_arguments &a, cudaStream_t stream)
 {
     uint64_t num_warps = (uint64_t)a.plan.num_queries * a.shape.num_heads;
     return launch_kernel((uint32_t)((num_warps + MERGE_WARPS - 1) / MERGE_WARPS), MERGE_WARPS * MERGE_WARP, 0, stream,
-                         merge<HEAD_DIM, QUEUED>, a);
+                         merge<HEAD_DIM, T, QUEUED>, a);
 }
 
 #endif

@@ -131,6 +131,14 @@ static __device__ __forceinline__ void wait_for_last_launch()
 #endif
 }
 
+/* 1 / x to within a unit in the last place. */
+static __device__ __forceinline__ float reciprocal_approx(float x)
+{
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 /* 2^x to within 2 units in the last place; results below 2^-126 are 0. */
 static __device__ __forceinline__ float exp2_approx(float x)
 {

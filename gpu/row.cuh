@@ -92,16 +92,18 @@ static __device__ __forceinline__ float row_score(const float q[HEAD_DIM / ROW_W
     return row_warp_sum(score) * scale;
 }
 
-template <int HEAD_DIM>
+/* Writes a partial state. */
+template <int HEAD_DIM, typename T>
 static __device__ __forceinline__ void row_store(const attention_arguments &a, const row_state<HEAD_DIM> &state,
                                                  uint64_t place)
 {
+    const float inverse = state.l == 0 ? 0 : 1 / state.l;
     if (threadIdx.x % ROW_WARP == 0) {
         a.m[place] = state.m;
         a.l[place] = state.l;
     }
     for (int j = 0; j < HEAD_DIM / ROW_WARP; j++)
-        a.o[place * HEAD_DIM + threadIdx.x % ROW_WARP + j * ROW_WARP] = state.o[j];
+        ((T *)a.o)[place * HEAD_DIM + threadIdx.x % ROW_WARP + j * ROW_WARP] = from_float<T>(state.o[j] * inverse);
 }
 
 #endif

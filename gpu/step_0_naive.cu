@@ -3,7 +3,8 @@
  *           gets a warp of its own; softmax in three passes, as one would write it down: maximum, sum, values
  *   wins    nothing, it is the start: 7272 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
  *   price   each pass scores all keys again; a row that shares its item with others loads the item's K and V anew, and
- *           so does each head of a GQA group; a partial state is head_dim + 2 floats that go out to memory and back
+ *           so does each head of a GQA group; a partial state, head_dim elements and two floats, goes out to memory and
+ *           back
  *   leaves  a lane walks along its own key, so that the 32 loads of a warp lie head_dim floats apart: step 1
  *   threads scores      lane i has token i, i + 32, ... of a range: the whole dot product; maximum and sum across lanes
  *           values, out lane i has elements i, i + 32, ...; the weights of 32 tokens pass from lane to lane */
@@ -110,12 +111,13 @@ template <int HEAD_DIM, typename T> static __global__ void attend(attention_argu
     float o[HEAD_DIM / ROW_WARP] = {};
     sum_values<HEAD_DIM, T>(o, a, w, m);
 
+    const float inverse = l == 0 ? 0 : 1 / l;
     if (threadIdx.x == 0) {
         a.m[state] = m;
         a.l[state] = l;
     }
     for (int j = 0; j < HEAD_DIM / ROW_WARP; j++)
-        a.o[state * HEAD_DIM + threadIdx.x + j * ROW_WARP] = o[j];
+        ((T *)a.o)[state * HEAD_DIM + threadIdx.x + j * ROW_WARP] = from_float<T>(o[j] * inverse);
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)
@@ -123,7 +125,7 @@ template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_ar
     uint64_t num_states = (uint64_t)a.plan.num_partials * a.shape.num_heads;
     cudaError_t error = launch_kernel((uint32_t)((num_states + WARPS_PER_BLOCK - 1) / WARPS_PER_BLOCK),
                                       dim3(ROW_WARP, WARPS_PER_BLOCK), 0, stream, attend<HEAD_DIM, T>, a);
-    return error == cudaSuccess ? launch_merge<HEAD_DIM>(a, stream) : error; /* merge partial states, normalize */
+    return error == cudaSuccess ? launch_merge<HEAD_DIM, T>(a, stream) : error; /* merge partial states, normalize */
 }
 
 cudaError_t step_0_naive(const attention_arguments *a, cudaStream_t stream) { return DISPATCH_ANY(launch, *a, stream); }

@@ -54,7 +54,7 @@ template <int HEAD_DIM, typename T> static __global__ void attend(attention_argu
 #pragma unroll
     for (uint32_t h = 0; h < HEADS; h++) {
         if (h < num_heads)
-            row_store<HEAD_DIM>(a, state[h], partial * a.shape.num_heads + head + h);
+            row_store<HEAD_DIM, T>(a, state[h], partial * a.shape.num_heads + head + h);
     }
 }
 
@@ -64,7 +64,7 @@ template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_ar
     uint64_t num_warps = (uint64_t)a.plan.num_partials * a.shape.num_kv_heads * slices;
     cudaError_t error = launch_kernel((uint32_t)((num_warps + WARPS_PER_BLOCK - 1) / WARPS_PER_BLOCK),
                                       WARPS_PER_BLOCK * ROW_WARP, 0, stream, attend<HEAD_DIM, T>, a, slices);
-    return error == cudaSuccess ? launch_merge<HEAD_DIM>(a, stream) : error;
+    return error == cudaSuccess ? launch_merge<HEAD_DIM, T>(a, stream) : error;
 }
 
 cudaError_t step_1_coalesced(const attention_arguments *a, cudaStream_t stream)

@@ -65,14 +65,14 @@ template <int HEAD_DIM, typename T> static __global__ void attend(attention_argu
     }
     state = merge_warps<HEAD_DIM>(state, states);
     if (warp == 0)
-        row_store<HEAD_DIM>(a, state, (uint64_t)partial * a.shape.num_heads + head);
+        row_store<HEAD_DIM, T>(a, state, (uint64_t)partial * a.shape.num_heads + head);
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)
 {
     cudaError_t error = launch_kernel(a.plan.num_partials * a.shape.num_heads, WARPS * ROW_WARP, 0, stream,
                                       attend<HEAD_DIM, T>, a);
-    return error == cudaSuccess ? launch_merge<HEAD_DIM>(a, stream) : error;
+    return error == cudaSuccess ? launch_merge<HEAD_DIM, T>(a, stream) : error;
 }
 
 cudaError_t step_2_split(const attention_arguments *a, cudaStream_t stream) { return DISPATCH_ANY(launch, *a, stream); }

@@ -77,7 +77,7 @@ template <int HEAD_DIM, typename T> static __global__ void attend(attention_argu
     for (uint32_t i = 0; i < MINE; i++) {
         uint64_t row = mine + i * WARPS, head = kv_head * group_size + row % group_size;
         if (row < num_rows)
-            row_store<HEAD_DIM>(a, state[i], (item.first_partial + row / group_size) * a.shape.num_heads + head);
+            row_store<HEAD_DIM, T>(a, state[i], (item.first_partial + row / group_size) * a.shape.num_heads + head);
     }
 }
 
@@ -86,7 +86,7 @@ template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_ar
     uint64_t most_rows = (uint64_t)a.plan.num_queries * (a.shape.num_heads / a.shape.num_kv_heads);
     dim3 grid(a.plan.num_items, a.shape.num_kv_heads, (uint32_t)((most_rows + SLICE - 1) / SLICE));
     cudaError_t error = launch_kernel(grid, THREADS, 0, stream, attend<HEAD_DIM, T>, a);
-    return error == cudaSuccess ? launch_merge<HEAD_DIM>(a, stream) : error;
+    return error == cudaSuccess ? launch_merge<HEAD_DIM, T>(a, stream) : error;
 }
 
 cudaError_t step_3_shared_tile(const attention_arguments *a, cudaStream_t stream)

@@ -78,12 +78,12 @@ template <int HEAD_DIM, typename T> static __global__ void __launch_bounds__(THR
     absorb_task<HEAD_DIM, T>(state, stages, q, a, at, ALL_ROWS);
     bool masked = at.task.first_mask != QUEUE_NO_MASK;
     if (!__syncthreads_or(masked && tile_has_nan<HEAD_DIM>(state))) {
-        tile_store<HEAD_DIM>(a, at, state, ALL_ROWS);
+        tile_store<HEAD_DIM, T>(a, at, state, ALL_ROWS);
         return;
     }
     for (uint32_t row = 0; row < at.task.num_rows; row++) { /* 0 * NaN: tile.cuh */
         absorb_task<HEAD_DIM, T>(state, stages, q, a, at, row);
-        tile_store<HEAD_DIM>(a, at, state, row);
+        tile_store<HEAD_DIM, T>(a, at, state, row);
     }
 }
 
@@ -91,7 +91,7 @@ template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_ar
 {
     cudaError_t error = launch_kernel(a.queue.num_tasks * a.shape.num_kv_heads, THREADS,
                                       STAGES * 2 * tile_size<HEAD_DIM>::BYTES, stream, attend<HEAD_DIM, T>, a);
-    return error == cudaSuccess ? launch_merge<HEAD_DIM>(a, stream) : error;
+    return error == cudaSuccess ? launch_merge<HEAD_DIM, T>(a, stream) : error;
 }
 
 cudaError_t step_5_pipeline(const attention_arguments *a, cudaStream_t stream)

@@ -25,7 +25,7 @@ template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_ar
 {
     cudaError_t error = launch_kernel(a.queue.num_workers, WORKER_THREADS, sizeof(worker_shared), stream,
                                       attend<HEAD_DIM, T>, a);
-    return error == cudaSuccess ? launch_merge<HEAD_DIM, true>(a, stream) : error;
+    return error == cudaSuccess ? launch_merge<HEAD_DIM, T, true>(a, stream) : error;
 }
 
 cudaError_t step_6_queue(const attention_arguments *a, cudaStream_t stream)

@@ -23,7 +23,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     merge_place merges = merge_begin(a, threadIdx.x / TILE_WARP * gridDim.x + blockIdx.x, gridDim.x * WORKER_WARPS);
     worker_run<HEAD_DIM, T, worker_absorb<HEAD_DIM, T>>(a, shared);
     worker_wait_for_all(a.arrivals);
-    merge_all<HEAD_DIM, true>(a, merges);
+    merge_all<HEAD_DIM, T, true>(a, merges);
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)

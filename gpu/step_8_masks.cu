@@ -68,7 +68,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
 
     /* merge partial states, normalize */
     worker_wait_for_all(a.arrivals);
-    merge_all<HEAD_DIM, true>(a, merges);
+    merge_all<HEAD_DIM, T, true>(a, merges);
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)

@@ -65,19 +65,19 @@ size_t tree_attention_gpu_workspace_bytes(const tree_plan *plan, const tree_shap
     if (tree_shape_check(shape, plan) != TREE_OK)
         return 0;
     uint64_t num_states = (uint64_t)plan->num_partials * shape->num_heads;
-    uint64_t state_bytes = ((uint64_t)shape->head_dim + 2) * sizeof(float);
+    uint64_t state_bytes = shape->head_dim * tree_storage_bytes(shape->storage) + 2 * sizeof(float);
     if (num_states > (SIZE_MAX - 256) / state_bytes)
         return 0;
     size_t bytes = (size_t)(num_states * state_bytes);
     return bytes ? bytes : 256;
 }
 
-/* o first: its elements are read 16 bytes at a time. */
+/* o first: it is read 16 bytes at a time. */
 void attention_place_partials(attention_arguments *a, void *workspace)
 {
     uint64_t num_states = (uint64_t)a->plan.num_partials * a->shape.num_heads;
-    a->o = (float *)workspace;
-    a->m = a->o + num_states * a->shape.head_dim;
+    a->o = workspace;
+    a->m = (float *)((char *)workspace + num_states * a->shape.head_dim * tree_storage_bytes(a->shape.storage));
     a->l = a->m + num_states;
 }
 

@@ -8,6 +8,15 @@ static __device__ __forceinline__ float to_float(float x) { return x; }
 static __device__ __forceinline__ float to_float(__half x) { return __half2float(x); }
 static __device__ __forceinline__ float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
 
+/* Rounded to nearest, ties to even. */
+template <typename T> static __device__ __forceinline__ T from_float(float x);
+template <> __device__ __forceinline__ float from_float<float>(float x) { return x; }
+template <> __device__ __forceinline__ __half from_float<__half>(float x) { return __float2half_rn(x); }
+template <> __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float x)
+{
+    return __float2bfloat16_rn(x);
+}
+
 /* Two floats as neighbours in a register, rounded to nearest, ties to even; low comes first in memory. */
 template <typename T> static __device__ __forceinline__ uint32_t pack_pair(float low, float high);
 

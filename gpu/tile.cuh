@@ -229,7 +229,7 @@ static __device__ __forceinline__ bool tile_row_sees(const attention_arguments &
 }
 
 /* Writes the partial states of all rows or of one; after tile_sum_rows. */
-template <int HEAD_DIM>
+template <int HEAD_DIM, typename T>
 static __device__ __forceinline__ void tile_store(const attention_arguments &a, const lane_rows &at,
                                                   const tile_state<HEAD_DIM> &state, uint32_t only_row)
 {
@@ -238,9 +238,11 @@ static __device__ __forceinline__ void tile_store(const attention_arguments &a, 
         if (at.row[h] >= at.task.num_rows || (only_row != ALL_ROWS && at.row[h] != only_row))
             continue;
         uint64_t partial = ((uint64_t)at.task.first_partial + at.row[h]) * a.shape.num_heads + at.head[h];
+        T *o = (T *)a.o + partial * HEAD_DIM;
+        float inverse = state.l[h] == 0 ? 0 : 1 / state.l[h];
 #pragma unroll
         for (int j = 0; j < HEAD_DIM / 8; j++)
-            *(float2 *)&a.o[partial * HEAD_DIM + 8 * j + pair] = make_float2(state.o[j][2 * h], state.o[j][2 * h + 1]);
+            *(uint32_t *)&o[8 * j + pair] = pack_pair<T>(state.o[j][2 * h] * inverse, state.o[j][2 * h + 1] * inverse);
         if (pair == 0) {
             a.m[partial] = state.m[h] * LN_2;
             a.l[partial] = state.l[h];

@@ -89,7 +89,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
         worker_wait_for_all(a.arrivals);
     else if (!worker_is_last(a, shared, merges))
         return;
-    merge_all<HEAD_DIM, true>(a, merges);
+    merge_all<HEAD_DIM, T, true>(a, merges);
 }
 
 cudaError_t gpu_num_workers(uint32_t *num_workers)

@@ -60,8 +60,10 @@ extern const uint32_t tree_gpu_num_steps;
 /* Whether the step takes this type, on the current device. */
 bool tree_gpu_step_takes(const tree_gpu_step *step, tree_storage storage);
 
-/* Bytes of workspace for this plan and shape, enough for every step: the partial states. 0 if tree_shape_check
- * refuses, or if they do not fit an address space. */
+/* Bytes of workspace for this plan and shape, enough for every step: the partial states. Their elements have
+ * shape->storage, and each rounding adds up to half a unit in the last place to the error of out; fp16: where every V
+ * that a row sees is the largest number, 65504, out may be infinite. 0 if tree_shape_check refuses, or if they do not
+ * fit an address space. */
 size_t tree_attention_gpu_workspace_bytes(const tree_plan *plan, const tree_shape *shape);
 
 /* As tree_attention_ref, enqueued on `stream`.

@@ -342,11 +342,11 @@ template <int HEAD_DIM, typename T> struct worker_absorb {
 /* Where the sum of a row goes, and by what it is multiplied: a partial state; or out, where this is the query's only
  * state. One of the row's threads writes the rest of the state, or lse. */
 struct worker_target {
-    float *o;
-    float scale;
+    uint32_t place; /* row of out or of o */
+    bool is_result;
+    float inverse;
 };
 
-template <int HEAD_DIM>
 static __device__ __forceinline__ worker_target worker_find_target(const attention_arguments &a, const queue_tile &tile,
                                                                    const queue_row *rows, uint32_t row, float m,
                                                                    float l, bool writes_rest)
@@ -354,18 +354,18 @@ static __device__ __forceinline__ worker_target worker_find_target(const attenti
     uint32_t query_row = tile_query_row(tile, row), head = tile.head + row - query_row * tile.num_heads;
     queue_row at = rows[query_row];
     bool is_result = at.state == QUEUE_ONLY_STATE;
-    uint64_t place = (uint64_t)(is_result ? at.query : at.state) * a.shape.num_heads + head;
+    uint32_t place = (is_result ? at.query : at.state) * a.shape.num_heads + head; /* below 2^31: steps.cu */
     m *= LN_2;
     if (writes_rest && !is_result) {
         __stcg(&a.m[place], m);
         __stcg(&a.l[place], l);
     } else if (writes_rest && a.lse)
         a.lse[place] = m + logf(l);
-    return {(is_result ? a.out : a.o) + place * HEAD_DIM, is_result ? (l == 0 ? 0 : 1 / l) : 1};
+    return {place, is_result, l == 0 ? 0 : reciprocal_approx(l)};
 }
 
 /* Every warp has rows of its own: straight from the registers, those that belong to the queries [first, end). */
-template <int HEAD_DIM>
+template <int HEAD_DIM, typename T>
 static __device__ __forceinline__ void worker_store_own(const attention_arguments &a, const queue_tile &tile,
                                                         const queue_row *rows, const tile_state<HEAD_DIM> &state,
                                                         uint32_t first, uint32_t end)
@@ -376,11 +376,24 @@ static __device__ __forceinline__ void worker_store_own(const attention_argument
         uint32_t row = worker_row(WORKER_WARPS, h);
         if (row < first * tile.num_heads || row >= end * tile.num_heads)
             continue;
-        worker_target to = worker_find_target<HEAD_DIM>(a, tile, rows, row, state.m[h], state.l[h], pair == 0);
+        worker_target to = worker_find_target(a, tile, rows, row, state.m[h], state.l[h], pair == 0);
+        float *result = a.out + (uint64_t)to.place * HEAD_DIM + pair;
+        T *partial = (T *)a.o + (uint64_t)to.place * HEAD_DIM + merge_turned(pair);
+        if (to.is_result) {
 #pragma unroll
-        for (int j = 0; j < HEAD_DIM / 8; j++)
-            __stcg((float2 *)(to.o + 8 * j + pair),
-                   make_float2(state.o[j][2 * h] * to.scale, state.o[j][2 * h + 1] * to.scale));
+            for (int j = 0; j < HEAD_DIM / 8; j++)
+                __stcg((float2 *)(result + 8 * j),
+                       make_float2(state.o[j][2 * h] * to.inverse, state.o[j][2 * h + 1] * to.inverse));
+        } else {
+#pragma unroll
+            for (int j = 0; j < HEAD_DIM / 8; j += 4) {
+                uint32_t x[4];
+#pragma unroll
+                for (int i = 0; i < 4; i++)
+                    x[i] = pack_pair<T>(state.o[j + i][2 * h] * to.inverse, state.o[j + i][2 * h + 1] * to.inverse);
+                __stcg((uint4 *)(partial + 8 * j), make_uint4(x[0], x[1], x[2], x[3]));
+            }
+        }
     }
 }
 
@@ -393,7 +406,7 @@ static __device__ __forceinline__ float *worker_column(char *buffer, uint32_t wa
 }
 
 /* Warps w, w + warps_m, ... have states of the same rows: they meet in `buffer`, 8 rows of each warp at a time. */
-template <int HEAD_DIM>
+template <int HEAD_DIM, typename T>
 static __device__ __forceinline__ void worker_store_shared(const attention_arguments &a, worker_shared &shared,
                                                            const queue_tile &tile, const queue_row *rows,
                                                            const tile_state<HEAD_DIM> &state, char *buffer,
@@ -435,16 +448,23 @@ static __device__ __forceinline__ void worker_store_shared(const attention_argum
                 sum.z += weight * o.z;
                 sum.w += weight * o.w;
             }
-            worker_target to = worker_find_target<HEAD_DIM>(a, tile, rows, row, m, l, first_column + column == 0);
-            __stcg((float4 *)(to.o + first_column + column),
-                   make_float4(sum.x * to.scale, sum.y * to.scale, sum.z * to.scale, sum.w * to.scale));
+            worker_target to = worker_find_target(a, tile, rows, row, m, l, first_column + column == 0);
+            const uint32_t element = first_column + column;
+            sum = make_float4(sum.x * to.inverse, sum.y * to.inverse, sum.z * to.inverse, sum.w * to.inverse);
+            if (to.is_result) {
+                __stcg((float4 *)(a.out + (uint64_t)to.place * HEAD_DIM + element), sum);
+            } else {
+                T *partial = (T *)a.o + (uint64_t)to.place * HEAD_DIM;
+                __stcg((uint32_t *)(partial + merge_turned(element)), pack_pair<T>(sum.x, sum.y));
+                __stcg((uint32_t *)(partial + merge_turned(element + 2)), pack_pair<T>(sum.z, sum.w));
+            }
         }
     }
 }
 
 /* Writes the rows of the queries [first, end) of the task. buffer: 16 KB that nobody else uses until the next
  * barrier. */
-template <int HEAD_DIM, bool OWN_ROWS>
+template <int HEAD_DIM, typename T, bool OWN_ROWS>
 static __device__ __forceinline__ void worker_store(const attention_arguments &a, worker_shared &shared,
                                                     const queue_tile &tile, const queue_row *rows,
                                                     tile_state<HEAD_DIM> &state, char *buffer, uint32_t first,
@@ -452,9 +472,9 @@ static __device__ __forceinline__ void worker_store(const attention_arguments &a
 {
     tile_sum_rows<HEAD_DIM>(state);
     if (worker_warps_m<OWN_ROWS>(tile) == WORKER_WARPS)
-        worker_store_own<HEAD_DIM>(a, tile, rows, state, first, end);
+        worker_store_own<HEAD_DIM, T>(a, tile, rows, state, first, end);
     else
-        worker_store_shared<HEAD_DIM>(a, shared, tile, rows, state, buffer, first, end);
+        worker_store_shared<HEAD_DIM, T>(a, shared, tile, rows, state, buffer, first, end);
 }
 
 /* ---- 0 * NaN: a value that one row of a masked task sees may be NaN, and spoils the o of all of them. Where o has a
@@ -550,7 +570,7 @@ static __device__ __forceinline__ void worker_run(const attention_arguments &a, 
             if (EARLY && n + 1 < at.count)
                 worker_load_queries<HEAD_DIM, OWN_ROWS>(a, worker_record(shared, n + 1), next_rows, next_task);
             if (!__syncthreads_or(is_all && tile.is_masked && tile_has_nan<HEAD_DIM>(state)))
-                worker_store<HEAD_DIM, OWN_ROWS>(a, shared, tile, rows, state, shared.kv[stage][0],
+                worker_store<HEAD_DIM, T, OWN_ROWS>(a, shared, tile, rows, state, shared.kv[stage][0],
                                                  is_all ? 0 : at.only_row,
                                                  is_all ? tile.num_rows : at.only_row + 1);
             else if (spoilt == end)

@@ -19,7 +19,7 @@ typedef struct cost_prices {
     uint32_t row_bytes;     /* one row of a tile and one token */
     uint32_t masked_rows;   /* that meet a masked token at most: where none of so many sees it, it is passed over */
     uint32_t mask_bytes;    /* a token that not all rows see: its mask words, and the tiles that obey them */
-    uint32_t partial_bytes; /* a partial state of one row, fp32, written and read */
+    uint32_t partial_bytes; /* a partial state of one row, written and read */
     uint32_t max_tile;      /* rows x group_size of an item */
     uint32_t share_items;   /* units are cut into even shares, each worth so many items or more; 0: pieces of a size */
 } cost_prices;

@@ -60,9 +60,9 @@ static tree_status run_cpu(const attention_backend *backend, float *out, float *
 }
 
 /* out and lse are float, all else double: 2^-50 leaves room for the sums of long paths. */
-const attention_backend attention_ref_backend = {"ref", TREE_FP32, {0x1p-24, 0, 0x1p-50}, TREE_ISA_AUTO, 1, run_ref};
+const attention_backend attention_ref_backend = {"ref", TREE_FP32, {0x1p-24, 0, 0x1p-50, 0}, TREE_ISA_AUTO, 1, run_ref};
 
-#define FLOAT_SUMS {0x1p-24, 0x1p-24, 0x1p-24}
+#define FLOAT_SUMS {0x1p-24, 0x1p-24, 0x1p-24, 0}
 #define CPU_BACKENDS(isa_name, isa) \
     { \
         {isa_name "_fp32", TREE_FP32, FLOAT_SUMS, isa, 1, run_cpu}, \
@@ -76,7 +76,7 @@ static const attention_backend avx512[] = CPU_BACKENDS("avx512", TREE_ISA_AVX512
 
 /* exp(score - m) is rounded to bf16 before it meets V. */
 static const attention_backend avx512_bf16 = {
-    "avx512_bf16", TREE_BF16, {0x1p-24, 0x1p-8, 0x1p-24}, TREE_ISA_AVX512_BF16, 1, run_cpu};
+    "avx512_bf16", TREE_BF16, {0x1p-24, 0x1p-8, 0x1p-24, 0}, TREE_ISA_AVX512_BF16, 1, run_cpu};
 
 static const struct {
     const char *name;

@@ -160,7 +160,8 @@ double out_limit(const attention_truth *truth, uint64_t index, const roundoffs *
 {
     double score = truth->score[index / truth->head_dim];
     return u->out * fabs(truth->out[index])
-           + (u->weight + 2 * sqrt(truth->head_dim) * u->sum * score + 16 * u->sum) * truth->magnitude[index];
+           + (u->weight + u->state + 2 * sqrt(truth->head_dim) * u->sum * score + 16 * u->sum)
+                 * truth->magnitude[index];
 }
 
 double lse_limit(const attention_truth *truth, uint64_t index, const roundoffs *u)

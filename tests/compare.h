@@ -3,8 +3,9 @@
  * The truth is computed in double from copies of each query's own tokens, found from block tables alone: no tree, no
  * plan, no running maximum. With
  *   A = sum of p_t |v_t|  (per output element)      B = max over t of |scale| sum of |q_d k_td|  (per query and head)
- * a correct implementation whose out, weights and sums have roundoffs u_out, u_weight and u keeps
- *   |out - truth| <= u_out |truth| + (u_weight + 2 sqrt(head_dim) u B + 16 u) A
+ * a correct implementation whose out, weights, partial states and sums have roundoffs u_out, u_weight, u_state and u
+ * keeps
+ *   |out - truth| <= u_out |truth| + (u_weight + u_state + 2 sqrt(head_dim) u B + 16 u) A
  *   |lse - truth| <= 2^-24 |truth| + 4 sqrt(head_dim) u B + 8 u (1 + |truth|)      (lse is float everywhere)
  * (score error about sqrt(d) u B, once in the numerator and once in the denominator of softmax; Blanchard, Higham and
  * Higham, doi 10.1093/imanum/draa038). A NaN or an infinity where the truth is finite always fails. */
@@ -49,6 +50,7 @@ typedef struct roundoffs {
     double out;    /* of the type in which out is stored */
     double weight; /* of the type in which exp(score - m) meets V; 0 in double */
     double sum;    /* of the accumulation, and of lse */
+    double state;  /* of the type in which partial states are stored: o is at most A of its own tokens */
 } roundoffs;
 
 double out_limit(const attention_truth *truth, uint64_t index, const roundoffs *u);

@@ -116,9 +116,9 @@ const tree_gpu_step *last_step(tree_storage storage)
 const attention_backend *storage_backend(tree_storage storage)
 {
     static const attention_backend backends[] = {
-        {"gpu_fp32", TREE_FP32, {0, 0, 0}, TREE_ISA_AUTO, 1, NULL},
-        {"gpu_fp16", TREE_FP16, {0, 0, 0}, TREE_ISA_AUTO, 1, NULL},
-        {"gpu_bf16", TREE_BF16, {0, 0, 0}, TREE_ISA_AUTO, 1, NULL},
+        {"gpu_fp32", TREE_FP32, {0, 0, 0, 0}, TREE_ISA_AUTO, 1, NULL},
+        {"gpu_fp16", TREE_FP16, {0, 0, 0, 0}, TREE_ISA_AUTO, 1, NULL},
+        {"gpu_bf16", TREE_BF16, {0, 0, 0, 0}, TREE_ISA_AUTO, 1, NULL},
     };
     return &backends[storage];
 }
@@ -126,7 +126,8 @@ const attention_backend *storage_backend(tree_storage storage)
 roundoffs gpu_roundoffs(const tree_gpu_step *step, tree_storage storage)
 {
     bool tensor_cores = !takes_storage(step, TREE_FP32);
-    roundoffs u = {0x1p-24, tensor_cores ? storage_roundoff(storage) : 0x1p-24, tensor_cores ? 0x1p-22 : 0x1p-24};
+    roundoffs u = {0x1p-24, tensor_cores ? storage_roundoff(storage) : 0x1p-24, tensor_cores ? 0x1p-22 : 0x1p-24,
+                   storage_roundoff(storage)};
     return u;
 }
 

@@ -104,7 +104,7 @@ static void run_standard(const void *argument)
         gpu_case gpu;
         standard_paths_gpu *paths = NULL;
         int cuda_error = -1;
-        roundoffs u = {0x1p-24, 0x1p-24, 0x1p-24};
+        roundoffs u = {0x1p-24, 0x1p-24, 0x1p-24, 0};
         attention_case_build_small(&c, storage_backend((tree_storage)storage), spec, 16, (attention_size){2, 3, 64},
                                    4000000);
         attention_fill_unseen(&c, KV_NONE, NAN);

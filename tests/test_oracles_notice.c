@@ -169,7 +169,7 @@ static scene *create_scene(void)
 /* The largest |out - truth| / limit and |lse - truth| / limit of this routine's own roundoffs. */
 static bool beyond_bound(const scene *s, const result *r, bool loose)
 {
-    const roundoffs u = {0x1p-24, 0x1p-24, 0x1p-24};
+    const roundoffs u = {0x1p-24, 0x1p-24, 0x1p-24, 0};
     token_paths paths = token_paths_create(&s->table, NULL, 1, BLOCK_TOKENS);
     attention_truth truth = attention_truth_create(s->query, s->key, s->value, &paths, &s->shape, s->scale);
     bool bad = false;

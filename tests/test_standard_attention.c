@@ -18,7 +18,7 @@ static const struct {
 } functions[] = {{"standard", standard_attention_ref}, {"dense_mask", dense_mask_attention_ref}};
 
 /* Scores and weights are stored as floats: one roundoff each beside those of out. */
-static const roundoffs float_arrays = {0x1p-24, 0x1p-24, 0x1p-24};
+static const roundoffs float_arrays = {0x1p-24, 0x1p-24, 0x1p-24, 0};
 
 typedef struct standard_case {
     uint32_t function;
