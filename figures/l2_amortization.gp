@@ -19,7 +19,7 @@ do for [i = 1:2] {
     plot data using 2:($5 / $4 / 1000) every 2::first::(first + 16) with linespoints lt 1 title 'logical_bytes / time: effective', \
          '' using 2:($6 / $4 / 1000) every 2::first::(first + 16) with linespoints lt 3 title 'plan_bytes / time', \
          '' using 2:($8 / $4 / 1000) every 2::first::(first + 16) with linespoints lt 2 title 'dram_bytes / time', \
-         '' using 2:($8 / $4 / 1000) every 2::(first + 1)::(first + 17) with linespoints lt 5 title 'the same, warm', \
+         '' using 2:($8 / $4 < 10000 ? NaN : $8 / $4 / 1000) every 2::(first + 1)::(first + 17) with linespoints lt 5 title 'the same, warm', \
          4550 with lines lt 7 title 'read of memory, 4.55 TB/s', 5700 with lines lt 6 title 'read of L2, 5.7 TB/s'
 }
 unset multiplot

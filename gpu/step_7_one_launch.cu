@@ -3,8 +3,8 @@
  *           the queries and heads. States are merged in the order of the plan's list, so that the same plan gives the
  *           same bits. And one launch need not wait for the end of another: on sm_90 it begins as soon as there is
  *           room, reads its plan, and waits only before it reads what the one before may have written
- *   wins    24 to 24 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv); 2 and 4 percent there
- *           in two runs, 4 to 8 on fewer branches (figures/launch_fusion.csv), early start and merging together
+ *   wins    23 to 23 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv); 3 percent there
+ *           in another run, 4 to 9 on fewer branches (figures/launch_fusion.csv), early start and merging together
  *   price   a wait of two trips to the L2 cache. Who waits must not keep those from running that it waits for: the
  *           launch is cooperative, all workers are on the GPU at once. 8 warps a multiprocessor merge, where a
  *           launch of its own would have more

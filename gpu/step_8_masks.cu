@@ -2,7 +2,7 @@
  *   idea    plans that pack many short nodes into one item (flatten, tree masks, small leaves) give each token a
  *           bit for each row. These bits travel with their tile, and a slice of 16 tokens that none of a warp's
  *           rows sees is passed over: neither scores nor values are computed
- *   wins    24 to 22 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
+ *   wins    23 to 22 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
  *   price   8 bytes a token more in shared memory, for masked tiles alone
  *   leaves  K and V of such a slice are loaded all the same, since another warp may need them; the matrix
  *           instruction is that of 2020: each of the four warps loads all of K and V from shared memory. Step 9

@@ -3,7 +3,7 @@
  *           shared memory (wgmma). No warp loads a matrix any more, where each of the four loaded all of K and V; the
  *           next tile's copies are asked for while the scores are computed. All tasks go this way, also few rows, also
  *           masks. Where a KV head has no more rows than a worker has warps, its last worker merges, and nobody waits
- *   wins    22 to 20 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
+ *   wins    22 to 19 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
  *   price   64 rows are multiplied where 4 are there, and slices that nobody sees are no longer passed over: a masked
  *           tile costs as much as another. Code for one GPU generation alone: elsewhere step 8 is the last
  *   leaves  each task of 64 rows brings K and V from L2 for itself: twins of 128 rows, or a cluster, could share them.
