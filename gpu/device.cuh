@@ -3,6 +3,8 @@
 #ifndef DEVICE_CUH
 #define DEVICE_CUH
 
+#include <stdint.h>
+
 #include "launch.h"
 
 #ifdef TREEATTN_EMULATE

@@ -22,7 +22,8 @@ typedef struct attention_arguments {
     uint32_t *arrivals; /* [1 + num_kv_heads] workers that have no tile left, of all and, in a small queue, of a KV
                            head; 0 between launches, but for the highest bit of the first */
     float *m, *l; /* [num_partials][num_heads] */
-    void *o;      /* [num_partials][num_heads][head_dim] shape.storage: divided by l, so that none is larger than V */
+    void *o;      /* [num_partials][num_heads][head_dim] shape.storage: divided by l, so that none is larger than V;
+                     from step 6 on in the order of merge_turned (merge.cuh) */
 } attention_arguments;
 
 /* Capacity for a plan: on the device, and twice in pinned memory, because the copy of one update may still be under way

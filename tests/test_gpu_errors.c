@@ -272,7 +272,7 @@ static void run_workspace_bytes(const void *unused)
     tree_plan *plan = attention_plan(&c, TREE_FLATTEN, 0, 0);
     tree_shape shape = c.shape;
     size_t bytes = tree_attention_gpu_workspace_bytes(plan, &shape);
-    const size_t state = 64 * 2 + 2 * sizeof(float);
+    const size_t state = shape.head_dim * tree_storage_bytes(shape.storage) + 2 * sizeof(float);
     check(bytes >= plan->num_partials * 6 * state, "%zu bytes", bytes);
     shape.num_queries++;
     check(tree_attention_gpu_workspace_bytes(plan, &shape) == 0, "a plan of other queries needs none");
