@@ -116,13 +116,14 @@ static __device__ __forceinline__ uint32_t merge_turned(uint32_t x)
 
 /* The same elements of out, each times factor. */
 template <int HEAD_DIM, typename T, bool QUEUED>
-static __device__ __forceinline__ void merge_store(float *to, const float *sum, float factor)
+static __device__ __forceinline__ void merge_store(float *to, const sum_type<T> *sum, float factor)
 {
     enum { PIECE = merge_row<HEAD_DIM, T>::PIECE };
 #pragma unroll
     for (int j = 0; j < HEAD_DIM / MERGE_WARP; j += 2) {
         uint32_t place = (j / PIECE * MERGE_WARP + threadIdx.x % MERGE_WARP) * PIECE + j % PIECE;
-        *(float2 *)(to + (QUEUED ? merge_turned(place) : place)) = make_float2(sum[j] * factor, sum[j + 1] * factor);
+        *(float2 *)(to + (QUEUED ? merge_turned(place) : place)) =
+            make_float2((float)sum[j] * factor, (float)sum[j + 1] * factor);
     }
 }
 
@@ -181,12 +182,19 @@ static __device__ __forceinline__ void merge_fetch(const attention_arguments &a,
 }
 
 /* Softmax states of the heads of a job. m, l: of head lane % HEADS. */
-template <int HEAD_DIM, int HEADS> struct merge_state {
-    float m, l, o[HEADS][HEAD_DIM / MERGE_WARP];
+template <int HEAD_DIM, typename T, int HEADS> struct merge_state {
+    float m;
+    sum_type<T> l, o[HEADS][HEAD_DIM / MERGE_WARP];
 };
 
+/* exp(x), as exact as the sum that it is multiplied into. */
+template <typename SUM> static __device__ __forceinline__ SUM merge_exp(float x);
+template <> __device__ __forceinline__ float merge_exp<float>(float x) { return exp2_approx(x * LOG2_E); }
+template <> __device__ __forceinline__ double merge_exp<double>(float x) { return exp((double)x); }
+
 template <int HEAD_DIM, typename T, bool QUEUED, int HEADS>
-static __device__ __forceinline__ void merge_absorb(const attention_arguments &a, merge_state<HEAD_DIM, HEADS> &state,
+static __device__ __forceinline__ void merge_absorb(const attention_arguments &a,
+                                                    merge_state<HEAD_DIM, T, HEADS> &state,
                                                     const merge_batch<HEAD_DIM, T> &batch)
 {
     enum { ELEMENTS = merge_row<HEAD_DIM, T>::ELEMENTS, ROWS = merge_row<HEAD_DIM, T>::AT_ONCE };
@@ -196,8 +204,10 @@ static __device__ __forceinline__ void merge_absorb(const attention_arguments &a
     for (int distance = HEADS; distance < ROWS; distance *= 2)
         new_m = fmaxf(new_m, __shfl_xor_sync(MERGE_ALL_LANES, new_m, distance));
     new_m = fmaxf(new_m, m);
-    float base = new_m == -INFINITY ? 0 : new_m, rescale = exp2_approx((m - base) * LOG2_E);
-    float weight = batch.l * exp2_approx((batch.m - base) * LOG2_E), sum = weight;
+    const float base = new_m == -INFINITY ? 0 : new_m;
+    const sum_type<T> rescale = merge_exp<sum_type<T>>(m - base);
+    const sum_type<T> weight = batch.l * merge_exp<sum_type<T>>(batch.m - base);
+    sum_type<T> sum = weight;
 #pragma unroll
     for (int distance = HEADS; distance < ROWS; distance *= 2)
         sum += __shfl_xor_sync(MERGE_ALL_LANES, sum, distance);
@@ -205,7 +215,7 @@ static __device__ __forceinline__ void merge_absorb(const attention_arguments &a
     state.l = (batch.is_first ? 0 : state.l * rescale) + sum;
 #pragma unroll
     for (int head = 0; head < HEADS; head++) {
-        float factor = __shfl_sync(MERGE_ALL_LANES, rescale, head);
+        const sum_type<T> factor = __shfl_sync(MERGE_ALL_LANES, rescale, head);
 #pragma unroll
         for (int j = 0; j < ELEMENTS; j++)
             state.o[head][j] = batch.is_first ? 0 : state.o[head][j] * factor;
@@ -214,7 +224,7 @@ static __device__ __forceinline__ void merge_absorb(const attention_arguments &a
     for (uint32_t r = 0; r < ROWS; r++) {
         if (r / HEADS >= batch.count)
             break;
-        float factor = __shfl_sync(MERGE_ALL_LANES, weight, r);
+        const sum_type<T> factor = __shfl_sync(MERGE_ALL_LANES, weight, r);
 #pragma unroll
         for (int j = 0; j < ELEMENTS; j++)
             state.o[r % HEADS][j] += factor * to_float(batch.rows[r].x[j]);
@@ -223,19 +233,19 @@ static __device__ __forceinline__ void merge_absorb(const attention_arguments &a
         return;
 
     /* normalize */
-    float inverse = state.l == 0 ? 0 : 1 / state.l;
+    const float l = (float)state.l, inverse = l == 0 ? 0 : 1 / l;
 #pragma unroll
     for (int head = 0; head < HEADS; head++)
         merge_store<HEAD_DIM, T, QUEUED>(a.out + (batch.place + head) * HEAD_DIM, state.o[head],
                                          __shfl_sync(MERGE_ALL_LANES, inverse, head));
     if (a.lse && lane < HEADS)
-        a.lse[batch.place + lane] = state.m + logf(state.l);
+        a.lse[batch.place + lane] = state.m + logf(l);
 }
 
 template <int HEAD_DIM, typename T, bool QUEUED, int HEADS>
 static __device__ __forceinline__ void merge_jobs(const attention_arguments &a, merge_place &at)
 {
-    merge_state<HEAD_DIM, HEADS> state = {};
+    merge_state<HEAD_DIM, T, HEADS> state = {};
     merge_batch<HEAD_DIM, T> batch = {}, next;
     do {
         merge_fetch<HEAD_DIM, T, QUEUED, HEADS>(a, at, next);

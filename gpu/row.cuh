@@ -41,7 +41,7 @@ static __device__ __forceinline__ float row_warp_max(float x)
     return x;
 }
 
-static __device__ __forceinline__ float row_warp_sum(float x)
+template <typename SUM> static __device__ __forceinline__ SUM row_warp_sum(SUM x)
 {
     for (int distance = ROW_WARP / 2; distance > 0; distance /= 2)
         x += __shfl_xor_sync(ROW_ALL_LANES, x, distance);
@@ -50,11 +50,12 @@ static __device__ __forceinline__ float row_warp_sum(float x)
 
 /* ---- from step 1: a state of which each lane has head_dim / 32 elements ---- */
 
-template <int HEAD_DIM> struct row_state {
-    float m, l, o[HEAD_DIM / ROW_WARP]; /* o: elements lane, lane + 32, ... */
+template <int HEAD_DIM, typename T> struct row_state {
+    float m;
+    sum_type<T> l, o[HEAD_DIM / ROW_WARP]; /* o: elements lane, lane + 32, ... */
 };
 
-template <int HEAD_DIM> static __device__ __forceinline__ void row_clear(row_state<HEAD_DIM> &state)
+template <int HEAD_DIM, typename T> static __device__ __forceinline__ void row_clear(row_state<HEAD_DIM, T> &state)
 {
     state.m = -INFINITY;
     state.l = 0;
@@ -65,12 +66,12 @@ template <int HEAD_DIM> static __device__ __forceinline__ void row_clear(row_sta
 /* absorb into the running maximum and sum: one token with its score, the same in all lanes. v_bt may be in any
  * memory. */
 template <int HEAD_DIM, typename T>
-static __device__ __forceinline__ void row_absorb(row_state<HEAD_DIM> &state, float score, const T *v_bt)
+static __device__ __forceinline__ void row_absorb(row_state<HEAD_DIM, T> &state, float score, const T *v_bt)
 {
     if (score == -INFINITY)
         return;
     if (!(score <= state.m)) { /* larger, or NaN */
-        float rescale = expf(state.m - score);
+        sum_type<T> rescale = exp((sum_type<T>)state.m - score);
         state.m = score;
         state.l *= rescale;
         for (int j = 0; j < HEAD_DIM / ROW_WARP; j++)
@@ -79,7 +80,7 @@ static __device__ __forceinline__ void row_absorb(row_state<HEAD_DIM> &state, fl
     float weight = expf(score - state.m);
     state.l += weight;
     for (int j = 0; j < HEAD_DIM / ROW_WARP; j++)
-        state.o[j] = fmaf(weight, to_float(v_bt[threadIdx.x % ROW_WARP + j * ROW_WARP]), state.o[j]);
+        state.o[j] = multiply_add(weight, to_float(v_bt[threadIdx.x % ROW_WARP + j * ROW_WARP]), state.o[j]);
 }
 
 /* The dot product of a lane's elements of q with those of a key, summed over the lanes. */
@@ -94,16 +95,17 @@ static __device__ __forceinline__ float row_score(const float q[HEAD_DIM / ROW_W
 
 /* Writes a partial state. */
 template <int HEAD_DIM, typename T>
-static __device__ __forceinline__ void row_store(const attention_arguments &a, const row_state<HEAD_DIM> &state,
+static __device__ __forceinline__ void row_store(const attention_arguments &a, const row_state<HEAD_DIM, T> &state,
                                                  uint64_t place)
 {
-    const float inverse = state.l == 0 ? 0 : 1 / state.l;
+    const sum_type<T> inverse = state.l == 0 ? 0 : 1 / state.l;
     if (threadIdx.x % ROW_WARP == 0) {
         a.m[place] = state.m;
-        a.l[place] = state.l;
+        a.l[place] = (float)state.l;
     }
+    T *o = (T *)a.o + place * HEAD_DIM + threadIdx.x % ROW_WARP;
     for (int j = 0; j < HEAD_DIM / ROW_WARP; j++)
-        ((T *)a.o)[place * HEAD_DIM + threadIdx.x % ROW_WARP + j * ROW_WARP] = from_float<T>(state.o[j] * inverse);
+        o[j * ROW_WARP] = from_float<T>((float)(state.o[j] * inverse));
 }
 
 #endif

@@ -58,9 +58,9 @@ static __device__ float largest_score(const attention_arguments &a, const warp_r
 
 /* Pass 2: l = sum of exp(score - m). */
 template <int HEAD_DIM, typename T>
-static __device__ float sum_weights(const attention_arguments &a, const warp_row &w, float m)
+static __device__ sum_type<T> sum_weights(const attention_arguments &a, const warp_row &w, float m)
 {
-    float l = 0;
+    sum_type<T> l = 0;
     for (uint32_t r = 0; r < w.item.num_ranges; r++) {
         const tree_range range = a.plan.ranges[w.item.first_range + r];
         for (uint32_t t = threadIdx.x; t < range.num_tokens; t += ROW_WARP)
@@ -71,7 +71,7 @@ static __device__ float sum_weights(const attention_arguments &a, const warp_row
 
 /* Pass 3: o = sum of exp(score - m) * value. All lanes stay together: they exchange weights. */
 template <int HEAD_DIM, typename T>
-static __device__ void sum_values(float *o, const attention_arguments &a, const warp_row &w, float m)
+static __device__ void sum_values(sum_type<T> *o, const attention_arguments &a, const warp_row &w, float m)
 {
     for (uint32_t r = 0; r < w.item.num_ranges; r++) {
         const tree_range range = a.plan.ranges[w.item.first_range + r];
@@ -85,7 +85,7 @@ static __device__ void sum_values(float *o, const attention_arguments &a, const 
                     continue;
                 const T *v_bt = (const T *)a.value + row_token_offset(a, range, w.kv_head, first + i);
                 for (int j = 0; j < HEAD_DIM / ROW_WARP; j++)
-                    o[j] = fmaf(weight, to_float(v_bt[threadIdx.x + j * ROW_WARP]), o[j]);
+                    o[j] = multiply_add(weight, to_float(v_bt[threadIdx.x + j * ROW_WARP]), o[j]);
             }
         }
     }
@@ -107,17 +107,16 @@ template <int HEAD_DIM, typename T> static __global__ void attend(attention_argu
 
     /* absorb into the running maximum and sum: here in three passes, so nothing runs */
     float m = largest_score<HEAD_DIM, T>(a, w);
-    float l = sum_weights<HEAD_DIM, T>(a, w, m);
-    float o[HEAD_DIM / ROW_WARP] = {};
+    sum_type<T> l = sum_weights<HEAD_DIM, T>(a, w, m), o[HEAD_DIM / ROW_WARP] = {};
     sum_values<HEAD_DIM, T>(o, a, w, m);
 
-    const float inverse = l == 0 ? 0 : 1 / l;
+    const sum_type<T> inverse = l == 0 ? 0 : 1 / l;
     if (threadIdx.x == 0) {
         a.m[state] = m;
-        a.l[state] = l;
+        a.l[state] = (float)l;
     }
     for (int j = 0; j < HEAD_DIM / ROW_WARP; j++)
-        ((T *)a.o)[state * HEAD_DIM + threadIdx.x + j * ROW_WARP] = from_float<T>(o[j] * inverse);
+        ((T *)a.o)[state * HEAD_DIM + threadIdx.x + j * ROW_WARP] = from_float<T>((float)(o[j] * inverse));
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)

@@ -28,7 +28,7 @@ template <int HEAD_DIM, typename T> static __global__ void attend(attention_argu
     const float *q_qh = a.query + ((uint64_t)a.plan.rows[item.first_row + row] * a.shape.num_heads + head) * HEAD_DIM;
 
     float q[HEADS][HEAD_DIM / ROW_WARP];
-    row_state<HEAD_DIM> state[HEADS];
+    row_state<HEAD_DIM, T> state[HEADS];
 #pragma unroll
     for (uint32_t h = 0; h < HEADS; h++) {
         row_clear(state[h]);

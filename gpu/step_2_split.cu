@@ -11,16 +11,18 @@
 
 enum { WARPS = 8 };
 
-template <int HEAD_DIM> struct warp_states {
-    float m[WARPS], l[WARPS], o[WARPS][HEAD_DIM];
+template <int HEAD_DIM, typename T> struct warp_states {
+    float m[WARPS];
+    sum_type<T> l[WARPS], o[WARPS][HEAD_DIM];
 };
 
 /* merge partial states of the warps, by each of them. */
-template <int HEAD_DIM>
-static __device__ row_state<HEAD_DIM> merge_warps(const row_state<HEAD_DIM> &mine, warp_states<HEAD_DIM> &states)
+template <int HEAD_DIM, typename T>
+static __device__ row_state<HEAD_DIM, T> merge_warps(const row_state<HEAD_DIM, T> &mine,
+                                                    warp_states<HEAD_DIM, T> &states)
 {
     uint32_t warp = threadIdx.x / ROW_WARP, lane = threadIdx.x % ROW_WARP;
-    row_state<HEAD_DIM> all;
+    row_state<HEAD_DIM, T> all;
     row_clear(all);
     states.m[warp] = mine.m;
     states.l[warp] = mine.l;
@@ -33,7 +35,7 @@ static __device__ row_state<HEAD_DIM> merge_warps(const row_state<HEAD_DIM> &min
         float weight = states.m[w] == -INFINITY ? 0 : expf(states.m[w] - all.m);
         all.l += weight * states.l[w];
         for (int j = 0; j < HEAD_DIM / ROW_WARP; j++)
-            all.o[j] = fmaf(weight, states.o[w][lane + j * ROW_WARP], all.o[j]);
+            all.o[j] += weight * states.o[w][lane + j * ROW_WARP];
     }
     return all;
 }
@@ -41,14 +43,14 @@ static __device__ row_state<HEAD_DIM> merge_warps(const row_state<HEAD_DIM> &min
 /* Thread block n has partial state n / num_heads and head n % num_heads. */
 template <int HEAD_DIM, typename T> static __global__ void attend(attention_arguments a)
 {
-    SHARED_VARIABLE(states, warp_states<HEAD_DIM>);
+    SHARED_VARIABLE(states, warp_states<HEAD_DIM, T>);
     uint32_t partial = blockIdx.x / a.shape.num_heads, head = blockIdx.x % a.shape.num_heads;
     uint32_t warp = threadIdx.x / ROW_WARP, lane = threadIdx.x % ROW_WARP;
     const tree_item item = a.plan.items[a.partial_item[partial]];
     uint32_t row = partial - item.first_partial, kv_head = head / (a.shape.num_heads / a.shape.num_kv_heads);
     const float *q_qh = a.query + ((uint64_t)a.plan.rows[item.first_row + row] * a.shape.num_heads + head) * HEAD_DIM;
     float q[HEAD_DIM / ROW_WARP];
-    row_state<HEAD_DIM> state;
+    row_state<HEAD_DIM, T> state;
     row_clear(state);
     for (int j = 0; j < HEAD_DIM / ROW_WARP; j++)
         q[j] = q_qh[lane + j * ROW_WARP];
@@ -63,7 +65,7 @@ template <int HEAD_DIM, typename T> static __global__ void attend(attention_argu
             row_absorb<HEAD_DIM, T>(state, score, (const T *)a.value + offset);
         }
     }
-    state = merge_warps<HEAD_DIM>(state, states);
+    state = merge_warps<HEAD_DIM, T>(state, states);
     if (warp == 0)
         row_store<HEAD_DIM, T>(a, state, (uint64_t)partial * a.shape.num_heads + head);
 }

@@ -44,7 +44,7 @@ template <int HEAD_DIM, typename T> static __global__ void attend(attention_argu
         return;
 
     float q[MINE][HEAD_DIM / ROW_WARP];
-    row_state<HEAD_DIM> state[MINE];
+    row_state<HEAD_DIM, T> state[MINE];
 #pragma unroll
     for (uint32_t i = 0; i < MINE; i++) {
         uint64_t row = mine + i * WARPS, head = kv_head * group_size + row % group_size;

@@ -4,6 +4,8 @@
 
 #include "device.cuh"
 
+#include <math.h>
+
 static __device__ __forceinline__ float to_float(float x) { return x; }
 static __device__ __forceinline__ float to_float(__half x) { return __half2float(x); }
 static __device__ __forceinline__ float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
@@ -15,6 +17,22 @@ template <> __device__ __forceinline__ __half from_float<__half>(float x) { retu
 template <> __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float x)
 {
     return __float2bfloat16_rn(x);
+}
+
+/* The type of sums over tokens. double for fp32: in float, a sum of values of one sign drifts by 1e-3 of itself over
+ * 131,072 tokens. Where K and V have 16 bits, their own rounding is coarser than that. */
+template <typename T> struct sum_of {
+    typedef float type;
+};
+template <> struct sum_of<float> {
+    typedef double type;
+};
+template <typename T> using sum_type = typename sum_of<T>::type;
+
+static __device__ __forceinline__ float multiply_add(float x, float y, float sum) { return fmaf(x, y, sum); }
+static __device__ __forceinline__ double multiply_add(float x, float y, double sum)
+{
+    return fma((double)x, (double)y, sum);
 }
 
 /* Two floats as neighbours in a register, rounded to nearest, ties to even; low comes first in memory. */

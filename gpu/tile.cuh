@@ -6,7 +6,6 @@
 #ifndef TILE_CUH
 #define TILE_CUH
 
-#include <float.h>
 #include <math.h>
 
 #include "gpu_internal.h"
@@ -49,23 +48,21 @@ static __device__ __forceinline__ void tile_load(tile_floats<HEAD_DIM> &x, const
     }
 }
 
-/* As left sides of HEAD_DIM / 16 products, rounded to T. Where scale is negative they are turned over, so that
- * tile_softmax may take it as positive. */
+/* As left sides of HEAD_DIM / 16 products, rounded to T and multiplied by the sign of scale (-1, 0 or 1); tile_softmax
+ * multiplies by tile_scale. With scale 0 an infinite key thus scores NaN, as in the reference. */
 template <int HEAD_DIM, typename T>
 static __device__ __forceinline__ void tile_round(uint32_t q[HEAD_DIM / 16][4], const tile_floats<HEAD_DIM> &x,
                                                   float scale)
 {
-    const float sign = scale < 0 ? -1 : 1;
+    const float sign = scale < 0 ? -1 : scale == 0 ? 0 : 1;
 #pragma unroll
     for (int i = 0; i < HEAD_DIM / 4; i++)
         q[i / 4][i % 4] = pack_pair<T>(sign * x.pair[i / 4][i % 4].x, sign * x.pair[i / 4][i % 4].y);
 }
 
-/* By how much a score counts in powers of 2. Not 0, because -infinity * 0 is NaN. */
-static __device__ __forceinline__ float tile_scale(float scale)
-{
-    return scale == 0 ? FLT_MIN : fabsf(scale) * LOG2_E;
-}
+/* |scale| in powers of 2; for scale 0 that of 1, because tile_round has made the scores 0, and those of hidden tokens
+ * are -infinity. */
+static __device__ __forceinline__ float tile_scale(float scale) { return (scale == 0 ? 1 : fabsf(scale)) * LOG2_E; }
 
 /* A slice is TOKENS = 16, 32 or 64 tokens of a tile. A lane's scores of it are score[n][e]: row lane / 4 + e / 2 * 8,
  * token 8 * n + pair + e % 2. Bit 4 * n + e of `visible` says that the row sees the token. */
@@ -125,12 +122,15 @@ static __device__ __forceinline__ void tile_raise(tile_state<HEAD_DIM> &state, c
 
 /* Absorb into the running maximum and sum: updates m and l, rescales o where m has grown, and leaves exp(score - m) as
  * the left sides of weights x values. m follows the largest score only when one is more than 2^8 times as heavy: until
- * then weights stay far from overflow, and nobody has to ask the other lanes of the row for theirs. */
+ * then weights stay far from overflow, and the lanes of a row need not exchange their largest scores.
+ * m is a rounded product. One fmaf subtracts it from the exact product, so that the rounding stays in the weight. From
+ * LARGE on, where that would be more than 2^-8 powers of 2, the products are rounded first. */
 template <int HEAD_DIM, typename T, int TOKENS>
 static __device__ __forceinline__ void tile_softmax(tile_state<HEAD_DIM> &state, uint32_t weights[TOKENS / 16][4],
                                                     float score[TOKENS / 8][4], uint32_t visible, float scale)
 {
-    const float at_most = 8, scale_2 = tile_scale(scale);
+    const float at_most = 8, LARGE = 65536;
+    float scale_2 = tile_scale(scale);
     float largest[2] = {-INFINITY, -INFINITY};
     if (visible != tile_all_tokens<TOKENS>::BITS) {
 #pragma unroll
@@ -147,6 +147,12 @@ static __device__ __forceinline__ void tile_softmax(tile_state<HEAD_DIM> &state,
         tile_raise<HEAD_DIM>(state, largest, at_most);
     /* no token yet: exp2(-infinity - 0) is 0, and no NaN */
     const float base[2] = {state.m[0] == -INFINITY ? 0 : state.m[0], state.m[1] == -INFINITY ? 0 : state.m[1]};
+    if (fmaxf(fabsf(base[0]), fabsf(base[1])) > LARGE) {
+#pragma unroll
+        for (int i = 0; i < TOKENS / 2; i++)
+            score[i / 4][i % 4] *= scale_2;
+        scale_2 = 1;
+    }
 #pragma unroll
     for (int i = 0; i < TOKENS / 4; i++) { /* register i % 4 of left side i / 4: row i % 2 * 8, tokens 8 * (i / 2) */
         const float *s = &score[i / 2][i % 2 * 2];
