@@ -112,11 +112,14 @@ static struct {
     void *fake_stack; /* of the scheduler */
     const void *stack;
     size_t stack_bytes;
+    uint64_t num_blocks; /* launched so far */
     uint64_t num_moves; /* runs of a thread that came further than to ask a counter again */
     char message[1024];
 } emulator;
 
 void emulate_seed(unsigned long long seed) { emulator.random = emulator.seed = seed; }
+
+unsigned long long emulate_num_blocks(void) { return emulator.num_blocks; }
 
 /* splitmix64 */
 static uint32_t draw(uint32_t limit)
@@ -489,6 +492,7 @@ cudaError_t emulate_launch(bool is_cooperative, dim3 grid, dim3 threads, size_t 
     std::vector<uint64_t> order((uint64_t)grid.x * grid.y * grid.z);
     std::iota(order.begin(), order.end(), 0);
     shuffle(order);
+    emulator.num_blocks += order.size();
     size_t num_together = is_cooperative ? order.size() : 1;
     size_t num_fibers = num_together * threads.x * threads.y * threads.z;
     while (emulator.fibers.size() < num_fibers) {

@@ -32,22 +32,25 @@ static __device__ void load_tile(shared_tile<HEAD_DIM, T> &tile, const attention
     }
 }
 
-/* Thread block (x, y, z) has item x, KV head y and the rows x heads of slice z. */
+/* The rows x heads of an item and KV head are cut into slices of 32. Thread block (x, y, z) has KV head y and the z-th
+ * of the slices that begin in the row of partial state x; where none begins there, it returns. So the grid grows with
+ * the partial states: items x queries would be quadratic. */
 template <int HEAD_DIM, typename T> static __global__ void attend(attention_arguments a)
 {
     SHARED_VARIABLE(tile, shared_tile<HEAD_DIM, T>);
-    const tree_item item = a.plan.items[blockIdx.x];
-    uint32_t kv_head = blockIdx.y, group_size = a.shape.num_heads / a.shape.num_kv_heads;
-    uint32_t lane = threadIdx.x % ROW_WARP, mine = blockIdx.z * SLICE + threadIdx.x / ROW_WARP;
-    uint64_t num_rows = (uint64_t)item.num_rows * group_size;
-    if (blockIdx.z * SLICE >= num_rows)
+    const tree_item item = a.plan.items[a.partial_item[blockIdx.x]];
+    const uint32_t kv_head = blockIdx.y, group_size = a.shape.num_heads / a.shape.num_kv_heads;
+    const uint32_t num_rows = item.num_rows * group_size, lane = threadIdx.x % ROW_WARP; /* below 2^31: steps.cu */
+    const uint32_t begin = (blockIdx.x - item.first_partial) * group_size; /* this state's rows x heads */
+    const uint32_t slice = (begin + SLICE - 1) / SLICE + blockIdx.z, mine = slice * SLICE + threadIdx.x / ROW_WARP;
+    if (slice * SLICE >= begin + group_size)
         return;
 
     float q[MINE][HEAD_DIM / ROW_WARP];
     row_state<HEAD_DIM, T> state[MINE];
 #pragma unroll
     for (uint32_t i = 0; i < MINE; i++) {
-        uint64_t row = mine + i * WARPS, head = kv_head * group_size + row % group_size;
+        uint32_t row = mine + i * WARPS, head = kv_head * group_size + row % group_size;
         row_clear(state[i]);
         for (int j = 0; j < HEAD_DIM / ROW_WARP && row < num_rows; j++) {
             uint64_t query = a.plan.rows[item.first_row + row / group_size];
@@ -63,7 +66,7 @@ template <int HEAD_DIM, typename T> static __global__ void attend(attention_argu
             for (uint32_t t = first; t < first + TOKENS && t < range.num_tokens; t++) {
 #pragma unroll
                 for (uint32_t i = 0; i < MINE; i++) {
-                    uint32_t row = (mine + i * WARPS) / group_size;
+                    const uint32_t row = (mine + i * WARPS) / group_size;
                     if (row >= item.num_rows || !row_sees(a.plan, range, item.num_rows, row, t))
                         continue;
                     /* score the keys, absorb into the running maximum and sum */
@@ -75,16 +78,17 @@ template <int HEAD_DIM, typename T> static __global__ void attend(attention_argu
     }
 #pragma unroll
     for (uint32_t i = 0; i < MINE; i++) {
-        uint64_t row = mine + i * WARPS, head = kv_head * group_size + row % group_size;
+        uint32_t row = mine + i * WARPS, head = kv_head * group_size + row % group_size;
+        const uint64_t partial = item.first_partial + row / group_size;
         if (row < num_rows)
-            row_store<HEAD_DIM, T>(a, state[i], (item.first_partial + row / group_size) * a.shape.num_heads + head);
+            row_store<HEAD_DIM, T>(a, state[i], partial * a.shape.num_heads + head);
     }
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)
 {
-    uint64_t most_rows = (uint64_t)a.plan.num_queries * (a.shape.num_heads / a.shape.num_kv_heads);
-    dim3 grid(a.plan.num_items, a.shape.num_kv_heads, (uint32_t)((most_rows + SLICE - 1) / SLICE));
+    const uint32_t group_size = a.shape.num_heads / a.shape.num_kv_heads;
+    const dim3 grid(a.plan.num_partials, a.shape.num_kv_heads, (group_size + SLICE - 1) / SLICE);
     cudaError_t error = launch_kernel(grid, THREADS, 0, stream, attend<HEAD_DIM, T>, a);
     return error == cudaSuccess ? launch_merge<HEAD_DIM, T>(a, stream) : error;
 }

@@ -62,6 +62,9 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event);
 /* Whatever a GPU leaves open is drawn from this: which block, warp and lane comes first, when a copy lands. */
 void emulate_seed(unsigned long long seed);
 
+/* Thread blocks that have run since the program began. */
+unsigned long long emulate_num_blocks(void);
+
 #ifdef __cplusplus
 }
 #endif
