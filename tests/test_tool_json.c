@@ -20,6 +20,7 @@ static const struct pair {
     {"lone_continuation", "\x80x\xbf", BAD "x" BAD},
     {"cut_character", "\xe2\x82", BAD BAD},
     {"cut_by_ascii", "\xf0\x9f\x98x", BAD BAD BAD "x"},
+    {"lead_after_lead", "\xc3\xc3(", BAD BAD "("},
     {"too_long_2", "\xc0\xaf\xc1\xbf", BAD BAD BAD BAD},
     {"too_long_3", "\xe0\x9f\xbf", BAD BAD BAD},
     {"too_long_4", "\xf0\x8f\xbf\xbf", BAD BAD BAD BAD},
