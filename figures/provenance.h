@@ -42,7 +42,7 @@ static inline void figure_device(char *device, size_t device_bytes)
     fclose(file);
 }
 
-/* The csv, and the file beside it that holds its lines until it is complete ("": none). A program writes one at a time. */
+/* The csv, and the file beside it that holds its lines until it is complete ("": none). One csv at a time. */
 static char figure_path[4096], figure_part[4096 + 32];
 
 static inline void figure_fail(const char *path)
@@ -51,8 +51,9 @@ static inline void figure_fail(const char *path)
     exit(1);
 }
 
-/* Opens the csv `path` for writing. A recorded csv stays as it is until figure_close: the lines go to PATH.part-PID, and
- * a program that ends early leaves that file behind. A pipe or a device, such as /dev/null, is written directly. */
+/* Opens the csv `path` for writing. A recorded csv stays as it is until figure_close: the lines go to PATH.part-PID,
+ * and a program that ends early leaves that file behind. A pipe or a device, such as /dev/null, is written directly; a
+ * link to a csv is replaced. */
 static inline FILE *figure_begin(const char *path)
 {
     struct stat found;

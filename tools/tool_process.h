@@ -15,8 +15,8 @@ typedef struct tool_process {
 } tool_process;
 
 /* Starts argv[0], looked up in PATH, with the arguments argv[1] up to a NULL, in the folder `folder` (NULL: the
- * caller's). Relative entries of PATH count from that folder. Returns 0, or the errno of the failure: ENOENT if there is
- * no such program. */
+ * caller's). Relative entries of PATH count from that folder. Returns 0, or the errno of the failure: ENOENT if there
+ * is no such program. */
 int tool_process_start(tool_process *process, const char *folder, const char *const *argv, tool_process_reads reads);
 
 /* Closes the output, waits for the end, and says how it was: "" if the program ended with status 0, otherwise "ended

@@ -2,7 +2,6 @@
 #define _POSIX_C_SOURCE 200809L
 #include "tool_options.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,19 +33,8 @@ static void check_stdout(void)
     }
 }
 
-/* A standard descriptor that the caller closed would be given to the next file that is opened, and output would land in
- * that file. /dev/null, opened for the wrong direction, makes each use an error instead. */
-static void open_standard_descriptors(void)
-{
-    for (int descriptor = STDIN_FILENO; descriptor <= STDERR_FILENO; descriptor++) {
-        if (fcntl(descriptor, F_GETFD) < 0 && open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
-            _exit(TOOL_FAILED);
-    }
-}
-
 int main(int argc, char **argv)
 {
-    open_standard_descriptors();
     signal(SIGXFSZ, SIG_IGN); /* a write beyond the file size limit fails, as on a full disk */
     if (atexit(check_stdout) != 0)
         tool_fail("out of memory");
