@@ -66,5 +66,7 @@ $(build)-sanitize/CTestTestfile.cmake:
 setup-%:
 	@tools/setup.sh $*
 
+# The stem goes through the environment: no name is a part of a shell command.
+figures/%.svg figures/%.png: export stem = $*
 figures/%.svg figures/%.png: figures/%.gp figures/%.csv figures/style.gnuplot tools/draw.sh
-	tools/draw.sh $*
+	tools/draw.sh "$$stem"

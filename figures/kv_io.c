@@ -174,7 +174,7 @@ int main(int argc, char **argv)
         trace_error error;
         snprintf(file, sizeof file, "%s/%s", folder, cases[i].file);
         if (trace_read_file(&records[i], file, &error) != KV_OK) {
-            printf("%s left as recorded: %s\n", path, error.message);
+            printf("%s left as recorded: %s: %s\n", path, file, error.message);
             return 0;
         }
     }

@@ -97,27 +97,27 @@ static void run_search(FILE *csv, const char *series, const workload *work)
     must(kv_pool_destroy(pool, false, NULL));
 }
 
-static void run_trace(FILE *csv, const char *folder)
+static void run_trace(FILE *csv, const trace *records)
 {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/reason_sorting.ttr", folder);
-    trace *records;
-    trace_error error;
-    if (trace_read_file(&records, path, &error) != KV_OK) {
-        printf("sorting_t0 left out: %s\n", error.message);
-        return;
-    }
     workload *work;
     figure_check(trace_find(records, 0) != NULL, "the trace has no tree of ordinal 0");
     must(workload_from_tree(&work, trace_find(records, 0), 0, 0));
     run_search(csv, "sorting_t0", work);
     workload_destroy(work);
-    trace_destroy(records);
 }
 
 int main(int argc, char **argv)
 {
     const char *path = argc > 1 ? argv[1] : TREEATTN_SOURCE_DIR "/figures/memory_dedup.csv";
+    const char *folder = argc > 2 ? argv[2] : TREEATTN_SOURCE_DIR "/../shared/traces";
+    char file[4096];
+    trace *records;
+    trace_error error;
+    snprintf(file, sizeof file, "%s/reason_sorting.ttr", folder);
+    if (trace_read_file(&records, file, &error) != KV_OK) {
+        printf("%s left as recorded: %s: %s\n", path, file, error.message);
+        return 0;
+    }
     FILE *csv = figure_open(path, "measure_memory_dedup", "exact counts of the allocator, no clock");
     fprintf(csv, "# blocks of %d tokens; bytes of K and V in 32 layers, 8 KV heads, head_dim 128, bf16\n"
                  "# copied: every living branch has blocks of its own; shared: blocks in use\n"
@@ -130,7 +130,8 @@ int main(int argc, char **argv)
     must(game_of_24_search(&game, &standard_game));
     run_search(csv, "game_of_24", game->workload);
     game_of_24_destroy(game);
-    run_trace(csv, argc > 2 ? argv[2] : TREEATTN_SOURCE_DIR "/../shared/traces");
+    run_trace(csv, records);
+    trace_destroy(records);
     figure_close(csv);
     return 0;
 }

@@ -2,10 +2,13 @@
 #ifndef PROVENANCE_H
 #define PROVENANCE_H
 
-#include <stdarg.h>
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #ifndef TREEATTN_COMMIT
 #define TREEATTN_COMMIT "unknown"
@@ -39,22 +42,58 @@ static inline void figure_device(char *device, size_t device_bytes)
     fclose(file);
 }
 
-/* Opens `path` for the csv and writes its first lines. statistic: what a value is, "exact count" or "median of ...". */
+/* The csv, and the file beside it that holds its lines until it is complete ("": none). One csv at a time. */
+static char figure_path[4096], figure_part[4096 + 32];
+
+static inline void figure_fail(const char *path)
+{
+    fprintf(stderr, "%s: %s\n", path, strerror(errno));
+    exit(1);
+}
+
+/* Opens the csv `path` for writing. A recorded csv stays as it is until figure_close: the lines go to PATH.part-PID,
+ * and a program that ends early leaves that file behind. A pipe or a device, such as /dev/null, is written directly; a
+ * link to a csv is replaced. */
+static inline FILE *figure_begin(const char *path)
+{
+    struct stat found;
+    int is_direct = stat(path, &found) == 0 && !S_ISREG(found.st_mode);
+    signal(SIGXFSZ, SIG_IGN); /* a write beyond the file size limit fails, as on a full disk */
+    int length = snprintf(figure_path, sizeof figure_path, "%s", path);
+    figure_check(length < (int)sizeof figure_path, "the name of the csv is too long");
+    figure_part[0] = '\0';
+    if (!is_direct) {
+        snprintf(figure_part, sizeof figure_part, "%s.part-%ld", path, (long)getpid());
+        unlink(figure_part);
+    }
+    FILE *file = is_direct ? fopen(path, "w") : fopen(figure_part, "wx");
+    if (file == NULL)
+        figure_fail(path);
+    return file;
+}
+
+/* Opens the csv `path` and writes its first lines. statistic: what a value is, "exact count" or "median of ...". */
 static inline FILE *figure_open(const char *path, const char *command, const char *statistic)
 {
     char device[256];
     figure_device(device, sizeof device);
-    FILE *file = fopen(path, "w");
-    figure_check(file != NULL, path);
+    FILE *file = figure_begin(path);
     fprintf(file, "# device: %s\n# commit: %s\n# command: %s\n# statistic: %s\n", device, TREEATTN_COMMIT, command,
             statistic);
     return file;
 }
 
+/* The csv is complete: it replaces the recorded one. If it could not be written, the recorded one stays as it was, and
+ * the program ends with a message and status 1. */
 static inline void figure_close(FILE *file)
 {
     int failed = ferror(file);
-    figure_check(fclose(file) == 0 && !failed, "the csv could not be written");
+    if (fclose(file) != 0 || failed || (figure_part[0] != '\0' && rename(figure_part, figure_path) != 0)) {
+        int error = errno;
+        unlink(figure_part);
+        errno = error;
+        figure_fail(figure_path);
+    }
 }
 
 #endif

@@ -1,9 +1,10 @@
 #!/bin/bash
 # coverage.sh BUILD JOBS: runs the tests in a build that counts, then prints line and branch coverage of the library.
-set -eu
+# A build, a test or a count that fails ends it with a status other than 0: coverage of half a run would mislead.
+set -euo pipefail
 build=$1 jobs=$2
 cmake -S . -B "$build" -DTREEATTN_COVERAGE=ON -DCMAKE_BUILD_TYPE=Debug >/dev/null
-cmake --build "$build" --parallel "$jobs" | grep -v '^\[' || true
+cmake --build "$build" --parallel "$jobs" | { grep -v "^\[" || true; }
 find "$build" -name '*.gcda' -delete
 tools/run_tests.sh "$build" "$jobs" | tail -n 15
 if command -v gcovr >/dev/null; then

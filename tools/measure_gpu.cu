@@ -12,6 +12,9 @@
 #include <vector>
 
 #include "provenance.h"
+extern "C" {
+#include "tool_process.h"
+}
 
 static bool is_counting;                    /* this run is the one under ncu */
 static std::vector<bench_counters> counted; /* by that run, for each line; empty: by none */
@@ -37,8 +40,7 @@ FILE *bench_open(const char *path, const char *command)
     BENCH_CUDA(cudaRuntimeGetVersion(&runtime));
     BENCH_CUDA(cudaDeviceGetAttribute(&clock_khz, cudaDevAttrClockRate, device));
     BENCH_CUDA(cudaDeviceGetAttribute(&memory_khz, cudaDevAttrMemoryClockRate, device));
-    FILE *file = fopen(is_counting ? "/dev/null" : path, "w");
-    BENCH_MUST(file, path);
+    FILE *file = figure_begin(is_counting ? "/dev/null" : path);
     fprintf(file, "# device: %s, %d multiprocessors, L2 %d MiB; driver for CUDA %d.%d, runtime %d.%d\n",
             properties.name, properties.multiProcessorCount, properties.l2CacheSize >> 20, driver / 1000,
             driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
@@ -51,8 +53,8 @@ FILE *bench_open(const char *path, const char *command)
 
 void bench_close(FILE *csv)
 {
-    BENCH_MUST(!fclose(csv), "the csv could not be written");
     BENCH_MUST(counted.empty() || num_asked == counted.size(), "fewer lines than ncu counted");
+    figure_close(csv);
     if (is_counting)
         printf("\nlines: %zu\n", num_asked); /* read_ncu reads it */
 }
@@ -274,17 +276,19 @@ void bench_count_all(int *argc, char **argv)
         return;
     }
     /* A range: from cudaProfilerStart to cudaProfilerStop. With ranges ncu refuses --profile-from-start. */
-    std::string why, command = "LC_ALL=C ncu --csv --print-units base --replay-mode app-range --cache-control none "
-                               "--clock-control none --metrics " DRAM_BYTES "," L2_HIT_PERCENT;
-    for (int i = 0; i < *argc; i++)
-        command = command + " '" + argv[i] + "'";
-    command += " --count 2>&1";
+    std::vector<const char *> command = {"env", "LC_ALL=C", "ncu", "--csv", "--print-units", "base", "--replay-mode",
+                                         "app-range", "--cache-control", "none", "--clock-control", "none",
+                                         "--metrics", DRAM_BYTES "," L2_HIT_PERCENT};
+    command.insert(command.end(), argv, argv + *argc);
+    command.insert(command.end(), {"--count", NULL});
     fprintf(stderr, "counting under ncu, before anything is timed: this takes a while\n");
     size_t num_lines = 0;
-    FILE *ncu = popen(command.c_str(), "r");
-    BENCH_MUST(ncu, "popen");
-    counted = read_ncu(ncu, &num_lines, &why);
-    if (pclose(ncu) != 0)
+    std::string why;
+    char how[64];
+    tool_process ncu;
+    BENCH_MUST(tool_process_start(&ncu, NULL, command.data(), TOOL_READS_ALL) == 0, "env could not be started");
+    counted = read_ncu(ncu.output, &num_lines, &why);
+    if (*tool_process_wait(&ncu, how, sizeof how))
         counted.clear();
     if (counted.empty())
         fprintf(stderr, "no hardware counters, the csv says -1: %s\n", why.c_str());
@@ -456,7 +460,7 @@ void bench_line(FILE *csv, const char *name, const bench_case *c, double floor_u
             p.plan->num_partials, (unsigned long long)p.traffic.plan_bytes, (unsigned long long)p.traffic.logical_bytes,
             (unsigned long long)p.traffic.unique_bytes, counters.dram_bytes, counters.l2_hit_percent, p.workspace_bytes,
             error);
-    fflush(csv); /* a run that ends early leaves a valid csv */
+    fflush(csv); /* a run that ends early leaves its lines in the file beside the csv */
     fprintf(stderr, "%-40s %2u/%-2u %-14s %-20s %8.1f us, floor %.1f\n", name, c->shape.num_heads,
             c->shape.num_kv_heads, tree_strategy_name[strategy], step->name, cold_us, floor_us);
     bench_plan_destroy(&p);

@@ -20,7 +20,8 @@ extern "C" {
 /* False, and one line on stderr, where no GPU can run the steps. */
 bool bench_has_gpu(void);
 
-/* Comment lines with device, driver, clocks, commit, command and how times were taken. */
+/* Comment lines with device, driver, clocks, commit, command and how times were taken. The recorded csv stays as it is
+ * until bench_close: figures/provenance.h. */
 FILE *bench_open(const char *path, const char *command);
 void bench_close(FILE *csv);
 

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tool_picture.h"
 #include "traffic.h"
 
 enum { BLOCK_TOKENS = 16, NUM_HEADS = 32, NUM_KV_HEADS = 8, HEAD_DIM = 128, MAX_DEPTH = 8 };
@@ -242,7 +241,8 @@ static void check_agreement(demo_result *demo, const tool_scene *scene, const kv
     tool_truth_destroy(&truth);
 }
 
-static bool look_at_widest_step(demo_result *demo, const tool_scene *scene, const kv_store *store, const char *folder)
+static tool_picture look_at_widest_step(demo_result *demo, const tool_scene *scene, const kv_store *store,
+                                        const char *folder)
 {
     kv_tree *tree = tool_scene_tree(scene);
     tree_shape shape = kv_store_shape(store, tree->num_queries, NUM_HEADS);
@@ -252,9 +252,9 @@ static bool look_at_widest_step(demo_result *demo, const tool_scene *scene, cons
     snprintf(title, sizeof title,
              "Iteration %u: %u queries see %" PRIu64 " tokens, %" PRIu64 " are stored: their nodes",
              demo->widest_iteration, tree->num_queries, tree->path_tokens, tree->unique_tokens);
-    bool drawn = tool_picture_draw(tree, folder, title);
+    tool_picture picture = tool_picture_draw(tree, folder, title);
     kv_tree_destroy(tree);
-    return drawn;
+    return picture;
 }
 
 static kv_store *create_store(uint32_t num_blocks)
@@ -269,8 +269,8 @@ static kv_store *create_store(uint32_t num_blocks)
     return store;
 }
 
-/* Plays the search up to the cut, looking at it three times. Returns whether pictures were drawn. */
-static bool play_to_cut(demo_result *demo, const char *folder)
+/* Plays the search up to the cut, looking at it three times. Returns whether the picture was drawn. */
+static tool_picture play_to_cut(demo_result *demo, const char *folder)
 {
     demo_cut cut = find_cut(demo->game->workload);
     workload *work = cut_workload(demo->game->workload, &cut);
@@ -279,10 +279,10 @@ static bool play_to_cut(demo_result *demo, const char *folder)
     kv_store *store = create_store(demo->totals.peak_blocks);
     replay_events events = kv_store_events(store);
     tool_scene scene = tool_scene_open(work, BLOCK_TOKENS, demo->totals.peak_blocks, &events);
-    bool drawn = false;
+    tool_picture picture = TOOL_PICTURE_FAILED;
     while (tool_scene_next(&scene)) {
         if (scene.step.iteration == cut.widest_iteration)
-            drawn = look_at_widest_step(demo, &scene, store, folder);
+            picture = look_at_widest_step(demo, &scene, store, folder);
         if (scene.step.iteration == cut.iteration)
             demo->before = look(demo->game, &scene);
         if (scene.step.iteration == cut.iteration + 1) {
@@ -293,7 +293,7 @@ static bool play_to_cut(demo_result *demo, const char *folder)
     tool_scene_close(&scene);
     kv_store_destroy(store);
     workload_destroy(work);
-    return drawn;
+    return picture;
 }
 
 static int run(const tool_call *call)
@@ -312,20 +312,20 @@ static int run(const tool_call *call)
     status = replay_measure(&demo->totals, game->workload, BLOCK_TOKENS);
     if (status != KV_OK)
         tool_fail("the search cannot be played: %s", kv_status_string(status));
-    bool drawn = play_to_cut(demo, folder);
+    tool_picture picture = play_to_cut(demo, folder);
     tool_machine machine = tool_machine_look();
     if (call->format == TOOL_JSON)
-        demo_write_json(demo, &machine, folder, drawn);
+        demo_write_json(demo, &machine, folder, picture);
     else
-        demo_write_text(demo, &machine, folder, drawn);
-    bool good = demo->agreement && demo->totals.leaked_blocks == 0;
+        demo_write_text(demo, &machine, folder, picture);
+    bool good = demo->agreement && demo->totals.leaked_blocks == 0 && picture != TOOL_PICTURE_FAILED;
     game_of_24_destroy(game);
     free(demo);
     return good ? TOOL_OK : TOOL_FAILED;
 }
 
 static const tool_option options[] = {
-    {"--out", "FOLDER", "where the picture of the tree goes (build/demo)"},
+    {"--out", "FOLDER", "where tree.csv, .gp, .txt, .svg and .png go; replaces them, links too (build/demo)"},
     {NULL, NULL, NULL},
 };
 

@@ -4,6 +4,7 @@
 
 #include "game_of_24.h"
 #include "tool_machine.h"
+#include "tool_picture.h"
 #include "tool_scene.h"
 
 enum { DEMO_MAX_LINES = 40 };
@@ -41,9 +42,9 @@ typedef struct demo_result {
     replay_totals totals;                /* of the whole search */
 } demo_result;
 
-/* drawn: gnuplot drew the widest step. */
-void demo_write_text(const demo_result *demo, const tool_machine *machine, const char *folder, bool drawn);
-void demo_write_json(const demo_result *demo, const tool_machine *machine, const char *folder, bool drawn);
+/* picture: whether gnuplot drew the widest step. Only complete files are listed. */
+void demo_write_text(const demo_result *demo, const tool_machine *machine, const char *folder, tool_picture picture);
+void demo_write_json(const demo_result *demo, const tool_machine *machine, const char *folder, tool_picture picture);
 
 extern const char demo_next_step[];
 

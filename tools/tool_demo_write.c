@@ -70,7 +70,13 @@ static void write_verdicts(const demo_result *demo)
            demo->game->num_thoughts, demo->totals.copies, demo->totals.leaked_blocks);
 }
 
-void demo_write_text(const demo_result *demo, const tool_machine *machine, const char *folder, bool drawn)
+static const char *const picture_text[] = {
+    [TOOL_PICTURE_DRAWN] = ", tree.svg, tree.png",
+    [TOOL_PICTURE_NO_GNUPLOT] = " (no gnuplot: tree.txt is the picture)",
+    [TOOL_PICTURE_FAILED] = " (gnuplot failed: tree.txt is the picture)",
+};
+
+void demo_write_text(const demo_result *demo, const tool_machine *machine, const char *folder, tool_picture picture)
 {
     const uint32_t *numbers = demo->game->config.numbers;
     tool_palette palette = tool_palette_for(stdout);
@@ -85,8 +91,7 @@ void demo_write_text(const demo_result *demo, const tool_machine *machine, const
     putchar('\n');
     write_ways(&palette, demo);
     write_verdicts(demo);
-    printf("\nfiles     %s/tree.csv, tree.gp, tree.txt%s\n", folder,
-           drawn ? ", tree.svg, tree.png" : " (no gnuplot: tree.txt is the picture)");
+    printf("\nfiles     %s/tree.csv, tree.gp, tree.txt%s\n", folder, picture_text[picture]);
     printf("next      %s\n", demo_next_step);
 }
 
@@ -159,7 +164,7 @@ static void put_machine(tool_json *json, const tool_machine *machine)
     tool_json_close(json);
 }
 
-void demo_write_json(const demo_result *demo, const tool_machine *machine, const char *folder, bool drawn)
+void demo_write_json(const demo_result *demo, const tool_machine *machine, const char *folder, tool_picture picture)
 {
     static const char *const files[] = {"tree.csv", "tree.gp", "tree.txt", "tree.svg", "tree.png"};
     tool_json json = {.file = stdout};
@@ -179,7 +184,7 @@ void demo_write_json(const demo_result *demo, const tool_machine *machine, const
     tool_json_close(&json);
     tool_json_text(&json, "folder", folder);
     tool_json_open(&json, "files", '[');
-    for (int i = 0; i < (drawn ? 5 : 3); i++)
+    for (int i = 0; i < (picture == TOOL_PICTURE_DRAWN ? 5 : 3); i++)
         tool_json_text(&json, NULL, files[i]);
     tool_json_close(&json);
     tool_json_text(&json, "next", demo_next_step);

@@ -14,6 +14,7 @@
 #include <omp.h>
 #endif
 
+#include "tool_process.h"
 #include "tree_attention_cpu.h"
 
 #ifndef TREEATTN_CUDA_COMPILER
@@ -120,13 +121,15 @@ static void look_at_driver(tool_machine *machine)
 
 static void look_at_gnuplot(tool_machine *machine)
 {
-    FILE *pipe = popen("gnuplot --version 2>/dev/null", "r");
-    if (pipe == NULL)
+    static const char *const argv[] = {"gnuplot", "--version", NULL};
+    tool_process gnuplot;
+    char how[64];
+    if (tool_process_start(&gnuplot, NULL, argv, TOOL_READS_STDOUT) != 0)
         return;
-    if (fgets(machine->gnuplot, sizeof machine->gnuplot, pipe) == NULL)
+    if (fgets(machine->gnuplot, sizeof machine->gnuplot, gnuplot.output) == NULL)
         machine->gnuplot[0] = '\0';
     machine->gnuplot[strcspn(machine->gnuplot, "\n")] = '\0';
-    if (pclose(pipe) != 0)
+    if (tool_process_wait(&gnuplot, how, sizeof how)[0] != '\0')
         machine->gnuplot[0] = '\0';
 }
 
@@ -162,6 +165,8 @@ tool_machine tool_machine_look(void)
 bool tool_make_folder(const char *path)
 {
     char part[4096];
+    if (path[0] == '\0')
+        return errno = ENOENT, false;
     if (snprintf(part, sizeof part, "%s", path) >= (int)sizeof part)
         return errno = ENAMETOOLONG, false;
     for (char *at = part + 1; *at != '\0'; at++) {

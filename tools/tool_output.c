@@ -177,17 +177,34 @@ static void write_csv(const tool_table *table, FILE *file)
     }
 }
 
+/* Bytes of the UTF-8 character at `text` (RFC 3629); 0: it is none. */
+static size_t utf8_bytes(const unsigned char *text)
+{
+    size_t bytes = text[0] < 0x80 ? 1 : text[0] < 0xc2 ? 0 : text[0] < 0xe0 ? 2 : text[0] < 0xf0 ? 3 : 4;
+    for (size_t i = 1; i < bytes; i++) {
+        if (text[i] < 0x80 || text[i] > 0xbf)
+            return 0;
+    }
+    bool too_long = (text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xf0 && text[1] < 0x90);
+    bool surrogate = text[0] == 0xed && text[1] > 0x9f;
+    bool beyond = text[0] > 0xf4 || (text[0] == 0xf4 && text[1] > 0x8f);
+    return too_long || surrogate || beyond ? 0 : bytes;
+}
+
 static void write_json_text(FILE *file, const char *text)
 {
     fputc('"', file);
-    for (; *text != '\0'; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c == '"' || c == '\\')
-            fprintf(file, "\\%c", c);
-        else if (c < 0x20)
-            fprintf(file, "\\u%04x", c);
+    for (const unsigned char *at = (const unsigned char *)text; *at != '\0';) {
+        size_t bytes = utf8_bytes(at);
+        if (bytes == 0)
+            fputs("\\ufffd", file);
+        else if (*at == '"' || *at == '\\')
+            fprintf(file, "\\%c", *at);
+        else if (*at < 0x20)
+            fprintf(file, "\\u%04x", *at);
         else
-            fputc(c, file);
+            fwrite(at, 1, bytes, file);
+        at += bytes > 0 ? bytes : 1;
     }
     fputc('"', file);
 }

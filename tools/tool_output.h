@@ -29,7 +29,8 @@ void tool_put_nothing(tool_table *table, const char *column);
  * objects, or the object alone if the table has a single row and `single` is set. Frees the table. */
 void tool_table_write(tool_table *table, FILE *file, tool_format format, bool single);
 
-/* JSON, indented. A key is NULL inside an array and for the outermost value. */
+/* JSON, indented. A key is NULL inside an array and for the outermost value. Text may be any bytes, as file names are:
+ * a byte that is no UTF-8 becomes U+FFFD. */
 #define TOOL_JSON_DEPTH 16
 typedef struct tool_json {
     FILE *file;

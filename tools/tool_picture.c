@@ -3,13 +3,12 @@
 #include "tool_picture.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tool_options.h"
+#include "tool_process.h"
 
 enum { MAX_PATH = 4096, MAX_COLUMNS = 96 };
 
@@ -34,54 +33,85 @@ static const char script[] =
     "set style fill solid 1.0 border rgb 'white'\n"
     "plot data skip 1 using ($1+$2/2.0):($3+$4/2.0):($2/2.0):($4/2.0):2 with boxxyerror lw 0.7 lc palette notitle\n";
 
-static FILE *open_in(const char *folder, const char *name, char path[MAX_PATH])
+/* The data and their script first: they are there without gnuplot. */
+static const char *const file_names[] = {"tree.csv", "tree.gp", "tree.txt", "tree.svg", "tree.png"};
+enum { NUM_FILES = sizeof file_names / sizeof file_names[0], FIRST_PICTURE = 3 };
+
+/* Files are written in a new folder inside the wanted one and renamed into place when they are whole. So a reader never
+ * sees half a file, nothing is written through a symbolic link, and gnuplot is told no name but those above. */
+typedef struct new_files {
+    const char *folder;
+    char path[MAX_PATH]; /* FOLDER/tree.XXXXXX */
+} new_files;
+
+static void join(char path[MAX_PATH], const char *folder, const char *name)
 {
     if (snprintf(path, MAX_PATH, "%s/%s", folder, name) >= MAX_PATH)
         tool_fail("%s: the name is too long", folder);
-    FILE *file = fopen(path, "w");
+}
+
+static void remove_new(const new_files *files)
+{
+    char path[MAX_PATH];
+    for (int i = 0; i < NUM_FILES; i++) {
+        join(path, files->path, file_names[i]);
+        unlink(path);
+    }
+    rmdir(files->path);
+}
+
+static void fail(const new_files *files, const char *name)
+{
+    int error = errno;
+    remove_new(files);
+    tool_fail("%s/%s: %s", files->folder, name, strerror(error));
+}
+
+static new_files create_new(const char *folder)
+{
+    new_files files = {.folder = folder};
+    join(files.path, folder, "tree.XXXXXX");
+    if (mkdtemp(files.path) == NULL)
+        tool_fail("%s: %s", folder, strerror(errno));
+    return files;
+}
+
+static FILE *open_new(const new_files *files, const char *name)
+{
+    char path[MAX_PATH];
+    join(path, files->path, name);
+    FILE *file = fopen(path, "wx");
     if (file == NULL)
-        tool_fail("%s: %s", path, strerror(errno));
+        fail(files, name);
     return file;
 }
 
-static void close_written(FILE *file, const char *path)
+static void close_new(const new_files *files, const char *name, FILE *file)
 {
     int failed = ferror(file);
     if (fclose(file) != 0 || failed)
-        tool_fail("%s: %s", path, strerror(errno));
+        fail(files, name);
 }
 
-static void write_csv(const kv_tree *tree, const char *folder)
+static void rename_new(const new_files *files, int first, int end)
 {
-    char path[MAX_PATH];
-    FILE *file = open_in(folder, "tree.csv", path);
+    char from[MAX_PATH], to[MAX_PATH];
+    for (int i = first; i < end; i++) {
+        join(from, files->path, file_names[i]);
+        join(to, files->folder, file_names[i]);
+        if (rename(from, to) != 0)
+            fail(files, file_names[i]);
+    }
+}
+
+static void write_nodes(const kv_tree *tree, FILE *file)
+{
     fputs("first_query,num_queries,first_token,num_tokens,parent\n", file);
     for (uint32_t n = 0; n < tree->num_nodes; n++) {
         const kv_node *node = &tree->nodes[n];
         fprintf(file, "%u,%u,%u,%u,%d\n", node->first_row, node->num_rows, node->first_token, node->num_tokens,
                 node->parent == KV_NONE ? -1 : (int)node->parent);
     }
-    close_written(file, path);
-}
-
-/* Without a shell, so that no character of a path means anything. */
-static bool run_gnuplot(const char *folder, const char *image)
-{
-    char assignments[3 * MAX_PATH], gp[MAX_PATH];
-    if (strchr(folder, '\'') != NULL) /* would end gnuplot's string */
-        return false;
-    snprintf(gp, sizeof gp, "%s/tree.gp", folder);
-    snprintf(assignments, sizeof assignments, "data='%s/tree.csv'; image='%s/%s'", folder, folder, image);
-    pid_t child = fork();
-    if (child == 0) {
-        int nothing = open("/dev/null", O_WRONLY);
-        if (nothing >= 0)
-            dup2(nothing, STDERR_FILENO);
-        execlp("gnuplot", "gnuplot", "-e", assignments, gp, (char *)NULL);
-        _exit(127);
-    }
-    int status;
-    return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 static char shade(uint32_t num_sharers)
@@ -117,16 +147,60 @@ static void write_text(const kv_tree *tree, FILE *file)
     fprintf(file, "%u a column; shared by: . one  + 2..7  # 8..31  @ 32 and more queries\n", per_column);
 }
 
-bool tool_picture_draw(const kv_tree *tree, const char *folder, const char *title)
+/* gnuplot 5.4 may end with status 0 on a full disk. A picture is whole if it has the end of its format. */
+static bool is_whole(const new_files *files, const char *name)
 {
-    char path[MAX_PATH];
-    write_csv(tree, folder);
-    FILE *file = open_in(folder, "tree.gp", path);
+    const char *end = strcmp(name, "tree.svg") == 0 ? "</svg>" : "IEND\xae\x42\x60\x82";
+    char path[MAX_PATH], tail[16];
+    join(path, files->path, name);
+    FILE *file = fopen(path, "rb");
+    if (file == NULL)
+        return false;
+    size_t length = fseek(file, -(long)sizeof tail, SEEK_END) == 0 ? fread(tail, 1, sizeof tail, file) : 0;
+    fclose(file);
+    while (length > 0 && (tail[length - 1] == '\n' || tail[length - 1] == ' '))
+        length--;
+    return length >= strlen(end) && memcmp(tail + length - strlen(end), end, strlen(end)) == 0;
+}
+
+static tool_picture draw(const new_files *files, const char *name)
+{
+    tool_process gnuplot;
+    char assignments[64], how[64];
+    snprintf(assignments, sizeof assignments, "data='tree.csv'; image='%s'", name);
+    const char *const argv[] = {"gnuplot", "-e", assignments, "tree.gp", NULL};
+    int error = tool_process_start(&gnuplot, files->path, argv, TOOL_READS_NOTHING);
+    if (error == ENOENT)
+        return TOOL_PICTURE_NO_GNUPLOT;
+    if (error != 0)
+        snprintf(how, sizeof how, "%s", strerror(error));
+    else
+        tool_process_wait(&gnuplot, how, sizeof how);
+    if (how[0] == '\0' && is_whole(files, name))
+        return TOOL_PICTURE_DRAWN;
+    fflush(stdout);
+    fprintf(stderr, "treeattn: %s/%s was not drawn: gnuplot %s; to see why, there: gnuplot -e \"%s\" tree.gp\n",
+            files->folder, name, how[0] != '\0' ? how : "wrote a part of it", assignments);
+    return TOOL_PICTURE_FAILED;
+}
+
+tool_picture tool_picture_draw(const kv_tree *tree, const char *folder, const char *title)
+{
+    new_files files = create_new(folder);
+    FILE *file = open_new(&files, "tree.csv");
+    write_nodes(tree, file);
+    close_new(&files, "tree.csv", file);
+    file = open_new(&files, "tree.gp");
     fprintf(file, "set title \"%s\" noenhanced\n%s", title, script);
-    close_written(file, path);
-    file = open_in(folder, "tree.txt", path);
+    close_new(&files, "tree.gp", file);
+    file = open_new(&files, "tree.txt");
     fprintf(file, "%s\nx queries, depth first; y token positions\n\n", title);
     write_text(tree, file);
-    close_written(file, path);
-    return run_gnuplot(folder, "tree.svg") && run_gnuplot(folder, "tree.png");
+    close_new(&files, "tree.txt", file);
+    tool_picture drawn = TOOL_PICTURE_DRAWN;
+    for (int i = FIRST_PICTURE; i < NUM_FILES && drawn == TOOL_PICTURE_DRAWN; i++)
+        drawn = draw(&files, file_names[i]);
+    rename_new(&files, 0, drawn == TOOL_PICTURE_DRAWN ? NUM_FILES : FIRST_PICTURE);
+    remove_new(&files);
+    return drawn;
 }

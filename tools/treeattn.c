@@ -1,8 +1,12 @@
 /* treeattn: the program. Each verb lies in its own file, tool_VERB.c. */
+#define _POSIX_C_SOURCE 200809L
 #include "tool_options.h"
 
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #ifndef TREEATTN_VERSION
 #error "TREEATTN_VERSION comes from the build"
@@ -20,8 +24,20 @@ static void print_usage(FILE *file)
     fputs("\nExample\n  treeattn demo\n", file);
 }
 
+/* At every exit: all output was written, or there is a message and status 1. */
+static void check_stdout(void)
+{
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fputs("treeattn: could not write to standard output\n", stderr);
+        _exit(TOOL_FAILED);
+    }
+}
+
 int main(int argc, char **argv)
 {
+    signal(SIGXFSZ, SIG_IGN); /* a write beyond the file size limit fails, as on a full disk */
+    if (atexit(check_stdout) != 0)
+        tool_fail("out of memory");
     if (argc < 2) {
         print_usage(stderr);
         return TOOL_BAD_INPUT;
@@ -37,10 +53,7 @@ int main(int argc, char **argv)
     for (int v = 0; v < NUM_VERBS; v++) {
         if (strcmp(argv[1], verbs[v]->name) == 0) {
             tool_call call = tool_parse(verbs[v], argc - 2, argv + 2);
-            int status = verbs[v]->run(&call);
-            if (fflush(stdout) != 0 || ferror(stdout))
-                tool_fail("could not write to standard output");
-            return status;
+            return verbs[v]->run(&call);
         }
     }
     tool_bad_usage(NULL, "unknown verb '%s'", argv[1]);
