@@ -60,12 +60,9 @@ expect_run find_package ./build/consumer
 
 "$work/prefix/bin/treeattn" --version | grep -q '^treeattn [0-9]' || { echo "FAIL treeattn --version"; exit 1; }
 echo "pass installed program"
-for header in "$work"/prefix/include/treeattn/*.h; do # each header stands alone, in C and in C++
+for header in "$work"/prefix/include/treeattn/*.h; do # tests/test_headers.sh tries the other languages
     printf '#include <%s>\n' "${header##*/}" >header.c
     "$cc" -std=c11 -Wall -Werror -fsyntax-only "-I$work/prefix/include/treeattn" header.c
-    if command -v c++ >/dev/null; then
-        c++ -std=c++17 -x c++ -Wall -Werror -fsyntax-only "-I$work/prefix/include/treeattn" header.c
-    fi
 done
-echo "pass every header compiles alone"
+echo "pass every header needs no other than the installed ones"
 [ $passed -gt 0 ]
