@@ -51,7 +51,7 @@ sanitize: setup-test $(build)-sanitize/CTestTestfile.cmake ## every test under A
 	cmake --build $(build)-sanitize --parallel $(jobs)
 	@tools/run_tests.sh $(build)-sanitize $(jobs)
 
-fresh: ## README's two commands on a minimal Debian, set up for it (as root, with debootstrap; 3 minutes)
+fresh: ## README's two commands on a minimal Debian, set up for it (as root, with debootstrap; minutes)
 	@tools/fresh_machine.sh
 
 install: export PREFIX := $(PREFIX)

@@ -47,7 +47,8 @@ for flags in CMAKE_C_FLAGS=-ffast-math CMAKE_C_FLAGS=-funsafe-math-optimizations
     CMAKE_CXX_FLAGS=-ffast-math CMAKE_CUDA_FLAGS=-use_fast_math CMAKE_C_FLAGS=-fno-fast-math; do
     status=refused
     cmake -S "$work/source" -B "$work/build" "-DCMAKE_C_COMPILER=$cc" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
-        -DCMAKE_C_FLAGS= -DCMAKE_C_FLAGS_RELWITHDEBINFO= -DCMAKE_CXX_FLAGS= -DCMAKE_CUDA_FLAGS= "-D$flags" >"$work/said" 2>&1 && status=accepted
+        -DCMAKE_C_FLAGS= -DCMAKE_C_FLAGS_RELWITHDEBINFO= -DCMAKE_CXX_FLAGS= -DCMAKE_CUDA_FLAGS= "-D$flags" \
+        >"$work/said" 2>&1 && status=accepted
     wanted=refused
     [[ $flags != *-fno-* ]] || wanted=accepted
     expect "CMake: $flags" $wanted "$status"

@@ -28,7 +28,8 @@ for compiler in gcc:c11 clang:c11 g++:c++{11,14,17,20} clang++:c++{11,14,17,20};
     name="${#headers[@]} headers, $compiler -std=$standard"
     if ! command -v "$compiler" >/dev/null; then
         skip "$name" "no $compiler"
-    elif (cd "$work" && "$compiler" -x "${standard%%[0-9]*}" "-std=$standard" -fsyntax-only "${flags[@]}" ./*.c) 2>"$work/err"; then
+    elif (cd "$work" && "$compiler" -x "${standard%%[0-9]*}" "-std=$standard" -fsyntax-only "${flags[@]}" ./*.c) \
+        2>"$work/err"; then
         pass "$name"
     else
         fail "$name" "$(grep -m 5 error "$work/err")"
@@ -47,7 +48,8 @@ if command -v c++ >/dev/null; then
     c++ -std=c++11 "${flags[@]:1}" -c -o "$work/names.o" "$work/names.cpp" 2>"$work/err"
     expect "C++ compiles their addresses" "0 " "$? $(grep -m 5 error "$work/err")"
     nm -u "$work/names.o" | awk '{ print $NF }' | sort -u >"$work/wanted"
-    expect "C++ and the library agree on their names" "$(cat "$work/declared")" "$(grep -v '^_GLOBAL_OFFSET' "$work/wanted")"
+    expect "C++ and the library agree on their names" "$(cat "$work/declared")" \
+        "$(grep -v '^_GLOBAL_OFFSET' "$work/wanted")"
 else
     skip "names from C++" "no C++ compiler"
 fi

@@ -52,7 +52,9 @@ for words in "${verbs[@]}"; do
 done
 
 # on_terminal VARIABLE=VALUE... : a verb on a pseudo terminal with these variables.
-on_terminal() { env -u NO_COLOR -u CLICOLOR -u CLICOLOR_FORCE TERM=xterm "$@" script -qec '"$program" doctor' /dev/null </dev/null; }
+on_terminal() {
+    env -u NO_COLOR -u CLICOLOR -u CLICOLOR_FORCE TERM=xterm "$@" script -qec '"$program" doctor' /dev/null </dev/null
+}
 export program="$work/it's \$1 program" # script gives its command to a shell
 ln -s "$TREEATTN_BIN" "$program"
 if script -qec true /dev/null </dev/null >/dev/null 2>&1; then
