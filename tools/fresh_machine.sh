@@ -3,7 +3,7 @@
 # is a chroot, made by debootstrap in FOLDER (default: a temporary one, removed afterwards) from the mirror of
 # $DEBIAN_MIRROR. It gets this checkout's committed files, /proc, and nothing else: no /dev/pts, no traces, no GPU.
 # Needs root. Status 77 where that cannot be had.
-set -eu
+set -euo pipefail
 cd "$(dirname "$0")/.."
 cannot() {
     echo "skip fresh_machine $*"
@@ -33,7 +33,7 @@ rm -rf "$root/treeattn"
 git clone -q --no-hardlinks . "$root/treeattn"
 inside 'cd /treeattn && make demo'
 echo "make demo: $((SECONDS - started)) s so far"
-inside 'cd /treeattn && make test' | tee "$root/test.log"
+inside 'cd /treeattn && make test'
 echo "make test: $((SECONDS - started)) s so far"
 if grep -q 'no C++ compiler' "$root/treeattn/build/summary"; then
     echo "FAIL make test installed g++ and does not use it"
