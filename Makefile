@@ -3,7 +3,11 @@ build ?= build
 jobs ?= $(shell nproc 2>/dev/null || echo 2)
 csv = $(wildcard figures/*.csv)
 
-.PHONY: all demo test figures measure bench soak exhaustive fuzz coverage sanitize install clean help
+ifneq ($(words $(build)),1)
+$(error build="$(build)": expected the name of a folder, without blanks)
+endif
+
+.PHONY: all demo test figures measure bench soak exhaustive fuzz coverage sanitize fresh install clean help always
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
@@ -47,8 +51,12 @@ sanitize: setup-test $(build)-sanitize/CTestTestfile.cmake ## every test under A
 	cmake --build $(build)-sanitize --parallel $(jobs)
 	@tools/run_tests.sh $(build)-sanitize $(jobs)
 
+fresh: ## README's two commands on a minimal Debian, set up for it (as root, with debootstrap; minutes)
+	@tools/fresh_machine.sh
+
+install: export PREFIX := $(PREFIX)
 install: all ## install library, headers and program (PREFIX=/usr/local)
-	cmake --install $(build) $(if $(PREFIX),--prefix $(PREFIX))
+	cmake --install $(build) $${PREFIX:+--prefix "$$PREFIX"}
 
 clean: ## remove what was built
 	rm -rf $(build) $(build)-sanitize $(build)-coverage $(build)-clang
@@ -57,11 +65,12 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r verb what; do \
 	    printf '  make %-11s %s\n' "$$verb" "$$what"; done
 
-$(build)/CTestTestfile.cmake:
-	@cmake -S . -B $(build) --log-level=NOTICE
+# Configured for each verb: a compiler that was installed since the last one is found (0.2 s where nothing is new).
+$(build)/CTestTestfile.cmake: always
+	@cmake -S . -B $(build) --log-level=NOTICE >/dev/null
 
-$(build)-sanitize/CTestTestfile.cmake:
-	@cmake -S . -B $(build)-sanitize --log-level=NOTICE -DTREEATTN_SANITIZE=address,undefined
+$(build)-sanitize/CTestTestfile.cmake: always
+	@cmake -S . -B $(build)-sanitize --log-level=NOTICE -DTREEATTN_SANITIZE=address,undefined >/dev/null
 
 setup-%:
 	@tools/setup.sh $*

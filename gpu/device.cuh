@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+#include "exact_math_internal.h"
 #include "launch.h"
 
 #ifdef TREEATTN_EMULATE

@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "exact_math_internal.h"
+
 static double score_key(const float *query, const float *k_t, uint32_t head_dim, float scale)
 {
     double dot = 0;

@@ -33,13 +33,13 @@ typedef struct game_of_24_thought {
     int32_t score;       /* higher is better */
     bool duplicate;      /* an earlier thought of the level leaves the same numbers */
     bool kept;
-    char text[112];      /* without the newline; the branch's label too */
+    char text[112]; /* without the newline; the branch's label too */
 } game_of_24_thought;
 
 typedef struct game_of_24 {
-    game_of_24_config config; /* as used */
-    workload *workload;       /* branch 0 is the prompt */
-    char prompt[160];         /* text of the prompt, a byte a token */
+    game_of_24_config config;  /* as used */
+    struct workload *workload; /* branch 0 is the prompt */
+    char prompt[160];          /* text of the prompt, a byte a token */
     uint32_t num_thoughts;
     game_of_24_thought *thoughts; /* [num_thoughts] level by level */
     bool solved;

@@ -38,7 +38,7 @@ static inline float fp16_to_float(uint16_t code)
         return half_from_bits(sign | 0x7f800000u | (fraction ? 0x400000u | fraction << 13 : 0));
     if (exponent)
         return half_from_bits(sign | (exponent + 112) << 23 | fraction << 13);
-    float magnitude = (float)fraction * 0x1p-24f; /* zero or denormal: exact */
+    float magnitude = (float)fraction * 5.9604644775390625e-8f; /* 2^-24: zero or denormal, exact */
     return half_from_bits(sign | half_bits(magnitude));
 }
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "exact_math_internal.h"
 #include "half.h"
 
 const char *const kv_poison_name[KV_NUM_POISONS] = {"off", "nan", "inf", "decoy"};

@@ -7,9 +7,13 @@
  *
  * Numerics notes. (-infinity) - (-infinity) is NaN, so a score of -infinity and an empty state, whose weight is 0
  * whatever the others are, are left out instead of being computed. A score of +infinity or NaN makes l NaN, and a NaN
- * in l or o stays: no later token washes it out. */
+ * in l or o stays: no later token washes it out. So the file refuses -ffast-math, under which there is no infinity. */
 #ifndef SOFTMAX_STATE_H
 #define SOFTMAX_STATE_H
+
+#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
+#error "softmax_state.h is wrong under -ffast-math, -Ofast and -ffinite-math-only: compile this file without"
+#endif
 
 #include <math.h>
 #include <stdint.h>

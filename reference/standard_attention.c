@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "exact_math_internal.h"
+
 static tree_status check_tree(const kv_tree *tree, const tree_shape *shape)
 {
     assert(tree && "attention needs a tree");

@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "exact_math_internal.h"
 #include "softmax_state.h"
 
 /* No buffer has so many elements: 2^48 floats are more than an address space. */

@@ -10,6 +10,7 @@
 #ifndef TREE_ATTENTION_CPU_TILE_H
 #define TREE_ATTENTION_CPU_TILE_H
 
+#include "exact_math_internal.h"
 #include "tree_attention_cpu.h"
 
 enum {

@@ -15,13 +15,15 @@
 /* attention: the definition, any plan over a tree, the fast path, the baselines that materialise */
 #include "attention.h"
 #include "half.h"
-#include "softmax_state.h"
 #include "standard_attention.h"
 #include "traffic.h"
 #include "tree_attention.h"
 #include "tree_attention_cpu.h"
 #include "tree_plan.h"
 #include "tree_status.h"
+#if !defined(__FINITE_MATH_ONLY__) || !__FINITE_MATH_ONLY__
+#include "softmax_state.h" /* the one header whose arithmetic is compiled with the caller's flags */
+#endif
 
 /* workloads */
 #include "game_of_24.h"

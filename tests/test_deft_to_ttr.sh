@@ -4,7 +4,7 @@
 set -uo pipefail
 : "${TREEATTN_SOURCE_DIR:=$(cd "$(dirname "$0")/.." && pwd)}"
 : "${TREEATTN_BIN:=$TREEATTN_SOURCE_DIR/build/treeattn}"
-command -v python3 >/dev/null || { echo "skip: no python3"; exit 77; }
+command -v python3 >/dev/null || { echo "skip test_deft_to_ttr no python3"; exit 77; }
 convert="$TREEATTN_SOURCE_DIR/tools/deft_to_ttr.py"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -66,6 +66,8 @@ converts reason reason trees.json
 if [ -x "$TREEATTN_BIN" ] && "$TREEATTN_BIN" --help | grep -qw replay; then
     "$TREEATTN_BIN" replay got --tree 1 --format csv >replayed 2>error
     verdict $? "reason_replays"
+else
+    echo "skip reason_replays no program treeattn"
 fi
 
 cat >draft.json <<'JSON'
@@ -113,7 +115,7 @@ verdict $? absent_file
 # The recorded traces, written in the JSON layout with shuffled keys, come back line by line.
 traces="$TREEATTN_SOURCE_DIR/../shared/traces"
 for file in "$traces"/reason_*.ttr; do
-    [ -r "$file" ] || { echo "note: no recorded traces beside this folder"; break; }
+    [ -r "$file" ] || { echo "skip back_from_traces no recorded traces in ../shared/traces"; break; }
     python3 - "$file" >back.json <<'PYTHON'
 import json, random, sys
 random.seed(1)
@@ -136,7 +138,8 @@ json.dump(trees, sys.stdout)
 PYTHON
     python3 "$convert" reason demo back.json >got 2>error || cat error
     shape() { sed -e 1d -e 's/^tree [0-9]* [-0-9]*/tree/' "$1"; } # SRC and ORDINAL count trees that were left out
-    diff <(shape "$file") <(shape got) >difference
+    shape "$file" >expected
+    shape got | diff expected - >difference
     verdict $? "back_$(basename "$file" .ttr)"
 done
 [ $failed = 0 ]

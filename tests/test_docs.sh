@@ -10,37 +10,37 @@ fail() {
     failed=$((failed + 1))
 }
 
-mapfile -t documents < <(find . -path ./.git -prune -o -path './build*' -prune -o -name '*.md' -print | sort)
+mapfile -t documents <<<"$(find . -path ./.git -prune -o -path './build*' -prune -o -name '*.md' -print | sort)"
 for document in "${documents[@]}"; do
-    while IFS=: read -r file symbol; do
+    while IFS=: read -r file symbol && [ -n "$file" ]; do
         checked=$((checked + 1))
         if [ ! -f "$file" ]; then
             fail "$document names $file: no such file"
         elif ! grep -qw -- "$symbol" "$file"; then
             fail "$document names $file:$symbol: no such symbol"
         fi
-    done < <(grep -oE '`[A-Za-z0-9_./-]+\.(c|h|cu|cuh|py|sh|cmake):[A-Za-z_][A-Za-z0-9_]*`' "$document" | tr -d '`')
-    while read -r file; do
+    done <<<"$(grep -oE '`[A-Za-z0-9_./-]+\.(c|h|cu|cuh|py|sh|cmake):[A-Za-z_][A-Za-z0-9_]*`' "$document" | tr -d '`')"
+    while read -r file && [ -n "$file" ]; do
         checked=$((checked + 1))
         [ -e "$file" ] || [ -e "$(dirname "$document")/$file" ] || fail "$document names $file: no such file"
-    done < <(grep -oE '`(allocator|reference|gpu|tests|figures|tools|docs|notebooks)/[A-Za-z0-9_.-]+\.[a-z]+`' "$document" |
-        tr -d '`')
-    while read -r link; do
+    done <<<"$(grep -oE '`(allocator|reference|gpu|tests|figures|tools|docs|notebooks)/[A-Za-z0-9_.-]+\.[a-z]+`' "$document" |
+        tr -d '`')"
+    while read -r link && [ -n "$link" ]; do
         checked=$((checked + 1))
         [ -e "$(dirname "$document")/${link%%#*}" ] || fail "$document links to $link: no such file"
-    done < <(grep -oE '\]\([^)#][^)]*\)' "$document" | sed 's/^](//; s/)$//; s/ ".*//' | grep -vE '^[a-z]+:')
-    while read -r verb; do
+    done <<<"$(grep -oE '\]\([^)#][^)]*\)' "$document" | sed 's/^](//; s/)$//; s/ ".*//' | grep -vE '^[a-z]+:')"
+    while read -r verb && [ -n "$verb" ]; do
         checked=$((checked + 1))
         grep -qE "^$verb:" Makefile || fail "$document names make $verb: no such verb"
-    done < <(grep -oE '`make [a-z]+`' "$document" | tr -d '`' | cut -d ' ' -f 2)
+    done <<<"$(grep -oE '`make [a-z]+`' "$document" | tr -d '`' | cut -d ' ' -f 2)"
 done
 
 # Tracked files, or all files where this is no clone. The patterns are split so that this file does not match itself.
 if git rev-parse --is-inside-work-tree >/dev/null 2>&1 && [ -n "$(git ls-files | head -n 1)" ]; then
-    mapfile -t files < <(git ls-files)
+    mapfile -t files <<<"$(git ls-files)"
 else
     built=./$(basename "${TREEATTN_BUILD_DIR:-build}")
-    mapfile -t files < <(find . -path ./.git -prune -o -path './build*' -prune -o -path "$built" -prune -o -type f -print)
+    mapfile -t files <<<"$(find . -path ./.git -prune -o -path './build*' -prune -o -path "$built" -prune -o -type f -print)"
 fi
 slash=/
 machine_path="(^|[ \"'=(\`:])${slash}(work|tmp|home|root|Users)${slash}[A-Za-z0-9_]"
@@ -59,13 +59,13 @@ for mirror in reference/tree_attention_cpu.c "gpu/step_0_naive.cu gpu/merge.cuh"
     "gpu/step_4_tensor_cores.cu gpu/merge.cuh" "gpu/worker.cuh gpu/tree_attention.cu"; do
     # shellcheck disable=SC2086 # several names
     rest=$(comments $mirror)
-    while read -r section; do
+    while read -r section && [ -n "$section" ]; do
         checked=$((checked + 1))
         case $rest in
         *"$section"*) rest=${rest#*"$section"} ;;
         *) fail "$mirror lacks, or has too early, the section '$section' of $reference" ;;
         esac
-    done < <(sections $reference)
+    done <<<"$(sections $reference)"
 done
 
 # What a rung wins, as its file says, is what was recorded: the time of the rung before, and its own.
@@ -77,7 +77,7 @@ while IFS=, read -r step us; do
     grep -q "^ \*   wins .*${before:+$before to }$us us on 64 branches" "$file" ||
         fail "$file does not say that it wins ${before:+$before to }$us us, as figures/ladder.csv has it"
     before=$us
-done < <(awk -F, '$1 ~ /^"64 branches/ && $5 == "cost" { printf "%s,%.0f\n", $6, $7 }' figures/ladder.csv)
+done <<<"$(awk -F, '$1 ~ /^"64 branches/ && $5 == "cost" { printf "%s,%.0f\n", $6, $7 }' figures/ladder.csv)"
 
 echo "$checked references checked in ${#documents[@]} documents and ${#files[@]} files, $failed failed"
 [ $failed = 0 ] && [ $checked -gt 1 ]

@@ -46,6 +46,10 @@ if [ -f "$traces/paper_workloads.txt" ]; then
                 "$traces/paper_workloads.txt")" \
             "$(awk -F, -v t=$task '$1 == t && $2 == "flash" && $3 == "packed" { print $5, $6 }' "$csv")"
     done
+else
+    for task in sorting document keyword set; do
+        skip "kv_io: $task, mean sums of the traces" "no recorded traces in ../shared/traces"
+    done
 fi
 
 csv=$TREEATTN_SOURCE_DIR/figures/memory_dedup.csv

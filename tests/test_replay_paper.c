@@ -28,7 +28,7 @@ static trace *read_traces(const char *file)
     snprintf(path, sizeof path, TRACES "%s.ttr", file);
     kv_status status = trace_read_file(&t, path, &error);
     if (status == KV_INVAL)
-        test_skip("no traces beside this folder: %s", path);
+        test_skip("no recorded traces in ../shared/traces");
     check(status == KV_OK, "%s:%u:%u: %s", path, error.line, error.column, error.message);
     return t;
 }
@@ -37,7 +37,7 @@ static reference find_reference(const paper_case *c)
 {
     FILE *file = fopen(TRACES "paper_workloads.txt", "r");
     if (!file)
-        test_skip("no reference sums beside this folder: %s", TRACES "paper_workloads.txt");
+        test_skip("no recorded traces in ../shared/traces");
     char line[200], workload_name[20], case_name[20], wanted[20];
     const char *format = !strcmp(c->workload, "fewshot") ? "b=%u" : !strcmp(c->workload, "spec") ? "t=%u" : "t%u";
     snprintf(wanted, sizeof wanted, format, c->number);

@@ -4,8 +4,8 @@
 # shellcheck disable=SC2016 # bodies of stubs
 set -u
 setup=$TREEATTN_SOURCE_DIR/tools/setup.sh
-machine=$(mktemp -d)
-trap 'rm -rf "$machine"' EXIT
+machine=$(mktemp -d) odd=$(mktemp -d)
+trap 'rm -rf "$machine" "$odd"' EXIT
 bash=$(command -v bash)
 rm=$(command -v rm)
 failed=0 passed=0
@@ -50,6 +50,9 @@ have cc cmake
 expect "demo without gnuplot goes on" 0 1 'goes on without gnuplot-nox' demo
 expect "figures without gnuplot stops" 1 1 'gnuplot-nox$' figures
 expect "test without a C++ compiler goes on" 0 1 'goes on without g[+][+]:' test
+have cc cmake c++
+stub c++ 'exit 1'
+expect "a C++ compiler without headers is none" 0 1 'goes on without g[+][+]:' test
 for cxx in c++ g++ clang++; do
     have cc cmake "$cxx"
     expect "test asks for no more than a C++ compiler: $cxx" 0 0 '^$' test
@@ -58,12 +61,18 @@ expect "coverage without gcovr goes on" 0 1 'goes on without gcovr' coverage
 have clang clang++ cmake
 expect "clang is a compiler too" 0 0 '^$' test
 
+have cc cmake c++
+mkdir "$odd/back\\slash"
+cd "$odd/back\\slash" || exit 1
+expect "a path that CMake cannot read" 1 1 'move the folder$' test
+cd "$TREEATTN_SOURCE_DIR" || exit 1
+
 # An apt-get that installs: it makes stubs of the packages that it is asked for. As root it is called directly, as
 # anybody else through sudo.
 installing_apt=$(printf '%s\n' 'case "$*" in *" install "*) ;; *) exit 0 ;; esac' \
     'for package; do case $package in' \
     'gcc) name=cc ;; gnuplot-nox) name=gnuplot ;; cmake) name=cmake ;; *) continue ;; esac' \
-    "printf '#!$bash\n' >$machine/\$name; $(command -v chmod) +x $machine/\$name; done")
+    "printf '#!$bash\n' >'$machine/'\$name; $(command -v chmod) +x '$machine/'\$name; done")
 have
 stub apt-get "$installing_apt"
 stub sudo '[ "$1" = -n ] && shift; [ "$1" = true ] || "$@"'

@@ -46,7 +46,9 @@ run replay "$small" --prompt 100 --block-tokens 1 --format csv
 expect "another prompt" $((259 + 9 * 79)) "$(column unique_tokens_sum)"
 
 if [ ! -f "$traces/paper_workloads.txt" ]; then
-    echo "the paper's sums are left out: no trace files beside the source"
+    for name in "the paper's sums" "sorting t0" "a real draft tree" "one draft step"; do
+        skip "$name" "no recorded traces in ../shared/traces"
+    done
     finish
     exit
 fi
@@ -60,7 +62,7 @@ while read -r _ workload name _ iterations unique paths queries peak; do
     run replay "$traces/$1" "${@:2}" --block-tokens 1 --format csv
     expect "paper $workload $name" "$iterations,$queries,$unique,$paths,0,$peak" \
         "$(tail -n 1 "$work/out" | cut -d , -f 1-4,6,8)"
-done < <(grep '^ref ' "$traces/paper_workloads.txt")
+done <<<"$(grep '^ref ' "$traces/paper_workloads.txt")"
 run replay "$traces/reason_sorting.ttr" --attention flatten --every 900 --format csv
 expect "sorting t0: attention agrees" "0 yes 4" "$status $(column within_limit) $(column attention_iterations)"
 run replay "$traces/spec_accept.ttr" --record apps0 --draft "$traces/spec_draft.ttr:64" --max-iterations 30 --format csv \

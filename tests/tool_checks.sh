@@ -4,7 +4,7 @@ set -u
 : "${TREEATTN_BIN:=$TREEATTN_SOURCE_DIR/build/treeattn}"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cases=0 failed=0
+cases=0 failed=0 skipped=0
 
 pass() {
     cases=$((cases + 1))
@@ -14,6 +14,11 @@ fail() {
     cases=$((cases + 1))
     failed=$((failed + 1))
     echo "FAIL $1: $2"
+}
+# skip NAME REASON: a case that cannot run here. run_tests.sh counts it and shows the reason.
+skip() {
+    skipped=$((skipped + 1))
+    echo "skip ${1// /_} $2"
 }
 
 # run NAME ARGUMENTS...: runs the program; its exit status is in $status, what it wrote in $work/out and $work/err.
@@ -54,6 +59,6 @@ column() {
 }
 
 finish() {
-    echo "$cases cases, $failed failed"
+    echo "$((cases - failed)) passed, $failed failed, $skipped skipped"
     [ "$failed" = 0 ] && [ "$cases" -gt 0 ]
 }

@@ -25,6 +25,9 @@ endforeach()
 
 include(CheckLanguage)
 set(ENV{CUDACXX} ${cuda_compiler})
+if(CMAKE_CUDA_COMPILER MATCHES "NOTFOUND$")
+  unset(CMAKE_CUDA_COMPILER CACHE) # look again: nvcc's g++ may have been installed since
+endif()
 check_language(CUDA)
 if(NOT CMAKE_CUDA_COMPILER)
   message(NOTICE "${cuda_compiler} compiles nothing here (does it find its g++? CUDAHOSTCXX names one): CPU build only")

@@ -1,5 +1,8 @@
 # The GPU code once more, for the host: gpu/emulate.h. The library treeattn_emulated, if there is a C++ compiler.
 include(CheckLanguage)
+if(CMAKE_CXX_COMPILER MATCHES "NOTFOUND$")
+  unset(CMAKE_CXX_COMPILER CACHE) # look again: it may have been installed since
+endif()
 check_language(CXX)
 if(NOT CMAKE_CXX_COMPILER)
   message(NOTICE "C++ compiler not found: the kernels are not emulated, tests of that are skipped")

@@ -6,14 +6,24 @@ set -u
 export DEBIAN_FRONTEND=noninteractive
 verb=${1:?usage: setup.sh VERB}
 
+case $PWD in *\\*) # CMake reads it as /; it names the other characters itself
+    echo "make $verb cannot go on in $PWD: CMake cannot build in a path with a \\ in it; move the folder"
+    exit 1
+    ;;
+esac
+
 has() { command -v "$1" >/dev/null 2>&1; }
-has_compiler() { # with the C library's headers: gcc alone does not bring them
+# Compilers with their library's headers: gcc and clang alone do not bring them.
+has_compiler() {
     local compiler
     compiler=$(command -v cc || command -v gcc || command -v clang) || return 1
     "$compiler" -E -include stdio.h -x c /dev/null >/dev/null 2>&1
 }
-
-has_cxx() { has c++ || has g++ || has clang++; }
+has_cxx() {
+    local compiler
+    compiler=$(command -v c++ || command -v g++ || command -v clang++) || return 1
+    "$compiler" -E -include vector -x c++ /dev/null >/dev/null 2>&1
+}
 
 # Missing packages of the verb: needed ones, and those that it can go on without.
 find_missing() {
