@@ -16,7 +16,7 @@ struct replay {
     bool step_ended;     /* the lists below belong to a step that was handed out */
     uint32_t num_queries, num_decodes;
     kv_branch *handle;      /* [num_branches] by name; 0: unborn or dead */
-    kv_branch *queries;     /* [max_live_branches] */
+    kv_branch *queries;     /* [max_live_branches]: who asks lives until the STEP, so a step has no more queries */
     uint32_t *query_names;
     kv_branch *decodes;     /* [max_live_branches] the queries that append, in the same order */
     uint32_t *decode_names;
@@ -152,6 +152,7 @@ static kv_status play_step(replay *r)
 
 static void play_query(replay *r, const workload_operation *o)
 {
+    assert(r->num_queries < r->score->max_live_branches && "the workload stays as workload_check saw it");
     r->query_names[r->num_queries] = o->branch;
     r->queries[r->num_queries++] = r->handle[o->branch];
     if (o->kind == WORKLOAD_DECODE) {

@@ -47,8 +47,10 @@ typedef struct tree_walk {
 static void list_children(tree_walk *t)
 {
     uint32_t n = t->tree->num_nodes;
-    for (uint32_t i = 1; i < n; i++)
+    for (uint32_t i = 1; i < n; i++) {
+        assert(t->tree->nodes[i].parent < i && "a parent stands before its child");
         t->first_child[t->tree->nodes[i].parent + 1]++;
+    }
     for (uint32_t i = 0; i < n; i++)
         t->first_child[i + 1] += t->first_child[i];
     uint32_t *next = t->ending; /* lent: nothing ends yet */
@@ -184,8 +186,9 @@ static uint32_t ask_drafts(workload *w, const trace_draft *draft, uint32_t past)
         snprintf(label, sizeof label, "draft %u", i);
         uint32_t branch = workload_add_fork(w, i ? first + draft->parent[i] : past, label);
         workload_add(w, WORKLOAD_APPEND, branch, 1);
-        workload_add(w, WORKLOAD_QUERY, branch, 0);
     }
+    for (uint32_t i = 0; i < draft->num_nodes && w->status == KV_OK; i++)
+        workload_add(w, WORKLOAD_QUERY, first + i, 0);
     workload_add(w, WORKLOAD_STEP, 0, 0);
     return first;
 }
@@ -208,8 +211,11 @@ static uint32_t *first_of_depth(const trace_draft *draft)
         return NULL;
     uint32_t *depth = first_at + draft->depth + 1;
     depth[0] = 0;
-    for (uint32_t i = 1; i < draft->num_nodes; i++)
+    for (uint32_t i = 1; i < draft->num_nodes; i++) {
+        assert(draft->parent[i] < i && "a parent stands before its child");
         depth[i] = depth[draft->parent[i]] + 1;
+        assert(depth[i] <= draft->depth && "depth is that of the deepest node");
+    }
     for (uint32_t i = draft->num_nodes; i-- > 0;) /* backwards: the first of a depth is written last */
         first_at[depth[i]] = i;
     return first_at;
