@@ -74,10 +74,10 @@ void replay_destroy(replay *r)
 
 /* --- what the owner of K and V hears ------------------------------------------------------------------------------ */
 
-static void tell_branch(const replay *r, const workload_operation *o)
+static void tell_branch(const replay *r, workload_kind kind, uint32_t branch, uint32_t value)
 {
     if (r->events.branch)
-        r->events.branch(r->events.context, o->kind, o->branch, o->value);
+        r->events.branch(r->events.context, kind, branch, value);
 }
 
 static void tell_copy(const replay *r, const kv_append *append)
@@ -173,7 +173,7 @@ static kv_status play_shrink(replay *r, const workload_operation *o)
         status = kv_branch_prune(r->pool, r->handle[o->branch]);
     if (status != KV_OK)
         return status;
-    tell_branch(r, o);
+    tell_branch(r, o->kind, o->branch, o->value);
     tell_released(r);
     if (o->kind == WORKLOAD_TRUNCATE)
         tell_released_tail(r, o->branch);
@@ -182,17 +182,47 @@ static kv_status play_shrink(replay *r, const workload_operation *o)
     return KV_OK;
 }
 
+static kv_status play_birth(replay *r, const workload_operation *o)
+{
+    kv_status status = o->kind == WORKLOAD_CREATE
+                           ? kv_branch_create(r->pool, &r->handle[o->branch])
+                           : kv_branch_fork(r->pool, r->handle[o->value], &r->handle[o->branch]);
+    if (status == KV_OK)
+        tell_branch(r, o->kind, o->branch, o->value);
+    return status;
+}
+
+/* The operation after this FORK prunes its parent: the last child of a node. */
+static bool is_last_child(const replay *r, const workload_operation *o)
+{
+    const workload_operation *next = o + 1;
+    return o->kind == WORKLOAD_FORK && r->next + 1 < r->score->num_operations && next->kind == WORKLOAD_PRUNE &&
+           next->branch == o->value;
+}
+
+/* FORK and PRUNE of its parent in one: the parent's table moves to the child, no entry of it is copied. */
+static kv_status play_last_child(replay *r, const workload_operation *o)
+{
+    kv_status status = kv_branch_create(r->pool, &r->handle[o->branch]);
+    if (status != KV_OK)
+        return status;
+    status = kv_branch_adopt(r->pool, r->handle[o->branch], r->handle[o->value]);
+    assert(status == KV_OK && "both branches live");
+    r->handle[o->value] = 0;
+    tell_branch(r, WORKLOAD_CREATE, o->branch, 0);
+    tell_branch(r, WORKLOAD_ADOPT, o->branch, o->value);
+    r->next++; /* the PRUNE */
+    return status;
+}
+
 static kv_status play(replay *r, const workload_operation *o)
 {
-    kv_status status = KV_OK;
+    if (is_last_child(r, o))
+        return play_last_child(r, o);
     switch (o->kind) {
     case WORKLOAD_CREATE:
     case WORKLOAD_FORK:
-        status = o->kind == WORKLOAD_CREATE ? kv_branch_create(r->pool, &r->handle[o->branch])
-                                            : kv_branch_fork(r->pool, r->handle[o->value], &r->handle[o->branch]);
-        if (status == KV_OK)
-            tell_branch(r, o);
-        return status;
+        return play_birth(r, o);
     case WORKLOAD_APPEND:
         return play_append(r, o);
     case WORKLOAD_DECODE:

@@ -20,7 +20,8 @@ extern "C" {
  * refuse: an owner that fails keeps the failure and is asked afterwards. */
 typedef struct replay_events {
     void *context;
-    /* A branch was born (CREATE, FORK), shortened (TRUNCATE), took over another (ADOPT) or died (PRUNE). */
+    /* A branch was born (CREATE, FORK), shortened (TRUNCATE), took over another (ADOPT) or died (PRUNE). A FORK whose
+     * parent is pruned by the next operation is carried out, and told, as CREATE and ADOPT. */
     void (*branch)(void *context, workload_kind kind, uint32_t branch, uint32_t value);
     /* Carry out now, before the tokens that follow. */
     void (*copy)(void *context, const kv_copy *copy);
