@@ -69,8 +69,24 @@ const char *workload_label(const workload *workload, uint32_t branch);
  * it is trusted. KV_NOMEM. O(operations + branches). */
 kv_status workload_check(const workload *workload, uint32_t *operation, char *message, size_t message_bytes);
 
-/* Builders. On error *result is untouched. All: KV_NOMEM, KV_RANGE beyond KV_MAX_BRANCHES or KV_MAX_LENGTH.
- * prompt_tokens 0: the trace's own. max_steps 0: to the end. */
+/* Builders. On error *result is untouched. All: KV_NOMEM, KV_RANGE beyond KV_MAX_BRANCHES, KV_MAX_LENGTH, 2^32 - 1
+ * operations or tokens (the last two before anything is built). prompt_tokens 0: the trace's own. max_steps 0: to the
+ * end.
+ * Cost: O(operations), 12 bytes each, and a node of a trace may stand for 2^30 of them. So ask for the size of a
+ * workload first where its input may be hostile. */
+
+/* What the builder of the same name makes of the same arguments: exact, O(input), nothing is allocated. */
+typedef struct workload_size {
+    uint64_t num_operations, num_branches, num_tokens;
+} workload_size;
+
+workload_size workload_size_from_tree(const trace_tree *tree, uint32_t prompt_tokens, uint32_t max_steps);
+workload_size workload_size_from_accept(const trace_accept *accept, uint32_t num_leaves, uint32_t prompt_tokens,
+                                        uint32_t max_steps);
+workload_size workload_size_from_accept_draft(const trace_accept *accept, const trace_draft *draft,
+                                              uint32_t prompt_tokens, uint32_t max_steps);
+/* KV_FORMAT as workload_levels; *size is untouched then. */
+kv_status workload_size_levels(workload_size *size, const char *nodes, const char *tokens, kv_text_error *error);
 
 /* A reasoning tree: the prompt, then node by node as trace_node says; a node with children forks into all of them
  * after its end and is pruned, one without is pruned. Operation names are not the node ids; labels are. */
