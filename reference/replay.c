@@ -266,7 +266,7 @@ uint32_t replay_position(const replay *r)
     return r->next;
 }
 
-/* --- what it will take, from lengths alone ------------------------------------------------------------------------- */
+/* --- what it will take, from lengths alone ------------------------------------------------------------------------ */
 
 typedef struct needs_walk {
     const workload *score;

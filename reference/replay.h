@@ -45,10 +45,11 @@ typedef struct replay replay;
  * KV_INVAL or KV_RANGE if workload_check refuses, KV_NOMEM. */
 kv_status replay_create(replay **result, const workload *workload, kv_pool *pool, const replay_events *events);
 
-/* Up to and including the next STEP. O(operations + table entries of replay_needs): a fork copies the table of its
- * parent, so that a long path that is forked at each of its n tokens costs n^2 / (2 block_tokens). KV_NOBLOCKS, KV_NOBRANCH, KV_NOMEM: it stopped before an operation that changed
+/* Up to and including the next STEP. KV_NOBLOCKS, KV_NOBRANCH, KV_NOMEM: it stopped before an operation that changed
  * nothing; the pool is whole, and the same call goes on from there once room was made. After the last step it yields
- * `done`, as often as it is called. */
+ * `done`, as often as it is called. Cost of a whole replay: O(operations + tokens + table_entries of replay_needs). A
+ * fork copies the table of its parent, so a path of n tokens that is forked at each of them costs
+ * n^2 / (2 block_tokens) entries. */
 kv_status replay_step(replay *replay, replay_result *result);
 
 /* Handle of a branch by its name; 0 if it is unborn or dead. */

@@ -4,8 +4,9 @@
  *
  * A branch has a name: 0, 1, 2, ... in order of birth, never given twice. A STEP ends an iteration: the tokens of all
  * DECODEs since the last STEP are appended together, then all DECODEd and QUERYed branches ask one query each, at
- * their newest token, in the order of the operations. Between DECODE or QUERY and STEP no other operation may touch that
- * branch: it asks as it is. What comes after a STEP belongs to the next iteration. Every builder ends with all branches pruned. */
+ * their newest token, in the order of the operations. Between DECODE or QUERY and STEP no other operation may touch
+ * that branch: it asks as it is, and it lives. What comes after a STEP belongs to the next iteration. Every builder
+ * ends with all branches pruned. */
 #ifndef WORKLOAD_H
 #define WORKLOAD_H
 

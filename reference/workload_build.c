@@ -390,12 +390,13 @@ kv_status workload_few_shot(workload **result, uint32_t prompt_tokens, uint32_t 
 
 enum { MAX_LEVELS = 64 };
 
-static kv_status level_error(kv_text_error *error, uint32_t line, size_t column, const char *message)
+static kv_status level_error(kv_text_error *error, uint32_t line, size_t column, const char *expected,
+                             const char *found)
 {
     if (error) {
         error->line = line;
         error->column = (uint32_t)column + 1;
-        snprintf(error->message, sizeof error->message, "%s", message);
+        snprintf(error->message, sizeof error->message, "%s%s", expected, found);
     }
     return KV_FORMAT;
 }
@@ -412,9 +413,10 @@ static kv_status read_levels(const char *text, uint32_t limit, const char *expec
         while (*at >= '0' && *at <= '9' && value <= limit)
             value = value * 10 + (uint64_t)(*at++ - '0');
         if (at == begin || value == 0 || value > limit || (*at != 0 && *at != ','))
-            return level_error(error, line, (size_t)(at - text), expected);
+            return level_error(error, line, (size_t)(at - text), expected,
+                               *at == '\r' ? ", found a carriage return" : "");
         if (*num_counts == MAX_LEVELS)
-            return level_error(error, line, (size_t)(begin - text), "expected at most 64 levels");
+            return level_error(error, line, (size_t)(begin - text), "expected at most 64 levels", "");
         column[*num_counts] = (uint32_t)(begin - text);
         count[(*num_counts)++] = (uint32_t)value;
     } while (*at++ == ',');
@@ -433,12 +435,12 @@ static kv_status parse_levels(levels *l, const char *nodes, const char *tokens, 
                                    1, l->nodes, &l->num_levels, column, error);
     for (uint32_t i = 1; status == KV_OK && i < l->num_levels; i++)
         if (l->nodes[i] < l->nodes[i - 1])
-            status = level_error(error, 1, column[i], "expected at least as many nodes as in the level before");
+            status = level_error(error, 1, column[i], "expected at least as many nodes as in the level before", "");
     if (status == KV_OK)
         status = read_levels(tokens, KV_MAX_LENGTH, "expected counts of tokens from 1 to 1073741824, as in 1024,256,32",
                              2, l->tokens, &num_tokens, column, error);
     if (status == KV_OK && num_tokens != l->num_levels)
-        status = level_error(error, 2, strlen(tokens), "expected as many token counts as there are levels");
+        status = level_error(error, 2, strlen(tokens), "expected as many token counts as there are levels", "");
     return status;
 }
 
