@@ -242,7 +242,7 @@ static const tool_option options[] = {
     {"--trace", "FILE.ttr", "a step of a trace instead (-: standard input); with --ordinal and --iteration"},
     TOOL_TRACE_OPTIONS("--ordinal"),
     {"--iteration", "K", "the step, from 1 (the one with the most queries)"},
-    {"--strategy", "NAME", "flash, flash_decoding, radix, tree_mask, node, node_chunk, flatten, cost; all that fit (all)"},
+    {"--strategy", "NAME", "flash, flash_decoding, radix, tree_mask, node, node_chunk, flatten, cost, all (all)"},
     {"--variant", "NAME", "how bytes are counted: packed, deft_counted, deft_issued, all (packed)"},
     {"--items", NULL, "list the items of one strategy"},
     {"--piece-tokens", "N", "where a strategy cuts (its own)"},
