@@ -94,6 +94,7 @@ static const wrong_line wrong_lines[] = {
     {"source_negative", TRACE_REASON, 4, "tree -7 0 4 5", 4, 6, "SRC from 0"},
     {"iterations_wrong", TRACE_REASON, 4, "tree 7 0 4 6", 4, 12, "ITERS 5, the largest END, found 6"},
     {"sum_of_tokens_wrong", TRACE_REASON, 9, "end 12 2 14", 9, 5, "TOKENS 11, as counted, found 12"},
+    {"sum_of_tokens_beyond_64_bits", TRACE_REASON, 9, "end 18446744073709551627 2 14", 9, 5, "TOKENS from 0"},
     {"sum_of_leaves_wrong", TRACE_REASON, 9, "end 11 3 14", 9, 8, "LEAVES 2, as counted, found 3"},
     {"sum_of_paths_wrong", TRACE_REASON, 9, "end 11 2 13", 9, 10, "PATHS 14, as counted, found 13"},
     {"sums_go_on", TRACE_REASON, 9, "end 11 2 14 1", 9, 12, "end of the line"},
@@ -264,6 +265,24 @@ static void run_endless_stream(const void *argument)
     fclose(stream);
 }
 
+/* The first of several that fit; a name is not its beginning, and an unfinished tree (-1) has no name. */
+static void run_find(const void *argument)
+{
+    (void)argument;
+    const char *trees = "ttr 1 reason x\ntree 5 -1 1 0\nnode 0 -1 1 0 0\nend 1 1 1\n"
+                        "tree 6 3 1 0\nnode 0 -1 1 0 0\nend 1 1 1\ntree 7 3 1 0\nnode 0 -1 1 0 0\nend 1 1 1\n";
+    const char *accepts = "ttr 1 accept x\nrec one-b 1 1 1 1\nacc 1\nend 1\nrec one 2 1 1 1\nacc 1\nend 1\n";
+    trace *t = NULL;
+    check(trace_read(&t, trees, strlen(trees), "demo.ttr", NULL) == KV_OK && t->num_trees == 3, "three trees");
+    check(trace_find(t, 3) && trace_find(t, 3)->source == 6, "the first of ordinal 3");
+    check(!trace_find(t, -1) && !trace_find(t, 4), "none of ordinal -1 or 4");
+    trace_destroy(t);
+    check(trace_read(&t, accepts, strlen(accepts), "demo.ttr", NULL) == KV_OK && t->num_accepts == 2, "two records");
+    check(trace_find_accept(t, "one") && trace_find_accept(t, "one")->prompt_tokens == 2, "the whole name");
+    check(!trace_find_accept(t, "on") && !trace_find_accept(t, ""), "and no other");
+    trace_destroy(t);
+}
+
 static void run_long_line(const void *argument)
 {
     (void)argument;
@@ -408,6 +427,7 @@ int main(int argc, char **argv)
     test_add(run_marks, NULL, "byte_order_marks_that_are_none");
     for (size_t i = 0; i < sizeof wrong_lines / sizeof wrong_lines[0]; i++)
         test_add(run_wrong_line, &wrong_lines[i], "%s", wrong_lines[i].name);
+    test_add(run_find, NULL, "find_by_ordinal_and_name");
     test_add(run_long_line, NULL, "long_line");
     test_add(run_acc_of_51, NULL, "acc_of_51_lengths");
     test_add(run_nul_byte, NULL, "nul_byte");

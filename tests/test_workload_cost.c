@@ -113,6 +113,7 @@ static void run_hopeless(const void *argument)
     check(workload_from_accept(&w, &accept, KV_MAX_BRANCHES, 0, 1) == KV_RANGE && !w, "and the past beside them");
     const char *wide = "1048576,1048576,1048576", *deep = "1024,1024,2048";
     check(workload_levels(&w, wide, deep, NULL) == KV_RANGE && !w, "2^32 tokens");
+    check(workload_levels(&w, "1,1048576", "1,1", NULL) == KV_RANGE && !w, "the parent lives beside 2^20 leaves");
     check(workload_few_shot(&w, 1, 1 << 19, 1 << 13) == KV_RANGE && !w, "2^32 tokens decoded");
 }
 

@@ -78,7 +78,7 @@ static void run_births(const void *argument)
 {
     const workload_kind kind = *(const workload_kind *)argument;
     workload *w = workload_create();
-    workload_add(w, WORKLOAD_CREATE, 0, 0);
+    workload_add_create(w, "root");
     for (uint32_t i = 1; i < 5000; i++)
         workload_add(w, kind, i, 0);
     for (uint32_t i = 0; i < 5000; i++)
@@ -87,7 +87,8 @@ static void run_births(const void *argument)
     for (uint32_t i = 0; i < 5000; i++)
         workload_add(w, WORKLOAD_PRUNE, i, 0);
     check(w->num_branches == 5000 && w->max_live_branches == 5000, "%u branches", w->num_branches);
-    check(!strcmp(workload_label(w, 0), "") && !strcmp(workload_label(w, 4999), ""), "without labels");
+    check(!strcmp(workload_label(w, 0), "root") && !strcmp(workload_label(w, 1), "") &&
+          !strcmp(workload_label(w, 4999), ""), "without labels of their own");
     check(try_list(w) == KV_OK, "accepted");
     check(workload_add_create(w, "next") == 5000 && !strcmp(workload_label(w, 5000), "next"), "names go on");
     workload_destroy(w);
@@ -135,6 +136,23 @@ static void run_raw_births(const void *argument)
     uint32_t operation = 99;
     check(workload_check(w, &operation, message, sizeof message) == KV_INVAL && operation == 0, "refused at once");
     check(strstr(message, "one more than num_branches"), "'%s'", message);
+    workload_destroy(w);
+}
+
+/* Token ids have 32 bits; each branch for itself is short enough. */
+static void run_raw_tokens(const void *argument)
+{
+    (void)argument;
+    workload *w = workload_create();
+    for (uint32_t i = 0; i < 4; i++)
+        workload_add(w, WORKLOAD_APPEND, workload_add_create(w, NULL), 1);
+    for (uint32_t i = 0; i < 4; i++)
+        w->operations[2 * i + 1].value = KV_MAX_LENGTH;
+    w->num_tokens = 4 * (uint64_t)KV_MAX_LENGTH;
+    char message[120] = "";
+    uint32_t operation = 99;
+    check(workload_check(w, &operation, message, sizeof message) == KV_RANGE && operation == 7, "2^32 tokens");
+    check(strstr(message, "4294967295 tokens in all"), "'%s'", message);
     workload_destroy(w);
 }
 
@@ -208,6 +226,7 @@ int main(int argc, char **argv)
     test_add(run_births, &fork, "forks_by_workload_add_are_counted");
     test_add(run_counts, NULL, "wrong_counts_are_refused");
     test_add(run_raw_births, NULL, "births_beyond_num_branches_are_refused");
+    test_add(run_raw_tokens, NULL, "tokens_beyond_32_bits_are_refused");
     test_add(run_damaged, NULL, "random_damage");
     return test_end();
 }
