@@ -151,6 +151,7 @@ static const needs_case needs_cases[] = {
     {"an_only_child", {C(0), A(0, 9), F(1, 0), P(0), S}, 4, {3, 3, 3, 0, 0}},
     {"prune_of_another", {C(0), C(1), A(0, 9), F(2, 0), P(1), S}, 4, {4, 6, 6, 0, 0}},
     {"truncate", {C(0), A(0, 16), T(0, 9), A(0, 1), S}, 4, {4, 5, 4, 0, 0}},
+    {"truncate_inside_a_shared_block", {C(0), A(0, 8), F(1, 0), T(1, 7), A(1, 1), S}, 4, {3, 4, 4, 0, 0}},
     {"adopt", {C(0), A(0, 8), F(1, 0), A(1, 4), O(0, 1), D(0), S}, 4, {4, 8, 5, 13, 1}},
 };
 

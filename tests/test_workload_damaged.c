@@ -112,6 +112,8 @@ static void run_counts(const void *argument)
             char message[120] = "";
             check(workload_check(w, &operation, message, sizeof message) == KV_INVAL, "%s is wrong", name[field]);
             check(strstr(message, name[field]), "'%s' in '%s'", name[field], message);
+            bool one_born_too_many = field == 0 && change < 0;
+            check(one_born_too_many == (operation < w->num_operations), "no operation is to blame, got %u", operation);
             workload_destroy(w);
         }
     }
@@ -136,6 +138,28 @@ static void run_raw_births(const void *argument)
     uint32_t operation = 99;
     check(workload_check(w, &operation, message, sizeof message) == KV_INVAL && operation == 0, "refused at once");
     check(strstr(message, "one more than num_branches"), "'%s'", message);
+    workload_destroy(w);
+}
+
+/* The list ends with a FORK; a PRUNE of the parent lies behind its end. */
+static void run_end_of_list(const void *argument)
+{
+    (void)argument;
+    workload *w = workload_create();
+    uint32_t parent = workload_add_create(w, NULL), child = workload_add_fork(w, parent, NULL);
+    workload_add(w, WORKLOAD_PRUNE, parent, 0);
+    w->num_operations--;
+    w->live_branches++;
+    kv_pool_config config = {.num_blocks = 1};
+    kv_pool *pool;
+    replay *r;
+    replay_result step;
+    check(kv_pool_create(&pool, &config) == KV_OK && replay_create(&r, w, pool, NULL) == KV_OK, "created");
+    check(replay_step(r, &step) == KV_OK && step.done, "played");
+    check(replay_handle(r, parent) && replay_handle(r, child), "both live");
+    check(replay_handle(r, parent) != replay_handle(r, child), "each by a handle of its own");
+    replay_destroy(r);
+    check(kv_pool_destroy(pool, false, NULL) == KV_OK, "nothing is left in the pool");
     workload_destroy(w);
 }
 
@@ -226,6 +250,7 @@ int main(int argc, char **argv)
     test_add(run_births, &fork, "forks_by_workload_add_are_counted");
     test_add(run_counts, NULL, "wrong_counts_are_refused");
     test_add(run_raw_births, NULL, "births_beyond_num_branches_are_refused");
+    test_add(run_end_of_list, NULL, "nothing_behind_the_end_is_played");
     test_add(run_raw_tokens, NULL, "tokens_beyond_32_bits_are_refused");
     test_add(run_damaged, NULL, "random_damage");
     return test_end();
