@@ -99,6 +99,10 @@ typedef struct tree_plan {
  * error *plan is untouched. Items follow each other as the nodes do, depth first: those of a query follow its path. */
 tree_status tree_plan_build(tree_plan **plan, const kv_tree *tree, const tree_plan_config *config);
 
+/* Bytes of the plan that tree_plan_build would return: tree_mask takes num_queries / 8 for each token of the tree. As
+ * tree_plan_build, but no plan is allocated; *bytes is untouched on error. Price: its first pass. */
+tree_status tree_plan_bytes(uint64_t *bytes, const kv_tree *tree, const tree_plan_config *config);
+
 /* After kv_tree_grow returned true for the tree that the plan was built from: follows the growth in place where the
  * strategy's items keep their form: true. Otherwise false, nothing changed: build again. O(num_queries).
  *   flash, node                        always

@@ -39,7 +39,7 @@ static bool move_tail(damaged_text *text, size_t from, size_t to)
 
 static void damage(damaged_text *text)
 {
-    static const char alphabet[] = "0123456789 -\nxend\xff\0";
+    static const char alphabet[] = "0123456789 -\r\nxend\xff\xef\xbb\xbf\0";
     static const char *const number[] = {"0", "-1", "4294967295", "4294967296", "18446744073709551616", "1073741824"};
     if (text->length == 0) return;
     size_t at = test_below((uint32_t)text->length), count = 1 + test_below(20);

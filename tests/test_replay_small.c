@@ -1,5 +1,6 @@
 /* Claim: the sums of small trees, counted by hand, are what a replay counts from the pool and its block tables. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -136,6 +137,41 @@ static void run_accept(const void *argument)
     expect(argument, w);
 }
 
+/* What the owner of K and V hears of births and deaths, in the letters of test_workload.c. */
+static void write_event(void *context, workload_kind kind, uint32_t branch, uint32_t value)
+{
+    char *text = context;
+    size_t used = strlen(text);
+    snprintf(text + used, 200 - used, "%s %u %u, ", workload_kind_name[kind], branch, value);
+}
+
+/* Of three children the last takes over the prompt's table; an only child does so at once. */
+static void run_events(const void *argument)
+{
+    (void)argument;
+    const char *text = "ttr 1 reason x\ntree 0 0 5 2\nnode 0 -1 3 -2 0\nnode 1 0 1 1 1\nnode 2 0 1 1 1\n"
+                       "node 3 0 1 1 1\nnode 4 2 1 2 2\nend 7 3 13\n";
+    char events_text[200] = "";
+    replay_events events = {.context = events_text, .branch = write_event};
+    kv_pool_config config = {.num_blocks = 20, .block_tokens = 4};
+    trace *t = NULL;
+    workload *w = NULL;
+    kv_pool *pool;
+    replay *r;
+    replay_result step = {.done = false};
+    check(trace_read(&t, text, strlen(text), "built-in", NULL) == KV_OK, "read");
+    check(workload_from_tree(&w, trace_find(t, 0), 0, 0) == KV_OK, "built");
+    check(kv_pool_create(&pool, &config) == KV_OK && replay_create(&r, w, pool, &events) == KV_OK, "created");
+    while (replay_step(r, &step) == KV_OK && !step.done)
+        continue;
+    check(!strcmp(events_text, "create 0 0, fork 1 0, fork 2 0, create 3 0, adopt 3 0, prune 1 0, create 4 0, "
+                               "adopt 4 2, prune 3 0, prune 4 0, "), "got %s", events_text);
+    replay_destroy(r);
+    check(kv_pool_destroy(pool, false, NULL) == KV_OK, "nothing is left");
+    workload_destroy(w);
+    trace_destroy(t);
+}
+
 static void run_refused(const void *argument)
 {
     (void)argument;
@@ -165,6 +201,7 @@ int main(int argc, char **argv)
     ADD(run_levels, level_sums);
     ADD(run_draft, draft_sums);
     ADD(run_accept, accept_sums);
+    test_add(run_events, NULL, "the_last_child_takes_over");
     test_add(run_refused, NULL, "refused");
     return test_end();
 }

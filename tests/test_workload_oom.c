@@ -211,6 +211,26 @@ static void run_goes_on(const void *argument)
     tidy();
 }
 
+/* What can never be finished is refused before any memory is asked for: too many tokens, or too many operations. */
+static void run_hopeless(const void *argument)
+{
+    (void)argument;
+    const uint32_t most = KV_MAX_LENGTH - 1;
+    trace_node nodes[5] = {{TRACE_NONE, 1, 0, 0}};
+    for (uint32_t i = 1; i < 5; i++)
+        nodes[i] = (trace_node){0, most, 1, (int32_t)most};
+    trace_tree tree = {.num_nodes = 4, .last_iteration = most, .nodes = nodes}; /* 3 branches: tokens below 2^32 */
+    workload_size size = workload_size_from_tree(&tree, 0, 0);
+    check(size.num_tokens <= UINT32_MAX && size.num_operations > UINT32_MAX, "operations alone are too many");
+    workload *w = NULL;
+    once = false;
+    allocations_left = 0;
+    kv_status operations = workload_from_tree(&w, &tree, 0, 0);
+    kv_status tokens = workload_levels(&w, "1024,1024,1024", "1048576,1048576,2097153", NULL);
+    allocations_left = INT64_MAX;
+    check(operations == KV_RANGE && tokens == KV_RANGE && !w, "statuses %d, %d", operations, tokens);
+}
+
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "whichever allocation fails, reading, building and replaying say so and lose nothing");
@@ -218,5 +238,6 @@ int main(int argc, char **argv)
         for (int i = 0; i < 2; i++)
             test_add(run, &(failure){what, i == 0}, "%s_%s", call_name[what], i == 0 ? "one" : "from_one_on");
     test_add(run_goes_on, NULL, "replay_goes_on");
+    test_add(run_hopeless, NULL, "hopeless_sizes_ask_for_no_memory");
     return test_end();
 }
