@@ -17,6 +17,8 @@ enum {
     CPU_PANEL = 64,        /* packed operands are padded to this many columns; a panel stays in the L1 cache */
     CPU_ROWS = 48,         /* rows that meet a panel while it is there: their scores fit beside it */
     CPU_BLOCK_ROWS = 6,    /* most rows that one register block holds */
+    CPU_SUM_UNITS = 64,    /* of p x value that meet in one float sum */
+    CPU_PIECE_TILES = 32,  /* that meet in one float sum; the pieces of an item are added in double */
     CPU_LONG_ITEM = 16384,  /* tokens x (16 + rows) from which the KV heads of an item are tasks of their own */
     CPU_AHEAD_TOKENS = 512, /* that are asked for before they are packed: 256 KB in bf16 at head_dim 128 */
     CPU_AHEAD_TILES = 16,
@@ -27,11 +29,13 @@ enum {
 typedef struct cpu_tile {
     const tree_item *item;
     uint32_t kv_head;
-    bool first; /* of its item and KV head: o holds nothing yet */
+    bool first, last;     /* of its item and KV head */
+    bool fresh;           /* first of a piece: o holds nothing yet */
+    bool ends_piece;      /* of an item that has several */
     bool is_long;         /* the item is */
     uint32_t ahead_end;   /* its runs in cpu_ahead end here */
     uint32_t num_tokens;
-    const char *key[CPU_TILE_TOKENS], *value[CPU_TILE_TOKENS]; /* [head_dim] each, in the storage type */
+    const char *key[CPU_TILE_TOKENS], *value[CPU_TILE_TOKENS]; /* [head_dim] each, in the storage type; value NULL: 0 */
     const uint64_t *visible;          /* [rows / rows_per_query][CPU_TILE_TOKENS / 64] bit t: the row sees token t */
     uint32_t visible_stride;          /* words from one query to the next: 0 if all rows see the same */
     uint32_t mask[CPU_TILE_TOKENS];   /* index into plan->masks, or TREE_NO_MASK */
@@ -89,6 +93,8 @@ typedef struct cpu_kernel {
     void (*pack_tile)(cpu_scratch *scratch, const cpu_tile *tile, uint32_t head_dim, tree_storage storage);
     /* absorbs the packed tile into (m, l, o) of every row; fetches ahead meanwhile */
     void (*absorb_tile)(const cpu_rows *rows, const cpu_tile *tile, cpu_ahead *ahead, const cpu_scratch *scratch);
+    /* total [head_dim] = total * keep + o * weight */
+    void (*add_state)(double *total, double keep, const float *o, double weight, uint32_t head_dim);
 } cpu_kernel;
 
 extern const cpu_kernel cpu_kernel_portable, cpu_kernel_avx2, cpu_kernel_avx512, cpu_kernel_avx512_bf16;

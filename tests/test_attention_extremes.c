@@ -185,6 +185,58 @@ static void run_scales(const attention_backend *backend, const void *unused)
     attention_case_free(&c);
 }
 
+typedef struct zero_scale {
+    const char *name;
+    float key;    /* first element of every second key: the query's is 1 */
+    bool visible; /* to all queries; otherwise the other half of the branches sees it */
+} zero_scale;
+
+static const zero_scale zero_scales[] = {
+    {"1e38_visible", 1e38f, true},           {"minus_1e38_visible", -1e38f, true},
+    {"infinity_visible", INFINITY, true},    {"minus_infinity_visible", -INFINITY, true},
+    {"not_a_number_visible", NAN, true},     {"infinity_hidden", INFINITY, false},
+    {"minus_infinity_hidden", -INFINITY, false}, {"not_a_number_hidden", NAN, false},
+};
+
+/* Scale 0: all that a query sees weighs the same, however large q.k; 0 x infinity is NaN; a hidden token stays hidden. */
+static void run_zero_scale(const attention_backend *backend, const void *argument)
+{
+    const zero_scale *one = argument;
+    attention_case c;
+    attention_case_build(&c, backend, "1,4/20,9", 8, (attention_size){1, 2, 12});
+    c.scale = 0;
+    for (uint64_t i = 0; i < c.num_out; i++)
+        c.query[i] = i % 12 == 0;
+    float key = storage_round(backend->storage == TREE_FP16 && isfinite(one->key) ? copysignf(65504, one->key)
+                                                                                  : one->key, backend->storage);
+    if (one->visible)
+        for (uint64_t i = c.paths.first[0]; i < c.paths.first[1]; i += 2)
+            attention_key(&c, c.paths.slots[i], 0)[0] = key;
+    else
+        attention_fill_unseen(&c, 0, key);
+    attention_truth truth = attention_truth_create(c.query, c.key, c.value, &c.paths, &c.shape, c.scale);
+    bool spoilt = one->visible && !isfinite(one->key);
+    for (tree_strategy strategy = 0; strategy < TREE_NUM_STRATEGIES; strategy++) {
+        tree_plan *plan = attention_plan(&c, strategy, 7, 0);
+        attention_result result = attention_run(&c, plan);
+        const float *out = result.out.data, *lse = result.lse.data;
+        for (uint64_t i = 0; i < 2; i++) {
+            double expected = spoilt ? NAN : log((double)(c.paths.first[1] - c.paths.first[0]));
+            check(spoilt ? isnan(lse[i]) : fabs(lse[i] - expected) <= 1e-6, "%s: lse %g, expected %g",
+                  tree_strategy_name[strategy], lse[i], expected);
+        }
+        for (uint64_t i = 0; i < 24; i++) {
+            double limit = 0x1p-24 * fabs(truth.out[i]) + (backend->u.weight + 0x1p-20) * truth.magnitude[i];
+            check(spoilt ? isnan(out[i]) : fabs(out[i] - truth.out[i]) <= limit, "%s: out %g, expected %g",
+                  tree_strategy_name[strategy], out[i], spoilt ? NAN : truth.out[i]);
+        }
+        attention_result_free(&result);
+        tree_plan_destroy(plan);
+    }
+    attention_truth_destroy(&truth);
+    attention_case_free(&c);
+}
+
 int main(int argc, char **argv)
 {
     static const float plus_infinity = INFINITY, not_a_number = NAN;
@@ -198,5 +250,7 @@ int main(int argc, char **argv)
     attention_add(run_large_keys, NULL, "large_keys");
     attention_add(run_denormals, NULL, "denormal_keys");
     attention_add(run_scales, NULL, "any_scale");
+    for (size_t i = 0; i < sizeof zero_scales / sizeof zero_scales[0]; i++)
+        attention_add(run_zero_scale, &zero_scales[i], "scale_0_key_%s", zero_scales[i].name);
     return test_end();
 }
