@@ -13,42 +13,53 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+#ifdef TREE_HAVE_X86
+#include <cpuid.h>
+#if defined(__has_include) && __has_include(<sys/platform/x86.h>) /* glibc 2.33 */
+#include <sys/platform/x86.h>
+#endif
+#endif
 
 #include "half.h"
 #include "tree_attention_cpu_tile.h"
 
 const char *const tree_isa_name[TREE_NUM_ISAS] = {"auto", "portable", "avx2", "avx512", "avx512_bf16"};
 
-bool tree_isa_available(tree_isa isa)
-{
-    switch (isa) {
-    case TREE_ISA_AUTO:
-    case TREE_ISA_PORTABLE: return true;
 #ifdef TREE_HAVE_X86
-    case TREE_ISA_AVX2:
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); /* F16C came before AVX2 */
-    case TREE_ISA_AVX512:
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-    case TREE_ISA_AVX512_BF16:
-        return tree_isa_available(TREE_ISA_AVX512) && __builtin_cpu_supports("avx512bf16");
-#endif
-    default: return false;
-    }
-}
-
-tree_isa tree_isa_best(void)
+static bool supports_f16c(void)
 {
-    for (tree_isa isa = TREE_NUM_ISAS - 1; isa > TREE_ISA_PORTABLE; isa--)
-        if (tree_isa_available(isa))
-            return isa;
-    return TREE_ISA_PORTABLE;
+#if !defined(__clang__) && __GNUC__ >= 11
+    return __builtin_cpu_supports("f16c");
+#elif defined(CPU_FEATURE_ACTIVE)
+    return CPU_FEATURE_ACTIVE(F16C);
+#else
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && ecx & bit_F16C;
+#endif
+}
+#endif
+
+/* By what was asked of the machine before main: CPUID itself takes 30 us on a virtual machine. */
+uint32_t cpu_machine_features(void)
+{
+    uint32_t features = 0;
+#ifdef TREE_HAVE_X86
+#define ADD_IF(supported, feature) features |= (supported) ? (uint32_t)(feature) : 0
+    ADD_IF(__builtin_cpu_supports("avx2"), CPU_AVX2);
+    ADD_IF(__builtin_cpu_supports("fma"), CPU_FMA);
+    ADD_IF(supports_f16c(), CPU_F16C);
+    ADD_IF(__builtin_cpu_supports("avx512f"), CPU_AVX512F);
+    ADD_IF(__builtin_cpu_supports("avx512bw"), CPU_AVX512BW);
+    ADD_IF(__builtin_cpu_supports("avx512vl"), CPU_AVX512VL);
+    ADD_IF(__builtin_cpu_supports("avx512dq"), CPU_AVX512DQ);
+    ADD_IF(__builtin_cpu_supports("avx512bf16"), CPU_AVX512BF16);
+#undef ADD_IF
+#endif
+    return features;
 }
 
 static const cpu_kernel *kernel_of(tree_isa isa, tree_storage storage)
 {
-    if (isa == TREE_ISA_AUTO)
-        isa = tree_isa_best();
 #ifdef TREE_HAVE_X86
     if (isa == TREE_ISA_AVX512_BF16 && storage == TREE_BF16)
         return &cpu_kernel_avx512_bf16;
@@ -57,9 +68,34 @@ static const cpu_kernel *kernel_of(tree_isa isa, tree_storage storage)
     if (isa == TREE_ISA_AVX2)
         return &cpu_kernel_avx2;
 #endif
-    (void)storage;
+    (void)isa, (void)storage;
     return &cpu_kernel_portable;
 }
+
+bool cpu_features_suffice(uint32_t features, tree_isa isa)
+{
+    if (isa == TREE_ISA_AUTO || isa == TREE_ISA_PORTABLE)
+        return true;
+#ifdef TREE_HAVE_X86
+    uint32_t needs = kernel_of(isa, TREE_FP32)->needs | kernel_of(isa, TREE_BF16)->needs;
+    return (unsigned)isa < TREE_NUM_ISAS && (features & needs) == needs;
+#else
+    (void)features;
+    return false;
+#endif
+}
+
+tree_isa cpu_best_isa(uint32_t features)
+{
+    tree_isa isa = TREE_NUM_ISAS - 1;
+    while (!cpu_features_suffice(features, isa))
+        isa--;
+    return isa;
+}
+
+bool tree_isa_available(tree_isa isa) { return cpu_features_suffice(cpu_machine_features(), isa); }
+
+tree_isa tree_isa_best(void) { return cpu_best_isa(cpu_machine_features()); }
 
 /* The tiles of one kind of items, as a thread gets them. Tickets are drawn from a counter that all threads share. */
 typedef struct stream {
@@ -518,8 +554,11 @@ tree_status tree_attention_cpu(float *out, float *lse, const float *query, const
     tree_status status = tree_shape_check(shape, plan);
     if (status != TREE_OK)
         return status;
-    if ((unsigned)isa >= TREE_NUM_ISAS || !tree_isa_available(isa))
+    uint32_t features = cpu_machine_features();
+    if (!cpu_features_suffice(features, isa))
         return TREE_UNSUPPORTED;
+    if (isa == TREE_ISA_AUTO)
+        isa = cpu_best_isa(features);
     num_threads = threads_or_default(num_threads);
     call c = {.query = query, .key = key, .value = value, .plan = plan, .shape = shape,
               .kernel = kernel_of(isa, shape->storage), .score_scale = scale * 0x1.715476p+0f,

@@ -28,7 +28,8 @@ typedef enum tree_isa {
 
 extern const char *const tree_isa_name[TREE_NUM_ISAS]; /* "auto", "portable", "avx2", "avx512", "avx512_bf16" */
 
-/* Whether this machine and this build can run it. */
+/* Whether this build has it, and this machine every subset that its object file was compiled for (AVX2: also FMA and
+ * F16C; AVX512: F, BW, VL and DQ), with registers that the operating system saves. */
 bool tree_isa_available(tree_isa isa);
 
 /* What TREE_ISA_AUTO stands for on this machine: the path that runs can be asked. */

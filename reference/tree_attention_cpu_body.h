@@ -22,6 +22,34 @@
 #include "half.h"
 #include "tree_attention_cpu_tile.h"
 
+enum {
+    COMPILED_FOR = 0
+#ifdef __AVX2__
+                   | CPU_AVX2
+#endif
+#ifdef __FMA__
+                   | CPU_FMA
+#endif
+#ifdef __F16C__
+                   | CPU_F16C
+#endif
+#ifdef __AVX512F__
+                   | CPU_AVX512F
+#endif
+#ifdef __AVX512BW__
+                   | CPU_AVX512BW
+#endif
+#ifdef __AVX512VL__
+                   | CPU_AVX512VL
+#endif
+#ifdef __AVX512DQ__
+                   | CPU_AVX512DQ
+#endif
+#ifdef __AVX512BF16__
+                   | CPU_AVX512BF16
+#endif
+};
+
 #define BLOCK_COLUMNS (PANEL_VECS * LANES)
 #define always_inline inline __attribute__((always_inline))
 

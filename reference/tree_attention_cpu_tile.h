@@ -86,7 +86,29 @@ typedef struct cpu_scratch {
     uint32_t *p;           /* [CPU_ROWS][CPU_TILE_TOKENS] */
 } cpu_scratch;
 
+/* What an object file of the fast path may use beyond the baseline. Each object says itself what it was compiled for
+ * (cpu_kernel.needs, from the compiler's own macros), so that the choice asks for all that the flags allow. */
+enum {
+    CPU_AVX2 = 1 << 0,
+    CPU_FMA = 1 << 1,
+    CPU_F16C = 1 << 2,
+    CPU_AVX512F = 1 << 3,
+    CPU_AVX512BW = 1 << 4,
+    CPU_AVX512VL = 1 << 5,
+    CPU_AVX512DQ = 1 << 6,
+    CPU_AVX512BF16 = 1 << 7,
+    CPU_ALL_FEATURES = (1 << 8) - 1
+};
+
+/* Of this machine, with registers that the operating system saves. */
+uint32_t cpu_machine_features(void);
+
+/* Whether a machine of these features can run it, and the best that it can run. */
+bool cpu_features_suffice(uint32_t features, tree_isa isa);
+tree_isa cpu_best_isa(uint32_t features);
+
 typedef struct cpu_kernel {
+    uint32_t needs; /* features */
     /* dest [query units] from source [head_dim], rounded to the storage type; units past head_dim are 0 */
     void (*pack_query)(uint32_t *dest, const float *source, uint32_t head_dim, tree_storage storage);
     /* scratch->key and ->value from the tile's tokens */
