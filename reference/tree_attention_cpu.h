@@ -45,6 +45,8 @@ size_t tree_attention_cpu_workspace_bytes(const tree_plan *plan, const tree_shap
  *   workspace    [workspace_bytes], aligned to 64 bytes; contents do not matter, nothing survives the call
  *   num_threads  0: OpenMP's default. The workspace must be sized for at least that many.
  *   isa          TREE_ISA_AUTO, or one that is available
+ * After fork(), the child of a process that has called with several threads passes num_threads 1, or calls from a thread
+ * that it has started itself; elsewhere GCC's OpenMP waits for ever for threads that the child does not have.
  * Also TREE_WORKSPACE (too small, misaligned), TREE_UNSUPPORTED (isa not available). Nothing is written on error. */
 tree_status tree_attention_cpu(float *out, float *lse, const float *query, const void *key, const void *value,
                                const tree_plan *plan, const tree_shape *shape, float scale, void *workspace,
