@@ -276,7 +276,6 @@ static bool take_tile(const call *c, stream *s, cpu_tile *tile, cpu_ahead *ahead
     tile->kv_head = s->kv_head;
     tile->is_long = s->is_long;
     tile->first = s->tile == 0;
-    tile->fresh = s->tile % CPU_PIECE_TILES == 0;
     s->tile++;
     tile->masked = false;
     while (count < CPU_TILE_TOKENS && s->range < item->num_ranges) {

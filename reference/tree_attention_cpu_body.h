@@ -170,9 +170,9 @@ static always_inline void absorb_scores(const cpu_rows *rows, uint32_t first, ui
                                       num_tokens, m[r]);
 }
 
-/* o = keep * o + p * value, in sums of at most CPU_SUM_UNITS units; fresh: o holds nothing yet. keep is used up. */
+/* o = keep * o + p * value, in sums of at most CPU_SUM_UNITS units; first_tile: o holds nothing yet. keep is used up. */
 static always_inline void add_values(const cpu_rows *rows, uint32_t first, uint32_t num_rows,
-                                     const cpu_scratch *scratch, uint32_t num_tokens, bool fresh, float *keep,
+                                     const cpu_scratch *scratch, uint32_t num_tokens, bool first_tile, float *keep,
                                      cpu_ahead *ahead)
 {
     uint32_t num_units = num_tokens / PAIRS, panel_units = cpu_round_up(num_tokens, CPU_PANEL) / PAIRS, unit = 0;
@@ -180,10 +180,10 @@ static always_inline void add_values(const cpu_rows *rows, uint32_t first, uint3
         uint32_t count = num_units - unit < CPU_SUM_UNITS ? num_units - unit : CPU_SUM_UNITS;
         multiply(num_rows, rows->o + (size_t)first * rows->o_stride, rows->o_stride, scratch->p + unit,
                  CPU_TILE_TOKENS, scratch->value + (size_t)unit * CPU_PANEL, panel_units, count,
-                 cpu_round_up(rows->head_dim, BLOCK_COLUMNS), fresh ? NULL : keep, ahead);
+                 cpu_round_up(rows->head_dim, BLOCK_COLUMNS), first_tile ? NULL : keep, ahead);
         for (uint32_t r = 0; r < num_rows; r++)
             keep[r] = 1;
-        fresh = false;
+        first_tile = false;
         unit += count;
     } while (unit < num_units);
 }
@@ -198,7 +198,7 @@ static void absorb_tile(const cpu_rows *rows, const cpu_tile *tile, cpu_ahead *a
         multiply(num_rows, scratch->scores, CPU_TILE_TOKENS, rows->query + (size_t)row * rows->query_stride,
                  rows->query_stride, scratch->key, query_units, query_units, num_tokens, NULL, ahead);
         absorb_scores(rows, row, num_rows, tile, scratch, num_tokens, keep);
-        add_values(rows, row, num_rows, scratch, num_tokens, tile->fresh, keep, ahead);
+        add_values(rows, row, num_rows, scratch, num_tokens, tile->first, keep, ahead);
     }
 }
 

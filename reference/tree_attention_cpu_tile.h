@@ -29,8 +29,7 @@ enum {
 typedef struct cpu_tile {
     const tree_item *item;
     uint32_t kv_head;
-    bool first, last;     /* of its item and KV head */
-    bool fresh;           /* first of a piece: o holds nothing yet */
+    bool first, last;     /* of its item and KV head; first: o holds nothing yet */
     bool ends_piece;      /* of an item that has several */
     bool is_long;         /* the item is */
     uint32_t ahead_end;   /* its runs in cpu_ahead end here */
