@@ -102,6 +102,32 @@ static void run_rising_scores(const attention_backend *backend, const void *argu
     attention_case_free(&c);
 }
 
+/* Long items of several KV heads side by side: each thread has sums of its own. */
+static void run_threads(const attention_backend *backend, const void *unused)
+{
+    (void)unused;
+    attention_case c;
+    attention_case_build(&c, backend, "1,2/5000,4200", 256, (attention_size){2, 2, HEAD_DIM});
+    attention_truth truth = attention_truth_create(c.query, c.key, c.value, &c.paths, &c.shape, c.scale);
+    attention_backend three = *backend;
+    three.num_threads = 3;
+    for (tree_strategy strategy = 0; strategy < TREE_NUM_STRATEGIES; strategy++) {
+        tree_plan *plan = attention_plan(&c, strategy, 0, 0);
+        attention_result alone = attention_run(&c, plan);
+        c.backend = &three;
+        attention_result together = attention_run(&c, plan);
+        c.backend = backend;
+        check_attention(alone.out.data, alone.lse.data, &truth, &backend->u, tree_strategy_name[strategy]);
+        check_same_bits(together.out.data, alone.out.data, c.num_out, "out of three threads");
+        check_same_bits(together.lse.data, alone.lse.data, c.num_lse, "lse of three threads");
+        attention_result_free(&alone);
+        attention_result_free(&together);
+        tree_plan_destroy(plan);
+    }
+    attention_truth_destroy(&truth);
+    attention_case_free(&c);
+}
+
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "sums do not drift, however many terms they have");
@@ -111,5 +137,6 @@ int main(int argc, char **argv)
         attention_add(run_equal_weights, one, "%u_equal_weights_in_pieces_of_%u", tokens, one->piece_tokens);
         attention_add(run_rising_scores, one, "%u_rising_scores_in_pieces_of_%u", tokens, one->piece_tokens);
     }
+    attention_add(run_threads, NULL, "same_bits_with_three_threads");
     return test_end();
 }
