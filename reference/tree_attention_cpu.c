@@ -452,8 +452,8 @@ static void end_piece(const call *c, const cpu_rows *rows, const cpu_tile *tile,
         scratch->l[row] = scratch->l[row] * keep + rows->l[row] * weight;
         rows->m[row] = tile->last ? (float)m_new : -INFINITY;
         rows->l[row] = tile->last ? (float)scratch->l[row] : 0;
-        for (uint32_t d = 0; tile->last && d < rows->head_dim; d++)
-            o[d] = (float)total[d];
+        if (tile->last)
+            c->kernel->scale_state(o, total, 1, rows->head_dim);
     }
 }
 
@@ -505,9 +505,7 @@ static void merge_query(const call *c, float *out, float *lse, double *total, ui
         l += weight * c->l[state];
         c->kernel->add_state(total, 1, c->o + state * c->at.o_stride, weight, head_dim);
     }
-    double scale = l == 0 ? 0 : 1 / l;
-    for (uint32_t d = 0; d < head_dim; d++)
-        out[d] = (float)(total[d] * scale);
+    c->kernel->scale_state(out, total, l == 0 ? 0 : 1 / l, head_dim);
     if (lse)
         *lse = (float)((m + log2(l)) * 0x1.62e42fefa39efp-1);
 }

@@ -5,8 +5,8 @@
  * it is in the L1 and L2 cache. One thread or many: the same bits, because the plan fixes the order of every sum; a
  * NaN or infinity that a query does not see changes none of its bits either.
  *
- * Sums do not drift: 64 products, then 32 tiles of 128 tokens are added in float, all else in double. Their error is at
- * most 112 x 2^-24 of the sum of weight x |value|, however many tokens there are. Up to 4096 tokens of an item meet in
+ * Sums do not drift: the 128 products of a tile, then 32 tiles are added in float, all else in double. Their error is at
+ * most 176 x 2^-24 of the sum of weight x |value|, however many tokens there are. Up to 4096 tokens of an item meet in
  * one float: tokens x |value| must stay below 3e38, where tree_attention_ref goes on. */
 #ifndef TREE_ATTENTION_CPU_H
 #define TREE_ATTENTION_CPU_H

@@ -87,11 +87,12 @@ static always_inline void block_multiply(int num_rows, float *c, uint32_t c_stri
             for (int v = 0; v < PANEL_VECS; v++)
                 acc[row][v] = vec_dot(acc[row][v], a[row * a_stride + unit], b_u[v]);
     }
+    for (int row = 0; keep && row < num_rows; row++)
+        for (int v = 0; v < PANEL_VECS; v++)
+            acc[row][v] = vec_fma(vec_load(c + row * c_stride + v * LANES), vec_set1(keep[row]), acc[row][v]);
     for (int row = 0; row < num_rows; row++)
-        for (int v = 0; v < PANEL_VECS; v++) {
-            float *c_rv = c + row * c_stride + v * LANES;
-            vec_store(c_rv, keep ? vec_fma(vec_load(c_rv), vec_set1(keep[row]), acc[row][v]) : acc[row][v]);
-        }
+        for (int v = 0; v < PANEL_VECS; v++)
+            vec_store(c + row * c_stride + v * LANES, acc[row][v]);
 }
 
 /* c [rows][columns] likewise: b comes in panels [panel_units][CPU_PANEL], of which num_units are used. All rows meet a
@@ -170,35 +171,20 @@ static always_inline void absorb_scores(const cpu_rows *rows, uint32_t first, ui
                                       num_tokens, m[r]);
 }
 
-/* o = keep * o + p * value, in sums of at most CPU_SUM_UNITS units; first_tile: o holds nothing yet. keep is used up. */
-static always_inline void add_values(const cpu_rows *rows, uint32_t first, uint32_t num_rows,
-                                     const cpu_scratch *scratch, uint32_t num_tokens, bool first_tile, float *keep,
-                                     cpu_ahead *ahead)
-{
-    uint32_t num_units = num_tokens / PAIRS, panel_units = cpu_round_up(num_tokens, CPU_PANEL) / PAIRS, unit = 0;
-    do {
-        uint32_t count = num_units - unit < CPU_SUM_UNITS ? num_units - unit : CPU_SUM_UNITS;
-        multiply(num_rows, rows->o + (size_t)first * rows->o_stride, rows->o_stride, scratch->p + unit,
-                 CPU_TILE_TOKENS, scratch->value + (size_t)unit * CPU_PANEL, panel_units, count,
-                 cpu_round_up(rows->head_dim, BLOCK_COLUMNS), first_tile ? NULL : keep, ahead);
-        for (uint32_t r = 0; r < num_rows; r++)
-            keep[r] = 1;
-        first_tile = false;
-        unit += count;
-    } while (unit < num_units);
-}
-
 static void absorb_tile(const cpu_rows *rows, const cpu_tile *tile, cpu_ahead *ahead, const cpu_scratch *scratch)
 {
     uint32_t query_units = cpu_round_up(rows->head_dim, 2) / PAIRS;
     uint32_t num_tokens = cpu_round_up(tile->num_tokens, BLOCK_COLUMNS);
+    uint32_t o_columns = cpu_round_up(rows->head_dim, BLOCK_COLUMNS);
     for (uint32_t row = 0; row < rows->num_rows; row += CPU_ROWS) {
         uint32_t num_rows = rows->num_rows - row < CPU_ROWS ? rows->num_rows - row : CPU_ROWS;
         float keep[CPU_ROWS];
         multiply(num_rows, scratch->scores, CPU_TILE_TOKENS, rows->query + (size_t)row * rows->query_stride,
                  rows->query_stride, scratch->key, query_units, query_units, num_tokens, NULL, ahead);
         absorb_scores(rows, row, num_rows, tile, scratch, num_tokens, keep);
-        add_values(rows, row, num_rows, scratch, num_tokens, tile->first, keep, ahead);
+        multiply(num_rows, rows->o + (size_t)row * rows->o_stride, rows->o_stride, scratch->p, CPU_TILE_TOKENS,
+                 scratch->value, cpu_round_up(num_tokens, CPU_PANEL) / PAIRS, num_tokens / PAIRS, o_columns,
+                 tile->first ? NULL : keep, ahead);
     }
 }
 
@@ -207,6 +193,12 @@ static void add_state(double *total, double keep, const float *o, double weight,
 {
     for (uint32_t d = 0; d < head_dim; d++)
         total[d] = total[d] * keep + weight * o[d];
+}
+
+static void scale_state(float *out, const double *total, double scale, uint32_t head_dim)
+{
+    for (uint32_t d = 0; d < head_dim; d++)
+        out[d] = (float)(total[d] * scale);
 }
 
 /* How rows are stored. A constant where it is passed on: no loop asks what its rows are like. */

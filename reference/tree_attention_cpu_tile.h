@@ -17,7 +17,6 @@ enum {
     CPU_PANEL = 64,        /* packed operands are padded to this many columns; a panel stays in the L1 cache */
     CPU_ROWS = 48,         /* rows that meet a panel while it is there: their scores fit beside it */
     CPU_BLOCK_ROWS = 6,    /* most rows that one register block holds */
-    CPU_SUM_UNITS = 64,    /* of p x value that meet in one float sum */
     CPU_PIECE_TILES = 32,  /* that meet in one float sum; the pieces of an item are added in double */
     CPU_LONG_ITEM = 16384,  /* tokens x (16 + rows) from which the KV heads of an item are tasks of their own */
     CPU_AHEAD_TOKENS = 512, /* that are asked for before they are packed: 256 KB in bf16 at head_dim 128 */
@@ -116,6 +115,8 @@ typedef struct cpu_kernel {
     void (*absorb_tile)(const cpu_rows *rows, const cpu_tile *tile, cpu_ahead *ahead, const cpu_scratch *scratch);
     /* total [head_dim] = total * keep + o * weight */
     void (*add_state)(double *total, double keep, const float *o, double weight, uint32_t head_dim);
+    /* out [head_dim] = total * scale */
+    void (*scale_state)(float *out, const double *total, double scale, uint32_t head_dim);
 } cpu_kernel;
 
 extern const cpu_kernel cpu_kernel_portable, cpu_kernel_avx2, cpu_kernel_avx512, cpu_kernel_avx512_bf16;

@@ -7,9 +7,9 @@
 #include "attention_model.h"
 #include "test.h"
 
-/* tree_attention_cpu adds 64 products, then 32 tiles, in float; the rest in double. n terms of any kind cost a sum at
+/* tree_attention_cpu adds 128 products, then 32 tiles, in float; the rest in double. n terms of any kind cost a sum at
  * most n roundoffs; equal ones, which all are rounded the same way until the sum doubles, 3/8 n. A few come on top. */
-enum { MOST_TERMS = 64 + 32 + 16, MOST_EQUAL_TERMS = 3 * (64 + 32) / 8 + 4, HEAD_DIM = 8 };
+enum { MOST_TERMS = 128 + 32 + 16, MOST_EQUAL_TERMS = 3 * (128 + 32) / 8 + 4, HEAD_DIM = 8 };
 
 typedef struct long_case {
     const char *spec; /* a prefix and two short leaves: masks, pieces and merges take part */
