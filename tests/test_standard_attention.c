@@ -219,6 +219,38 @@ static void run_minus_infinity(const void *argument)
     attention_case_free(&c);
 }
 
+/* A score of +infinity or NaN spoils the queries that see it, and no other; with scale 0 as well: 0 x infinity is NaN. */
+static void run_spoilt_score(const void *argument)
+{
+    uint32_t function = *(const uint32_t *)argument;
+    const float keys[] = {INFINITY, NAN};
+    attention_case c;
+    attention_case_build(&c, &attention_ref_backend, "1,3/20,9", 16, (attention_size){1, 2, 8});
+    for (uint64_t i = 0; i < c.num_out; i++)
+        c.query[i] = i % 8 == 0;
+    uint64_t last_of_0 = c.paths.slots[c.paths.first[1] - 1];
+    for (int i = 0; i < 4; i++) {
+        c.scale = i < 2;
+        float *key = attention_key(&c, last_of_0, 0), before = key[0];
+        attention_truth truth = attention_truth_create(c.query, c.key, c.value, &c.paths, &c.shape, c.scale);
+        key[0] = keys[i % 2];
+        attention_result result = run_function(&c, function, NULL);
+        for (int d = 0; d < 16; d++) {
+            check(isnan(result.out.data[d]), "scale %g, key %g: out %g", c.scale, keys[i % 2], result.out.data[d]);
+            result.out.data[d] = (float)truth.out[d];
+        }
+        for (int head = 0; head < 2; head++) {
+            check(isnan(result.lse.data[head]), "scale %g: lse %g", c.scale, result.lse.data[head]);
+            result.lse.data[head] = (float)truth.lse[head];
+        }
+        check_attention(result.out.data, result.lse.data, &truth, &float_arrays, "queries that do not see it");
+        attention_result_free(&result);
+        attention_truth_destroy(&truth);
+        key[0] = before;
+    }
+    attention_case_free(&c);
+}
+
 int main(int argc, char **argv)
 {
     static const standard_case trees[] = {
@@ -248,6 +280,7 @@ int main(int argc, char **argv)
         test_add(run_strangers, &indices[f], "%s_tokens_of_strangers", functions[f].name);
         test_add(run_errors, &indices[f], "%s_errors", functions[f].name);
         test_add(run_minus_infinity, &indices[f], "%s_scores_minus_infinity", functions[f].name);
+        test_add(run_spoilt_score, &indices[f], "%s_score_infinite_or_nan", functions[f].name);
     }
     test_add(run_copies, NULL, "standard_arrays_are_the_copies");
     test_add(run_mask, NULL, "dense_mask_arrays_are_the_tree");
