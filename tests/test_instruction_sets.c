@@ -97,7 +97,7 @@ static bool has_word(const char *line, const char *word)
     return strstr(line, with_blanks);
 }
 
-/* What the kernel says of this machine. */
+/* Nothing is claimed that the kernel does not list. (An emulated processor may have less than it lists.) */
 static void run_machine(const void *unused)
 {
     (void)unused;
@@ -113,7 +113,7 @@ static void run_machine(const void *unused)
     line[strcspn(line, "\n")] = ' ';
     for (int n = 0; n < NUM_NAMES; n++) {
         const char *name = names[n].feature == CPU_AVX512BF16 ? "avx512_bf16" : names[n].name;
-        check(has_word(line, name) == !!(cpu_machine_features() & names[n].feature), "%s", name);
+        check(has_word(line, name) || !(cpu_machine_features() & names[n].feature), "%s is not in /proc/cpuinfo", name);
     }
     check(tree_isa_best() == cpu_best_isa(cpu_machine_features()), "%s", tree_isa_name[tree_isa_best()]);
     for (tree_isa isa = 0; isa <= TREE_NUM_ISAS; isa++)
