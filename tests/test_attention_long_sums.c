@@ -102,6 +102,34 @@ static void run_rising_scores(const attention_backend *backend, const void *argu
     attention_case_free(&c);
 }
 
+/* The first token scores 123/128, all others 0: l is a long sum of equal terms whose last bits are lost, almost all in
+ * one direction: 75 roundoffs in one float sum over the 312 tiles, 468 in one over 2,500 pieces of 16. */
+static void run_one_high_score(const attention_backend *backend, const void *argument)
+{
+    enum { LEAST_TERMS = 3 * (32 + 32) / 8 + 4 }; /* a tile's sum has 32 terms a lane at most */
+    const float high = 123 / 128.0f;
+    attention_case c;
+    build(&c, backend, argument);
+    for (uint64_t i = 0; i < c.num_out; i++)
+        c.query[i] = i % HEAD_DIM == 0;
+    for (uint64_t i = 0; i < c.num_kv; i++)
+        c.key[i] = 0;
+    attention_key(&c, c.paths.slots[0], 0)[0] = high;
+    for (tree_strategy strategy = 0; strategy < TREE_NUM_STRATEGIES; strategy++) {
+        tree_plan *plan = attention_plan(&c, strategy, ((const long_case *)argument)->piece_tokens, 0);
+        attention_result result = attention_run(&c, plan);
+        for (uint64_t q = 0; q < c.num_lse; q++) {
+            double num_others = (double)(c.paths.first[q + 1] - c.paths.first[q] - 1);
+            double truth = high + log1p(num_others * exp(-high)), error = fabs(result.lse.data[q] - truth) * 0x1p24;
+            check(error <= LEAST_TERMS + truth, "%s: lse %.9g, expected %.9g, error %.3g roundoffs",
+                  tree_strategy_name[strategy], result.lse.data[q], truth, error);
+        }
+        attention_result_free(&result);
+        tree_plan_destroy(plan);
+    }
+    attention_case_free(&c);
+}
+
 /* Long items of several KV heads side by side: each thread has sums of its own. */
 static void run_threads(const attention_backend *backend, const void *unused)
 {
@@ -135,6 +163,7 @@ int main(int argc, char **argv)
         const long_case *one = &long_cases[i];
         uint32_t tokens = (uint32_t)strtoul(strchr(one->spec, '/') + 1, NULL, 10);
         attention_add(run_equal_weights, one, "%u_equal_weights_in_pieces_of_%u", tokens, one->piece_tokens);
+        attention_add(run_one_high_score, one, "%u_one_high_score_in_pieces_of_%u", tokens, one->piece_tokens);
         attention_add(run_rising_scores, one, "%u_rising_scores_in_pieces_of_%u", tokens, one->piece_tokens);
     }
     attention_add(run_threads, NULL, "same_bits_with_three_threads");
