@@ -15,7 +15,7 @@
 #endif
 #ifdef TREE_HAVE_X86
 #include <cpuid.h>
-#if defined(__has_include) && __has_include(<sys/platform/x86.h>) /* glibc 2.33 */
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 33)
 #include <sys/platform/x86.h>
 #endif
 #endif

@@ -228,7 +228,7 @@ static const zero_scale zero_scales[] = {
     {"minus_infinity_hidden", -INFINITY, false}, {"not_a_number_hidden", NAN, false},
 };
 
-/* Scale 0: all that a query sees weighs the same, however large q.k; 0 x infinity is NaN; a hidden token stays hidden. */
+/* Scale 0: all that a query sees weighs the same, however large q.k; 0 x infinity is NaN; hidden tokens stay hidden. */
 static void run_zero_scale(const attention_backend *backend, const void *argument)
 {
     const zero_scale *one = argument;

@@ -32,7 +32,8 @@ static pool pool_create(const uint32_t *blocks, tree_storage storage)
     made.bytes = (size_t)made.num_blocks * BLOCK_ELEMENTS * tree_storage_bytes(storage);
     char **arrays[2] = {&made.key, &made.value};
     for (int i = 0; i < 2; i++) {
-        void *array = mmap(NULL, made.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        void *array = mmap(NULL, made.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+                           0);
         if (array == MAP_FAILED)
             test_skip("this machine reserves no %zu bytes", made.bytes);
         *arrays[i] = array;
@@ -86,8 +87,8 @@ static tree_status run_plan(const attention_backend *backend, float *out, const 
     size_t bytes = tree_attention_cpu_workspace_bytes(plan, &shape, 1);
     void *workspace = aligned_alloc(64, (bytes + 63) & ~(size_t)63);
     check(workspace, "%zu bytes", bytes);
-    tree_status status = tree_attention_cpu(out, NULL, query, p->key, p->value, plan, &shape, 0.125f, workspace, bytes, 1,
-                                            backend->isa);
+    tree_status status = tree_attention_cpu(out, NULL, query, p->key, p->value, plan, &shape, 0.125f, workspace, bytes,
+                                            1, backend->isa);
     free(workspace);
     return status;
 }

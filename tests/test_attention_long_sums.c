@@ -49,15 +49,15 @@ static void run_equal_weights(const attention_backend *backend, const void *argu
         for (uint64_t i = 0; i < c.num_out; i++) {
             double truth = c.value[c.paths.slots[0] * HEAD_DIM + i % HEAD_DIM];
             double error = fabs(result.out.data[i] / truth - 1) * 0x1p24;
-            check(error <= MOST_EQUAL_TERMS, "%s: out %.9g of values %.9g, error %.3g roundoffs", tree_strategy_name[strategy],
-                  result.out.data[i], truth, error);
+            check(error <= MOST_EQUAL_TERMS, "%s: out %.9g of values %.9g, error %.3g roundoffs",
+                  tree_strategy_name[strategy], result.out.data[i], truth, error);
             worst = error > worst ? error : worst;
         }
         for (uint64_t i = 0; i < c.num_lse; i++) {
             uint64_t q = i / c.shape.num_heads;
             double truth = log((double)(c.paths.first[q + 1] - c.paths.first[q]));
-            check(fabs(result.lse.data[i] - truth) <= 0x1p-24 * (MOST_EQUAL_TERMS + truth), "%s: lse %.9g, expected %.9g",
-                  tree_strategy_name[strategy], result.lse.data[i], truth);
+            check(fabs(result.lse.data[i] - truth) <= 0x1p-24 * (MOST_EQUAL_TERMS + truth),
+                  "%s: lse %.9g, expected %.9g", tree_strategy_name[strategy], result.lse.data[i], truth);
         }
         attention_result_free(&result);
         tree_plan_destroy(plan);

@@ -219,7 +219,7 @@ static void run_minus_infinity(const void *argument)
     attention_case_free(&c);
 }
 
-/* A score of +infinity or NaN spoils the queries that see it, and no other; with scale 0 as well: 0 x infinity is NaN. */
+/* A score of +infinity or NaN spoils the queries that see it, and no other; with scale 0 too: 0 x infinity is NaN. */
 static void run_spoilt_score(const void *argument)
 {
     uint32_t function = *(const uint32_t *)argument;

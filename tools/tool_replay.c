@@ -64,7 +64,8 @@ static void compute(replay_attention *attention, const tool_scene *scene)
 
 static replay_attention attention_create(const tool_call *call, const workload *work, uint32_t *num_blocks)
 {
-    replay_attention attention = {.wanted = tool_given(call, "--attention"), .agreement = {.within = true, .isa = tool_isa(call)}};
+    replay_attention attention = {.wanted = tool_given(call, "--attention"),
+                                  .agreement = {.within = true, .isa = tool_isa(call)}};
     tree_shape shape = tool_shape(call, 8, 2, 64, TREE_FP32);
     if (!attention.wanted)
         return attention;
