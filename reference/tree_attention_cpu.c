@@ -131,7 +131,7 @@ typedef struct layout {
 
 static size_t round_64(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 
-/* Whether the item's states are sums of several pieces. Such an item is long, so that a thread works on one at a time. */
+/* Whether the item's states are sums of several pieces. Such items are long: a thread works on one at a time. */
 _Static_assert(CPU_PIECE_TILES * CPU_TILE_TOKENS * 17 >= CPU_LONG_ITEM, "items in pieces are long");
 static bool in_pieces(const tree_item *item) { return item->num_tokens > CPU_PIECE_TILES * CPU_TILE_TOKENS; }
 
