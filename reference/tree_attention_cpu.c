@@ -13,42 +13,53 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+#ifdef TREE_HAVE_X86
+#include <cpuid.h>
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 33)
+#include <sys/platform/x86.h>
+#endif
+#endif
 
 #include "half.h"
 #include "tree_attention_cpu_tile.h"
 
 const char *const tree_isa_name[TREE_NUM_ISAS] = {"auto", "portable", "avx2", "avx512", "avx512_bf16"};
 
-bool tree_isa_available(tree_isa isa)
-{
-    switch (isa) {
-    case TREE_ISA_AUTO:
-    case TREE_ISA_PORTABLE: return true;
 #ifdef TREE_HAVE_X86
-    case TREE_ISA_AVX2:
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); /* F16C came before AVX2 */
-    case TREE_ISA_AVX512:
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-    case TREE_ISA_AVX512_BF16:
-        return tree_isa_available(TREE_ISA_AVX512) && __builtin_cpu_supports("avx512bf16");
-#endif
-    default: return false;
-    }
-}
-
-tree_isa tree_isa_best(void)
+static bool supports_f16c(void)
 {
-    for (tree_isa isa = TREE_NUM_ISAS - 1; isa > TREE_ISA_PORTABLE; isa--)
-        if (tree_isa_available(isa))
-            return isa;
-    return TREE_ISA_PORTABLE;
+#if !defined(__clang__) && __GNUC__ >= 11
+    return __builtin_cpu_supports("f16c");
+#elif defined(CPU_FEATURE_ACTIVE)
+    return CPU_FEATURE_ACTIVE(F16C);
+#else
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && ecx & bit_F16C;
+#endif
+}
+#endif
+
+/* By what was asked of the machine before main: CPUID itself takes 30 us on a virtual machine. */
+uint32_t cpu_machine_features(void)
+{
+    uint32_t features = 0;
+#ifdef TREE_HAVE_X86
+#define ADD_IF(supported, feature) features |= (supported) ? (uint32_t)(feature) : 0
+    ADD_IF(__builtin_cpu_supports("avx2"), CPU_AVX2);
+    ADD_IF(__builtin_cpu_supports("fma"), CPU_FMA);
+    ADD_IF(supports_f16c(), CPU_F16C);
+    ADD_IF(__builtin_cpu_supports("avx512f"), CPU_AVX512F);
+    ADD_IF(__builtin_cpu_supports("avx512bw"), CPU_AVX512BW);
+    ADD_IF(__builtin_cpu_supports("avx512vl"), CPU_AVX512VL);
+    ADD_IF(__builtin_cpu_supports("avx512dq"), CPU_AVX512DQ);
+    ADD_IF(__builtin_cpu_supports("avx512bf16"), CPU_AVX512BF16);
+#undef ADD_IF
+#endif
+    return features;
 }
 
 static const cpu_kernel *kernel_of(tree_isa isa, tree_storage storage)
 {
-    if (isa == TREE_ISA_AUTO)
-        isa = tree_isa_best();
 #ifdef TREE_HAVE_X86
     if (isa == TREE_ISA_AVX512_BF16 && storage == TREE_BF16)
         return &cpu_kernel_avx512_bf16;
@@ -57,9 +68,34 @@ static const cpu_kernel *kernel_of(tree_isa isa, tree_storage storage)
     if (isa == TREE_ISA_AVX2)
         return &cpu_kernel_avx2;
 #endif
-    (void)storage;
+    (void)isa, (void)storage;
     return &cpu_kernel_portable;
 }
+
+bool cpu_features_suffice(uint32_t features, tree_isa isa)
+{
+    if (isa == TREE_ISA_AUTO || isa == TREE_ISA_PORTABLE)
+        return true;
+#ifdef TREE_HAVE_X86
+    uint32_t needs = kernel_of(isa, TREE_FP32)->needs | kernel_of(isa, TREE_BF16)->needs;
+    return (unsigned)isa < TREE_NUM_ISAS && (features & needs) == needs;
+#else
+    (void)features;
+    return false;
+#endif
+}
+
+tree_isa cpu_best_isa(uint32_t features)
+{
+    tree_isa isa = TREE_NUM_ISAS - 1;
+    while (!cpu_features_suffice(features, isa))
+        isa--;
+    return isa;
+}
+
+bool tree_isa_available(tree_isa isa) { return cpu_features_suffice(cpu_machine_features(), isa); }
+
+tree_isa tree_isa_best(void) { return cpu_best_isa(cpu_machine_features()); }
 
 /* The tiles of one kind of items, as a thread gets them. Tickets are drawn from a counter that all threads share. */
 typedef struct stream {
@@ -67,7 +103,7 @@ typedef struct stream {
     int64_t *tickets;      /* the next task */
     const tree_item *item; /* NULL: none is open */
     uint32_t kv_head, end_head; /* of the open item: [kv_head, end_head) are left */
-    uint32_t range, token;
+    uint32_t range, token, tile; /* the next one */
     uint32_t *query;       /* of `rows`, packed */
     cpu_rows rows;         /* of the tile that is being absorbed */
 } stream;
@@ -86,18 +122,28 @@ typedef struct tile_queue {
 
 typedef struct layout {
     uint32_t group_size, o_stride, query_stride, max_rows;
+    uint32_t total_rows;                                  /* most rows of an item in pieces; 1 for the merge */
     size_t o_floats, state_floats;                        /* o; m and l each */
-    size_t queue_bytes, query_bytes, key_bytes, value_bytes, tile_bytes, visible_bytes, thread_bytes;
+    size_t queue_bytes, query_bytes, key_bytes, value_bytes, tile_bytes, visible_bytes, total_o_bytes,
+        total_row_bytes, thread_bytes;
     size_t total_bytes;
 } layout;
 
 static size_t round_64(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 
+/* Whether the item's states are sums of several pieces. Such items are long: a thread works on one at a time. */
+_Static_assert(CPU_PIECE_TILES * CPU_TILE_TOKENS * 17 >= CPU_LONG_ITEM, "items in pieces are long");
+static bool in_pieces(const tree_item *item) { return item->num_tokens > CPU_PIECE_TILES * CPU_TILE_TOKENS; }
+
 static layout layout_of(const tree_plan *plan, const tree_shape *shape, uint32_t num_threads)
 {
-    layout at = {.group_size = shape->num_heads / shape->num_kv_heads};
-    for (uint32_t i = 0; i < plan->num_items; i++)
-        at.max_rows = plan->items[i].num_rows > at.max_rows ? plan->items[i].num_rows : at.max_rows;
+    layout at = {.group_size = shape->num_heads / shape->num_kv_heads, .total_rows = 1};
+    for (uint32_t i = 0; i < plan->num_items; i++) {
+        uint32_t num_rows = plan->items[i].num_rows;
+        at.max_rows = num_rows > at.max_rows ? num_rows : at.max_rows;
+        if (in_pieces(&plan->items[i]) && num_rows * at.group_size > at.total_rows)
+            at.total_rows = num_rows * at.group_size;
+    }
     at.o_stride = cpu_round_up(shape->head_dim, CPU_PANEL);
     at.query_stride = cpu_round_up(shape->head_dim, 2);
     at.state_floats = round_64((size_t)plan->num_partials * shape->num_heads * sizeof(float)) / sizeof(float);
@@ -108,8 +154,10 @@ static layout layout_of(const tree_plan *plan, const tree_shape *shape, uint32_t
     at.value_bytes = (size_t)CPU_TILE_TOKENS * at.o_stride * 4;
     at.tile_bytes = (size_t)CPU_ROWS * CPU_TILE_TOKENS * 4;
     at.visible_bytes = round_64((size_t)(at.max_rows + 1) * CPU_TILE_TOKENS / 8);
+    at.total_o_bytes = (size_t)at.total_rows * at.o_stride * sizeof(double);
+    at.total_row_bytes = round_64(at.total_rows * sizeof(double));
     at.thread_bytes = at.queue_bytes + 2 * at.query_bytes + at.key_bytes + at.value_bytes + 2 * at.tile_bytes +
-                      at.visible_bytes;
+                      at.visible_bytes + at.total_o_bytes + 2 * at.total_row_bytes;
     at.total_bytes = (at.o_floats + 2 * at.state_floats) * sizeof(float) + num_threads * at.thread_bytes;
     return at;
 }
@@ -152,6 +200,8 @@ typedef struct thread_scratch {
     uint32_t *query[2]; /* short items, long ones */
     cpu_scratch tile;
     uint64_t *visible; /* [max_rows + 1][CPU_TILE_TOKENS / 64] */
+    double *o;         /* [total_rows][o_stride] sums of the pieces so far */
+    double *m, *l;     /* [total_rows] */
 } thread_scratch;
 
 static thread_scratch scratch_of(const call *c, uint32_t thread)
@@ -165,7 +215,10 @@ static thread_scratch scratch_of(const call *c, uint32_t thread)
     scratch.tile.value = (uint32_t *)at, at += c->at.value_bytes;
     scratch.tile.scores = (float *)at, at += c->at.tile_bytes;
     scratch.tile.p = (uint32_t *)at, at += c->at.tile_bytes;
-    scratch.visible = (uint64_t *)at;
+    scratch.visible = (uint64_t *)at, at += c->at.visible_bytes;
+    scratch.o = (double *)at, at += c->at.total_o_bytes;
+    scratch.m = (double *)at, at += c->at.total_row_bytes;
+    scratch.l = (double *)at;
     return scratch;
 }
 
@@ -194,7 +247,7 @@ static bool open_item(const call *c, stream *s)
         s->item = item;
         s->kv_head = (uint32_t)(task % tasks_per_item);
         s->end_head = s->is_long ? s->kv_head + 1 : num_kv_heads;
-        s->range = s->token = 0;
+        s->range = s->token = s->tile = 0;
         return true;
     }
     return false;
@@ -223,7 +276,8 @@ static bool take_tile(const call *c, stream *s, cpu_tile *tile, cpu_ahead *ahead
     tile->item = item;
     tile->kv_head = s->kv_head;
     tile->is_long = s->is_long;
-    tile->first = s->range == 0 && s->token == 0;
+    tile->first = s->tile == 0;
+    s->tile++;
     tile->masked = false;
     while (count < CPU_TILE_TOKENS && s->range < item->num_ranges) {
         const tree_range *range = &c->plan->ranges[item->first_range + s->range];
@@ -245,8 +299,10 @@ static bool take_tile(const call *c, stream *s, cpu_tile *tile, cpu_ahead *ahead
     }
     tile->num_tokens = count;
     tile->ahead_end = ahead->end;
-    if (s->range == item->num_ranges) {
-        s->range = 0;
+    tile->last = s->range == item->num_ranges;
+    tile->ends_piece = in_pieces(item) && (tile->last || s->tile % CPU_PIECE_TILES == 0);
+    if (tile->last) {
+        s->range = s->tile = 0;
         if (++s->kv_head == s->end_head)
             s->item = NULL;
     }
@@ -330,17 +386,17 @@ static void absorb(const call *c, const cpu_rows *rows, const cpu_tile *tile, th
     c->kernel->absorb_tile(rows, tile, &scratch->queue->ahead, &scratch->tile);
 }
 
-/* The slow way around such a value: each query meets only the tokens that it sees. */
+/* The slow way around such a value: query by query, with 0 for the values that the query does not see. Every token
+ * keeps its place, so that no sum has another order: the bits of a query do not tell of its neighbours' NaN. */
 static void absorb_query_by_query(const call *c, const cpu_rows *rows, const cpu_tile *tile, thread_scratch *scratch)
 {
     for (uint32_t row = 0; row < rows->num_rows / rows->rows_per_query; row++) {
-        cpu_tile own = {.first = tile->first};
+        cpu_tile own = *tile;
+        own.visible = tile->visible + (size_t)row * tile->visible_stride;
+        own.visible_stride = 0;
         for (uint32_t t = 0; t < tile->num_tokens; t++)
-            if (sees(c, tile->mask[t], row)) {
-                own.key[own.num_tokens] = tile->key[t];
-                own.value[own.num_tokens++] = tile->value[t];
-            }
-        see_all(&own, scratch->visible);
+            if (!sees(c, tile->mask[t], row))
+                own.value[t] = NULL;
         cpu_rows own_rows = *rows;
         size_t skipped = (size_t)row * rows->rows_per_query;
         own_rows.num_rows = rows->rows_per_query;
@@ -374,6 +430,34 @@ static cpu_rows begin_rows(const call *c, const cpu_tile *tile, uint32_t *packed
     return rows;
 }
 
+static void begin_totals(const cpu_rows *rows, thread_scratch *scratch)
+{
+    memset(scratch->o, 0, (size_t)rows->num_rows * rows->o_stride * sizeof *scratch->o);
+    for (uint32_t row = 0; row < rows->num_rows; row++) {
+        scratch->m[row] = -INFINITY;
+        scratch->l[row] = 0;
+    }
+}
+
+/* Merges the states of a piece into the totals and empties them; behind the last piece they become the totals. A float
+ * sum over all tokens would drift: once it is large, each further term loses its low bits, always in one direction. */
+static void end_piece(const call *c, const cpu_rows *rows, const cpu_tile *tile, thread_scratch *scratch)
+{
+    for (uint32_t row = 0; row < rows->num_rows; row++) {
+        double *total = scratch->o + (size_t)row * rows->o_stride, m = scratch->m[row];
+        float *o = rows->o + (size_t)row * rows->o_stride;
+        double m_new = m >= rows->m[row] ? m : rows->m[row], shift = m_new == -INFINITY ? 0 : m_new;
+        double keep = exp2(m - shift), weight = exp2(rows->m[row] - shift);
+        c->kernel->add_state(total, keep, o, weight, rows->head_dim);
+        scratch->m[row] = m_new;
+        scratch->l[row] = scratch->l[row] * keep + rows->l[row] * weight;
+        rows->m[row] = tile->last ? (float)m_new : -INFINITY;
+        rows->l[row] = tile->last ? (float)scratch->l[row] : 0;
+        if (tile->last)
+            c->kernel->scale_state(o, total, 1, rows->head_dim);
+    }
+}
+
 /* Partial states of a thread's share of the items: score the keys - absorb into the running maximum and sum. */
 static void run_queue(const call *c, thread_scratch *scratch)
 {
@@ -383,47 +467,48 @@ static void run_queue(const call *c, thread_scratch *scratch)
         stream *s = &queue->streams[tile->is_long];
         queue->num_tokens -= tile->num_tokens;
         skip_ahead(&queue->ahead, tile);
-        if (tile->first)
+        if (tile->first) {
             s->rows = begin_rows(c, tile, s->query);
-        if (tile->masked && !masked_values_finite(c, tile)) {
-            absorb_query_by_query(c, &s->rows, tile, scratch);
-            continue;
+            if (in_pieces(tile->item))
+                begin_totals(&s->rows, scratch);
         }
         if (tile->masked)
             transpose_masks(c, tile, scratch->visible);
         else
             see_all(tile, scratch->visible);
-        absorb(c, &s->rows, tile, scratch);
+        if (tile->masked && !masked_values_finite(c, tile))
+            absorb_query_by_query(c, &s->rows, tile, scratch);
+        else
+            absorb(c, &s->rows, tile, scratch);
+        if (tile->ends_piece)
+            end_piece(c, &s->rows, tile, scratch);
     }
 }
 
-/* merge partial states - normalize */
-static void merge_query(const call *c, float *out, float *lse, uint32_t query, uint32_t head)
+/* merge partial states - normalize; total [head_dim] is scratch */
+static void merge_query(const call *c, float *out, float *lse, double *total, uint32_t query, uint32_t head)
 {
     const tree_plan *plan = c->plan;
     uint32_t group_size = c->at.group_size, head_dim = c->shape->head_dim;
     uint32_t begin = plan->merge_first[query], end = plan->merge_first[query + 1];
     size_t head_states = (size_t)(head / group_size) * plan->num_partials, of_group = head % group_size;
-    float m = -INFINITY, l = 0;
+    float m = -INFINITY;
     for (uint32_t i = begin; i < end; i++) {
         float m_i = c->m[(head_states + plan->merge_partials[i]) * group_size + of_group];
         m = m >= m_i ? m : m_i;
     }
     float shift = m == -INFINITY ? 0 : m;
-    memset(out, 0, head_dim * sizeof *out);
+    double l = 0;
+    memset(total, 0, head_dim * sizeof *total);
     for (uint32_t i = begin; i < end; i++) {
         size_t state = (head_states + plan->merge_partials[i]) * group_size + of_group;
-        float weight = exp2f(c->m[state] - shift);
-        const float *o = c->o + state * c->at.o_stride;
+        double weight = exp2f(c->m[state] - shift);
         l += weight * c->l[state];
-        for (uint32_t d = 0; d < head_dim; d++)
-            out[d] += weight * o[d];
+        c->kernel->add_state(total, 1, c->o + state * c->at.o_stride, weight, head_dim);
     }
-    float scale = l == 0 ? 0 : 1 / l;
-    for (uint32_t d = 0; d < head_dim; d++)
-        out[d] *= scale;
+    c->kernel->scale_state(out, total, l == 0 ? 0 : 1 / l, head_dim);
     if (lse)
-        *lse = (m + log2f(l)) * 0x1.62e430p-1f;
+        *lse = (float)((m + log2(l)) * 0x1.62e42fefa39efp-1);
 }
 
 static void begin_queue(thread_scratch *scratch, int64_t tickets[2])
@@ -454,8 +539,8 @@ static void run_all(const call *c, float *out, float *lse, uint32_t num_threads)
 #pragma omp barrier
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < num_outputs; i++)
-            merge_query(c, out + i * c->shape->head_dim, lse ? lse + i : NULL, (uint32_t)(i / num_heads),
-                        (uint32_t)(i % num_heads));
+            merge_query(c, out + i * c->shape->head_dim, lse ? lse + i : NULL, scratch.o,
+                        (uint32_t)(i / num_heads), (uint32_t)(i % num_heads));
     }
     (void)num_threads;
 }
@@ -467,8 +552,11 @@ tree_status tree_attention_cpu(float *out, float *lse, const float *query, const
     tree_status status = tree_shape_check(shape, plan);
     if (status != TREE_OK)
         return status;
-    if ((unsigned)isa >= TREE_NUM_ISAS || !tree_isa_available(isa))
+    uint32_t features = cpu_machine_features();
+    if (!cpu_features_suffice(features, isa))
         return TREE_UNSUPPORTED;
+    if (isa == TREE_ISA_AUTO)
+        isa = cpu_best_isa(features);
     num_threads = threads_or_default(num_threads);
     call c = {.query = query, .key = key, .value = value, .plan = plan, .shape = shape,
               .kernel = kernel_of(isa, shape->storage), .score_scale = scale * 0x1.715476p+0f,

@@ -22,6 +22,34 @@
 #include "half.h"
 #include "tree_attention_cpu_tile.h"
 
+enum {
+    COMPILED_FOR = 0
+#ifdef __AVX2__
+                   | CPU_AVX2
+#endif
+#ifdef __FMA__
+                   | CPU_FMA
+#endif
+#ifdef __F16C__
+                   | CPU_F16C
+#endif
+#ifdef __AVX512F__
+                   | CPU_AVX512F
+#endif
+#ifdef __AVX512BW__
+                   | CPU_AVX512BW
+#endif
+#ifdef __AVX512VL__
+                   | CPU_AVX512VL
+#endif
+#ifdef __AVX512DQ__
+                   | CPU_AVX512DQ
+#endif
+#ifdef __AVX512BF16__
+                   | CPU_AVX512BF16
+#endif
+};
+
 #define BLOCK_COLUMNS (PANEL_VECS * LANES)
 #define always_inline inline __attribute__((always_inline))
 
@@ -40,7 +68,8 @@ static always_inline vec vec_exp2(vec x)
     return vec_scale2(p, n);
 }
 
-/* c [rows][BLOCK_COLUMNS] = keep[row] * c + a [rows][units] * b [units][CPU_PANEL]; keep NULL: c is written only. */
+/* c [rows][BLOCK_COLUMNS] = keep[row] * c + a [rows][units] * b [units][CPU_PANEL]; keep NULL: c is written only. The
+ * product is summed before c is added: few terms meet in one sum, however many tokens c has seen. */
 static always_inline void block_multiply(int num_rows, float *c, uint32_t c_stride, const uint32_t *a,
                                          uint32_t a_stride, const uint32_t *b, uint32_t num_units, const float *keep,
                                          cpu_ahead *ahead)
@@ -48,7 +77,7 @@ static always_inline void block_multiply(int num_rows, float *c, uint32_t c_stri
     vec acc[CPU_BLOCK_ROWS][PANEL_VECS];
     for (int row = 0; row < num_rows; row++)
         for (int v = 0; v < PANEL_VECS; v++)
-            acc[row][v] = keep ? vec_mul(vec_load(c + row * c_stride + v * LANES), vec_set1(keep[row])) : vec_zero();
+            acc[row][v] = vec_zero();
     for (uint32_t unit = 0; unit < num_units; unit++) {
         cpu_fetch_ahead(ahead);
         vec b_u[PANEL_VECS];
@@ -58,6 +87,9 @@ static always_inline void block_multiply(int num_rows, float *c, uint32_t c_stri
             for (int v = 0; v < PANEL_VECS; v++)
                 acc[row][v] = vec_dot(acc[row][v], a[row * a_stride + unit], b_u[v]);
     }
+    for (int row = 0; keep && row < num_rows; row++)
+        for (int v = 0; v < PANEL_VECS; v++)
+            acc[row][v] = vec_fma(vec_load(c + row * c_stride + v * LANES), vec_set1(keep[row]), acc[row][v]);
     for (int row = 0; row < num_rows; row++)
         for (int v = 0; v < PANEL_VECS; v++)
             vec_store(c + row * c_stride + v * LANES, acc[row][v]);
@@ -154,6 +186,19 @@ static void absorb_tile(const cpu_rows *rows, const cpu_tile *tile, cpu_ahead *a
                  scratch->value, cpu_round_up(num_tokens, CPU_PANEL) / PAIRS, num_tokens / PAIRS, o_columns,
                  tile->first ? NULL : keep, ahead);
     }
+}
+
+/* In double: as many pieces or partial states as there are may meet in one sum. */
+static void add_state(double *total, double keep, const float *o, double weight, uint32_t head_dim)
+{
+    for (uint32_t d = 0; d < head_dim; d++)
+        total[d] = total[d] * keep + weight * o[d];
+}
+
+static void scale_state(float *out, const double *total, double scale, uint32_t head_dim)
+{
+    for (uint32_t d = 0; d < head_dim; d++)
+        out[d] = (float)(total[d] * scale);
 }
 
 /* How rows are stored. A constant where it is passed on: no loop asks what its rows are like. */

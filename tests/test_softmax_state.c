@@ -322,6 +322,26 @@ static void run_not_a_number(const void *unused)
     }
 }
 
+/* The maximum of such a state is that of no tokens, but it is none. */
+static void run_nothing_but_nan(const void *unused)
+{
+    (void)unused;
+    tokens given = random_tokens(4, 1), one = {.count = 1, .score = {NAN}};
+    for (int order = 0; order < 3; order++) { /* merged into others, others into it, into nothing */
+        held_state spoilt, clean, *total = order == 1 ? &spoilt : &clean;
+        float out[HEAD_DIM];
+        begin(&spoilt);
+        begin(&clean);
+        absorb_tokens(&spoilt, &one, 0, 1);
+        absorb_tokens(&clean, &given, 0, order == 2 ? 0 : 4);
+        merge(total, order == 1 ? &clean : &spoilt);
+        softmax_state_normalize(out, &total->state, HEAD_DIM);
+        check(isnan(softmax_state_lse(&total->state)), "order %d: lse %g", order, softmax_state_lse(&total->state));
+        for (int d = 0; d < HEAD_DIM; d++)
+            check(isnan(out[d]), "order %d: out[%d] %g", order, d, out[d]);
+    }
+}
+
 static void run_value_not_a_number(const void *unused)
 {
     (void)unused;
@@ -377,6 +397,7 @@ int main(int argc, char **argv)
         {"shifted_scores", run_shifted},
         {"score_minus_infinity_absorbs_nothing", run_minus_infinity},
         {"score_not_a_number_stays", run_not_a_number},
+        {"only_score_not_a_number_stays", run_nothing_but_nan},
         {"value_not_a_number_stays_in_its_element", run_value_not_a_number},
         {"extreme_scores", run_extremes},
     };

@@ -219,6 +219,81 @@ static void run_minus_infinity(const void *argument)
     attention_case_free(&c);
 }
 
+/* A score of +infinity or NaN spoils the queries that see it, and no other; with scale 0 too: 0 x infinity is NaN. */
+static void run_spoilt_score(const void *argument)
+{
+    uint32_t function = *(const uint32_t *)argument;
+    const float keys[] = {INFINITY, NAN};
+    attention_case c;
+    attention_case_build(&c, &attention_ref_backend, "1,3/20,9", 16, (attention_size){1, 2, 8});
+    for (uint64_t i = 0; i < c.num_out; i++)
+        c.query[i] = i % 8 == 0;
+    uint64_t last_of_0 = c.paths.slots[c.paths.first[1] - 1];
+    for (int i = 0; i < 4; i++) {
+        c.scale = i < 2;
+        float *key = attention_key(&c, last_of_0, 0), before = key[0];
+        attention_truth truth = attention_truth_create(c.query, c.key, c.value, &c.paths, &c.shape, c.scale);
+        key[0] = keys[i % 2];
+        attention_result result = run_function(&c, function, NULL);
+        for (int d = 0; d < 16; d++) {
+            check(isnan(result.out.data[d]), "scale %g, key %g: out %g", c.scale, keys[i % 2], result.out.data[d]);
+            result.out.data[d] = (float)truth.out[d];
+        }
+        for (int head = 0; head < 2; head++) {
+            check(isnan(result.lse.data[head]), "scale %g: lse %g", c.scale, result.lse.data[head]);
+            result.lse.data[head] = (float)truth.lse[head];
+        }
+        check_attention(result.out.data, result.lse.data, &truth, &float_arrays, "queries that do not see it");
+        attention_result_free(&result);
+        attention_truth_destroy(&truth);
+        key[0] = before;
+    }
+    attention_case_free(&c);
+}
+
+/* 40,000 tokens of score 1 = 1e8 + 1 - 1e8, the first of 1 + 123/128, and of -1000 times that: dot products, their
+ * exponentials and the values are summed in double, and the largest score may be far below 0. */
+static void run_sums(const void *argument)
+{
+    uint32_t function = *(const uint32_t *)argument;
+    const float scales[] = {1, -1000}, high = 123 / 128.0f;
+    attention_case c;
+    attention_case_build(&c, &attention_ref_backend, "1/40000", 256, (attention_size){1, 1, 4});
+    for (uint64_t i = 0; i < c.num_kv; i++) {
+        const float key[] = {1e8f, 1, -1e8f, 0};
+        c.key[i] = key[i % 4];
+        c.value[i] = 0.1f;
+    }
+    attention_key(&c, c.paths.slots[0], 0)[3] = high;
+    for (int d = 0; d < 4; d++)
+        c.query[d] = 1;
+    for (int i = 0; i < 2; i++) {
+        c.scale = scales[i];
+        attention_result result = run_function(&c, function, NULL);
+        double truth = scales[i] + log(39999 + exp(scales[i] * (double)high));
+        check(fabs(result.lse.data[0] - truth) <= 0x1p-23 * fabs(truth), "lse %.9g, expected %.9g", result.lse.data[0],
+              truth);
+        for (int d = 0; d < 4; d++)
+            check(fabs(result.out.data[d] - 0.1) <= 0x1p-24, "out %.9g, expected 0.1", result.out.data[d]);
+        attention_result_free(&result);
+    }
+    attention_case_free(&c);
+}
+
+/* All that is seen is a score of NaN. */
+static void run_nan_alone(const void *argument)
+{
+    attention_case c;
+    attention_case_build(&c, &attention_ref_backend, "1/1", 16, (attention_size){1, 1, 4});
+    attention_key(&c, c.paths.slots[0], 0)[0] = NAN;
+    attention_result result = run_function(&c, *(const uint32_t *)argument, NULL);
+    for (int d = 0; d < 4; d++)
+        check(isnan(result.out.data[d]), "out %g", result.out.data[d]);
+    check(isnan(result.lse.data[0]), "lse %g", result.lse.data[0]);
+    attention_result_free(&result);
+    attention_case_free(&c);
+}
+
 int main(int argc, char **argv)
 {
     static const standard_case trees[] = {
@@ -248,6 +323,9 @@ int main(int argc, char **argv)
         test_add(run_strangers, &indices[f], "%s_tokens_of_strangers", functions[f].name);
         test_add(run_errors, &indices[f], "%s_errors", functions[f].name);
         test_add(run_minus_infinity, &indices[f], "%s_scores_minus_infinity", functions[f].name);
+        test_add(run_spoilt_score, &indices[f], "%s_score_infinite_or_nan", functions[f].name);
+        test_add(run_nan_alone, &indices[f], "%s_only_score_nan", functions[f].name);
+        test_add(run_sums, &indices[f], "%s_sums_in_double", functions[f].name);
     }
     test_add(run_copies, NULL, "standard_arrays_are_the_copies");
     test_add(run_mask, NULL, "dense_mask_arrays_are_the_tree");

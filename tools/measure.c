@@ -177,7 +177,7 @@ double measure_attention_us(const measure_sets *sets, uint32_t set, const tree_p
     double start = measure_now_us();
     tree_status status = tree_attention_cpu(sets->out, NULL, sets->query, sets->key + set * sets->set_bytes,
                                             sets->value + set * sets->set_bytes, plan, &sets->shape, 0.0883883f,
-                                            workspace, workspace_bytes, num_threads, TREE_ISA_AUTO);
+                                            workspace, workspace_bytes, num_threads, sets->isa);
     double us = measure_now_us() - start;
     if (status != TREE_OK) {
         fprintf(stderr, "measure: %s\n", tree_status_string(status));

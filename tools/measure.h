@@ -20,7 +20,8 @@ void *measure_allocate(size_t bytes);
 double measure_read_us(const void *data, size_t bytes, uint32_t num_threads);
 
 /* Multiply-adds from registers, for as long as a run is stable: 10^9 floating-point operations a second of all threads
- * (a multiply-add is 2). The instruction is the one that tree_attention_cpu uses for this storage type. */
+ * (a multiply-add is 2). The instruction is the one that tree_attention_cpu uses for this storage type
+ * by itself: a ceiling is the machine's, whatever set is forced. */
 double measure_peak_gflops(tree_storage storage, uint32_t num_threads);
 
 /* K and V of `shape`, num_sets times, so that a call finds its set out of the cache if the sets are larger than it. */
@@ -30,6 +31,7 @@ typedef struct measure_sets {
     size_t set_bytes; /* K or V of one set */
     char *key, *value;
     float *query, *out;
+    tree_isa isa;     /* TREE_ISA_AUTO unless changed */
 } measure_sets;
 measure_sets measure_sets_create(const tree_shape *shape, uint32_t num_sets);
 void measure_sets_destroy(measure_sets *sets);

@@ -22,6 +22,7 @@ enum { MAX_REPEATS = 1001 };
 typedef struct bench {
     uint32_t num_threads, repeats;
     tree_shape shape; /* heads, head_dim, storage */
+    tree_isa isa;
     double read_us, peak_gflops; /* medians beside the case that was measured last; read: `read_bytes` from memory */
     size_t read_bytes;
     char *read_data;
@@ -82,6 +83,7 @@ static void bench_tree(bench *b, const char *name, const kv_tree *tree, uint32_t
     double operations = 4.0 * (double)tree->path_tokens * shape.num_heads * shape.head_dim;
     uint32_t num_sets = (uint32_t)(4 * (double)measure_cache_bytes() / unique_bytes) + 2;
     measure_sets sets = measure_sets_create(&shape, num_sets);
+    sets.isa = b->isa;
     timed_plan *timed = tool_allocate(2 * NUM, sizeof *timed); /* cold, then warm */
     for (int i = 0; i < 2 * NUM; i++)
         time_plan_begin(&timed[i], b, tree, &shape, strategies[i % NUM]);
@@ -271,7 +273,7 @@ static void write_provenance(const tool_call *call, const bench *b)
     const char *lead = call->format == TOOL_CSV ? "# " : "";
     printf("%sdevice: %s, %u threads, largest cache %zu MiB\n", lead, machine.cpu, b->num_threads,
            measure_cache_bytes() >> 20);
-    printf("%sinstruction set: %s; compiler: %s; commit: %s\n", lead, tree_isa_name[tree_isa_best()], machine.compiler,
+    printf("%sinstruction set: %s; compiler: %s; commit: %s\n", lead, tree_isa_name[b->isa], machine.compiler,
            TREEATTN_COMMIT);
     printf("%scommand: treeattn bench; %u repeats, medians; ceilings and cases take turns in one run\n", lead,
            b->repeats);
@@ -299,7 +301,7 @@ static workload *read_workload(const tool_call *call, const tree_shape *shape, u
 
 static int run(const tool_call *call)
 {
-    bench b = {.shape = tool_shape(call, 32, 8, 128, TREE_BF16), .table = tool_table_create()};
+    bench b = {.shape = tool_shape(call, 32, 8, 128, TREE_BF16), .isa = tool_isa(call), .table = tool_table_create()};
     b.num_threads = tool_count(call, "--threads", tool_machine_look().num_threads, 1, 1024);
     b.repeats = tool_count(call, "--repeats", 31, 3, MAX_REPEATS);
     uint32_t iteration = tool_count(call, "--iteration", 0, 1, UINT32_MAX);
@@ -339,6 +341,7 @@ static const tool_option options[] = {
     {"--repeats", "N", "of which the median is taken (31)"},
     {"--block-tokens", "N", "tokens of a block, a power of two from 1 to 256 (16)"},
     TOOL_SHAPE_OPTIONS("32/8", "128", "bf16"),
+    TOOL_ISA_OPTION,
     {NULL, NULL, NULL},
 };
 

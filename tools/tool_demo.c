@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tool_input.h"
 #include "traffic.h"
 
 enum { BLOCK_TOKENS = 16, NUM_HEADS = 32, NUM_KV_HEADS = 8, HEAD_DIM = 128, MAX_DEPTH = 8 };
@@ -228,7 +229,7 @@ static void compare_ways(demo_result *demo, const tool_scene *scene, const kv_tr
 
 static void check_agreement(demo_result *demo, const tool_scene *scene, const kv_store *store, const kv_tree *tree)
 {
-    tool_agreement agreement = {.within = true};
+    tool_agreement agreement = {.within = true, .isa = demo->isa};
     tool_truth truth = tool_truth_create(scene, store, NUM_HEADS, 24);
     for (int strategy = 0; strategy < TREE_NUM_STRATEGIES; strategy++) {
         tree_plan_config config = {.strategy = (tree_strategy)strategy};
@@ -299,6 +300,7 @@ static tool_picture play_to_cut(demo_result *demo, const char *folder)
 static int run(const tool_call *call)
 {
     const char *folder = tool_text(call, "--out", "build/demo");
+    tree_isa isa = tool_isa(call);
     if (!tool_make_folder(folder))
         tool_fail("%s: %s", folder, strerror(errno));
     game_of_24 *game;
@@ -309,11 +311,13 @@ static int run(const tool_call *call)
     demo_result *demo = tool_allocate(1, sizeof *demo);
     demo->game = game;
     demo->block_tokens = BLOCK_TOKENS;
+    demo->isa = isa;
     status = replay_measure(&demo->totals, game->workload, BLOCK_TOKENS);
     if (status != KV_OK)
         tool_fail("the search cannot be played: %s", kv_status_string(status));
     tool_picture picture = play_to_cut(demo, folder);
     tool_machine machine = tool_machine_look();
+    machine.isa = tree_isa_name[isa];
     if (call->format == TOOL_JSON)
         demo_write_json(demo, &machine, folder, picture);
     else
@@ -326,6 +330,7 @@ static int run(const tool_call *call)
 
 static const tool_option options[] = {
     {"--out", "FOLDER", "where tree.csv, .gp, .txt, .svg and .png go; replaces them, links too (build/demo)"},
+    TOOL_ISA_OPTION,
     {NULL, NULL, NULL},
 };
 

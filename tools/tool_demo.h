@@ -38,6 +38,7 @@ typedef struct demo_result {
     uint64_t unique_tokens, path_tokens; /* of that step */
     demo_way ways[DEMO_NUM_WAYS];
     uint32_t num_strategies;             /* that were run against the reference */
+    tree_isa isa;                        /* with which they ran */
     bool agreement;
     replay_totals totals;                /* of the whole search */
 } demo_result;

@@ -1,6 +1,7 @@
 /* Reads workloads, shapes and names from the command line and from trace files. */
 #include "tool_input.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -237,4 +238,21 @@ tree_strategy tool_strategy(const tool_call *call, const char *option)
                        "%s: expected flash, flash_decoding, radix, tree_mask, node, node_chunk, flatten or cost, "
                        "got '%s'", option, name);
     return strategy;
+}
+
+tree_isa tool_isa(const tool_call *call)
+{
+    const char *name = tool_text(call, "--isa", tree_isa_name[TREE_ISA_AUTO]);
+    char available[96] = "";
+    for (tree_isa isa = TREE_ISA_AUTO; isa < TREE_NUM_ISAS; isa++) {
+        if (tree_isa_available(isa) && strcmp(name, tree_isa_name[isa]) == 0)
+            return isa == TREE_ISA_AUTO ? tree_isa_best() : isa;
+        if (tree_isa_available(isa) && isa != TREE_ISA_AUTO)
+            snprintf(available + strlen(available), sizeof available - strlen(available), " %s", tree_isa_name[isa]);
+    }
+    for (tree_isa isa = TREE_ISA_PORTABLE; isa < TREE_NUM_ISAS; isa++) {
+        if (strcmp(name, tree_isa_name[isa]) == 0)
+            tool_fail("--isa: this machine or this build cannot run %s; it can:%s", name, available);
+    }
+    tool_bad_usage(call->verb, "--isa: expected auto, portable, avx2, avx512 or avx512_bf16, got '%s'", name);
 }

@@ -16,6 +16,8 @@
     {"--head-dim", "N", "1 to 1024 (" head_dim ")"}, \
     {"--storage", "TYPE", "fp32, fp16 or bf16 (" storage ")"}
 
+#define TOOL_ISA_OPTION {"--isa", "SET", "force portable, avx2, avx512 or avx512_bf16 (auto: the machine's best)"}
+
 /* Of a file of any kind; "-" is standard input. `tree_option` names the option that chooses the tree. Bad input ends
  * the program with status 2: FILE:LINE:COLUMN: what was expected; so does a workload beyond the limits of
  * tool_limits.h, before it is built. */
@@ -33,5 +35,8 @@ tree_shape tool_shape(const tool_call *call, uint32_t num_heads, uint32_t num_kv
 
 uint32_t tool_block_tokens(const tool_call *call);
 tree_strategy tool_strategy(const tool_call *call, const char *option);
+
+/* --isa, never TREE_ISA_AUTO; a set that the machine or the build lacks ends the program with status 1. */
+tree_isa tool_isa(const tool_call *call);
 
 #endif

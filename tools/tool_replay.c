@@ -90,7 +90,8 @@ static replay_attention attention_create(const tool_call *call, const workload *
 {
     replay_needs needs;
     double bytes = tool_need_replay(call, work, tool_block_tokens(call), *num_blocks, &needs);
-    replay_attention attention = {.wanted = tool_given(call, "--attention"), .agreement = {.within = true}};
+    replay_attention attention = {.wanted = tool_given(call, "--attention"),
+                                  .agreement = {.within = true, .isa = tool_isa(call)}};
     attention.call = call;
     attention.bytes = bytes;
     tree_shape shape = tool_shape(call, 8, 2, 64, TREE_FP32);
@@ -219,6 +220,7 @@ static const tool_option options[] = {
     {"--attention", "STRATEGY", "compute attention too: flash ... cost; K and V are random"},
     {"--every", "N", "at every Nth iteration (1)"},
     TOOL_SHAPE_OPTIONS("8/2", "64", "fp32"),
+    TOOL_ISA_OPTION,
     {NULL, NULL, NULL},
 };
 

@@ -188,7 +188,8 @@ static uint32_t num_threads(void)
 #endif
 }
 
-static void run_fast_path(float *out, float *lse, const tool_truth *truth, const kv_store *store, const tree_plan *plan)
+static void run_fast_path(float *out, float *lse, const tool_truth *truth, const kv_store *store, const tree_plan *plan,
+                          tree_isa isa)
 {
     size_t bytes = tree_attention_cpu_workspace_bytes(plan, &truth->shape, num_threads());
     void *workspace = aligned_alloc(64, (bytes + 63) / 64 * 64);
@@ -196,22 +197,23 @@ static void run_fast_path(float *out, float *lse, const tool_truth *truth, const
         tool_fail("out of memory: a workspace of %zu bytes", bytes);
     tree_status status = tree_attention_cpu(out, lse, truth->query, kv_store_key((kv_store *)store),
                                             kv_store_value((kv_store *)store), plan, &truth->shape,
-                                            tool_scale(truth->shape.head_dim), workspace, bytes, num_threads(),
-                                            TREE_ISA_AUTO);
+                                            tool_scale(truth->shape.head_dim), workspace, bytes, num_threads(), isa);
     if (status != TREE_OK)
         tool_fail("attention: %s", tree_status_string(status));
     free(workspace);
 }
 
 /* u_weight: bf16 products round the probabilities to bf16. */
-static double weight_roundoff(const tool_truth *truth)
+static double weight_roundoff(const tool_truth *truth, tree_isa isa)
 {
-    return truth->shape.storage == TREE_BF16 && tree_isa_best() == TREE_ISA_AVX512_BF16 ? 0x1p-8 : 0;
+    if (isa == TREE_ISA_AUTO)
+        isa = tree_isa_best();
+    return truth->shape.storage == TREE_BF16 && isa == TREE_ISA_AVX512_BF16 ? 0x1p-8 : 0;
 }
 
 static void compare_out(tool_agreement *agreement, const tool_truth *truth, const float *out)
 {
-    const double u = 0x1p-24, u_weight = weight_roundoff(truth), root = sqrt(truth->shape.head_dim);
+    const double u = 0x1p-24, u_weight = weight_roundoff(truth, agreement->isa), root = sqrt(truth->shape.head_dim);
     uint64_t count = (uint64_t)truth->shape.num_queries * truth->shape.num_heads * truth->shape.head_dim;
     for (uint64_t i = 0; i < count; i++) {
         double spread = truth->spread[i / truth->shape.head_dim];
@@ -242,7 +244,7 @@ void tool_agreement_add(tool_agreement *agreement, const tool_truth *truth, cons
     size_t rows = (size_t)truth->shape.num_queries * truth->shape.num_heads;
     float *out = tool_allocate(rows * truth->shape.head_dim, sizeof *out);
     float *lse = tool_allocate(rows, sizeof *lse);
-    run_fast_path(out, lse, truth, store, plan);
+    run_fast_path(out, lse, truth, store, plan, agreement->isa);
     compare_out(agreement, truth, out);
     compare_lse(agreement, truth, lse);
     free(out);

@@ -6,6 +6,7 @@
 #include "kv_tree.h"
 #include "replay.h"
 #include "tool_options.h"
+#include "tree_attention_cpu.h"
 #include "tree_plan.h"
 
 typedef struct tool_scene {
@@ -53,9 +54,10 @@ typedef struct tool_agreement {
     uint64_t num_compared;
     double error, limit; /* of out, where error / limit is largest */
     bool within;         /* every out and every lse */
+    tree_isa isa;        /* that runs */
 } tool_agreement;
 
-/* Runs tree_attention_cpu by this plan and adds what it finds; start from {.within = true}. */
+/* Runs tree_attention_cpu by this plan and adds what it finds; start from {.within = true, .isa = ...}. */
 void tool_agreement_add(tool_agreement *agreement, const tool_truth *truth, const kv_store *store,
                         const tree_plan *plan);
 
