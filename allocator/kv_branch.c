@@ -183,14 +183,19 @@ typedef struct demand {
     uint64_t reserved; /* that must stay free for other promises afterwards */
 } demand;
 
-static uint32_t credit_after(const kv_slot *slot, uint32_t num_tokens)
+/* After an append the last block is the branch's own: of the credit for copies, one block for a fork to come is kept. */
+static uint32_t credit_after(const kv_pool *pool, const kv_slot *slot, uint32_t num_tokens)
 {
+    if (num_tokens == 0) return slot->credit_blocks;
     if (num_tokens >= slot->promised_tokens) return 0;
-    return slot->credit_blocks > slot->pending_blocks ? slot->credit_blocks - slot->pending_blocks : 0;
+    uint32_t left = slot->credit_blocks > slot->pending_blocks ? slot->credit_blocks - slot->pending_blocks : 0;
+    uint32_t length = slot->length + num_tokens, last = slot->length + slot->promised_tokens;
+    uint32_t needed = kv_blocks_of(pool, last) - kv_blocks_of(pool, length) + 1;
+    return left < needed ? left : needed;
 }
 
 /* A shared block is copied by all listed branches but, if they are all its holders, the last of them. */
-static bool must_copy(kv_pool *pool, const kv_slot *slot, uint32_t num_tokens)
+static bool must_copy(const kv_pool *pool, const kv_slot *slot, uint32_t num_tokens)
 {
     if (num_tokens == 0 || kv_tail_tokens(pool, slot) == 0) return false;
     uint32_t block = slot->blocks[slot->num_blocks - 1];
@@ -211,7 +216,7 @@ static kv_status count_append(kv_pool *pool, kv_branch branch, uint32_t num_toke
         slot->pending_blocks++;
     }
     total->blocks += slot->pending_blocks;
-    total->reserved -= slot->credit_blocks - credit_after(slot, num_tokens);
+    total->reserved -= slot->credit_blocks - credit_after(pool, slot, num_tokens);
     return KV_OK;
 }
 
@@ -278,7 +283,7 @@ static void commit_append(kv_pool *pool, kv_branch branch, uint32_t num_tokens, 
     *append = (kv_append){slot->num_blocks, slot->pending_blocks, {0, 0, 0}};
     use_grown_table(slot);
     set_credit(pool, slot, num_tokens < slot->promised_tokens ? slot->promised_tokens - num_tokens : 0,
-               credit_after(slot, num_tokens));
+               credit_after(pool, slot, num_tokens));
     uint32_t num_blocks = kv_blocks_of(pool, (uint64_t)slot->length + num_tokens);
     bool copied = must_copy(pool, slot, num_tokens);
     kv_tail_detach(pool, index_of(pool, slot));
@@ -369,7 +374,8 @@ kv_status kv_branch_reserve(kv_pool *pool, kv_branch branch, uint32_t num_tokens
     uint64_t length = (uint64_t)slot->length + num_tokens;
     if (length > KV_MAX_LENGTH) return kv_pool_refuse(pool, KV_RANGE);
     uint32_t credit = 0;
-    if (num_tokens > 0) credit = kv_blocks_of(pool, length) - slot->num_blocks + 1; /* 1: a copy after one fork */
+    if (num_tokens > 0) /* 1: a copy behind forks to come; must_copy: one that is due already */
+        credit = kv_blocks_of(pool, length) - slot->num_blocks + 1 + must_copy(pool, slot, num_tokens);
     uint64_t others = pool->reserved_blocks - slot->credit_blocks;
     if (others + credit > pool->num_free) return kv_pool_refuse(pool, KV_NOBLOCKS);
     set_credit(pool, slot, num_tokens, credit);

@@ -53,9 +53,13 @@ kv_status kv_branch_adopt(kv_pool *pool, kv_branch branch, kv_branch winner);
 /* Drops a reference from every block, last block first; the handle dies. KV_STALE (also the second time). */
 kv_status kv_branch_prune(kv_pool *pool, kv_branch branch);
 
-/* Promise: the next num_tokens appended to this branch cannot fail for want of blocks, even if it is forked once
- * before. Replaces an earlier promise; 0 gives it back. A fork gets none of it. KV_STALE, KV_RANGE, KV_NOBLOCKS.
- * O(1). */
+/* Promise: the next num_tokens tokens appended to this branch, in one call or several, cannot fail for want of blocks,
+ * even if the branch is forked in between at one point: once, or several times with no append to it between the forks.
+ * (Forks at a second point may use up blocks of the promise.) A list of appends is refused as a whole, so it cannot
+ * fail if all of its tokens are promised.
+ * Sets aside the new blocks, one block for the copy after such a fork, and one more if the last block is shared
+ * already. What was not needed is free again after the last promised token, and with truncate, adopt and prune.
+ * Replaces an earlier promise; 0 gives it back. A fork gets none of it. KV_STALE, KV_RANGE, KV_NOBLOCKS. O(1). */
 kv_status kv_branch_reserve(kv_pool *pool, kv_branch branch, uint32_t num_tokens);
 
 /* KV_STALE. O(1). */

@@ -79,7 +79,8 @@ static bool check_slot(audit *a, uint32_t slot)
     if (!at_most(a, 4, "length", promised_length, KV_MAX_LENGTH, slot)) return false;
     uint32_t expected = kv_blocks_of(a->pool, s->length);
     if (!holds(a, 4, "blocks in the table", s->num_blocks, expected, KV_NO_BLOCK, slot)) return false;
-    uint32_t credit = s->promised_tokens > 0 ? kv_blocks_of(a->pool, promised_length) - expected + 1 : 0;
+    uint32_t credit = 0, copies = 1 + (kv_tail_tokens(a->pool, s) != 0); /* see kv_branch_reserve */
+    if (s->promised_tokens > 0) credit = kv_blocks_of(a->pool, promised_length) - expected + copies;
     if (!at_most(a, 10, "credit for the promised tokens", s->credit_blocks, credit, slot)) return false;
     if (!at_most(a, 16, "table version", s->version, a->pool->version, slot)) return false;
     for (uint32_t i = 0; i < s->num_blocks; i++)
