@@ -163,11 +163,17 @@ static uint32_t get_free(kv_pool *pool)
     return block;
 }
 
+/* May be issued and overwritten from here on. */
 static void release(kv_pool *pool, uint32_t block)
 {
     pool->released[pool->num_released++] = block;
+    put_free(pool, block);
+}
+
+static void release_or_wait(kv_pool *pool, uint32_t block)
+{
     if (pool->first_epoch == pool->next_epoch) {
-        put_free(pool, block);
+        release(pool, block);
         return;
     }
     pool->quarantine[kv_ring_index(pool, pool->quarantine_head, pool->num_quarantined)] = block;
@@ -190,8 +196,9 @@ kv_status kv_pool_epoch_retire(kv_pool *pool, uint64_t epoch)
     uint32_t num_blocks = 0;
     for (; pool->first_epoch <= epoch; pool->first_epoch++)
         num_blocks += pool->epoch_blocks[pool->first_epoch % pool->config.max_epochs];
+    pool->num_released = 0;
     for (uint32_t i = 0; i < num_blocks; i++) {
-        put_free(pool, pool->quarantine[pool->quarantine_head]);
+        release(pool, pool->quarantine[pool->quarantine_head]);
         pool->quarantine_head = kv_ring_index(pool, pool->quarantine_head, 1);
     }
     pool->num_quarantined -= num_blocks;
@@ -237,7 +244,7 @@ void kv_block_drop(kv_pool *pool, uint32_t block)
     if (pool->ref[block] == pool->num_partial[block])
         pool->physical_tokens -= pool->config.block_tokens - visible_tokens(pool, block);
     if (pool->ref[block] == 1) pool->shared_blocks--;
-    if (pool->ref[block] == 0) release(pool, block);
+    if (pool->ref[block] == 0) release_or_wait(pool, block);
 }
 
 void kv_tail_detach(kv_pool *pool, uint32_t slot)
@@ -291,6 +298,7 @@ kv_status kv_pool_get_stats(const kv_pool *pool, kv_pool_stats *stats)
         .reserved_blocks = pool->reserved_blocks,
         .high_water_blocks = pool->high_water_blocks,
         .live_branches = pool->num_live,
+        .open_epochs = (uint32_t)(pool->next_epoch - pool->first_epoch),
         .logical_tokens = pool->logical_tokens,
         .table_blocks = pool->table_blocks,
         .physical_tokens = pool->physical_tokens,

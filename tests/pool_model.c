@@ -36,6 +36,7 @@ pool_model *model_new(const kv_pool_config *config, bool thorough)
     m->count = must_calloc(config->num_blocks, sizeof *m->count);
     m->visible = must_calloc(config->num_blocks, sizeof *m->visible);
     m->held_by = must_calloc(config->num_blocks, sizeof *m->held_by);
+    m->waiting = must_calloc(config->num_blocks, sizeof *m->waiting);
     m->released = must_calloc(config->num_blocks, sizeof *m->released);
     return m;
 }
@@ -58,6 +59,7 @@ void model_end(pool_model *m)
     free(m->count);
     free(m->visible);
     free(m->held_by);
+    free(m->waiting);
     free(m->released);
     free(m->before);
     free(m->after);
@@ -106,6 +108,7 @@ static kv_pool_stats recounted_stats(const pool_model *m)
         s.table_blocks += m->branches[i].num_blocks;
         s.reserved_blocks += m->branches[i].credit;
     }
+    s.open_epochs = (uint32_t)(m->next_epoch - m->first_epoch);
     s.free_blocks = s.num_blocks - s.used_blocks - s.quarantined_blocks;
     s.tail_waste_tokens = (uint64_t)s.used_blocks * s.block_tokens - s.physical_tokens;
     return s;
@@ -129,6 +132,7 @@ void model_compare_stats(pool_model *m)
     SAME(shared_blocks);
     SAME(reserved_blocks);
     SAME(high_water_blocks);
+    SAME(open_epochs);
     SAME(live_branches);
     SAME(logical_tokens);
     SAME(table_blocks);
@@ -228,13 +232,25 @@ static void take_version(pool_model *m, model_branch *b)
     m->newest_version = b->version = table.version;
 }
 
-/* Predicts what dropping entries [kept, num_blocks) of a table releases. */
+/* Predicts what dropping entries [kept, num_blocks) of a table releases: at once, or with the newest epoch, whose
+ * kernel may still read it. */
 static void predict_released(pool_model *m, const model_branch *b, uint32_t kept)
 {
-    for (uint32_t j = b->num_blocks; j-- > kept;)
-        if (m->count[b->table[j]] == 1) m->released[m->num_released++] = b->table[j];
+    bool at_once = m->next_epoch == m->first_epoch;
+    for (uint32_t j = b->num_blocks; j-- > kept;) {
+        uint32_t block = b->table[j];
+        if (m->count[block] != 1) continue;
+        if (at_once) {
+            m->released[m->num_released++] = block;
+        } else {
+            m->held_by[block] = m->next_epoch - 1;
+            m->waiting[m->num_waiting++] = block;
+            m->coverage.blocks_quarantined++;
+        }
+    }
 }
 
+/* What the pool calls released may be overwritten from here on, and is. */
 static void check_released(pool_model *m)
 {
     const uint32_t *blocks;
@@ -243,9 +259,8 @@ static void check_released(pool_model *m)
     check(num_blocks == m->num_released, "%u blocks released, %u expected", num_blocks, m->num_released);
     for (uint32_t i = 0; i < num_blocks; i++) {
         check(blocks[i] == m->released[i], "released block %u, %u expected", blocks[i], m->released[i]);
-        if (m->next_epoch > m->first_epoch) m->held_by[blocks[i]] = m->next_epoch - 1; /* a kernel may still read it */
-        else poison(m, blocks[i], 0);
-        m->coverage.blocks_quarantined += m->next_epoch > m->first_epoch;
+        check(m->held_by[blocks[i]] == 0, "block %u waits for an epoch: a kernel may still read it", blocks[i]);
+        poison(m, blocks[i], 0);
     }
     m->coverage.blocks_released += num_blocks;
 }
@@ -583,16 +598,28 @@ kv_status model_epoch_begin(pool_model *m)
     return KV_OK;
 }
 
+static void predict_retired(pool_model *m, uint64_t epoch)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < m->num_waiting; i++) {
+        uint32_t block = m->waiting[i];
+        if (m->held_by[block] > epoch) {
+            m->waiting[kept++] = block;
+        } else {
+            m->held_by[block] = 0;
+            m->released[m->num_released++] = block;
+        }
+    }
+    m->num_waiting = kept;
+}
+
 kv_status model_epoch_retire(pool_model *m, uint64_t epoch)
 {
     kv_status predicted = epoch >= m->first_epoch && epoch < m->next_epoch ? KV_OK : KV_RANGE;
     model_before_call(m, predicted);
+    if (predicted == KV_OK) predict_retired(m, epoch);
     if (!model_after_call(m, predicted, kv_pool_epoch_retire(m->pool, epoch), "epoch_retire")) return predicted;
-    for (uint32_t i = 0; i < m->config.num_blocks; i++) {
-        if (m->held_by[i] == 0 || m->held_by[i] > epoch) continue;
-        m->held_by[i] = 0;
-        poison(m, i, 0);
-    }
+    check_released(m);
     m->first_epoch = epoch + 1;
     finish_call(m);
     return KV_OK;

@@ -42,6 +42,8 @@ typedef struct pool_model {
     uint32_t *slots;           /* [num_blocks][block_tokens] signatures */
     uint32_t *count, *visible; /* [num_blocks] recounted after every call */
     uint64_t *held_by;         /* [num_blocks] epoch in whose quarantine the block waits, 0: none */
+    uint32_t *waiting;         /* [num_blocks] these blocks, the one freed first first */
+    uint32_t num_waiting;
     uint32_t *released;        /* [num_blocks] that the next call is to report */
     uint32_t num_released;
     uint64_t newest_version;
