@@ -147,8 +147,7 @@ kv_status kv_branch_fork_at(kv_pool *pool, kv_branch branch, uint32_t length, kv
     }
     set_num_blocks(pool, slot, num_blocks);
     set_length(pool, slot, length);
-    bool same_tail = num_blocks == parent->num_blocks && kv_tail_tokens(pool, parent) != 0;
-    kv_tail_attach(pool, index, same_tail ? parent_index : KV_NO_SLOT);
+    kv_tail_attach(pool, index, length == parent->length ? parent_index : KV_NO_SLOT);
     *child = kv_handle(index, slot->generation);
     pool->operations++;
     return KV_OK;

@@ -247,12 +247,33 @@ void kv_block_drop(kv_pool *pool, uint32_t block)
     if (pool->ref[block] == 0) release_or_wait(pool, block);
 }
 
+/* The partial views of a block are a list, fullest first. Those that see equally much are a run; each end of a run knows
+ * the other, so a search takes one step a run: block_tokens - 1 at most, however many the views are. */
+
+static bool begins_run(const kv_pool *pool, const kv_slot *slot)
+{
+    if (slot->previous == KV_NO_SLOT) return true;
+    return kv_tail_tokens(pool, &pool->slots[slot->previous]) != kv_tail_tokens(pool, slot);
+}
+
+static bool ends_run(const kv_pool *pool, const kv_slot *slot)
+{
+    if (slot->next == KV_NO_SLOT) return true;
+    return kv_tail_tokens(pool, &pool->slots[slot->next]) != kv_tail_tokens(pool, slot);
+}
+
 void kv_tail_detach(kv_pool *pool, uint32_t slot)
 {
     kv_slot *left = &pool->slots[slot];
     if (kv_tail_tokens(pool, left) == 0) return;
     uint32_t block = left->blocks[left->num_blocks - 1];
     pool->physical_tokens -= visible_tokens(pool, block);
+    bool begins = begins_run(pool, left), ends = ends_run(pool, left);
+    if (begins != ends) { /* its neighbour becomes an end */
+        uint32_t heir = begins ? left->next : left->previous;
+        pool->slots[heir].far_end = left->far_end;
+        pool->slots[left->far_end].far_end = heir;
+    }
     if (left->previous == KV_NO_SLOT) pool->first_partial[block] = left->next;
     else pool->slots[left->previous].next = left->next;
     if (left->next != KV_NO_SLOT) pool->slots[left->next].previous = left->previous;
@@ -260,25 +281,37 @@ void kv_tail_detach(kv_pool *pool, uint32_t slot)
     pool->physical_tokens += visible_tokens(pool, block);
 }
 
-void kv_tail_attach(kv_pool *pool, uint32_t slot, uint32_t fuller)
+/* The last of the block's views that see at least `tokens` of it. */
+static uint32_t last_as_full(const kv_pool *pool, uint32_t block, uint32_t tokens)
+{
+    uint32_t last = KV_NO_SLOT, at = pool->num_partial[block] == 0 ? KV_NO_SLOT : pool->first_partial[block];
+    while (at != KV_NO_SLOT && kv_tail_tokens(pool, &pool->slots[at]) >= tokens) {
+        last = pool->slots[at].far_end;
+        at = pool->slots[last].next;
+    }
+    return last;
+}
+
+void kv_tail_attach(kv_pool *pool, uint32_t slot, uint32_t twin)
 {
     kv_slot *joined = &pool->slots[slot];
     uint32_t tokens = kv_tail_tokens(pool, joined);
     if (tokens == 0) return;
     uint32_t block = joined->blocks[joined->num_blocks - 1];
     pool->physical_tokens -= visible_tokens(pool, block);
-    uint32_t previous = fuller;
+    uint32_t previous = twin == KV_NO_SLOT ? last_as_full(pool, block, tokens) : twin;
     uint32_t next = pool->num_partial[block] == 0 ? KV_NO_SLOT : pool->first_partial[block];
-    if (fuller != KV_NO_SLOT) next = pool->slots[fuller].next;
-    while (next != KV_NO_SLOT && kv_tail_tokens(pool, &pool->slots[next]) > tokens) {
-        previous = next;
-        next = pool->slots[next].next;
-    }
+    if (previous != KV_NO_SLOT) next = pool->slots[previous].next;
     joined->previous = previous;
     joined->next = next;
+    joined->far_end = slot;
     if (previous == KV_NO_SLOT) pool->first_partial[block] = slot;
     else pool->slots[previous].next = slot;
     if (next != KV_NO_SLOT) pool->slots[next].previous = slot;
+    if (!begins_run(pool, joined) && ends_run(pool, joined)) {
+        joined->far_end = pool->slots[previous].far_end;
+        pool->slots[joined->far_end].far_end = slot;
+    }
     pool->num_partial[block]++;
     pool->physical_tokens += visible_tokens(pool, block);
 }

@@ -20,6 +20,7 @@ typedef struct kv_slot {
     uint32_t credit_blocks;    /* free blocks set aside for them */
     uint32_t pending_blocks;   /* that the append being counted will take */
     uint32_t next, previous;   /* partial views of one block, fullest first; `next` also links dead slots */
+    uint32_t far_end;          /* of a run of views that see equally much, in the first and the last: the other end */
     bool live, listed;         /* listed: named in the append_many being counted */
     uint64_t version;
 } kv_slot;
@@ -94,8 +95,9 @@ uint32_t kv_block_take(kv_pool *pool);
 void kv_block_share(kv_pool *pool, uint32_t block);
 void kv_block_drop(kv_pool *pool, uint32_t block);
 void kv_tail_detach(kv_pool *pool, uint32_t slot);
-/* `fuller`: a slot among the block's partial views that sees no less, to start from; KV_NO_SLOT: from the fullest. */
-void kv_tail_attach(kv_pool *pool, uint32_t slot, uint32_t fuller);
+/* `twin`: a slot among the block's partial views that sees as much; KV_NO_SLOT: to be found, in at most block_tokens - 1
+ * steps. */
+void kv_tail_attach(kv_pool *pool, uint32_t slot, uint32_t twin);
 
 /* Where entry `index` of a ring that begins at `head` lies. */
 static inline uint32_t kv_ring_index(const kv_pool *pool, uint32_t head, uint32_t index)

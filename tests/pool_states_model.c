@@ -78,7 +78,15 @@ static void put_views(walk *w, const state *s)
             kv_slot *slot = &pool->slots[i];
             slot->previous = KV_NO_SLOT;
             slot->next = pool->num_partial[block]++ ? pool->first_partial[block] : KV_NO_SLOT;
-            if (slot->next != KV_NO_SLOT) pool->slots[slot->next].previous = i;
+            slot->far_end = i;
+            if (slot->next != KV_NO_SLOT) {
+                const kv_slot *next = &pool->slots[slot->next];
+                if (next->length == slot->length) { /* the last of this run stays, `i` is its first */
+                    slot->far_end = next->far_end;
+                    pool->slots[next->far_end].far_end = i;
+                }
+                pool->slots[slot->next].previous = i;
+            }
             pool->first_partial[block] = i;
         }
     }
