@@ -182,7 +182,7 @@ typedef struct demand {
     uint64_t reserved; /* that must stay free for other promises afterwards */
 } demand;
 
-/* After an append the last block is the branch's own: of the credit for copies, one block for a fork to come is kept. */
+/* After an append the last block is the branch's own: of the credit for copies only a block for forks to come stays. */
 static uint32_t credit_after(const kv_pool *pool, const kv_slot *slot, uint32_t num_tokens)
 {
     if (num_tokens == 0) return slot->credit_blocks;

@@ -247,8 +247,8 @@ void kv_block_drop(kv_pool *pool, uint32_t block)
     if (pool->ref[block] == 0) release_or_wait(pool, block);
 }
 
-/* The partial views of a block are a list, fullest first. Those that see equally much are a run; each end of a run knows
- * the other, so a search takes one step a run: block_tokens - 1 at most, however many the views are. */
+/* The partial views of a block are a list, fullest first. Those that see equally much are a run, whose two ends know
+ * each other, so a search takes one step for each run: block_tokens - 1 at most, however many the views are. */
 
 static bool begins_run(const kv_pool *pool, const kv_slot *slot)
 {

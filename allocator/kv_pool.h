@@ -70,7 +70,8 @@ typedef struct kv_table {
     const uint32_t *blocks; /* [num_blocks] block ids, token t lies in blocks[t / block_tokens] */
     uint32_t num_blocks;    /* ceil(length / block_tokens) */
     uint32_t length;        /* tokens */
-    uint64_t version;       /* changes with every change but growth at the end; never repeats within a pool */
+    uint64_t version;       /* changes with every change but growth at the end; never repeats within a pool. 0: not
+                               known, which tables of an engine without versions say; a pool never does */
 } kv_table;
 
 typedef struct kv_pool_stats {
@@ -101,9 +102,9 @@ kv_status kv_pool_get_stats(const kv_pool *pool, kv_pool_stats *stats);
 /* Reference count of a block: the number of living tables that list it. 0 for ids beyond the pool. */
 uint32_t kv_pool_references(const kv_pool *pool, uint32_t block);
 
-/* Blocks that the last successful append, truncate, adopt, prune or epoch_retire made free, for storage that fills freed
- * blocks (zero for privacy, NaN for tests): all of them may be overwritten now. While an epoch is open a block that
- * loses its last reference is not among them, as a kernel may still read it; the retire that sets it free lists it.
+/* Blocks that the last successful append, truncate, adopt, prune or epoch_retire made free, for storage that fills
+ * freed blocks (zero for privacy, NaN for tests): all of them may be overwritten now. While an epoch is open, a block
+ * that loses its last reference is not listed, as a kernel may still read it; the retire that makes it free lists it.
  * The view is valid until the next call that changes the pool. */
 void kv_pool_released(const kv_pool *pool, const uint32_t **blocks, uint32_t *num_blocks);
 

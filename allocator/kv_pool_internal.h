@@ -95,8 +95,8 @@ uint32_t kv_block_take(kv_pool *pool);
 void kv_block_share(kv_pool *pool, uint32_t block);
 void kv_block_drop(kv_pool *pool, uint32_t block);
 void kv_tail_detach(kv_pool *pool, uint32_t slot);
-/* `twin`: a slot among the block's partial views that sees as much; KV_NO_SLOT: to be found, in at most block_tokens - 1
- * steps. */
+/* `twin`: a slot among the block's partial views that sees as much; KV_NO_SLOT: one is looked for, in at most
+ * block_tokens - 1 steps. */
 void kv_tail_attach(kv_pool *pool, uint32_t slot, uint32_t twin);
 
 /* Where entry `index` of a ring that begins at `head` lies. */
