@@ -52,7 +52,8 @@ kv_status kv_branch_truncate(kv_pool *pool, kv_branch branch, uint32_t length);
 kv_status kv_branch_adopt(kv_pool *pool, kv_branch branch, kv_branch winner);
 
 /* Drops a reference from every block, last block first; the handle dies. KV_STALE (also the second time).
- * O(blocks of the table). */
+ * O(blocks of the table). Its table's memory goes back to malloc; a pool keeps up to 4 MiB of such tables for the next
+ * forks. A living branch has at most 4 times the entries that it lists, or 128. */
 kv_status kv_branch_prune(kv_pool *pool, kv_branch branch);
 
 /* Promise: the next num_tokens tokens appended to this branch, in one call or several, cannot fail for want of blocks,

@@ -1,6 +1,6 @@
 /* Blocks: who holds them, which are free, and when a freed one may be issued again.
  *
- * Price: 28 bytes of host memory a block. Every function here is O(1) a block. */
+ * Price: 28 bytes of host memory a block of the pool. Every function here is O(1) a block. */
 #include "kv_pool_internal.h"
 
 #include <assert.h>
@@ -216,28 +216,14 @@ static uint32_t visible_tokens(const kv_pool *pool, uint32_t block)
     return kv_tail_tokens(pool, &pool->slots[pool->first_partial[block]]);
 }
 
-void kv_block_hold(kv_pool *pool, uint32_t block)
+static void hold_block(kv_pool *pool, uint32_t block)
 {
     if (pool->ref[block] == pool->num_partial[block])
         pool->physical_tokens += pool->config.block_tokens - visible_tokens(pool, block);
     if (++pool->ref[block] == 2) pool->shared_blocks++;
 }
 
-uint32_t kv_block_take(kv_pool *pool)
-{
-    uint32_t block = get_free(pool);
-    assert(pool->ref[block] == 0 && "a free block has no reference");
-    kv_block_hold(pool, block);
-    return block;
-}
-
-void kv_block_share(kv_pool *pool, uint32_t block)
-{
-    assert(pool->ref[block] > 0 && "only take lifts a count off 0");
-    kv_block_hold(pool, block);
-}
-
-void kv_block_drop(kv_pool *pool, uint32_t block)
+static void drop_block(kv_pool *pool, uint32_t block)
 {
     assert(pool->ref[block] > pool->num_partial[block] && "a tail is detached before its block is dropped");
     pool->ref[block]--;
@@ -245,6 +231,33 @@ void kv_block_drop(kv_pool *pool, uint32_t block)
         pool->physical_tokens -= pool->config.block_tokens - visible_tokens(pool, block);
     if (pool->ref[block] == 1) pool->shared_blocks--;
     if (pool->ref[block] == 0) release_or_wait(pool, block);
+}
+
+void kv_blocks_take(kv_pool *pool, uint32_t *blocks, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        blocks[i] = get_free(pool);
+        assert(pool->ref[blocks[i]] == 0 && "a free block has no reference");
+        hold_block(pool, blocks[i]);
+    }
+}
+
+void kv_blocks_share(kv_pool *pool, const uint32_t *blocks, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        assert(pool->ref[blocks[i]] > 0 && "only take lifts a count off 0");
+        hold_block(pool, blocks[i]);
+    }
+}
+
+void kv_blocks_load(kv_pool *pool, const uint32_t *blocks, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) hold_block(pool, blocks[i]);
+}
+
+void kv_blocks_drop(kv_pool *pool, const uint32_t *blocks, uint32_t count)
+{
+    for (uint32_t i = count; i-- > 0;) drop_block(pool, blocks[i]);
 }
 
 /* The partial views of a block are a list, fullest first. Those that see equally much are a run, whose two ends know

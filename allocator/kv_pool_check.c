@@ -191,17 +191,20 @@ static bool check_blocks(audit *a)
 static bool check_sums(audit *a)
 {
     const kv_pool *pool = a->pool;
-    uint64_t length = 0, blocks = 0, credit = 0;
+    uint64_t length = 0, blocks = 0, credit = 0, kept = 0;
     for (uint32_t i = 0; i < pool->num_slots; i++) {
         length += pool->slots[i].length;
         blocks += pool->slots[i].num_blocks;
         credit += pool->slots[i].credit_blocks;
+        kept += pool->slots[i].live ? 0 : pool->slots[i].capacity;
     }
     uint64_t most_copied = pool->copies * (pool->config.block_tokens - 1);
     return pool_holds(a, 10, "reserved blocks", pool->reserved_blocks, credit) &&
            at_most(a, 10, "reserved blocks", credit, pool->num_free, KV_NO_SLOT) &&
            pool_holds(a, 12, "logical tokens", pool->logical_tokens, length) &&
            pool_holds(a, 12, "table blocks", pool->table_blocks, blocks) &&
+           pool_holds(a, 12, "entries kept in tables of dead branches", pool->kept_entries, kept) &&
+           at_most(a, 12, "entries kept in tables of dead branches", kept, KV_MAX_KEPT_ENTRIES, KV_NO_SLOT) &&
            at_most(a, 12, "copies", pool->copies, pool->copied_tokens, KV_NO_SLOT) &&
            at_most(a, 12, "copied tokens", pool->copied_tokens, most_copied, KV_NO_SLOT);
 }

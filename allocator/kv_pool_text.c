@@ -372,7 +372,7 @@ static void derive(kv_pool *pool)
     memset(pool->leaving, 0, pool->config.num_blocks * sizeof *pool->leaving);
     for (uint32_t i = 0; i < pool->num_slots; i++) {
         const kv_slot *slot = &pool->slots[i];
-        for (uint32_t j = 0; j < slot->num_blocks; j++) kv_block_hold(pool, slot->blocks[j]);
+        kv_blocks_load(pool, slot->blocks, slot->num_blocks);
         pool->num_live += slot->live;
         pool->num_retired += slot->generation == 0;
         pool->reserved_blocks += slot->credit_blocks;

@@ -108,6 +108,7 @@ static void put_slot(walk *w, const branch_state *b, uint32_t index)
         pool->ref[b->table[i]]++;
     }
     pool->num_live += slot->live;
+    pool->kept_entries += slot->live ? 0 : slot->capacity;
     pool->reserved_blocks += slot->credit_blocks;
     pool->logical_tokens += slot->length;
     pool->table_blocks += slot->num_blocks;
@@ -140,7 +141,7 @@ static void put_state(walk *w, const state *s)
     kv_pool *pool = w->pool;
     memset(pool->ref, 0, w->scope.num_blocks * sizeof(uint32_t));
     memset(pool->num_partial, 0, w->scope.num_blocks * sizeof(uint32_t));
-    pool->num_live = pool->reserved_blocks = pool->shared_blocks = 0;
+    pool->num_live = pool->reserved_blocks = pool->shared_blocks = pool->kept_entries = 0;
     pool->logical_tokens = pool->table_blocks = pool->physical_tokens = 0;
     pool->copies = pool->copied_tokens = 0;
     pool->version = B + 1;

@@ -75,7 +75,7 @@ static void promise_with_forks(sharer who, uint32_t length, uint32_t promised, u
         for (uint32_t i = 0; done == forked_at && i < num_forks; i++)
             check(model_fork_at(m, root, m->branches[root].length, &child) == KV_OK, "fork %u", i);
         if (done == 0) fill_up(m);
-        check(model_append(m, root, 1) == KV_OK, "token %u of %u, %u forks at %u", done, promised, num_forks, forked_at);
+        check(model_append(m, root, 1) == KV_OK, "token %u of %u, forked at %u", done, promised, forked_at);
     }
     check(reserved(m) == 0, "%u blocks are still reserved", reserved(m));
     model_end(m);

@@ -1,5 +1,5 @@
-/* Claim: a block freed while an epoch is open is neither issued again nor called released before that epoch retires; and
- * free blocks are issued in the order that the pool was created with. */
+/* Claim: a block freed while an epoch is open is neither issued again nor called released before that epoch retires;
+ * and free blocks are issued in the order that the pool was created with. */
 #include <stddef.h>
 
 #include "pool_model.h"
