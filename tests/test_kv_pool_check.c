@@ -69,6 +69,12 @@ static void table_sum(kv_pool *pool) { pool->table_blocks++; }
 static void high_water_low(kv_pool *pool) { pool->high_water_blocks = 1; }
 static void copies_low(kv_pool *pool) { pool->copies = 0; }
 static void kept_sum(kv_pool *pool) { pool->kept_entries++; }
+static void kept_too_much(kv_pool *pool)
+{
+    pool->slots[2].capacity += 1u << 21;
+    pool->kept_entries += 1u << 21;
+}
+
 static void scratch_left(kv_pool *pool) { pool->leaving[3] = 1; }
 static void views_lost(kv_pool *pool) { pool->num_partial[3]--; }
 static void views_linked_wrong(kv_pool *pool) { pool->slots[pool->first_partial[3]].next = 77; }
@@ -128,6 +134,7 @@ static const damage_case damages[] = {
     {"high_water_low", high_water_low, "I12 ", "high water"},
     {"copies_low", copies_low, "I12 ", "cop"},
     {"kept_sum", kept_sum, "I12 ", "kept in tables of dead branches"},
+    {"kept_too_much", kept_too_much, "I12 ", "kept in tables of dead branches"},
     {"scratch_left", scratch_left, "I12 ", "block 3"},
     {"views_lost", views_lost, "I12 ", "partial views: 1, expected 2 (-1), block 3"},
     {"views_linked_wrong", views_linked_wrong, "I12 ", "slot 77"},

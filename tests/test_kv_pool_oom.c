@@ -305,6 +305,24 @@ static void run_reused(const void *argument)
     kv_pool_destroy(pool, true, NULL);
 }
 
+/* A slot that serves no more keeps nothing. */
+static void run_retired(const void *argument)
+{
+    (void)argument;
+    kv_pool_config config = {.num_blocks = 300, .block_tokens = 1, .max_branches = 1};
+    kv_pool *pool;
+    kv_branch branch;
+    kv_append append;
+    char message[160];
+    check(kv_pool_create(&pool, &config) == KV_OK && kv_branch_create(pool, &branch) == KV_OK, "a pool");
+    check(kv_branch_append(pool, branch, 300, &append) == KV_OK, "a long branch");
+    pool->slots[0].generation = UINT32_MAX;
+    check(kv_branch_prune(pool, kv_handle(0, UINT32_MAX)) == KV_OK && pool->num_retired == 1, "its last generation");
+    check(table_bytes(pool) == 0, "%llu bytes that nobody will use", (unsigned long long)table_bytes(pool));
+    check(kv_pool_check(pool, message, sizeof message) == KV_OK, "%s", message);
+    kv_pool_destroy(pool, true, NULL);
+}
+
 /* A shorter table that cannot be had: the cut succeeds all the same, in the memory that it has. */
 static void run_cut_without_memory(const void *argument)
 {
@@ -337,6 +355,7 @@ int main(int argc, char **argv)
     for (ending how = 0; how < NUM_ENDINGS; how++)
         test_add(run_given_back, &how, "tables_of_%s_branches_are_given_back", ending_name[how]);
     test_add(run_reused, NULL, "tables_of_dead_branches_are_cut_for_short_ones");
+    test_add(run_retired, NULL, "tables_of_retired_slots_are_given_back");
     test_add(run_cut_without_memory, NULL, "cut_without_memory");
     return test_end();
 }
