@@ -47,8 +47,8 @@ kv_status kv_branch_append_many(kv_pool *pool, const kv_branch *branches, const 
 kv_status kv_branch_truncate(kv_pool *pool, kv_branch branch, uint32_t length);
 
 /* `branch` takes over the table of `winner`, and winner's handle dies: a draft path was accepted.
- * KV_STALE, KV_INVAL if both are the same. O(blocks that `branch` gives up), and the steps of fork_at: the winner's
- * table is moved, so an empty branch takes over any table in O(1). */
+ * KV_STALE, KV_INVAL if both are the same. O(blocks that `branch` gives up), and the steps of fork_at. The winner's
+ * table is moved, not copied: create, then adopt, hands a branch on whatever its length. */
 kv_status kv_branch_adopt(kv_pool *pool, kv_branch branch, kv_branch winner);
 
 /* Drops a reference from every block, last block first; the handle dies. KV_STALE (also the second time).
