@@ -379,8 +379,7 @@ static void derive(kv_pool *pool)
         pool->table_blocks += slot->num_blocks;
         pool->logical_tokens += slot->length;
     }
-    for (uint32_t i = 0; i < pool->num_slots; i++)
-        if (pool->slots[i].live) kv_tail_attach(pool, i, KV_NO_SLOT);
+    for (uint32_t i = 0; i < pool->num_slots; i++) kv_tail_attach(pool, i, KV_NO_SLOT);
 }
 
 static bool check_loaded(reader *r, const kv_pool *pool)
