@@ -222,6 +222,45 @@ static void run_not_depth_first(const void *argument)
     hand_free(&f);
 }
 
+/* The same slots and depths, but token 3 continues token 1 in the tree and token 2 in the draft. */
+static void run_other_parents(const void *argument)
+{
+    static const uint32_t built[] = {KV_NONE, 0, 0, 1}, other[] = {KV_NONE, 0, 0, 2}, wild[] = {KV_NONE, 0, 2, 1};
+    (void)argument;
+    with_drafts = true;
+    f = hand_create(4);
+    hand_root(&f, 9);
+    hand_draft(&f, 0, 4, built);
+    tree = hand_build(&f, true);
+    const kv_draft right = f.drafts[0];
+    f.drafts[0].parent = other;
+    expect_corrupt("parent", 3, 2);
+    f.drafts[0].parent = wild;
+    char message[200];
+    check(kv_tree_check_drafts(tree, f.tables, f.drafts, 1, message, sizeof message) == KV_CORRUPT, "a wild parent");
+    check(strstr(message, "draft token 2 continues token 2"), "%s", message);
+    f.drafts[0] = right;
+    drop();
+}
+
+/* A draft's node that has one token more, with sums that add up. */
+static void run_draft_of_two_tokens(const void *argument)
+{
+    static const uint32_t parent[] = {KV_NONE};
+    (void)argument;
+    with_drafts = true;
+    f = hand_create(4);
+    hand_root(&f, 6);
+    hand_draft(&f, 0, 1, parent);
+    tree = hand_build(&f, true);
+    for (int longer = 1; longer >= 0; longer--) {
+        tree->nodes[1].num_tokens = 1 + (uint32_t)longer;
+        tree->unique_tokens = tree->path_tokens = 6 + (uint32_t)longer;
+        if (longer) expect_corrupt("num_tokens", 1, 2);
+    }
+    drop();
+}
+
 static void run_wrong_kind(const void *argument)
 {
     make(argument != NULL);
@@ -246,6 +285,8 @@ int main(int argc, char **argv)
         test_add(cases[i].run, NULL, "%s", cases[i].name);
         test_add(cases[i].run, &cases[i], "%s_with_drafts", cases[i].name);
     }
+    test_add(run_other_parents, NULL, "drafts_of_other_parents");
+    test_add(run_draft_of_two_tokens, NULL, "draft_of_two_tokens");
     test_add(run_siblings_exchanged, NULL, "siblings_exchanged");
     test_add(run_cut_without_reason, NULL, "cut_without_reason");
     test_add(run_not_depth_first, NULL, "not_depth_first");

@@ -1,4 +1,6 @@
 /* Claim: tables and drafts that form no tree are refused, in whatever order they come, and nothing is written. */
+#include <stdlib.h>
+
 #include "hand_trees.h"
 #include "test.h"
 
@@ -146,6 +148,28 @@ static void run_blocks_beyond_length(const void *argument)
     kv_tree_destroy(tree);
 }
 
+/* 2^27 draft tokens, all of one list of parents: more than the tree's 32 bits can count, noticed before any block. */
+static void run_too_many_queries(const void *argument)
+{
+    enum { NUM_TABLES = 128, NUM_TOKENS = 1 << 20 };
+    static kv_table tables[NUM_TABLES];
+    static kv_draft drafts[NUM_TABLES];
+    static uint32_t blocks[NUM_TOKENS / 256]; /* of all tables: without the limit, KV_INVAL */
+    (void)argument;
+    uint32_t *parent = malloc(NUM_TOKENS * sizeof *parent);
+    check(parent, "the test itself is out of memory");
+    for (uint32_t i = 0; i < NUM_TOKENS; i++) parent[i] = KV_NONE;
+    for (uint32_t i = 0; i < NUM_TOKENS / 256; i++) blocks[i] = i;
+    for (uint32_t t = 0; t < NUM_TABLES; t++) {
+        tables[t] = (kv_table){blocks, NUM_TOKENS / 256, NUM_TOKENS, 1 + t};
+        drafts[t] = (kv_draft){NUM_TOKENS, parent};
+    }
+    kv_tree *const untouched = (kv_tree *)tables, *tree = untouched;
+    kv_status status = kv_tree_build_drafts(&tree, tables, drafts, NUM_TABLES, 256, NUM_TOKENS / 256);
+    check(status == KV_RANGE && tree == untouched, "%s", kv_status_string(status));
+    free(parent);
+}
+
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "tables and drafts that form no tree are refused, and nothing is written");
@@ -156,5 +180,6 @@ int main(int argc, char **argv)
     test_add(run_block_tokens, NULL, "block_tokens");
     test_add(run_missing_arguments, NULL, "missing_arguments");
     test_add(run_blocks_beyond_length, NULL, "blocks_beyond_length");
+    test_add(run_too_many_queries, NULL, "refuses_2_27_draft_tokens");
     return test_end();
 }

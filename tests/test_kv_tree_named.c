@@ -252,12 +252,38 @@ static void run_split_inside_block(const void *argument)
     hand_free(&f);
 }
 
+/* Branches end inside a long one, at positions whose low bytes fall while the high ones rise. */
+static void run_distant_forks(const void *argument)
+{
+    enum { NUM = 5, END = (1 << 24) + 600 };
+    static const uint32_t start[NUM] = {(1 << 24) + 16, 40, (1 << 16) + 16, (1 << 24) + (1 << 8), 1 << 16};
+    static const uint32_t sorted[NUM] = {40, 1 << 16, (1 << 16) + 16, (1 << 24) + 16, (1 << 24) + (1 << 8)};
+    (void)argument;
+    hand_forest f = hand_create(256);
+    hand_root(&f, END);
+    for (uint32_t i = 0; i < NUM; i++) hand_fork_in_place(&f, 0, start[i], 0);
+    kv_tree *tree;
+    char message[200];
+    check(kv_tree_build(&tree, f.tables, f.num_tables, 256, f.num_blocks) == KV_OK, "a tree");
+    check(kv_tree_check(tree, f.tables, f.num_tables, message, sizeof message) == KV_OK, "%s", message);
+    uint32_t cut = 0;
+    for (uint32_t i = tree->query_node[0]; tree->nodes[i].parent != KV_NONE; i = tree->nodes[i].parent) {
+        check(cut < NUM && tree->nodes[i].first_token == sorted[NUM - 1 - cut], "a node begins at token %u",
+              tree->nodes[i].first_token);
+        cut++;
+    }
+    check(cut == NUM, "%u cuts", cut);
+    kv_tree_destroy(tree);
+    hand_free(&f);
+}
+
 int main(int argc, char **argv)
 {
     static const uint32_t sizes[] = {1, 2, 16, 256};
     test_begin(argc, argv, "the nodes of named trees are the maximal runs that the same branches see");
     test_add(run_header_example, NULL, "header_example");
     test_add(run_split_inside_block, NULL, "split_inside_block");
+    test_add(run_distant_forks, NULL, "forks_of_a_branch_of_2_24_tokens");
     for (size_t i = 0; i < sizeof trees / sizeof *trees; i++)
         for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
             test_add(run, &(shape){&trees[i], sizes[s]}, "%s_block_%u", trees[i].name, sizes[s]);
