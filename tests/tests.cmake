@@ -43,6 +43,9 @@ function(treeattn_test_program source)
   if(stem MATCHES "_oom$")
     target_link_options(${stem} PRIVATE -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc)
   endif()
+  if(stem MATCHES "_growth$")
+    target_link_libraries(${stem} PRIVATE treeattn_counted) # objects: they come before those of libtreeattn
+  endif()
   if(NOT test_LABEL)
     return()
   endif()
@@ -57,7 +60,8 @@ function(treeattn_test_program source)
 endfunction()
 
 function(treeattn_tests)
-  file(GLOB support CONFIGURE_DEPENDS tests/test.c tests/cases.c tests/compare.c tests/*_model.c tests/*_trees.c)
+  file(GLOB support CONFIGURE_DEPENDS tests/test.c tests/cases.c tests/compare.c tests/step_count.c tests/*_model.c
+    tests/*_trees.c)
   list(FILTER support EXCLUDE REGEX "/(test|fuzz|soak|exhaustive)_[^/]*\\.c$")
   file(GLOB programs CONFIGURE_DEPENDS tests/test_*.c)
   file(GLOB emulated_programs CONFIGURE_DEPENDS tests/test_emulated*.c tests/test_emulated*.cpp)
@@ -70,6 +74,13 @@ function(treeattn_tests)
   target_include_directories(test_support PUBLIC tests gpu)
   target_compile_definitions(test_support PUBLIC TREEATTN_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_link_libraries(test_support PUBLIC treeattn)
+
+  # The library once more, with its steps counted: tests/step_count.h.
+  set(counted_sources ${library_sources})
+  list(FILTER counted_sources EXCLUDE REGEX "/tree_attention[^/]*\\.c$")
+  add_library(treeattn_counted OBJECT EXCLUDE_FROM_ALL ${counted_sources})
+  target_include_directories(treeattn_counted PRIVATE $<TARGET_PROPERTY:treeattn,INCLUDE_DIRECTORIES>)
+  target_compile_options(treeattn_counted PRIVATE -fsanitize-coverage=trace-pc)
 
   foreach(source ${programs})
     if(NOT source IN_LIST gpu_programs AND NOT source IN_LIST emulated_programs)
