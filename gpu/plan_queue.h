@@ -83,7 +83,10 @@ typedef struct plan_queue {
 } plan_queue;
 
 /* TREE_NOMEM; TREE_OVERFLOW if a count passes 2^31, the rows of the pool 2^32 or num_heads 2^16. On error *queue is
- * untouched. The shape was checked against the plan. Frees nothing of an earlier queue. */
+ * untouched. The shape was checked against the plan. Frees nothing of an earlier queue.
+ * Cost: linear in the plan (items, ranges, partials, mask words) and in the queue (tasks x KV heads, tiles, tokens, masks,
+ * workers), and log(workers) for each task and KV head. A task has a mask word for each token of its item, so n packed
+ * rows over n tokens take n^2 / (rows of a task) words. */
 tree_status plan_queue_build(plan_queue *queue, const tree_plan *plan, const tree_shape *shape, uint32_t num_workers);
 
 void plan_queue_free(plan_queue *queue);
