@@ -447,6 +447,7 @@ void tree_plan_destroy(tree_plan *plan) { free(plan); }
 static bool can_grow(const tree_plan *plan, const kv_tree *tree)
 {
     const plan_growth *growth = plan->growth;
+    uint64_t grown = 0;
     if (tree->num_queries != plan->num_queries || tree->num_blocks != plan->num_blocks
         || tree->block_tokens != plan->block_tokens)
         return false;
@@ -455,10 +456,13 @@ static bool can_grow(const tree_plan *plan, const kv_tree *tree)
         if (tree->query_node[q] != node || (node != KV_NONE && node >= tree->num_nodes))
             return false;
         /* a shrunken node wraps to more than any room */
-        if (node != KV_NONE && tree->nodes[node].num_tokens - growth[q].node_tokens > growth[q].room)
+        uint32_t num_tokens = node == KV_NONE ? 0 : tree->nodes[node].num_tokens - growth[q].node_tokens;
+        if (num_tokens > growth[q].room)
             return false;
+        grown += num_tokens;
     }
-    return true;
+    /* only the ends of paths are looked at: where another node differs, so do the sums */
+    return tree->unique_tokens == plan->unique_tokens + grown && tree->path_tokens == plan->path_tokens + grown;
 }
 
 static void grow_masks(tree_plan *plan, const tree_item *item, const tree_range *range, uint32_t num_tokens)

@@ -114,7 +114,8 @@ tree_status tree_plan_build(tree_plan **plan, const kv_tree *tree, const tree_pl
 
 /* After kv_tree_grow returned true for the tree that the plan was built from: follows the growth in place where the
  * strategy's items keep their form: true. Otherwise false, nothing changed: build again. O(num_queries + new blocks),
- * and for cost the mask words of the new tokens.
+ * and for cost the mask words of the new tokens. Also false for a tree of other queries, paths, lengths or block lists;
+ * block ids that the plan has copied are not compared.
  *   flash, node                        always
  *   flash_decoding, radix, node_chunk  while the last piece of each path has at most 1.25 piece_tokens
  *   cost                               while it has at most 1.5, and a masked end of a path grew by at most 32
