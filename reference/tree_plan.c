@@ -131,8 +131,8 @@ static void add_equal_pieces(plan_builder *b, const piece *p, uint32_t node_inde
     b->loaded_tokens += count * num_slices * num_tokens;
 }
 
-/* The node's rows, and so those of all nodes behind it in a list, begin at end_row or later: nothing is left to add where
- * unseen ranges are left out. Without this, each slice of a long chain's rows would go through all of its nodes. */
+/* Whether the rows of the node, and so those of all nodes behind it in a list, begin at end_row or later: where unseen
+ * ranges are left out, nothing is left to add. Otherwise each slice of a chain's rows would visit all of its nodes. */
 static bool is_passed(const plan_builder *b, uint32_t node, uint32_t end_row)
 {
     return b->skip_unseen && b->tree->nodes[node].first_row >= end_row;

@@ -125,7 +125,7 @@ bool tree_plan_grow(tree_plan *plan, const kv_tree *tree);
 /* TREE_OK, or TREE_BAD_PLAN with what is wrong in message: an index out of bounds, a pair (query, token) covered
  * twice or never, a merge list out of order, a sum that differs. TREE_NOMEM. Computed from the tree alone.
  * Slow: O(sum over items of rows x tokens), and log(blocks) for each token and block entry of the tree; 12 bytes for
- * each slot of the blocks that the tree uses. In a chain of n draft tokens every plan has n^2 / 2 such pairs or more. */
+ * each slot of the blocks that the tree uses. In a chain of n draft tokens every plan has n^2 / 2 pairs or more. */
 tree_status tree_plan_check(const tree_plan *plan, const kv_tree *tree, char *message, size_t message_bytes);
 
 void tree_plan_destroy(tree_plan *plan);

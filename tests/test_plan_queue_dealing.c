@@ -35,7 +35,7 @@ static uint32_t task_of(const dealt *d, const queue_tile *tile)
     return 0;
 }
 
-/* 48 KiB to start and to end, and for each token its K and V and 2 bytes for each row of a tile of 16 and 128 elements. */
+/* 48 KiB to start and to end it; for each token K and V, and 2 bytes for each row (of 16 at a time) and 128 elements. */
 static uint64_t cost_of(const dealt *d, const queue_task *task)
 {
     uint64_t rows = task->num_rows * task->num_heads, tiles = rows / 16 + (rows % 16 > 0);
@@ -151,8 +151,8 @@ static void check_least_load(const dealt *d, const uint32_t *order, uint64_t *lo
     for (uint32_t i = 0; i < d->num_tasks * d->num_heads; i++) {
         uint32_t task = order[i / d->num_heads], to = d->worker[task * d->num_heads + i % d->num_heads];
         for (uint32_t w = 0; w < d->queue->num_workers; w++)
-            check(load[to] <= load[w], "task %" PRIu32 " went to worker %" PRIu32 ", but %" PRIu32 " had less to do", task,
-                  to, w);
+            check(load[to] <= load[w], "task %" PRIu32 " went to worker %" PRIu32 ", but %" PRIu32 " had less to do",
+                  task, to, w);
         load[to] += d->cost[task];
     }
 }
@@ -224,8 +224,8 @@ static void run_random(const void *argument)
     check(num_least > 0 && num_small > 0, "some are dealt dearest first, some are small");
 }
 
-/* Two tasks of three parts or three of two, group after group: in this order each worker gets a group, while the dearest
- * first gives somebody seven parts. A few parts more or less, and more or fewer workers, make it the other way round. */
+/* Groups of two tasks of three parts, or of three tasks of two. In the plan's order each worker gets a group, six parts;
+ * the dearest first gives one worker seven. Where lengths vary and workers are added, it is the other way round. */
 static void run_even_groups(const void *unused)
 {
     enum { MOST_GROUPS = 12 };

@@ -157,8 +157,8 @@ typedef struct expected_items {
     uint32_t item;
 } expected_items;
 
-/* The next item of the plan has rows [first_row, ..) of [from_row, end_row) that see some of the tokens, and of each the
- * tokens that some of its rows sees; its masks say which. */
+/* The next item of the plan has the rows of [from_row, end_row) that see any of these tokens, and the tokens that any
+ * of these rows sees, masked where not all rows do. */
 static void expect_item(expected_items *e, const listed *tokens, uint64_t count, uint32_t from_row, uint32_t end_row)
 {
     const tree_plan *plan = e->plan;

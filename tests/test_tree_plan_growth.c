@@ -56,7 +56,10 @@ typedef struct growth {
     uint64_t work, steps;
 } growth;
 
-static uint64_t tree_size(const kv_tree *tree) { return (uint64_t)tree->num_nodes + tree->num_queries + tree->num_blocks; }
+static uint64_t tree_size(const kv_tree *tree)
+{
+    return (uint64_t)tree->num_nodes + tree->num_queries + tree->num_blocks;
+}
 
 static uint64_t plan_size(const tree_plan *plan)
 {
