@@ -35,7 +35,7 @@ static uint32_t task_of(const dealt *d, const queue_tile *tile)
     return 0;
 }
 
-/* 48 KiB to start and to end it; for each token K and V, and 2 bytes for each row (of 16 at a time) and 128 elements. */
+/* 48 KiB to start and end it; for each token K and V, and 2 bytes for each row, rounded up to 16, and 128 elements. */
 static uint64_t cost_of(const dealt *d, const queue_task *task)
 {
     uint64_t rows = task->num_rows * task->num_heads, tiles = rows / 16 + (rows % 16 > 0);
@@ -224,7 +224,7 @@ static void run_random(const void *argument)
     check(num_least > 0 && num_small > 0, "some are dealt dearest first, some are small");
 }
 
-/* Groups of two tasks of three parts, or of three tasks of two. In the plan's order each worker gets a group, six parts;
+/* Groups of two tasks of three parts, or of three tasks of two. In the plan's order each worker gets six parts;
  * the dearest first gives one worker seven. Where lengths vary and workers are added, it is the other way round. */
 static void run_even_groups(const void *unused)
 {

@@ -414,6 +414,56 @@ static void run_turning_points(const void *argument)
     }
 }
 
+/* Trees on which one length turns a decision: two leaves are packed or not, a root is absorbed by two leaves or not, a
+ * node at which a query ends is packed with its leaf or not. */
+typedef enum turn { PACK_LEAVES, ABSORB_ROOT, PACK_BELOW, NUM_TURNS } turn;
+
+static kv_tree *turning_tree(turn what, uint32_t length)
+{
+    static const uint32_t parent[] = {KV_NONE, 0, 0}, one_each[] = {1, 1};
+    const uint32_t leaves[] = {3000, length, length}, root[] = {length, 3000, 2900}, chain[] = {50, length};
+    if (what == PACK_BELOW)
+        return plan_tree_create(&(plan_tree_nodes){2, parent, chain, one_each, 0}, 16, 0);
+    return plan_tree_create(&(plan_tree_nodes){3, parent, what == PACK_LEAVES ? leaves : root, NULL, 0}, 16, 0);
+}
+
+/* The greatest length before the turn, 0 if there is none, and whether both sides are equal there. */
+static uint32_t longest_before(const model *m, turn what, bool *equal)
+{
+    int64_t open = (int64_t)open_token(m, 1), both = (int64_t)open_token(m, 2), masked = (int64_t)masked_token(m, 2);
+    int64_t dearer;
+    uint64_t saved;
+    switch (what) {
+    case PACK_LEAVES: saved = m->price.item; dearer = 2 * (masked - open); break;
+    case ABSORB_ROOT: saved = m->price.item + 2 * m->group * m->price.partial; dearer = 2 * open - both; break;
+    default: saved = m->price.item + m->group * m->price.partial; dearer = masked - open; break;
+    }
+    *equal = dearer > 0 && saved % (uint64_t)dearer == 0;
+    return dearer > 0 ? (uint32_t)(saved / (uint64_t)dearer) : 0;
+}
+
+static void run_ties(const void *argument)
+{
+    tree_target target = *(const tree_target *)argument;
+    uint32_t num_equal[NUM_TURNS] = {0};
+    for (int what = 0; what < NUM_TURNS; what++) {
+        for (uint32_t group = 1; group <= 64; group++) {
+            tree_plan_config config = {.strategy = TREE_COST, .target = target, .group_size = group, .max_rows = 2};
+            model m = {.price = prices[target], .group = group};
+            bool equal;
+            uint32_t longest = longest_before(&m, (turn)what, &equal);
+            num_equal[what] += equal;
+            for (uint32_t length = longest > 1 ? longest - 1 : 1; longest && length <= longest + 1; length++) {
+                kv_tree *tree = turning_tree((turn)what, length);
+                check_against_model(tree, &config);
+                plan_tree_destroy(tree);
+            }
+        }
+    }
+    test_note("equal: %" PRIu32 ", %" PRIu32 ", %" PRIu32 " of 64", num_equal[0], num_equal[1], num_equal[2]);
+    check(num_equal[0] + num_equal[1] + num_equal[2] > 1, "sides that are equal");
+}
+
 static void run_named(const void *argument)
 {
     tree_target target = *(const tree_target *)argument;
@@ -435,6 +485,7 @@ int main(int argc, char **argv)
     for (int t = 0; t < 2; t++) {
         test_add(run_random, &targets[t], "random_trees_for_a_%s", names[t]);
         test_add(run_turning_points, &targets[t], "lengths_at_which_decisions_turn_for_a_%s", names[t]);
+        test_add(run_ties, &targets[t], "one_token_before_and_behind_a_turn_for_a_%s", names[t]);
         test_add(run_named, &targets[t], "every_named_tree_for_a_%s", names[t]);
     }
     return test_end();
