@@ -3,7 +3,7 @@ build ?= build
 jobs ?= $(shell nproc 2>/dev/null || echo 2)
 csv = $(wildcard figures/*.csv)
 
-.PHONY: all demo test figures measure bench soak exhaustive fuzz coverage sanitize install clean help
+.PHONY: all demo test figures measure bench growth soak exhaustive fuzz coverage sanitize install clean help
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
@@ -27,6 +27,10 @@ measure: setup-measure all ## measure this machine: rewrite figures/*.csv, then 
 
 bench: setup-measure all ## the fast path against this machine's ceilings
 	$(build)/treeattn bench
+
+growth: setup-test $(build)/CTestTestfile.cmake ## whether each call grows as its header says, 10^3 to 10^6
+	@cmake --build $(build) --parallel $(jobs) --target measure_growth
+	@$(build)/measure_growth $(build)/growth.csv
 
 soak: setup-test $(build)/CTestTestfile.cmake ## long random runs of the allocator against its model
 	@cmake --build $(build) --parallel $(jobs) --target soak
