@@ -63,9 +63,22 @@ static void use_grown_table(kv_slot *slot)
     slot->grown = NULL;
 }
 
+/* A table has memory for at most 4 times its blocks, or for a few; where giving the rest back needs memory and there is
+ * none, it stays. */
+static void shrink_table(kv_slot *slot, uint32_t num_blocks)
+{
+    enum { FEW = 64 };
+    uint64_t enough = num_blocks < FEW / 2 ? FEW : 2 * (uint64_t)num_blocks;
+    if (slot->capacity <= 2 * enough) return;
+    uint32_t *blocks = realloc(slot->blocks, (size_t)enough * sizeof *blocks);
+    if (!blocks) return;
+    slot->blocks = blocks;
+    slot->capacity = (uint32_t)enough;
+}
+
 /* ---- life and death of a slot ---- */
 
-/* A dead slot with room for num_blocks, not yet taken: the same until birth() is called. */
+/* A dead slot with room for num_blocks, not yet taken: birth() follows. */
 static kv_status dead_slot(kv_pool *pool, uint32_t num_blocks, uint32_t *index)
 {
     if (pool->num_live == pool->config.max_branches) return KV_NOBRANCH;
@@ -78,8 +91,11 @@ static kv_status dead_slot(kv_pool *pool, uint32_t num_blocks, uint32_t *index)
     }
     kv_slot *slot = &pool->slots[*index];
     kv_status status = grow_table(slot, num_blocks);
-    if (status == KV_OK) use_grown_table(slot);
-    return status;
+    if (status != KV_OK) return status;
+    pool->kept_entries -= slot->capacity;
+    use_grown_table(slot);
+    shrink_table(slot, num_blocks);
+    return KV_OK;
 }
 
 static void birth(kv_pool *pool, uint32_t index)
@@ -98,14 +114,26 @@ static void birth(kv_pool *pool, uint32_t index)
 
 static void drop_from(kv_pool *pool, kv_slot *slot, uint32_t num_kept)
 {
-    for (uint32_t i = slot->num_blocks; i-- > num_kept;) kv_block_drop(pool, slot->blocks[i]);
+    if (slot->num_blocks > num_kept) kv_blocks_drop(pool, slot->blocks + num_kept, slot->num_blocks - num_kept);
     set_num_blocks(pool, slot, num_kept);
+}
+
+/* Dead slots keep their tables, which the next fork fills without malloc, up to a total. */
+static void keep_table(kv_pool *pool, kv_slot *slot)
+{
+    if (slot->generation == 0 || pool->kept_entries + (uint64_t)slot->capacity > KV_MAX_KEPT_ENTRIES) {
+        free(slot->blocks);
+        slot->blocks = NULL;
+        slot->capacity = 0;
+    }
+    pool->kept_entries += slot->capacity;
 }
 
 static void death(kv_pool *pool, kv_slot *slot)
 {
     slot->live = false;
     slot->generation++; /* 2^32 - 1 wraps to 0: no handle names this slot again */
+    keep_table(pool, slot);
     pool->num_live--;
     if (slot->generation == 0) {
         pool->num_retired++;
@@ -141,14 +169,11 @@ kv_status kv_branch_fork_at(kv_pool *pool, kv_branch branch, uint32_t length, kv
     parent = &pool->slots[parent_index]; /* the slots may have moved */
     kv_slot *slot = &pool->slots[index];
     birth(pool, index);
-    for (uint32_t i = 0; i < num_blocks; i++) {
-        slot->blocks[i] = parent->blocks[i];
-        kv_block_share(pool, slot->blocks[i]);
-    }
+    if (num_blocks > 0) memcpy(slot->blocks, parent->blocks, num_blocks * sizeof *slot->blocks);
+    kv_blocks_share(pool, slot->blocks, num_blocks);
     set_num_blocks(pool, slot, num_blocks);
     set_length(pool, slot, length);
-    bool same_tail = num_blocks == parent->num_blocks && kv_tail_tokens(pool, parent) != 0;
-    kv_tail_attach(pool, index, same_tail ? parent_index : KV_NO_SLOT);
+    kv_tail_attach(pool, index, length == parent->length ? parent_index : KV_NO_SLOT);
     *child = kv_handle(index, slot->generation);
     pool->operations++;
     return KV_OK;
@@ -183,14 +208,19 @@ typedef struct demand {
     uint64_t reserved; /* that must stay free for other promises afterwards */
 } demand;
 
-static uint32_t credit_after(const kv_slot *slot, uint32_t num_tokens)
+/* After an append the last block is the branch's own: of the credit for copies only a block for forks to come stays. */
+static uint32_t credit_after(const kv_pool *pool, const kv_slot *slot, uint32_t num_tokens)
 {
+    if (num_tokens == 0) return slot->credit_blocks;
     if (num_tokens >= slot->promised_tokens) return 0;
-    return slot->credit_blocks > slot->pending_blocks ? slot->credit_blocks - slot->pending_blocks : 0;
+    uint32_t left = slot->credit_blocks > slot->pending_blocks ? slot->credit_blocks - slot->pending_blocks : 0;
+    uint32_t length = slot->length + num_tokens, last = slot->length + slot->promised_tokens;
+    uint32_t needed = kv_blocks_of(pool, last) - kv_blocks_of(pool, length) + 1;
+    return left < needed ? left : needed;
 }
 
 /* A shared block is copied by all listed branches but, if they are all its holders, the last of them. */
-static bool must_copy(kv_pool *pool, const kv_slot *slot, uint32_t num_tokens)
+static bool must_copy(const kv_pool *pool, const kv_slot *slot, uint32_t num_tokens)
 {
     if (num_tokens == 0 || kv_tail_tokens(pool, slot) == 0) return false;
     uint32_t block = slot->blocks[slot->num_blocks - 1];
@@ -211,7 +241,7 @@ static kv_status count_append(kv_pool *pool, kv_branch branch, uint32_t num_toke
         slot->pending_blocks++;
     }
     total->blocks += slot->pending_blocks;
-    total->reserved -= slot->credit_blocks - credit_after(slot, num_tokens);
+    total->reserved -= slot->credit_blocks - credit_after(pool, slot, num_tokens);
     return KV_OK;
 }
 
@@ -263,9 +293,10 @@ static kv_status prepare(kv_pool *pool, const kv_branch *branches, const uint32_
 static kv_copy copy_tail(kv_pool *pool, kv_slot *slot)
 {
     uint32_t last = slot->num_blocks - 1;
-    kv_copy copy = {slot->blocks[last], kv_block_take(pool), kv_tail_tokens(pool, slot)};
-    slot->blocks[last] = copy.to_block;
-    kv_block_drop(pool, copy.from_block);
+    kv_copy copy = {.from_block = slot->blocks[last], .num_tokens = kv_tail_tokens(pool, slot)};
+    kv_blocks_take(pool, &slot->blocks[last], 1);
+    copy.to_block = slot->blocks[last];
+    kv_blocks_drop(pool, &copy.from_block, 1);
     slot->version = ++pool->version;
     pool->copies++;
     pool->copied_tokens += copy.num_tokens;
@@ -278,7 +309,7 @@ static void commit_append(kv_pool *pool, kv_branch branch, uint32_t num_tokens, 
     *append = (kv_append){slot->num_blocks, slot->pending_blocks, {0, 0, 0}};
     use_grown_table(slot);
     set_credit(pool, slot, num_tokens < slot->promised_tokens ? slot->promised_tokens - num_tokens : 0,
-               credit_after(slot, num_tokens));
+               credit_after(pool, slot, num_tokens));
     uint32_t num_blocks = kv_blocks_of(pool, (uint64_t)slot->length + num_tokens);
     bool copied = must_copy(pool, slot, num_tokens);
     kv_tail_detach(pool, index_of(pool, slot));
@@ -286,7 +317,8 @@ static void commit_append(kv_pool *pool, kv_branch branch, uint32_t num_tokens, 
         append->first_new_block--;
         append->copy = copy_tail(pool, slot);
     }
-    for (uint32_t i = slot->num_blocks; i < num_blocks; i++) slot->blocks[i] = kv_block_take(pool);
+    if (num_blocks > slot->num_blocks)
+        kv_blocks_take(pool, slot->blocks + slot->num_blocks, num_blocks - slot->num_blocks);
     assert(slot->pending_blocks == num_blocks - slot->num_blocks + copied && "an append takes what it counted");
     set_num_blocks(pool, slot, num_blocks);
     set_length(pool, slot, slot->length + num_tokens);
@@ -323,6 +355,7 @@ kv_status kv_branch_truncate(kv_pool *pool, kv_branch branch, uint32_t length)
     if (length == slot->length) return KV_OK;
     kv_tail_detach(pool, index_of(pool, slot));
     drop_from(pool, slot, kv_blocks_of(pool, length));
+    shrink_table(slot, slot->num_blocks);
     set_length(pool, slot, length);
     kv_tail_attach(pool, index_of(pool, slot), KV_NO_SLOT);
     slot->version = ++pool->version;
@@ -369,7 +402,8 @@ kv_status kv_branch_reserve(kv_pool *pool, kv_branch branch, uint32_t num_tokens
     uint64_t length = (uint64_t)slot->length + num_tokens;
     if (length > KV_MAX_LENGTH) return kv_pool_refuse(pool, KV_RANGE);
     uint32_t credit = 0;
-    if (num_tokens > 0) credit = kv_blocks_of(pool, length) - slot->num_blocks + 1; /* 1: a copy after one fork */
+    if (num_tokens > 0) /* 1: a copy behind forks to come; must_copy: one that is due already */
+        credit = kv_blocks_of(pool, length) - slot->num_blocks + 1 + must_copy(pool, slot, num_tokens);
     uint64_t others = pool->reserved_blocks - slot->credit_blocks;
     if (others + credit > pool->num_free) return kv_pool_refuse(pool, KV_NOBLOCKS);
     set_credit(pool, slot, num_tokens, credit);

@@ -27,7 +27,8 @@ kv_status kv_branch_create(kv_pool *pool, kv_branch *branch);
 
 /* A branch with the same tokens: every block of the table gains a reference, no block is taken, nothing is copied.
  * fork_at keeps only the first `length` tokens. KV_STALE, KV_RANGE (length beyond the branch), KV_NOBRANCH, KV_NOMEM.
- * O(blocks of the table). */
+ * O(blocks of the new table); fork_at also takes a step for each different length, up to block_tokens - 1 of them, at
+ * which branches end further on in the block where the new one ends. */
 kv_status kv_branch_fork(kv_pool *pool, kv_branch branch, kv_branch *child);
 kv_status kv_branch_fork_at(kv_pool *pool, kv_branch branch, uint32_t length, kv_branch *child);
 
@@ -42,26 +43,32 @@ kv_status kv_branch_append_many(kv_pool *pool, const kv_branch *branches, const 
                                 kv_append *appends);
 
 /* Keeps the first `length` tokens; a credit from reserve is given back. Cannot run out of blocks.
- * KV_STALE, KV_RANGE (length beyond the branch). O(blocks dropped), and one step for each branch that sees more of a
- * shared block in whose middle the cut lies (fork_at and adopt as well). */
+ * KV_STALE, KV_RANGE (length beyond the branch). O(blocks dropped), and the steps of fork_at. */
 kv_status kv_branch_truncate(kv_pool *pool, kv_branch branch, uint32_t length);
 
 /* `branch` takes over the table of `winner`, and winner's handle dies: a draft path was accepted.
- * KV_STALE, KV_INVAL if both are the same. O(both tables). */
+ * KV_STALE, KV_INVAL if both are the same. O(blocks that `branch` gives up), and the steps of fork_at: the winner's
+ * table is moved, so an empty branch takes over any table in O(1). */
 kv_status kv_branch_adopt(kv_pool *pool, kv_branch branch, kv_branch winner);
 
-/* Drops a reference from every block, last block first; the handle dies. KV_STALE (also the second time). */
+/* Drops a reference from every block, last block first; the handle dies. KV_STALE (also the second time).
+ * O(blocks of the table). Its table's memory goes back to malloc; a pool keeps up to 4 MiB of such tables for the next
+ * forks. A living branch has at most 4 times the entries that it lists, or 128. */
 kv_status kv_branch_prune(kv_pool *pool, kv_branch branch);
 
-/* Promise: the next num_tokens appended to this branch cannot fail for want of blocks, even if it is forked once
- * before. Replaces an earlier promise; 0 gives it back. A fork gets none of it. KV_STALE, KV_RANGE, KV_NOBLOCKS.
- * O(1). */
+/* Promise: the next num_tokens tokens appended to this branch, in one call or several, cannot fail for want of blocks,
+ * even if the branch is forked in between at one point: once, or several times with no append to it between the forks.
+ * (Forks at a second point may use up blocks of the promise.) A list of appends is refused as a whole, so it cannot
+ * fail if all of its tokens are promised.
+ * Sets aside the new blocks, one block for the copy after such a fork, and one more if the last block is shared
+ * already. What was not needed is free again after the last promised token, and with truncate, adopt and prune.
+ * Replaces an earlier promise; 0 gives it back. A fork gets none of it. KV_STALE, KV_RANGE, KV_NOBLOCKS. O(1). */
 kv_status kv_branch_reserve(kv_pool *pool, kv_branch branch, uint32_t num_tokens);
 
 /* KV_STALE. O(1). */
 kv_status kv_branch_table(const kv_pool *pool, kv_branch branch, kv_table *table);
 
-/* tables[i] of branches[i]: input of kv_tree_build. KV_STALE; nothing is written then. */
+/* tables[i] of branches[i]: input of kv_tree_build. KV_STALE; nothing is written then. O(count). */
 kv_status kv_branch_tables(const kv_pool *pool, const kv_branch *branches, uint32_t count, kv_table *tables);
 
 #ifdef __cplusplus

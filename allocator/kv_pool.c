@@ -1,6 +1,6 @@
 /* Blocks: who holds them, which are free, and when a freed one may be issued again.
  *
- * Price: 28 bytes of host memory a block. Every function here is O(1) a block. */
+ * Price: 28 bytes of host memory a block of the pool. Every function here is O(1) a block. */
 #include "kv_pool_internal.h"
 
 #include <assert.h>
@@ -163,11 +163,17 @@ static uint32_t get_free(kv_pool *pool)
     return block;
 }
 
+/* May be issued and overwritten from here on. */
 static void release(kv_pool *pool, uint32_t block)
 {
     pool->released[pool->num_released++] = block;
+    put_free(pool, block);
+}
+
+static void release_or_wait(kv_pool *pool, uint32_t block)
+{
     if (pool->first_epoch == pool->next_epoch) {
-        put_free(pool, block);
+        release(pool, block);
         return;
     }
     pool->quarantine[kv_ring_index(pool, pool->quarantine_head, pool->num_quarantined)] = block;
@@ -190,8 +196,9 @@ kv_status kv_pool_epoch_retire(kv_pool *pool, uint64_t epoch)
     uint32_t num_blocks = 0;
     for (; pool->first_epoch <= epoch; pool->first_epoch++)
         num_blocks += pool->epoch_blocks[pool->first_epoch % pool->config.max_epochs];
+    pool->num_released = 0;
     for (uint32_t i = 0; i < num_blocks; i++) {
-        put_free(pool, pool->quarantine[pool->quarantine_head]);
+        release(pool, pool->quarantine[pool->quarantine_head]);
         pool->quarantine_head = kv_ring_index(pool, pool->quarantine_head, 1);
     }
     pool->num_quarantined -= num_blocks;
@@ -209,35 +216,63 @@ static uint32_t visible_tokens(const kv_pool *pool, uint32_t block)
     return kv_tail_tokens(pool, &pool->slots[pool->first_partial[block]]);
 }
 
-void kv_block_hold(kv_pool *pool, uint32_t block)
+static void hold_block(kv_pool *pool, uint32_t block)
 {
     if (pool->ref[block] == pool->num_partial[block])
         pool->physical_tokens += pool->config.block_tokens - visible_tokens(pool, block);
     if (++pool->ref[block] == 2) pool->shared_blocks++;
 }
 
-uint32_t kv_block_take(kv_pool *pool)
-{
-    uint32_t block = get_free(pool);
-    assert(pool->ref[block] == 0 && "a free block has no reference");
-    kv_block_hold(pool, block);
-    return block;
-}
-
-void kv_block_share(kv_pool *pool, uint32_t block)
-{
-    assert(pool->ref[block] > 0 && "only take lifts a count off 0");
-    kv_block_hold(pool, block);
-}
-
-void kv_block_drop(kv_pool *pool, uint32_t block)
+static void drop_block(kv_pool *pool, uint32_t block)
 {
     assert(pool->ref[block] > pool->num_partial[block] && "a tail is detached before its block is dropped");
     pool->ref[block]--;
     if (pool->ref[block] == pool->num_partial[block])
         pool->physical_tokens -= pool->config.block_tokens - visible_tokens(pool, block);
     if (pool->ref[block] == 1) pool->shared_blocks--;
-    if (pool->ref[block] == 0) release(pool, block);
+    if (pool->ref[block] == 0) release_or_wait(pool, block);
+}
+
+void kv_blocks_take(kv_pool *pool, uint32_t *blocks, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        blocks[i] = get_free(pool);
+        assert(pool->ref[blocks[i]] == 0 && "a free block has no reference");
+        hold_block(pool, blocks[i]);
+    }
+}
+
+void kv_blocks_share(kv_pool *pool, const uint32_t *blocks, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        assert(pool->ref[blocks[i]] > 0 && "only take lifts a count off 0");
+        hold_block(pool, blocks[i]);
+    }
+}
+
+void kv_blocks_load(kv_pool *pool, const uint32_t *blocks, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) hold_block(pool, blocks[i]);
+}
+
+void kv_blocks_drop(kv_pool *pool, const uint32_t *blocks, uint32_t count)
+{
+    for (uint32_t i = count; i-- > 0;) drop_block(pool, blocks[i]);
+}
+
+/* The partial views of a block are a list, fullest first. Those that see equally much are a run, whose two ends know
+ * each other, so a search takes one step for each run: block_tokens - 1 at most, however many the views are. */
+
+static bool begins_run(const kv_pool *pool, const kv_slot *slot)
+{
+    if (slot->previous == KV_NO_SLOT) return true;
+    return kv_tail_tokens(pool, &pool->slots[slot->previous]) != kv_tail_tokens(pool, slot);
+}
+
+static bool ends_run(const kv_pool *pool, const kv_slot *slot)
+{
+    if (slot->next == KV_NO_SLOT) return true;
+    return kv_tail_tokens(pool, &pool->slots[slot->next]) != kv_tail_tokens(pool, slot);
 }
 
 void kv_tail_detach(kv_pool *pool, uint32_t slot)
@@ -246,6 +281,12 @@ void kv_tail_detach(kv_pool *pool, uint32_t slot)
     if (kv_tail_tokens(pool, left) == 0) return;
     uint32_t block = left->blocks[left->num_blocks - 1];
     pool->physical_tokens -= visible_tokens(pool, block);
+    bool begins = begins_run(pool, left), ends = ends_run(pool, left);
+    if (begins != ends) { /* its neighbour becomes an end */
+        uint32_t heir = begins ? left->next : left->previous;
+        pool->slots[heir].far_end = left->far_end;
+        pool->slots[left->far_end].far_end = heir;
+    }
     if (left->previous == KV_NO_SLOT) pool->first_partial[block] = left->next;
     else pool->slots[left->previous].next = left->next;
     if (left->next != KV_NO_SLOT) pool->slots[left->next].previous = left->previous;
@@ -253,25 +294,37 @@ void kv_tail_detach(kv_pool *pool, uint32_t slot)
     pool->physical_tokens += visible_tokens(pool, block);
 }
 
-void kv_tail_attach(kv_pool *pool, uint32_t slot, uint32_t fuller)
+/* The last of the block's views that see at least `tokens` of it. */
+static uint32_t last_as_full(const kv_pool *pool, uint32_t block, uint32_t tokens)
+{
+    uint32_t last = KV_NO_SLOT, at = pool->num_partial[block] == 0 ? KV_NO_SLOT : pool->first_partial[block];
+    while (at != KV_NO_SLOT && kv_tail_tokens(pool, &pool->slots[at]) >= tokens) {
+        last = pool->slots[at].far_end;
+        at = pool->slots[last].next;
+    }
+    return last;
+}
+
+void kv_tail_attach(kv_pool *pool, uint32_t slot, uint32_t twin)
 {
     kv_slot *joined = &pool->slots[slot];
     uint32_t tokens = kv_tail_tokens(pool, joined);
     if (tokens == 0) return;
     uint32_t block = joined->blocks[joined->num_blocks - 1];
     pool->physical_tokens -= visible_tokens(pool, block);
-    uint32_t previous = fuller;
+    uint32_t previous = twin == KV_NO_SLOT ? last_as_full(pool, block, tokens) : twin;
     uint32_t next = pool->num_partial[block] == 0 ? KV_NO_SLOT : pool->first_partial[block];
-    if (fuller != KV_NO_SLOT) next = pool->slots[fuller].next;
-    while (next != KV_NO_SLOT && kv_tail_tokens(pool, &pool->slots[next]) > tokens) {
-        previous = next;
-        next = pool->slots[next].next;
-    }
+    if (previous != KV_NO_SLOT) next = pool->slots[previous].next;
     joined->previous = previous;
     joined->next = next;
+    joined->far_end = slot;
     if (previous == KV_NO_SLOT) pool->first_partial[block] = slot;
     else pool->slots[previous].next = slot;
     if (next != KV_NO_SLOT) pool->slots[next].previous = slot;
+    if (!begins_run(pool, joined) && ends_run(pool, joined)) {
+        joined->far_end = pool->slots[previous].far_end;
+        pool->slots[joined->far_end].far_end = slot;
+    }
     pool->num_partial[block]++;
     pool->physical_tokens += visible_tokens(pool, block);
 }
@@ -291,6 +344,7 @@ kv_status kv_pool_get_stats(const kv_pool *pool, kv_pool_stats *stats)
         .reserved_blocks = pool->reserved_blocks,
         .high_water_blocks = pool->high_water_blocks,
         .live_branches = pool->num_live,
+        .open_epochs = (uint32_t)(pool->next_epoch - pool->first_epoch),
         .logical_tokens = pool->logical_tokens,
         .table_blocks = pool->table_blocks,
         .physical_tokens = pool->physical_tokens,

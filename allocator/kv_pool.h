@@ -70,7 +70,8 @@ typedef struct kv_table {
     const uint32_t *blocks; /* [num_blocks] block ids, token t lies in blocks[t / block_tokens] */
     uint32_t num_blocks;    /* ceil(length / block_tokens) */
     uint32_t length;        /* tokens */
-    uint64_t version;       /* changes with every change but growth at the end; never repeats within a pool */
+    uint64_t version;       /* changes with every change but growth at the end; never repeats within a pool. 0: not
+                               known, which tables of an engine without versions say; a pool never does */
 } kv_table;
 
 typedef struct kv_pool_stats {
@@ -80,6 +81,7 @@ typedef struct kv_pool_stats {
     uint32_t reserved_blocks;    /* part of free_blocks, promised by kv_branch_reserve */
     uint32_t high_water_blocks;  /* most used_blocks ever */
     uint32_t live_branches;
+    uint32_t open_epochs;        /* begun, not retired */
     uint64_t logical_tokens;     /* sum of the living branches' lengths */
     uint64_t table_blocks;       /* sum of the living branches' table entries */
     uint64_t physical_tokens;    /* slots that at least one branch sees */
@@ -100,8 +102,10 @@ kv_status kv_pool_get_stats(const kv_pool *pool, kv_pool_stats *stats);
 /* Reference count of a block: the number of living tables that list it. 0 for ids beyond the pool. */
 uint32_t kv_pool_references(const kv_pool *pool, uint32_t block);
 
-/* Blocks whose count fell to 0 in the last successful call that could free, for storage that fills freed blocks
- * (zero for privacy, NaN for tests). The view is valid until the next call that changes the pool. */
+/* Blocks that the last successful append, truncate, adopt, prune or epoch_retire made free, for storage that fills
+ * freed blocks (zero for privacy, NaN for tests): all of them may be overwritten now. While an epoch is open, a block
+ * that loses its last reference is not listed, as a kernel may still read it; the retire that makes it free lists it.
+ * The view is valid until the next call that changes the pool. */
 void kv_pool_released(const kv_pool *pool, const uint32_t **blocks, uint32_t *num_blocks);
 
 /* Recomputes everything from the tables. KV_OK, or KV_CORRUPT with the invariant's number, the sign of the
@@ -125,7 +129,9 @@ kv_status kv_pool_load(kv_pool **pool, const char *text, size_t length, kv_text_
 
 /* GPU lifetime. Between begin and retire, freed blocks go to quarantine: a kernel launched in the epoch may still
  * read them. Begin before launching a step; retire when the step's event has passed. Epochs count up from 1;
- * retiring an epoch retires all before it. With no epoch open, frees are immediate.
+ * retiring an epoch retires all before it. With no epoch open, frees are immediate. Only whole blocks wait: slots that
+ * truncate, or the prune of a longer sharer, gives up inside a block that stays in use belong to that block's next
+ * append at once, so order its writes behind the kernel (in its stream, or by its event).
  * begin: KV_BUSY with max_epochs unretired. retire: KV_RANGE if the epoch was never begun or is retired. */
 kv_status kv_pool_epoch_begin(kv_pool *pool, uint64_t *epoch);
 kv_status kv_pool_epoch_retire(kv_pool *pool, uint64_t epoch);

@@ -79,7 +79,8 @@ static bool check_slot(audit *a, uint32_t slot)
     if (!at_most(a, 4, "length", promised_length, KV_MAX_LENGTH, slot)) return false;
     uint32_t expected = kv_blocks_of(a->pool, s->length);
     if (!holds(a, 4, "blocks in the table", s->num_blocks, expected, KV_NO_BLOCK, slot)) return false;
-    uint32_t credit = s->promised_tokens > 0 ? kv_blocks_of(a->pool, promised_length) - expected + 1 : 0;
+    uint32_t credit = 0, copies = 1 + (kv_tail_tokens(a->pool, s) != 0); /* see kv_branch_reserve */
+    if (s->promised_tokens > 0) credit = kv_blocks_of(a->pool, promised_length) - expected + copies;
     if (!at_most(a, 10, "credit for the promised tokens", s->credit_blocks, credit, slot)) return false;
     if (!at_most(a, 16, "table version", s->version, a->pool->version, slot)) return false;
     for (uint32_t i = 0; i < s->num_blocks; i++)
@@ -126,25 +127,42 @@ static bool check_idle(audit *a, const char *what, const uint32_t *ring, uint32_
     return true;
 }
 
-/* The partial views of a block are linked fullest first. */
+/* One partial view of a block, behind `previous`, which sees `tokens` of it. */
+static bool check_view(audit *a, uint32_t block, uint32_t slot, uint32_t previous, uint32_t tokens)
+{
+    const kv_pool *pool = a->pool;
+    if (!at_most(a, 12, "slot of a partial view", slot + UINT64_C(1), pool->num_slots, slot)) return false;
+    const kv_slot *s = &pool->slots[slot];
+    return holds(a, 12, "live partial view", s->live && s->num_blocks > 0, true, block, slot) &&
+           holds(a, 12, "block of a partial view", s->blocks[s->num_blocks - 1], block, block, slot) &&
+           holds(a, 12, "link back", s->previous, previous, block, slot) &&
+           at_most(a, 12, "tokens of a partial view", kv_tail_tokens(pool, s), tokens, slot);
+}
+
+static bool check_run(audit *a, uint32_t block, uint32_t first, uint32_t last)
+{
+    return holds(a, 12, "last view of a run", a->pool->slots[first].far_end, last, block, first) &&
+           holds(a, 12, "first view of a run", a->pool->slots[last].far_end, first, block, last);
+}
+
+/* The partial views of a block are linked fullest first, in runs of those that see equally much. */
 static bool check_views(audit *a, uint32_t block)
 {
     const kv_pool *pool = a->pool;
     const note *n = &a->notes[block];
     if (!holds(a, 12, "partial views", pool->num_partial[block], n->num_partial, block, KV_NO_SLOT)) return false;
-    uint32_t slot = pool->first_partial[block], previous = KV_NO_SLOT, tokens = pool->config.block_tokens;
+    uint32_t slot = pool->first_partial[block], previous = KV_NO_SLOT, first = slot, tokens = pool->config.block_tokens;
     for (uint32_t i = 0; i < n->num_partial; i++) {
-        if (!at_most(a, 12, "slot of a partial view", slot + UINT64_C(1), pool->num_slots, slot)) return false;
-        const kv_slot *s = &pool->slots[slot];
-        if (!holds(a, 12, "live partial view", s->live && s->num_blocks > 0, true, block, slot)) return false;
-        if (!holds(a, 12, "block of a partial view", s->blocks[s->num_blocks - 1], block, block, slot)) return false;
-        if (!holds(a, 12, "link back", s->previous, previous, block, slot)) return false;
-        if (!at_most(a, 12, "tokens of a partial view", kv_tail_tokens(pool, s), tokens, slot)) return false;
-        tokens = kv_tail_tokens(pool, s);
+        if (!check_view(a, block, slot, previous, tokens)) return false;
+        bool new_run = kv_tail_tokens(pool, &pool->slots[slot]) < tokens;
+        if (new_run && i > 0 && !check_run(a, block, first, previous)) return false;
+        if (new_run) first = slot;
+        tokens = kv_tail_tokens(pool, &pool->slots[slot]);
         previous = slot;
-        slot = s->next;
+        slot = pool->slots[slot].next;
     }
-    return n->num_partial == 0 || holds(a, 12, "end of the partial views", slot, KV_NO_SLOT, block, previous);
+    return n->num_partial == 0 || (check_run(a, block, first, previous) &&
+                                   holds(a, 12, "end of the partial views", slot, KV_NO_SLOT, block, previous));
 }
 
 /* I1, I2 and the sums over blocks of I12. */
@@ -173,17 +191,20 @@ static bool check_blocks(audit *a)
 static bool check_sums(audit *a)
 {
     const kv_pool *pool = a->pool;
-    uint64_t length = 0, blocks = 0, credit = 0;
+    uint64_t length = 0, blocks = 0, credit = 0, kept = 0;
     for (uint32_t i = 0; i < pool->num_slots; i++) {
         length += pool->slots[i].length;
         blocks += pool->slots[i].num_blocks;
         credit += pool->slots[i].credit_blocks;
+        kept += pool->slots[i].live ? 0 : pool->slots[i].capacity;
     }
     uint64_t most_copied = pool->copies * (pool->config.block_tokens - 1);
     return pool_holds(a, 10, "reserved blocks", pool->reserved_blocks, credit) &&
            at_most(a, 10, "reserved blocks", credit, pool->num_free, KV_NO_SLOT) &&
            pool_holds(a, 12, "logical tokens", pool->logical_tokens, length) &&
            pool_holds(a, 12, "table blocks", pool->table_blocks, blocks) &&
+           pool_holds(a, 12, "entries kept in tables of dead branches", pool->kept_entries, kept) &&
+           at_most(a, 12, "entries kept in tables of dead branches", kept, KV_MAX_KEPT_ENTRIES, KV_NO_SLOT) &&
            at_most(a, 12, "copies", pool->copies, pool->copied_tokens, KV_NO_SLOT) &&
            at_most(a, 12, "copied tokens", pool->copied_tokens, most_copied, KV_NO_SLOT);
 }

@@ -7,9 +7,10 @@
 
 #define KV_NO_BLOCK UINT32_MAX
 #define KV_NO_SLOT UINT32_MAX
+#define KV_MAX_KEPT_ENTRIES (1u << 20) /* in tables of dead branches: 4 MiB */
 #define KV_MAX_COUNTER (UINT64_C(1) << 54) /* of a loaded counter: none can wrap in use */
 
-/* A branch lives in a slot; the slot outlives it and keeps its table's memory. */
+/* A branch lives in a slot; the slot outlives it, and so does its table's memory up to KV_MAX_KEPT_ENTRIES in all. */
 typedef struct kv_slot {
     uint32_t *blocks;          /* [capacity], num_blocks of them valid */
     uint32_t *grown;           /* a larger table, in place once the whole append is sure; else NULL */
@@ -20,6 +21,7 @@ typedef struct kv_slot {
     uint32_t credit_blocks;    /* free blocks set aside for them */
     uint32_t pending_blocks;   /* that the append being counted will take */
     uint32_t next, previous;   /* partial views of one block, fullest first; `next` also links dead slots */
+    uint32_t far_end;          /* of a run of views that see equally much, in the first and the last: the other end */
     bool live, listed;         /* listed: named in the append_many being counted */
     uint64_t version;
 } kv_slot;
@@ -27,7 +29,7 @@ typedef struct kv_slot {
 struct kv_pool {
     kv_pool_config config;     /* defaults filled in */
 
-    uint32_t *ref;             /* [num_blocks] tables that list the block; hold and drop alone write it */
+    uint32_t *ref;             /* [num_blocks] tables that list the block; hold_block and drop_block alone write it */
     uint32_t *num_partial;     /* [num_blocks] those whose branch sees only a part of it: it is their last block */
     uint32_t *first_partial;   /* [num_blocks] slot of the fullest of those */
     uint32_t *leaving;         /* [num_blocks] scratch, 0 between calls: listed branches that leave it by copy */
@@ -43,6 +45,7 @@ struct kv_pool {
     kv_slot *slots;            /* [slot_capacity], num_slots ever used */
     uint32_t num_slots, slot_capacity, num_live, num_retired;
     uint32_t free_slot;        /* dead slot to be reused next */
+    uint32_t kept_entries;     /* capacity of the dead slots' tables */
 
     uint32_t reserved_blocks, shared_blocks, high_water_blocks;
     uint64_t logical_tokens, table_blocks, physical_tokens;
@@ -87,15 +90,17 @@ static inline kv_status kv_pool_refuse(kv_pool *pool, kv_status status)
 /* Defaults filled in; KV_INVAL, KV_OVERFLOW. */
 kv_status kv_pool_config_check(kv_pool_config *config);
 
-/* Hold and drop are the two functions that change a reference count; take and share state from where hold may lift it.
- * Between detach and attach a branch counts as seeing its whole last block, so hold and drop know full views only. */
-void kv_block_hold(kv_pool *pool, uint32_t block);
-uint32_t kv_block_take(kv_pool *pool);
-void kv_block_share(kv_pool *pool, uint32_t block);
-void kv_block_drop(kv_pool *pool, uint32_t block);
+/* Counts change here alone. take: of free blocks; share: of blocks that a table lists already; load: of any, while a
+ * dump is read; drop: the last block first.
+ * Between detach and attach a branch counts as seeing its whole last block, so these know full views only. */
+void kv_blocks_take(kv_pool *pool, uint32_t *blocks, uint32_t count);
+void kv_blocks_share(kv_pool *pool, const uint32_t *blocks, uint32_t count);
+void kv_blocks_load(kv_pool *pool, const uint32_t *blocks, uint32_t count);
+void kv_blocks_drop(kv_pool *pool, const uint32_t *blocks, uint32_t count);
 void kv_tail_detach(kv_pool *pool, uint32_t slot);
-/* `fuller`: a slot among the block's partial views that sees no less, to start from; KV_NO_SLOT: from the fullest. */
-void kv_tail_attach(kv_pool *pool, uint32_t slot, uint32_t fuller);
+/* `twin`: a slot among the block's partial views that sees as much; KV_NO_SLOT: one is looked for, in at most
+ * block_tokens - 1 steps. */
+void kv_tail_attach(kv_pool *pool, uint32_t slot, uint32_t twin);
 
 /* Where entry `index` of a ring that begins at `head` lies. */
 static inline uint32_t kv_ring_index(const kv_pool *pool, uint32_t head, uint32_t index)

@@ -367,38 +367,20 @@ static bool load_end(reader *r)
 
 /* ---- load: what the text leaves implicit ---- */
 
-/* Each block's partial views are linked fullest first; attached in rising order, each is linked in one step. */
-static void attach_tails(kv_pool *pool)
-{
-    uint32_t first[256]; /* of the slots with so many tail tokens, linked by `next` */
-    for (uint32_t tokens = 0; tokens < 256; tokens++) first[tokens] = KV_NO_SLOT;
-    for (uint32_t i = 0; i < pool->num_slots; i++) {
-        uint32_t tokens = kv_tail_tokens(pool, &pool->slots[i]);
-        if (tokens == 0) continue;
-        pool->slots[i].next = first[tokens];
-        first[tokens] = i;
-    }
-    for (uint32_t tokens = 1; tokens < 256; tokens++) {
-        for (uint32_t i = first[tokens], next; i != KV_NO_SLOT; i = next) {
-            next = pool->slots[i].next;
-            kv_tail_attach(pool, i, KV_NO_SLOT);
-        }
-    }
-}
-
 static void derive(kv_pool *pool)
 {
     memset(pool->leaving, 0, pool->config.num_blocks * sizeof *pool->leaving);
     for (uint32_t i = 0; i < pool->num_slots; i++) {
         const kv_slot *slot = &pool->slots[i];
-        for (uint32_t j = 0; j < slot->num_blocks; j++) kv_block_hold(pool, slot->blocks[j]);
+        kv_blocks_load(pool, slot->blocks, slot->num_blocks);
         pool->num_live += slot->live;
         pool->num_retired += slot->generation == 0;
         pool->reserved_blocks += slot->credit_blocks;
         pool->table_blocks += slot->num_blocks;
         pool->logical_tokens += slot->length;
     }
-    attach_tails(pool);
+    for (uint32_t i = 0; i < pool->num_slots; i++)
+        if (pool->slots[i].live) kv_tail_attach(pool, i, KV_NO_SLOT);
 }
 
 static bool check_loaded(reader *r, const kv_pool *pool)

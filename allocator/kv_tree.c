@@ -7,7 +7,7 @@
  *
  * Every anchor cuts the segment that holds it; the pieces are the nodes: aaa, aa, aaa, bb, c.
  *
- *   price   one pass over the tables, one over the result; scratch of a byte a block of the pool
+ *   price   one pass over the tables, one over the result; scratch of 1.25 bytes a block of the pool
  *   limits  a block has one predecessor in all tables: that is what makes them a tree, and all that is checked */
 #include "kv_tree.h"
 
@@ -20,11 +20,7 @@ typedef struct segment {
     uint32_t first_query;
 } segment;
 
-/* Which table to follow from a block on. Kept for two kinds of block alone: the first that a table took, where
- * others may join it; and the part-filled one where a table ends, of which the table that sees most is kept. */
-typedef struct owner {
-    uint32_t block, table; /* block KV_NONE: an empty place; table KV_NONE: a draft's */
-} owner;
+enum { PAGE_BLOCKS = 16 }; /* block ids whose owners lie together */
 
 typedef struct pending {
     uint32_t table, parent;
@@ -36,13 +32,14 @@ typedef struct builder {
     uint32_t num_tables, block_tokens, pool_blocks;
     uint32_t num_queries, num_draft_tokens;
 
-    uint8_t *taken;           /* [pool_blocks] whether a table lists the block */
+    uint32_t *owner_page;     /* [pool_blocks / PAGE_BLOCKS + 1] by block / PAGE_BLOCKS; page 0 has no owner */
+    uint8_t *taken;           /* [pool_blocks] whether a table lists the block; behind owner_page */
     void *scratch;            /* what follows is carved from it */
     const uint32_t **source;  /* [max_nodes] where a node's blocks come from */
     kv_node *nodes;           /* [max_nodes] */
     segment *segments;        /* [num_tables] */
-    owner *owners;            /* [num_owners] hash table by block, see owner */
-    uint32_t num_owners, hash_shift;
+    uint32_t *owners;         /* [max_pages + 1][PAGE_BLOCKS] tables, see owner_of */
+    uint32_t num_pages;
     uint32_t *anchored;       /* [num_tables] tables that have an anchor, by anchor, start, table */
     uint32_t *sorted;         /* [num_tables] room to sort */
     uint32_t *first_anchored; /* [num_tables + 1] anchored[first_anchored[t] ..] are anchored in table t */
@@ -114,24 +111,23 @@ static kv_status allocate_scratch(builder *b)
 {
     size_t tables = b->num_tables, queries = b->num_queries, drafts = (size_t)b->num_draft_tokens + 1;
     size_t max_nodes = 2 * tables + drafts; /* a table adds at most one segment and one cut */
-    b->num_owners = 4;
-    b->hash_shift = 30;
-    for (; b->num_owners < 4 * tables; b->num_owners *= 2) /* at most half full: two blocks a table */
-        b->hash_shift--;
+    size_t all_pages = (size_t)b->pool_blocks / PAGE_BLOCKS + 1;
+    size_t owners = (all_pages < 2 * tables ? all_pages : 2 * tables) * PAGE_BLOCKS + PAGE_BLOCKS; /* two a table */
     size_t bytes = max_nodes * (sizeof *b->source + sizeof *b->nodes) +
-                   tables * (sizeof *b->segments + sizeof *b->stack) + b->num_owners * sizeof *b->owners +
-                   sizeof(uint32_t) * (3 * tables + 1 + 2 * queries + 3 * drafts);
-    b->taken = calloc(b->pool_blocks ? b->pool_blocks : 1, 1);
+                   tables * (sizeof *b->segments + sizeof *b->stack) +
+                   sizeof(uint32_t) * (owners + 3 * tables + 1 + 2 * queries + 3 * drafts);
+    b->owner_page = calloc(all_pages * sizeof *b->owner_page + b->pool_blocks, 1);
     b->scratch = malloc(bytes);
-    if (!b->taken || !b->scratch)
+    if (!b->owner_page || !b->scratch)
         return KV_NOMEM;
+    b->taken = (uint8_t *)(b->owner_page + all_pages);
     char *at = b->scratch;
     b->source = carve(&at, max_nodes, sizeof *b->source);
     b->nodes = carve(&at, max_nodes, sizeof *b->nodes);
     b->segments = carve(&at, tables, sizeof *b->segments);
     b->stack = carve(&at, tables, sizeof *b->stack);
-    b->owners = carve(&at, b->num_owners, sizeof *b->owners);
-    memset(b->owners, 0xff, b->num_owners * sizeof *b->owners);
+    b->owners = carve(&at, owners, sizeof *b->owners);
+    memset(b->owners, 0xff, PAGE_BLOCKS * sizeof *b->owners);
     b->anchored = carve(&at, tables, sizeof(uint32_t));
     b->sorted = carve(&at, tables, sizeof(uint32_t));
     b->first_anchored = carve(&at, tables + 1, sizeof(uint32_t));
@@ -156,16 +152,23 @@ static uint32_t common_blocks(const uint32_t *a, const uint32_t *b, uint32_t cou
     return i;
 }
 
-/* The block's place: its own, or the empty one where it would go. */
-static owner *find_owner(const builder *b, uint32_t block)
+/* Which table to follow from a block on; KV_NONE: none. Kept for two kinds of block alone: the first that a table took,
+ * where others may join it; and the part-filled one where a table ends, of which the table that sees most is kept.
+ * Owners lie in pages, found by block id: a hash would have ids that all fall on one place. */
+static uint32_t owner_of(const builder *b, uint32_t block)
 {
-    uint32_t at = (block * 2654435769u) >> b->hash_shift; /* 2^32 / golden ratio: neighbours go far apart */
-    while (b->owners[at].block != block && b->owners[at].block != KV_NONE)
-        at = (at + 1) & (b->num_owners - 1);
-    return &b->owners[at];
+    return b->owners[(size_t)b->owner_page[block / PAGE_BLOCKS] * PAGE_BLOCKS + block % PAGE_BLOCKS];
 }
 
-static void set_owner(builder *b, uint32_t block, uint32_t table) { *find_owner(b, block) = (owner){block, table}; }
+static void set_owner(builder *b, uint32_t block, uint32_t table)
+{
+    uint32_t *page = &b->owner_page[block / PAGE_BLOCKS];
+    if (*page == 0) {
+        *page = ++b->num_pages;
+        memset(b->owners + (size_t)*page * PAGE_BLOCKS, 0xff, PAGE_BLOCKS * sizeof *b->owners);
+    }
+    b->owners[(size_t)*page * PAGE_BLOCKS + block % PAGE_BLOCKS] = table;
+}
 
 /* Takes blocks that no table may have taken before. Two loops without exits: this is where the time goes. */
 static kv_status claim(builder *b, const uint32_t *blocks, uint32_t count)
@@ -194,15 +197,15 @@ static kv_status follow_tables(const builder *b, const uint32_t *blocks, uint32_
             return KV_RANGE;
         if (!b->taken[blocks[i]])
             break;
-        const owner *found = find_owner(b, blocks[i]);
-        if (found->block == KV_NONE) /* in the middle of what another table took */
+        uint32_t owner = owner_of(b, blocks[i]);
+        if (owner == KV_NONE) /* in the middle of what another table took */
             return KV_INVAL;
-        const uint32_t *other = b->tables[found->table].blocks;
-        uint32_t limit = min_u32(num_blocks, blocks_for(b, b->segments[found->table].end));
+        const uint32_t *other = b->tables[owner].blocks;
+        uint32_t limit = min_u32(num_blocks, blocks_for(b, b->segments[owner].end));
         if (i >= limit || other[i] != blocks[i] || (i && other[i - 1] != blocks[i - 1]))
             return KV_INVAL;
         i += common_blocks(other + i, blocks + i, limit - i);
-        *follow = found->table;
+        *follow = owner;
     }
     *num_shared = i;
     return KV_OK;
@@ -214,9 +217,8 @@ static void find_anchor(builder *b, uint32_t table, uint32_t num_shared, uint32_
     segment *s = &b->segments[table];
     uint32_t last_shared = b->tables[table].blocks[num_shared - 1];
     uint32_t seen = min_u32(num_shared * b->block_tokens, s->end);
-    const owner *found = find_owner(b, last_shared);
-    if (found->block != KV_NONE)
-        anchor = found->table;
+    if (owner_of(b, last_shared) != KV_NONE)
+        anchor = owner_of(b, last_shared);
     s->start = min_u32(seen, b->segments[anchor].end);
     if (s->start < seen) /* the anchor ends in this block, and this table sees more of it */
         set_owner(b, last_shared, table);
@@ -261,10 +263,10 @@ static kv_status claim_draft(builder *b, uint32_t table)
     if (!b->drafts[table].num_tokens)
         return KV_OK;
     if (past % b->block_tokens) {
-        owner *found = find_owner(b, blocks[first++]);
-        if (found->table == KV_NONE || b->segments[found->table].end > past)
+        uint32_t owner = owner_of(b, blocks[first]);
+        if (owner == KV_NONE || b->segments[owner].end > past)
             return KV_INVAL;
-        found->table = KV_NONE;
+        set_owner(b, blocks[first++], KV_NONE);
     }
     return claim(b, blocks + first, blocks_for(b, b->tables[table].length) - first);
 }
@@ -494,7 +496,7 @@ static kv_status build(kv_tree **tree, builder *b)
     }
     if (!status)
         status = finish(b, tree);
-    free(b->taken);
+    free(b->owner_page);
     free(b->scratch);
     return status;
 }
@@ -527,7 +529,7 @@ static uint32_t query_length(const kv_tree *tree, uint32_t query)
 static bool can_grow(const kv_tree *tree, uint32_t query, const kv_table *table)
 {
     uint32_t length = query_length(tree, query), index = tree->query_node[query];
-    if (table->version != tree->versions[query] || table->length < length ||
+    if (table->version == 0 || table->version != tree->versions[query] || table->length < length ||
         (uint64_t)table->num_blocks * tree->block_tokens < table->length)
         return false;
     if (table->length == length)

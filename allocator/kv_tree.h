@@ -64,7 +64,8 @@ typedef struct kv_draft {
  * KV_INVAL: block_tokens is not a power of two from 1 to 256, a table is shorter than its length needs, or the
  * tables form no tree (a block stands behind two different blocks, or twice in a table); KV_RANGE: a block id
  * >= pool_blocks, a length beyond KV_MAX_LENGTH, counts beyond 32 bits; KV_NOMEM. On error *tree is untouched.
- * Cost: O(sum of the tables' blocks), no recursion; scratch of a byte a block of the pool. */
+ * Cost: O(sum of the tables' blocks), and up to block_tokens - 1 steps for a table that ends inside a block of others,
+ * whatever the ids; no recursion. Scratch of 1.25 bytes a block of the pool. */
 kv_status kv_tree_build(kv_tree **tree, const kv_table *tables, uint32_t num_tables, uint32_t block_tokens,
                         uint32_t pool_blocks);
 
@@ -72,17 +73,22 @@ kv_status kv_tree_build(kv_tree **tree, const kv_table *tables, uint32_t num_tab
  * all tables in order; each sees the past, its ancestors and itself. A draft of 0 tokens gives its table one query
  * at its end, as kv_tree_build does. Each draft token is a node of its own.
  * Also KV_INVAL: a draft longer than its table, a parent not less than its token, a draft's slot that another table
- * lists as well. */
+ * lists as well. Cost: as kv_tree_build, and O(draft tokens). */
 kv_status kv_tree_build_drafts(kv_tree **tree, const kv_table *tables, const kv_draft *drafts, uint32_t num_tables,
                                uint32_t block_tokens, uint32_t pool_blocks);
 
 /* The step without fork or prune: `tables` are those of the build, some of them longer. Where each longer branch
  * ends at a node that it alone sees, the nodes grow in place: true. Otherwise false, nothing changed: build again
- * (also when the spare block entries of a node are used up). Not for trees with drafts. Cost: O(num_tables). */
+ * (also when the spare block entries of a node are used up). Not for trees with drafts.
+ * The versions alone say that a table is the same; its old blocks are not compared. A table of version 0 is never
+ * taken for the same: false. An engine that gives versions of its own must give a new one whenever anything but growth
+ * at the end, into blocks that no other table lists, happens to a table. Cost: O(num_tables), and the new blocks. */
 bool kv_tree_grow(kv_tree *tree, const kv_table *tables, uint32_t num_tables);
 
 /* States the whole invariant against the tables (nodes' tokens add up, each path in order is its table, rows as
- * above): KV_OK or KV_CORRUPT with a sentence in message[message_bytes]. */
+ * above): KV_OK or KV_CORRUPT with a sentence in message[message_bytes].
+ * Cost: O(sum of the tables' blocks and of the nodes on their paths, drafts aside), O(draft tokens), and a sort of the
+ * nodes' blocks. */
 kv_status kv_tree_check(const kv_tree *tree, const kv_table *tables, uint32_t num_tables, char *message,
                         size_t message_bytes);
 

@@ -1,7 +1,8 @@
 /* kv_tree_check: the invariant of kv_tree.h, computed from the tables in another way than the builder's.
  *
- * Each query's path is walked from its end to the root and compared, run by run, with the table; a tree whose paths
- * are right, whose nodes overlap nowhere and of which no two could be joined is the tree of these tables. */
+ * Each table's path is walked from its end to the root and compared, run by run, with the table; a draft token needs
+ * its own node and the one before. A tree whose paths are right, whose nodes overlap nowhere and of which no two could
+ * be joined is the tree of these tables. */
 #include "kv_tree.h"
 
 #include <stdarg.h>
@@ -97,20 +98,9 @@ static kv_status check_run(const checker *c, uint32_t query, uint32_t index, con
     return KV_OK;
 }
 
-/* From the end to the root: first the draft tokens, one node each, then `past` tokens of the table. */
-static kv_status check_path(const checker *c, uint32_t query, const kv_table *table, uint32_t past, uint32_t draft,
-                            const uint32_t *parent)
+/* From node `index`, where the past of `query` ends, to the root: `past` tokens of the table. */
+static kv_status check_past(const checker *c, uint32_t query, uint32_t index, const kv_table *table, uint32_t past)
 {
-    uint32_t index = c->tree->query_node[query];
-    for (; draft != KV_NONE; draft = parent[draft]) {
-        if (index == KV_NONE || c->tree->nodes[index].num_tokens != 1)
-            return corrupt(c, "query %u: node %u for draft token %u, expected one of 1 token", query, index, draft);
-        kv_status status = check_run(c, query, index, table, past + draft);
-        if (status)
-            return status;
-        c->is_draft[index] = 1;
-        index = c->tree->nodes[index].parent;
-    }
     if ((index == KV_NONE ? 0 : node_end(&c->tree->nodes[index])) != past)
         return corrupt(c, "query %u: %u tokens on its path, the table has %u", query,
                        index == KV_NONE ? 0 : node_end(&c->tree->nodes[index]), past);
@@ -122,23 +112,55 @@ static kv_status check_path(const checker *c, uint32_t query, const kv_table *ta
     return KV_OK;
 }
 
+/* A draft token: a node of its own behind that of the token it continues, which was checked before. */
+static kv_status check_draft(const checker *c, uint32_t query, const kv_table *table, uint32_t position,
+                             uint32_t parent)
+{
+    const uint32_t index = c->tree->query_node[query];
+    if (index == KV_NONE || c->tree->nodes[index].num_tokens != 1)
+        return corrupt(c, "query %u: node %u for a draft token, expected one of 1 token", query, index);
+    if (c->tree->nodes[index].parent != parent)
+        return corrupt(c, "query %u: node %u continues node %u, expected %u", query, index,
+                       c->tree->nodes[index].parent, parent);
+    c->is_draft[index] = 1;
+    return check_run(c, query, index, table, position);
+}
+
+/* The queries of one table, from `first` on. All drafts of the table have one past, so it is walked once. */
+static kv_status check_table(const checker *c, uint32_t t, uint32_t first)
+{
+    const kv_table *table = &c->tables[t];
+    const uint32_t *query_node = c->tree->query_node, drafts = c->drafts ? c->drafts[t].num_tokens : 0;
+    uint32_t past = table->length - drafts, past_node = query_node[first];
+    if (drafts && past_node != KV_NONE)
+        past_node = c->tree->nodes[past_node].parent;
+    kv_status status = check_past(c, first, past_node, table, past);
+    for (uint32_t i = 0; i < drafts && !status; i++) {
+        uint32_t parent = c->drafts[t].parent[i];
+        if (parent != KV_NONE && parent >= i)
+            return corrupt(c, "table %u: draft token %u continues token %u", t, i, parent);
+        parent = parent == KV_NONE ? past_node : query_node[first + parent];
+        status = check_draft(c, first + i, table, past + i, parent);
+    }
+    return status;
+}
+
 static kv_status check_queries(const checker *c)
 {
     const kv_tree *tree = c->tree;
     uint64_t path_tokens = 0;
     uint32_t query = 0;
     for (uint32_t t = 0; t < c->num_tables; t++) {
-        uint32_t drafts = c->drafts ? c->drafts[t].num_tokens : 0, last = query + (drafts ? drafts : 1);
-        for (uint32_t first = query; query < last; query++) {
+        uint32_t drafts = c->drafts ? c->drafts[t].num_tokens : 0, first = query, last = query + (drafts ? drafts : 1);
+        for (; query < last; query++) {
             uint32_t end = query < tree->num_queries ? tree->query_node[query] : KV_NONE;
             if (query >= tree->num_queries || (end != KV_NONE && end >= tree->num_nodes))
                 return corrupt(c, "query %u of %u ends at node %u", query, tree->num_queries, end);
-            kv_status status = check_path(c, query, &c->tables[t], c->tables[t].length - drafts,
-                                          drafts ? query - first : KV_NONE, drafts ? c->drafts[t].parent : NULL);
-            if (status)
-                return status;
             path_tokens += end == KV_NONE ? 0 : node_end(&tree->nodes[end]);
         }
+        kv_status status = check_table(c, t, first);
+        if (status)
+            return status;
         if (!c->drafts && tree->versions[t] != c->tables[t].version)
             return corrupt(c, "table %u: version %llu, the tree has %llu", t, (unsigned long long)c->tables[t].version,
                            (unsigned long long)tree->versions[t]);

@@ -112,11 +112,13 @@ static void tell_released(const replay *r)
         r->events.released(r->events.context, blocks, num_blocks, 0);
 }
 
-/* After a truncate: the rest of the last block, if nobody else holds the block. */
+/* After a truncate: the rest of the last block, if nobody else holds the block and no kernel may read it. */
 static void tell_released_tail(const replay *r, uint32_t name)
 {
     kv_table table;
-    if (!r->events.released)
+    kv_pool_stats stats;
+    kv_pool_get_stats(r->pool, &stats);
+    if (!r->events.released || stats.open_epochs)
         return;
     kv_branch_table(r->pool, r->handle[name], &table);
     uint32_t used = table.length % r->block_tokens;

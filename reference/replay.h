@@ -26,7 +26,9 @@ typedef struct replay_events {
     void (*copy)(void *context, const kv_copy *copy);
     /* The token at `position` of the branch lies at (block, slot). token: unique in this replay, counts up from 0. */
     void (*token)(void *context, uint32_t branch, uint32_t position, uint32_t block, uint32_t slot, uint32_t token);
-    /* No living branch sees the slots first_slot .. block_tokens - 1 of these blocks any more. */
+    /* The slots first_slot .. block_tokens - 1 of these blocks may be overwritten: no living branch sees them any more.
+     * Nothing is told while an epoch of the pool is open, as a kernel may still read them; whoever retires it asks
+     * kv_pool_released. */
     void (*released)(void *context, const uint32_t *blocks, uint32_t num_blocks, uint32_t first_slot);
 } replay_events;
 

@@ -36,6 +36,7 @@ pool_model *model_new(const kv_pool_config *config, bool thorough)
     m->count = must_calloc(config->num_blocks, sizeof *m->count);
     m->visible = must_calloc(config->num_blocks, sizeof *m->visible);
     m->held_by = must_calloc(config->num_blocks, sizeof *m->held_by);
+    m->waiting = must_calloc(config->num_blocks, sizeof *m->waiting);
     m->released = must_calloc(config->num_blocks, sizeof *m->released);
     return m;
 }
@@ -58,6 +59,7 @@ void model_end(pool_model *m)
     free(m->count);
     free(m->visible);
     free(m->held_by);
+    free(m->waiting);
     free(m->released);
     free(m->before);
     free(m->after);
@@ -106,6 +108,7 @@ static kv_pool_stats recounted_stats(const pool_model *m)
         s.table_blocks += m->branches[i].num_blocks;
         s.reserved_blocks += m->branches[i].credit;
     }
+    s.open_epochs = (uint32_t)(m->next_epoch - m->first_epoch);
     s.free_blocks = s.num_blocks - s.used_blocks - s.quarantined_blocks;
     s.tail_waste_tokens = (uint64_t)s.used_blocks * s.block_tokens - s.physical_tokens;
     return s;
@@ -129,6 +132,7 @@ void model_compare_stats(pool_model *m)
     SAME(shared_blocks);
     SAME(reserved_blocks);
     SAME(high_water_blocks);
+    SAME(open_epochs);
     SAME(live_branches);
     SAME(logical_tokens);
     SAME(table_blocks);
@@ -228,13 +232,25 @@ static void take_version(pool_model *m, model_branch *b)
     m->newest_version = b->version = table.version;
 }
 
-/* Predicts what dropping entries [kept, num_blocks) of a table releases. */
+/* Predicts what dropping entries [kept, num_blocks) of a table releases: at once, or with the newest epoch, whose
+ * kernel may still read it. */
 static void predict_released(pool_model *m, const model_branch *b, uint32_t kept)
 {
-    for (uint32_t j = b->num_blocks; j-- > kept;)
-        if (m->count[b->table[j]] == 1) m->released[m->num_released++] = b->table[j];
+    bool at_once = m->next_epoch == m->first_epoch;
+    for (uint32_t j = b->num_blocks; j-- > kept;) {
+        uint32_t block = b->table[j];
+        if (m->count[block] != 1) continue;
+        if (at_once) {
+            m->released[m->num_released++] = block;
+        } else {
+            m->held_by[block] = m->next_epoch - 1;
+            m->waiting[m->num_waiting++] = block;
+            m->coverage.blocks_quarantined++;
+        }
+    }
 }
 
+/* What the pool calls released may be overwritten from here on, and is. */
 static void check_released(pool_model *m)
 {
     const uint32_t *blocks;
@@ -243,9 +259,8 @@ static void check_released(pool_model *m)
     check(num_blocks == m->num_released, "%u blocks released, %u expected", num_blocks, m->num_released);
     for (uint32_t i = 0; i < num_blocks; i++) {
         check(blocks[i] == m->released[i], "released block %u, %u expected", blocks[i], m->released[i]);
-        if (m->next_epoch > m->first_epoch) m->held_by[blocks[i]] = m->next_epoch - 1; /* a kernel may still read it */
-        else poison(m, blocks[i], 0);
-        m->coverage.blocks_quarantined += m->next_epoch > m->first_epoch;
+        check(m->held_by[blocks[i]] == 0, "block %u waits for an epoch: a kernel may still read it", blocks[i]);
+        poison(m, blocks[i], 0);
     }
     m->coverage.blocks_released += num_blocks;
 }
@@ -259,6 +274,12 @@ static int unused_branch(const pool_model *m)
     return MODEL_NONE;
 }
 
+static void forget_promise(model_branch *b)
+{
+    b->promised = b->credit = b->guaranteed = 0;
+    b->forked_now = b->forked_once = false;
+}
+
 static void make_live(pool_model *m, int branch, kv_branch handle)
 {
     model_branch *b = &m->branches[branch];
@@ -267,7 +288,7 @@ static void make_live(pool_model *m, int branch, kv_branch handle)
     check(handle != 0, "0 is never a handle");
     b->live = true;
     b->handle = handle;
-    b->promised = b->credit = 0;
+    forget_promise(b);
     m->num_live++;
     take_version(m, b);
 }
@@ -302,6 +323,8 @@ kv_status model_fork_at(pool_model *m, int parent, uint32_t length, int *child)
     c->num_blocks = blocks_for(m, length);
     memcpy(c->tokens, p->tokens, length * sizeof *c->tokens);
     memcpy(c->table, p->table, c->num_blocks * sizeof *c->table);
+    if (p->forked_once) p->guaranteed = 0; /* a second time, with an append in between */
+    p->forked_now = true;
     make_live(m, *child, handle);
     read_back(m, c);
     m->coverage.forks++;
@@ -328,6 +351,9 @@ static need predict_need(pool_model *m, const model_branch *b, uint32_t num_toke
         m->count[b->table[b->num_blocks - 1]]--;
     }
     if (num_tokens < b->promised && b->credit > n.blocks) n.credit_left = b->credit - n.blocks;
+    uint64_t all = (uint64_t)b->length + b->promised;
+    uint32_t most = num_tokens < b->promised ? blocks_for(m, all) - blocks_for(m, b->length + num_tokens) + 1 : 0;
+    if (num_tokens > 0 && n.credit_left > most) n.credit_left = most;
     return n;
 }
 
@@ -349,6 +375,21 @@ static kv_status predict_append(pool_model *m, const int *branches, const uint32
     recount(m);
     if (predicted == KV_OK && blocks + reserved > now.free_blocks) predicted = KV_NOBLOCKS;
     return predicted;
+}
+
+/* The promise itself, as kv_branch_reserve states it: no list of promised tokens is refused for want of blocks. */
+static void check_promise(pool_model *m, const int *branches, const uint32_t *num_tokens, uint32_t count,
+                          kv_status status)
+{
+    bool promised = true;
+    for (uint32_t i = 0; i < count; i++) promised &= num_tokens[i] <= m->branches[branches[i]].guaranteed;
+    check(!promised || status != KV_NOBLOCKS, "%u tokens of branch %d were promised", num_tokens[0], branches[0]);
+    if (!promised || status != KV_OK) return;
+    kv_pool_stats now = recounted_stats(m);
+    uint32_t blocks = 0;
+    for (uint32_t i = 0; i < count; i++) blocks += predict_need(m, &m->branches[branches[i]], num_tokens[i]).blocks;
+    recount(m);
+    m->coverage.promises_needed += blocks > now.free_blocks - now.reserved_blocks;
 }
 
 /* A block that append handed out: of the pool, free, and nothing of its last owner is left in it. */
@@ -399,6 +440,11 @@ static void take_appended(pool_model *m, model_branch *b, uint32_t num_tokens, c
     b->num_blocks = table.num_blocks;
     b->credit = n.credit_left;
     b->promised = num_tokens < b->promised ? b->promised - num_tokens : 0;
+    b->guaranteed = num_tokens < b->guaranteed ? b->guaranteed - num_tokens : 0;
+    if (num_tokens > 0) {
+        b->forked_once |= b->forked_now;
+        b->forked_now = false;
+    }
 }
 
 static void carry_out_copy(pool_model *m, const kv_copy *copy)
@@ -432,6 +478,7 @@ kv_status model_append_many(pool_model *m, const int *branches, const uint32_t *
     model_before_call(m, predicted);
     kv_status status = count == 1 ? kv_branch_append(m->pool, handles[0], num_tokens[0], got)
                                   : kv_branch_append_many(m->pool, handles, num_tokens, count, got);
+    check_promise(m, branches, num_tokens, count, status);
     if (!model_after_call(m, predicted, status, "append")) return predicted;
     check_released(m);
     for (uint32_t i = 0; i < count; i++) take_appended(m, &m->branches[branches[i]], num_tokens[i], &got[i]);
@@ -463,7 +510,7 @@ kv_status model_truncate(pool_model *m, int branch, uint32_t length)
     bool changed = length < b->length;
     b->length = length;
     b->num_blocks = blocks_for(m, length);
-    b->promised = b->credit = 0;
+    forget_promise(b);
     if (changed) take_version(m, b);
     recount(m);
     if (b->num_blocks > 0) poison(m, b->table[b->num_blocks - 1], m->visible[b->table[b->num_blocks - 1]]);
@@ -492,7 +539,7 @@ kv_status model_adopt(pool_model *m, int branch, int winner)
     memcpy(b->table, w->table, w->num_blocks * sizeof *b->table);
     b->length = w->length;
     b->num_blocks = w->num_blocks;
-    b->promised = b->credit = 0;
+    forget_promise(b);
     make_dead(m, w);
     take_version(m, b);
     read_back(m, b);
@@ -520,12 +567,15 @@ kv_status model_reserve(pool_model *m, int branch, uint32_t num_tokens)
     uint64_t length = (uint64_t)b->length + num_tokens;
     kv_pool_stats now = recounted_stats(m);
     uint32_t credit = num_tokens > 0 ? blocks_for(m, length) - b->num_blocks + 1 : 0;
+    bool part_filled = b->length % m->config.block_tokens != 0;
+    if (num_tokens > 0 && part_filled) credit += m->count[b->table[b->num_blocks - 1]] > 1;
     kv_status predicted = KV_OK;
     if ((uint64_t)now.reserved_blocks - b->credit + credit > now.free_blocks) predicted = KV_NOBLOCKS;
     if (length > KV_MAX_LENGTH) predicted = KV_RANGE;
     model_before_call(m, predicted);
     if (!model_after_call(m, predicted, kv_branch_reserve(m->pool, b->handle, num_tokens), "reserve")) return predicted;
-    b->promised = num_tokens;
+    forget_promise(b);
+    b->promised = b->guaranteed = num_tokens;
     b->credit = credit;
     m->coverage.reserves++;
     finish_call(m);
@@ -548,16 +598,28 @@ kv_status model_epoch_begin(pool_model *m)
     return KV_OK;
 }
 
+static void predict_retired(pool_model *m, uint64_t epoch)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < m->num_waiting; i++) {
+        uint32_t block = m->waiting[i];
+        if (m->held_by[block] > epoch) {
+            m->waiting[kept++] = block;
+        } else {
+            m->held_by[block] = 0;
+            m->released[m->num_released++] = block;
+        }
+    }
+    m->num_waiting = kept;
+}
+
 kv_status model_epoch_retire(pool_model *m, uint64_t epoch)
 {
     kv_status predicted = epoch >= m->first_epoch && epoch < m->next_epoch ? KV_OK : KV_RANGE;
     model_before_call(m, predicted);
+    if (predicted == KV_OK) predict_retired(m, epoch);
     if (!model_after_call(m, predicted, kv_pool_epoch_retire(m->pool, epoch), "epoch_retire")) return predicted;
-    for (uint32_t i = 0; i < m->config.num_blocks; i++) {
-        if (m->held_by[i] == 0 || m->held_by[i] > epoch) continue;
-        m->held_by[i] = 0;
-        poison(m, i, 0);
-    }
+    check_released(m);
     m->first_epoch = epoch + 1;
     finish_call(m);
     return KV_OK;

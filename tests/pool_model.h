@@ -21,11 +21,14 @@ typedef struct model_branch {
     uint32_t *table;  /* [num_blocks of the pool] */
     uint64_t version;
     uint32_t promised, credit;
+    uint32_t guaranteed;          /* tokens of the header's promise, which knows nothing of credit */
+    bool forked_now, forked_once; /* since the promise: behind its last append; before an append */
 } model_branch;
 
 /* What happened so far; a random run that leaves one at 0 did not test what it is for. */
 typedef struct model_coverage {
     uint64_t creates, forks, forks_inside_block, appends, appends_of_many, truncates, adopts, prunes, reserves, epochs;
+    uint64_t promises_needed; /* appends that would have been refused without their promise */
     uint64_t copies, copies_avoided, tokens_written, tokens_read, blocks_released, blocks_quarantined;
     uint64_t refused_blocks, refused_branches, refused_stale, refused_range, refused_invalid, refused_busy;
     uint64_t full_checks;
@@ -39,6 +42,8 @@ typedef struct pool_model {
     uint32_t *slots;           /* [num_blocks][block_tokens] signatures */
     uint32_t *count, *visible; /* [num_blocks] recounted after every call */
     uint64_t *held_by;         /* [num_blocks] epoch in whose quarantine the block waits, 0: none */
+    uint32_t *waiting;         /* [num_blocks] these blocks, the one freed first first */
+    uint32_t num_waiting;
     uint32_t *released;        /* [num_blocks] that the next call is to report */
     uint32_t num_released;
     uint64_t newest_version;

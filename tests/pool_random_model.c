@@ -92,6 +92,34 @@ static void random_epoch(pool_model *m)
     else model_epoch_retire(m, m->first_epoch + test_below(4) - 1);
 }
 
+/* Another branch takes every block that is not promised. */
+static void fill_up(pool_model *m)
+{
+    int greedy;
+    if (model_create(m, &greedy) != KV_OK) return;
+    while (model_append(m, greedy, m->config.block_tokens) == KV_OK) continue;
+    if (m->branches[greedy].length == 0) model_prune(m, greedy);
+}
+
+/* A promise, forks and appends in between, and a pool that others fill before the rest is appended. */
+static void random_promise(pool_model *m, int branch)
+{
+    const model_branch *b = &m->branches[branch];
+    int other;
+    for (int i = 0; i < 3; i++) { /* room for the forks and for the greedy branch */
+        other = random_branch(m);
+        if (other != branch && m->num_live + 3 > m->max_branches) model_prune(m, other);
+    }
+    if (test_below(2)) model_fork_at(m, branch, b->length, &other);
+    if (model_reserve(m, branch, 1 + test_below(2 * m->config.block_tokens)) != KV_OK) return;
+    uint32_t full_at = test_below(4);
+    for (uint32_t i = 0; i < 8 && b->guaranteed > 0; i++) {
+        if (i == full_at) fill_up(m);
+        if (test_below(3) == 0) model_fork_at(m, branch, test_below(4) ? b->length : test_below(b->length + 1), &other);
+        else model_append(m, branch, 1 + test_below(i < 7 ? 2 : b->guaranteed));
+    }
+}
+
 void model_step(pool_model *m)
 {
     int branch = random_branch(m), other;
@@ -109,7 +137,8 @@ void model_step(pool_model *m)
     else if (kind < 71) model_truncate(m, branch, length + (test_below(32) == 0) * (b->length + 1));
     else if (kind < 75) model_adopt(m, branch, random_branch(m));
     else if (kind < 86) model_prune(m, branch);
-    else if (kind < 91) model_reserve(m, branch, test_below(3) ? test_below(2 * m->config.block_tokens) : 0);
+    else if (kind < 89) model_reserve(m, branch, test_below(3) ? test_below(2 * m->config.block_tokens) : 0);
+    else if (kind < 91) random_promise(m, branch);
     else if (kind < 96) random_epoch(m);
     else model_stale(m);
 }

@@ -10,9 +10,13 @@
 
 enum { B = STATES_MAX_BRANCHES, N = STATES_MAX_BLOCKS, T = STATES_MAX_TOKENS, E = 2, MAX_CALLS = 1024 };
 
-/* Compared and hashed as bytes; what is unused is 0. */
+/* Forks behind a promise: none, behind its last append, before an append; the next point is one too many. */
+typedef enum fork_point { NOT_FORKED, FORKED_NOW, FORKED_BEFORE } fork_point;
+
+/* Compared and hashed as bytes; what is unused is 0. `guaranteed` and `forked` are not the pool's: they say by the
+ * words of kv_branch_reserve how many tokens cannot be refused for want of blocks. */
 typedef struct branch_state {
-    uint8_t live, length, promised, credit, table[N];
+    uint8_t live, length, promised, credit, guaranteed, forked, table[N];
 } branch_state;
 
 typedef struct state {
@@ -74,7 +78,15 @@ static void put_views(walk *w, const state *s)
             kv_slot *slot = &pool->slots[i];
             slot->previous = KV_NO_SLOT;
             slot->next = pool->num_partial[block]++ ? pool->first_partial[block] : KV_NO_SLOT;
-            if (slot->next != KV_NO_SLOT) pool->slots[slot->next].previous = i;
+            slot->far_end = i;
+            if (slot->next != KV_NO_SLOT) {
+                const kv_slot *next = &pool->slots[slot->next];
+                if (next->length == slot->length) { /* the last of this run stays, `i` is its first */
+                    slot->far_end = next->far_end;
+                    pool->slots[next->far_end].far_end = i;
+                }
+                pool->slots[slot->next].previous = i;
+            }
             pool->first_partial[block] = i;
         }
     }
@@ -96,6 +108,7 @@ static void put_slot(walk *w, const branch_state *b, uint32_t index)
         pool->ref[b->table[i]]++;
     }
     pool->num_live += slot->live;
+    pool->kept_entries += slot->live ? 0 : slot->capacity;
     pool->reserved_blocks += slot->credit_blocks;
     pool->logical_tokens += slot->length;
     pool->table_blocks += slot->num_blocks;
@@ -128,7 +141,7 @@ static void put_state(walk *w, const state *s)
     kv_pool *pool = w->pool;
     memset(pool->ref, 0, w->scope.num_blocks * sizeof(uint32_t));
     memset(pool->num_partial, 0, w->scope.num_blocks * sizeof(uint32_t));
-    pool->num_live = pool->reserved_blocks = pool->shared_blocks = 0;
+    pool->num_live = pool->reserved_blocks = pool->shared_blocks = pool->kept_entries = 0;
     pool->logical_tokens = pool->table_blocks = pool->physical_tokens = 0;
     pool->copies = pool->copied_tokens = 0;
     pool->version = B + 1;
@@ -170,6 +183,33 @@ static state get_state(const walk *w)
     for (uint32_t i = 0; i < s.num_epochs; i++)
         s.epoch_blocks[i] = (uint8_t)pool->epoch_blocks[(pool->first_epoch + i) % pool->config.max_epochs];
     return s;
+}
+
+/* The guarantees of `next`, which the pool does not know, from those before the call. */
+static void carry_guarantees(const walk *w, const call *c, state *next)
+{
+    branch_state *b = &next->branch[c->branch[0]];
+    for (uint32_t i = 0; i < B; i++) {
+        next->branch[i].guaranteed = w->at->branch[i].guaranteed;
+        next->branch[i].forked = w->at->branch[i].forked;
+    }
+    if (c->kind == FORK && b->guaranteed > 0) {
+        if (b->forked == FORKED_BEFORE) b->guaranteed = 0;
+        else b->forked = FORKED_NOW;
+    }
+    for (uint32_t i = 0; c->kind == APPEND && i < c->count; i++) {
+        branch_state *a = &next->branch[c->branch[i]];
+        if (c->number[i] > 0 && a->forked == FORKED_NOW) a->forked = FORKED_BEFORE;
+        a->guaranteed = a->guaranteed > c->number[i] ? (uint8_t)(a->guaranteed - c->number[i]) : 0;
+    }
+    if (c->kind == TRUNCATE || c->kind == PRUNE || c->kind == ADOPT) b->guaranteed = 0;
+    if (c->kind == ADOPT) next->branch[c->branch[1]].guaranteed = 0;
+    if (c->kind == RESERVE) {
+        b->guaranteed = c->number[0];
+        b->forked = NOT_FORKED;
+    }
+    for (uint32_t i = 0; i < B; i++)
+        if (next->branch[i].guaranteed == 0) next->branch[i].forked = NOT_FORKED;
 }
 
 static rest get_rest(const walk *w)
@@ -317,8 +357,9 @@ static void expect_append(const walk *w, const call *c, expectation *x)
             x->num_copies++;
             blocks++;
         }
-        uint32_t left = b->credit > blocks ? b->credit - blocks : 0;
-        if (n >= b->promised) left = 0;
+        uint32_t left = b->credit > blocks ? b->credit - blocks : 0, most = 0;
+        if (n < b->promised) most = 1 + blocks_for(w, b->length + b->promised) - blocks_for(w, b->length + n);
+        if (n > 0 && left > most) left = most;
         reserved -= b->credit - left;
         need += blocks;
         for (uint32_t t = 0; t < n && b->length + t < T; t++) x->token[branch][b->length + t] = symbol++;
@@ -359,6 +400,8 @@ static void expect_reserve(const walk *w, const call *c, expectation *x)
     const branch_state *b = &w->at->branch[c->branch[0]];
     uint32_t n = c->number[0], credit = 0;
     if (n > 0) credit = blocks_for(w, b->length + n) - blocks_for(w, b->length) + 1;
+    if (n > 0 && b->length % w->scope.block_tokens != 0)
+        credit += w->owners[b->table[b->length / w->scope.block_tokens]] > 1;
     if (reserved_by_all(w) - b->credit + credit > w->at->num_free) x->status = KV_NOBLOCKS;
 }
 
@@ -489,6 +532,13 @@ static void fail_call(const walk *w, const call *c, const char *what, const char
               c->number[1], c->branch[2], c->number[2], text, what);
 }
 
+static bool is_free(const kv_pool *pool, uint32_t block)
+{
+    for (uint32_t i = 0; i < pool->num_free; i++)
+        if (pool->free_list[kv_ring_index(pool, pool->free_head, i)] == block) return true;
+    return false;
+}
+
 static void check_outcome(walk *w, const call *c, const expectation *x, const kv_append *appends)
 {
     uint8_t storage[N * T];
@@ -507,10 +557,22 @@ static void check_outcome(walk *w, const call *c, const expectation *x, const kv
     require(w->pool->copies == x->num_copies, "as many copies as needed");
     uint32_t released = 0;
     for (uint32_t i = 0; i < w->scope.num_blocks; i++) released += w->owners[i] > 0 && x->owners[i] == 0;
-    bool frees = c->kind == APPEND || c->kind == TRUNCATE || c->kind == ADOPT || c->kind == PRUNE;
-    require(!frees || w->pool->num_released == released, "the released blocks");
+    if (w->at->num_epochs > 0) released = 0; /* a kernel may still read them */
+    for (uint32_t e = 0; c->kind == RETIRE && e < c->number[0]; e++) released += w->at->epoch_blocks[e];
+    bool frees = c->kind == APPEND || c->kind == TRUNCATE || c->kind == ADOPT || c->kind == PRUNE || c->kind == RETIRE;
+    require(!frees || w->pool->num_released == released, "as many released blocks as may be overwritten");
+    for (uint32_t i = 0; frees && i < released; i++)
+        require(is_free(w->pool, w->pool->released[i]), "a released block is free");
     w->count.copies += x->num_copies;
     w->count.released += released;
+}
+
+/* Promised tokens are not refused for want of blocks, and promises of others are no reason to refuse them. */
+static void check_guarantee(const walk *w, const call *c, kv_status status)
+{
+    bool guaranteed = c->kind == APPEND;
+    for (uint32_t i = 0; i < c->count; i++) guaranteed &= c->number[i] <= w->at->branch[c->branch[i]].guaranteed;
+    require(!guaranteed || status != KV_NOBLOCKS, "promised tokens were refused");
 }
 
 static void try_call(walk *w, const call *c)
@@ -521,12 +583,14 @@ static void try_call(walk *w, const call *c)
     rest before = get_rest(w);
     kv_status status = make_call(w, c, appends);
     w->count.transitions++;
+    check_guarantee(w, c, status);
     require(status == x.status, kv_status_string(status));
     char message[160];
     require(kv_pool_check(w->pool, message, sizeof message) == KV_OK, message);
     if (status == KV_OK) {
         check_outcome(w, c, &x, appends);
         state next = get_state(w);
+        carry_guarantees(w, c, &next);
         add_state(w, next);
         return;
     }

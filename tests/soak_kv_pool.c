@@ -14,9 +14,9 @@ enum { CALLS_PER_POOL = 100000, CALLS_PER_CHECK = 1000 };
 
 static const char *const counter_name[] = {
     "creates", "forks", "forks_inside_block", "appends", "appends_of_many", "truncates", "adopts", "prunes", "reserves",
-    "epochs", "copies", "copies_avoided", "tokens_written", "tokens_read", "blocks_released", "blocks_quarantined",
-    "refused_blocks", "refused_branches", "refused_stale", "refused_range", "refused_invalid", "refused_busy",
-    "full_checks"};
+    "epochs", "promises_needed", "copies", "copies_avoided", "tokens_written", "tokens_read", "blocks_released",
+    "blocks_quarantined", "refused_blocks", "refused_branches", "refused_stale", "refused_range", "refused_invalid",
+    "refused_busy", "full_checks"};
 enum { NUM_COUNTERS = sizeof counter_name / sizeof counter_name[0] };
 _Static_assert(sizeof(model_coverage) == NUM_COUNTERS * sizeof(uint64_t), "a name for each counter");
 

@@ -119,14 +119,29 @@ typedef struct epoch_setting {
     uint32_t released[MAX_RELEASED], num_released;
 } epoch_setting;
 
+/* Its blocks that no other branch lists, last block first, are released: at once, or with the open epoch. */
 static void prune_last(epoch_setting *s)
 {
     tree_case *grown = &s->c.grown;
+    kv_branch last = grown->branches[--grown->num_branches];
+    kv_table table;
+    check(kv_branch_table(grown->pool, last, &table) == KV_OK, "its table");
+    s->num_released = 0;
+    for (uint32_t i = table.num_blocks; i-- > 0 && s->num_released < MAX_RELEASED;) {
+        if (kv_pool_references(grown->pool, table.blocks[i]) == 1)
+            s->released[s->num_released++] = table.blocks[i];
+    }
+    check(s->num_released > 0 && s->num_released < MAX_RELEASED, "%u blocks", s->num_released);
+    check(kv_branch_prune(grown->pool, last) == KV_OK, "prune");
+}
+
+static void check_released(const epoch_setting *s, bool all)
+{
     const uint32_t *blocks;
-    check(kv_branch_prune(grown->pool, grown->branches[--grown->num_branches]) == KV_OK, "prune");
-    kv_pool_released(grown->pool, &blocks, &s->num_released);
-    check(s->num_released > 0 && s->num_released <= MAX_RELEASED, "%u blocks", s->num_released);
-    memcpy(s->released, blocks, s->num_released * sizeof *blocks);
+    uint32_t num_blocks;
+    kv_pool_released(s->c.grown.pool, &blocks, &num_blocks);
+    check(num_blocks == (all ? s->num_released : 0), "%u of %u blocks", num_blocks, s->num_released);
+    check(!all || !memcmp(blocks, s->released, num_blocks * sizeof *blocks), "those of the pruned branch");
 }
 
 static bool was_released(const epoch_setting *s, uint32_t block)
@@ -226,6 +241,7 @@ static void run_epoch(const void *argument)
     }
     cuda_ok(cudaEventRecord(done, s.reads), "an event");
     prune_last(&s);
+    check_released(&s, false); /* nothing that may be overwritten */
     check(append_until_full(&s, false) > 0, "other blocks are there to take");
     cuda_ok(cudaStreamSynchronize(s.writes), "the appends");
     check(cudaEventQuery(done) == cudaErrorNotReady, "the launches are still to come");
@@ -237,6 +253,7 @@ static void run_epoch(const void *argument)
 
     check(append_until_full(&s, false) == 0, "not before the epoch is retired");
     check(kv_pool_epoch_retire(pool, epoch) == KV_OK, "retire");
+    check_released(&s, true);
     check(append_until_full(&s, true) == s.num_released, "then all %u blocks are there", s.num_released);
     cuda_ok(cudaStreamSynchronize(s.writes), "the appends");
     gpu_case_run(&s.gpu, step);

@@ -1,5 +1,5 @@
-/* Claim: tokens promised by reserve can be appended whatever others take, one fork in between included; the promise
- * costs exactly its blocks and none of them is lost. */
+/* Claim: tokens promised by reserve can be appended whatever others take, with forks at one point in between and a last
+ * block that was shared before; the promise costs exactly its blocks and none of them is lost. */
 #include <stddef.h>
 
 #include "pool_model.h"
@@ -56,6 +56,54 @@ static void run_promise(const void *argument)
         check(reserved(m) == 0, "%u blocks are still reserved", reserved(m));
         model_end(m);
     }
+}
+
+/* The last block is shared before the promise; forks come behind each number of appended tokens. Who shared it stays,
+ * goes, or writes first. */
+typedef enum sharer { NOBODY, STAYS, GOES, WRITES, NUM_SHARERS } sharer;
+static const char *const sharer_name[NUM_SHARERS] = {"unshared", "sharer_stays", "sharer_goes", "sharer_writes"};
+
+static void promise_with_forks(sharer who, uint32_t length, uint32_t promised, uint32_t forked_at, uint32_t num_forks)
+{
+    pool_model *m = pool_of(24, 4);
+    int root = root_of(m, length), before = MODEL_NONE, child;
+    if (who != NOBODY) check(model_fork_at(m, root, length, &before) == KV_OK, "a fork before the promise");
+    check(model_reserve(m, root, promised) == KV_OK, "a promise of %u tokens", promised);
+    if (who == GOES) model_prune(m, before);
+    if (who == WRITES) check(model_append(m, before, 1) == KV_OK, "the sharer writes");
+    for (uint32_t done = 0; done < promised; done++) {
+        for (uint32_t i = 0; done == forked_at && i < num_forks; i++)
+            check(model_fork_at(m, root, m->branches[root].length, &child) == KV_OK, "fork %u", i);
+        if (done == 0) fill_up(m);
+        check(model_append(m, root, 1) == KV_OK, "token %u of %u, forked at %u", done, promised, forked_at);
+    }
+    check(reserved(m) == 0, "%u blocks are still reserved", reserved(m));
+    model_end(m);
+}
+
+static void run_forked_in_between(const void *argument)
+{
+    for (uint32_t length = 3; length <= 8; length++)
+        for (uint32_t promised = 1; promised <= 9; promised++)
+            for (uint32_t forked_at = 0; forked_at < promised; forked_at++)
+                for (uint32_t num_forks = 1; num_forks <= 2; num_forks++)
+                    promise_with_forks(*(const sharer *)argument, length, promised, forked_at, num_forks);
+}
+
+/* What a promise sets aside: its new blocks, one for a copy behind a fork to come, one for a copy that is due now. */
+static void run_price(const void *argument)
+{
+    (void)argument;
+    pool_model *m = pool_of(12, 4);
+    int root = root_of(m, 6), sharer_branch;
+    check(model_reserve(m, root, 3) == KV_OK && reserved(m) == 1 + 1, "9 tokens need one more block");
+    check(model_fork_at(m, root, 6, &sharer_branch) == KV_OK && reserved(m) == 2, "a fork costs nothing");
+    check(model_reserve(m, root, 3) == KV_OK && reserved(m) == 1 + 1 + 1, "the last block is shared now");
+    check(model_reserve(m, root, 2) == KV_OK && reserved(m) == 0 + 1 + 1, "8 tokens need no more block");
+    model_prune(m, sharer_branch);
+    check(model_append(m, root, 1) == KV_OK && reserved(m) == 1, "nothing was copied: the copy's block is given back");
+    check(model_append(m, root, 1) == KV_OK && reserved(m) == 0, "all was appended");
+    model_end(m);
 }
 
 /* A fork gets none of the credit. */
@@ -128,6 +176,9 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof promises / sizeof promises[0]; i++)
         test_add(run_promise, &promises[i], "length_%u_promised_%u_by_%u%s", promises[i].length, promises[i].promised,
                  promises[i].piece, promises[i].forked ? "_forked" : "");
+    for (sharer who = 0; who < NUM_SHARERS; who++)
+        test_add(run_forked_in_between, &who, "forked_in_between_%s", sharer_name[who]);
+    test_add(run_price, NULL, "price_with_a_shared_last_block");
     test_add(run_fork_gets_none, NULL, "fork_gets_none");
     test_add(run_replaced, NULL, "replaced");
     for (int i = 0; i < NUM_WAYS; i++) test_add(run_given_back, &ways[i], "given_back_by_%s", way_name[i]);

@@ -68,9 +68,12 @@ static void logical_sum(kv_pool *pool) { pool->logical_tokens--; }
 static void table_sum(kv_pool *pool) { pool->table_blocks++; }
 static void high_water_low(kv_pool *pool) { pool->high_water_blocks = 1; }
 static void copies_low(kv_pool *pool) { pool->copies = 0; }
+static void kept_sum(kv_pool *pool) { pool->kept_entries++; }
 static void scratch_left(kv_pool *pool) { pool->leaving[3] = 1; }
 static void views_lost(kv_pool *pool) { pool->num_partial[3]--; }
 static void views_linked_wrong(kv_pool *pool) { pool->slots[pool->first_partial[3]].next = 77; }
+static void run_end_lost(kv_pool *pool) { pool->slots[pool->first_partial[3]].far_end = 77; }
+static void run_too_long(kv_pool *pool) { pool->slots[pool->slots[pool->first_partial[3]].next].far_end = 1; }
 static void views_wrong_order(kv_pool *pool)
 {
     uint32_t first = pool->first_partial[3], second = pool->slots[first].next;
@@ -124,10 +127,13 @@ static const damage_case damages[] = {
     {"table_sum", table_sum, "I12 ", "table blocks"},
     {"high_water_low", high_water_low, "I12 ", "high water"},
     {"copies_low", copies_low, "I12 ", "cop"},
+    {"kept_sum", kept_sum, "I12 ", "kept in tables of dead branches"},
     {"scratch_left", scratch_left, "I12 ", "block 3"},
     {"views_lost", views_lost, "I12 ", "partial views: 1, expected 2 (-1), block 3"},
     {"views_linked_wrong", views_linked_wrong, "I12 ", "slot 77"},
     {"views_wrong_order", views_wrong_order, "I12 ", "tokens of a partial view"},
+    {"run_end_lost", run_end_lost, "I12 ", "last view of a run: 77"},
+    {"run_too_long", run_too_long, "I12 ", "view of a run"},
     {"epoch_count", epoch_count, "I15 ", "(+1)"},
     {"epochs_wild", epochs_wild, "I15 ", "unretired"},
     {"live_count", live_count, "I16 ", "live branches: 5, expected 4 (+1)"},

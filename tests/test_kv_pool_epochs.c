@@ -1,5 +1,5 @@
-/* Claim: a block freed while an epoch is open is not issued again before that epoch retires; and free blocks are
- * issued in the order that the pool was created with. */
+/* Claim: a block freed while an epoch is open is neither issued again nor called released before that epoch retires;
+ * and free blocks are issued in the order that the pool was created with. */
 #include <stddef.h>
 
 #include "pool_model.h"
@@ -76,6 +76,45 @@ static void run_two_epochs(const void *argument)
     check(kv_pool_epoch_retire(pool, second) == KV_OK, "the second");
     expect_blocks(pool, 8, 0);
     check(kv_pool_destroy(pool, false, NULL) == KV_OK, "nothing is left");
+}
+
+static void expect_released(const kv_pool *pool, uint32_t count, const uint32_t *expected)
+{
+    const uint32_t *blocks;
+    uint32_t num_blocks;
+    kv_pool_released(pool, &blocks, &num_blocks);
+    check(num_blocks == count, "%u blocks released, %u expected", num_blocks, count);
+    for (uint32_t i = 0; i < count; i++) check(blocks[i] == expected[i], "block %u, not %u", blocks[i], expected[i]);
+}
+
+/* Whoever overwrites what kv_pool_released lists, after each call, never writes into a block that a kernel may read. */
+static void run_released_when_overwritable(const void *argument)
+{
+    (void)argument;
+    kv_pool *pool = pool_of(10, 4, KV_ORDER_LIFO, 0);
+    kv_branch a = branch_of(pool, 2), b = branch_of(pool, 3), c = branch_of(pool, 2), d = branch_of(pool, 1), e;
+    check(kv_branch_fork(pool, d, &e) == KV_OK, "a sharer of block 7");
+    uint64_t first = begin(pool);
+    kv_branch_prune(pool, a);
+    expect_released(pool, 0, NULL);
+    uint64_t second = begin(pool);
+    kv_branch_truncate(pool, b, 4);
+    expect_released(pool, 0, NULL);
+    kv_branch_adopt(pool, b, c);
+    expect_released(pool, 0, NULL);
+    check(kv_pool_epoch_retire(pool, first) == KV_OK, "the first");
+    expect_released(pool, 2, (const uint32_t[]){1, 0});
+    check(kv_pool_epoch_retire(pool, first) == KV_RANGE, "refused");
+    expect_released(pool, 2, (const uint32_t[]){1, 0}); /* the view stays */
+    kv_branch_prune(pool, d);
+    expect_released(pool, 0, NULL);
+    check(kv_pool_epoch_retire(pool, second) == KV_OK, "the second");
+    expect_released(pool, 3, (const uint32_t[]){4, 3, 2});
+    kv_branch_prune(pool, b);
+    expect_released(pool, 2, (const uint32_t[]){6, 5}); /* no epoch is open: at once */
+    check(kv_pool_epoch_retire(pool, begin(pool)) == KV_OK, "an epoch in which nothing was freed");
+    expect_released(pool, 0, NULL);
+    kv_pool_destroy(pool, true, NULL);
 }
 
 static void run_retire_skips(const void *argument)
@@ -217,6 +256,7 @@ int main(int argc, char **argv)
     test_begin(argc, argv, "blocks freed in an epoch wait until it retires; free blocks have an order");
     test_add(run_quarantine, NULL, "quarantine");
     test_add(run_two_epochs, NULL, "two_epochs");
+    test_add(run_released_when_overwritable, NULL, "released_when_overwritable");
     test_add(run_retire_skips, NULL, "retire_the_newest_retires_all");
     for (int i = 0; i < 4; i++) test_add(run_limits, &max_epochs[i], "limits_max_epochs_%u", max_epochs[i]);
     for (int i = 0; i < 3; i++) test_add(run_overlapped_steps, &depths[i], "overlapped_steps_depth_%u", depths[i]);

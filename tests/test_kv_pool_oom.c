@@ -1,11 +1,12 @@
 /* Claim: whichever host allocation fails, the call says KV_NOMEM, the pool is as it was, nothing leaks, and the same
- * call succeeds when memory is back. The linker puts the functions below between the library and malloc. */
+ * call succeeds when memory is back; and tables that are not needed any more are given back. The linker puts the
+ * functions below between the library and malloc. */
 #include <malloc.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "kv_branch.h"
+#include "kv_pool_internal.h"
 #include "test.h"
 
 void *__real_malloc(size_t bytes);
@@ -42,7 +43,8 @@ void *__wrap_realloc(void *memory, size_t bytes)
 /* Bytes in use, freed ones in malloc's caches included; 0 under a sanitizer, which looks for leaks itself. */
 static size_t bytes_in_use(void)
 {
-    return mallinfo2().uordblks;
+    struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
 }
 
 /* ---- one call, each of its allocations failing once ---- */
@@ -234,11 +236,107 @@ static void run_twins(const void *argument)
     test_note("%llu failures injected", (unsigned long long)injected);
 }
 
+/* ---- memory that is given back ---- */
+
+enum { NUM_FORKS = 200, LONG_TABLE = 100000 };
+typedef enum ending { PRUNED, TRUNCATED, ADOPTED, NUM_ENDINGS } ending;
+static const char *const ending_name[NUM_ENDINGS] = {"pruned", "truncated", "adopted_over"};
+static const uint64_t little = NUM_FORKS * 1024, kept = 4 * KV_MAX_KEPT_ENTRIES; /* of 80 million bytes */
+
+static uint64_t table_bytes(const kv_pool *pool)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < pool->num_slots; i++) bytes += pool->slots[i].capacity * sizeof *pool->slots[i].blocks;
+    return bytes;
+}
+
+static void end_branch(kv_pool *pool, kv_branch branch, ending how)
+{
+    kv_branch empty;
+    if (how == PRUNED) check(kv_branch_prune(pool, branch) == KV_OK, "pruned");
+    if (how == TRUNCATED) check(kv_branch_truncate(pool, branch, 3) == KV_OK, "cut");
+    if (how != ADOPTED) return;
+    check(kv_branch_create(pool, &empty) == KV_OK, "an empty branch");
+    check(kv_branch_adopt(pool, branch, empty) == KV_OK, "adopted");
+}
+
+/* Many forks of a long branch; when they have ended, only so many of the dead may keep their tables. */
+static void run_given_back(const void *argument)
+{
+    ending how = *(const ending *)argument;
+    kv_pool_config config = {.num_blocks = LONG_TABLE, .block_tokens = 1, .max_branches = NUM_FORKS + 2};
+    kv_pool *pool;
+    kv_branch root, forks[NUM_FORKS];
+    kv_append append;
+    check(kv_pool_create(&pool, &config) == KV_OK && kv_branch_create(pool, &root) == KV_OK, "a pool");
+    check(kv_branch_append(pool, root, LONG_TABLE, &append) == KV_OK, "a long branch");
+    uint64_t used_before = bytes_in_use(), tables_before = table_bytes(pool);
+    uint64_t all = (uint64_t)NUM_FORKS * LONG_TABLE * sizeof(uint32_t);
+    for (uint32_t i = 0; i < NUM_FORKS; i++) check(kv_branch_fork(pool, root, &forks[i]) == KV_OK, "fork %u", i);
+    check(table_bytes(pool) >= tables_before + all, "%llu bytes of tables", (unsigned long long)table_bytes(pool));
+    check(used_before == 0 || bytes_in_use() >= used_before + all, "malloc counts them");
+    for (uint32_t i = 0; i < NUM_FORKS; i++) end_branch(pool, forks[i], how);
+    uint64_t tables = table_bytes(pool) - tables_before, used = bytes_in_use() - used_before;
+    test_note("%llu bytes of tables, %llu bytes in use more than before the forks", (unsigned long long)tables,
+              (unsigned long long)used);
+    check(tables <= kept + little, "%llu bytes of tables are kept", (unsigned long long)tables);
+    check(used_before == 0 || used <= kept + little, "%llu bytes are kept", (unsigned long long)used);
+    kv_pool_destroy(pool, true, NULL);
+}
+
+/* Short branches do not live on in the tables of long ones that died before. */
+static void run_reused(const void *argument)
+{
+    (void)argument;
+    kv_pool_config config = {.num_blocks = LONG_TABLE, .block_tokens = 1, .max_branches = NUM_FORKS + 2};
+    kv_pool *pool;
+    kv_branch root, branch;
+    kv_append append;
+    check(kv_pool_create(&pool, &config) == KV_OK && kv_branch_create(pool, &root) == KV_OK, "a pool");
+    check(kv_branch_append(pool, root, LONG_TABLE, &append) == KV_OK, "a long branch");
+    uint64_t tables_before = table_bytes(pool);
+    for (uint32_t i = 0; i < NUM_FORKS; i++) {
+        check(kv_branch_fork(pool, root, &branch) == KV_OK && kv_branch_prune(pool, branch) == KV_OK, "a long one dies");
+        check(table_bytes(pool) > tables_before + LONG_TABLE, "its table is kept for the next");
+        check(kv_branch_fork_at(pool, root, i % 40, &branch) == KV_OK, "a short one is born");
+    }
+    uint64_t tables = table_bytes(pool) - tables_before;
+    check(tables <= little, "%llu bytes of tables for short branches", (unsigned long long)tables);
+    kv_pool_destroy(pool, true, NULL);
+}
+
+/* A shorter table that cannot be had: the cut succeeds all the same, in the memory that it has. */
+static void run_cut_without_memory(const void *argument)
+{
+    (void)argument;
+    kv_pool_config config = {.num_blocks = LONG_TABLE, .block_tokens = 1, .max_branches = 2};
+    kv_pool *pool;
+    kv_branch root;
+    kv_append append;
+    kv_table table;
+    char message[160];
+    check(kv_pool_create(&pool, &config) == KV_OK && kv_branch_create(pool, &root) == KV_OK, "a pool");
+    check(kv_branch_append(pool, root, LONG_TABLE, &append) == KV_OK, "a long branch");
+    injected = 0;
+    fail_at = 1;
+    check(kv_branch_truncate(pool, root, 3) == KV_OK, "cut");
+    fail_at = 0;
+    check(injected == 1, "%llu allocations failed", (unsigned long long)injected);
+    check(kv_branch_table(pool, root, &table) == KV_OK && table.num_blocks == 3 && table.blocks[2] == 2, "its blocks");
+    check(kv_pool_check(pool, message, sizeof message) == KV_OK, "%s", message);
+    check(kv_branch_append(pool, root, 100, &append) == KV_OK, "it grows again");
+    kv_pool_destroy(pool, true, NULL);
+}
+
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "every host allocation fails once");
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)
         test_add(run_call, &calls[i], "each_allocation_of_%s", calls[i].name);
     test_add(run_twins, NULL, "twins");
+    for (ending how = 0; how < NUM_ENDINGS; how++)
+        test_add(run_given_back, &how, "tables_of_%s_branches_are_given_back", ending_name[how]);
+    test_add(run_reused, NULL, "tables_of_dead_branches_are_cut_for_short_ones");
+    test_add(run_cut_without_memory, NULL, "cut_without_memory");
     return test_end();
 }

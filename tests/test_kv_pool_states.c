@@ -21,11 +21,12 @@ static const scope_case scope_cases[] = {
     {"4x2x3", {4, 2, 3, false, 0}, 9376, 45696},
     {"3x4x2", {3, 4, 2, false, 0}, 822, 1560},
     {"2x8x2", {2, 8, 2, false, 0}, 406, 776},
-    {"2x2x2_promises", {2, 2, 2, true, 0}, 62, 112},
-    {"3x2x2_promises", {3, 2, 2, true, 0}, 696, 1338},
+    {"2x2x2_promises", {2, 2, 2, true, 0}, 82, 152},
+    {"3x2x2_promises", {3, 2, 2, true, 0}, 1176, 2304},
+    {"3x2x3_promises", {3, 2, 3, true, 0}, 3494, 16674},
     {"3x2x2_epoch", {3, 2, 2, false, 1}, 744, 1320},
     {"3x2x2_epochs", {3, 2, 2, false, 2}, 1536, 2664},
-    {"2x2x2_promises_epochs", {2, 2, 2, true, 2}, 270, 464},
+    {"2x2x2_promises_epochs", {2, 2, 2, true, 2}, 330, 584},
 };
 
 static void run_scope(const void *argument)

@@ -257,7 +257,7 @@ static const wrong_case wrong_cases[] = {
     {"length_below_table", "length 10", "length 8", KV_CORRUPT, 6, 68},
     {"huge_length", "length 10", "length 1073741824", KV_CORRUPT, 6, 77},
     {"promise_beyond_limit", "promised 3", "promised 1073741820", KV_CORRUPT, 6, 1},
-    {"credit_too_high", "credit 2", "credit 3", KV_CORRUPT, 6, 1},
+    {"credit_too_high", "credit 2", "credit 4", KV_CORRUPT, 6, 1}, /* 3: where the last block was shared */
     {"credit_without_promise", "promised 0 credit 0", "promised 0 credit 1", KV_CORRUPT, 8, 1},
     {"credit_beyond_pool", "credit 2", "credit 11", KV_FORMAT, 6, 61},
     {"table_entry_free", "blocks 0 1 2", "blocks 0 1 5", KV_CORRUPT, 6, 74},

@@ -192,6 +192,35 @@ static void run_truncated_tail(const void *argument)
     stage_end(&s);
 }
 
+/* A kernel of an open epoch reads what the tables listed when it began: truncate and prune poison none of it. */
+static void run_open_epoch(const void *argument)
+{
+    (void)argument;
+    static const store_case c = {"", TREE_FP32, KV_POISON_NAN, 8, 0};
+    workload *w = workload_create();
+    uint32_t a = workload_add_create(w, NULL);
+    workload_add(w, WORKLOAD_APPEND, a, 14);
+    workload_add(w, WORKLOAD_STEP, 0, 0);
+    workload_add(w, WORKLOAD_TRUNCATE, a, 11);
+    workload_add(w, WORKLOAD_STEP, 0, 0);
+    workload_add(w, WORKLOAD_PRUNE, a, 0);
+    stage s;
+    uint64_t epoch;
+    stage_begin(&s, w, &c);
+    check(stage_step(&s) && kv_pool_epoch_begin(s.pool, &epoch) == KV_OK, "a step, and its epoch");
+    check(stage_step(&s) && !stage_step(&s), "truncated, then pruned");
+    for (uint32_t t = 0; t < 14; t++) {
+        float k = element(&s, TREE_FP32, kv_store_key(s.store), t / 8, 1, t % 8, 0);
+        check(!isnan(k), "token %u holds %g while a kernel may read it", t, k);
+    }
+    const uint32_t *blocks;
+    uint32_t num_blocks;
+    check(kv_pool_epoch_retire(s.pool, epoch) == KV_OK, "retired");
+    kv_pool_released(s.pool, &blocks, &num_blocks);
+    check(num_blocks == 2 && blocks[0] == 1 && blocks[1] == 0, "%u blocks to overwrite now", num_blocks);
+    stage_end(&s);
+}
+
 /* Rows depend on seed, token, head and K or V, on nothing else; they are about normal. */
 static void run_rows(const void *argument)
 {
@@ -282,6 +311,7 @@ int main(int argc, char **argv)
         test_add(run_store, &store_cases[i], "store_%s", store_cases[i].name);
     test_add(run_truncated_tail, NULL, "truncated_tail");
     test_add(run_rows, NULL, "rows");
+    test_add(run_open_epoch, NULL, "nothing_is_poisoned_while_an_epoch_is_open");
     test_add(run_poison_off, NULL, "poison_off");
     for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++)
         test_add(run_refused, &refusals[i], "refused_%s", refusals[i].name);

@@ -218,6 +218,36 @@ static void run_other_tables(const void *argument)
     hand_free(&f);
 }
 
+/* An engine's own tables say version 0: nothing is known of them. The same length may hide other blocks. */
+static void run_unknown_versions(const void *argument)
+{
+    const bool longer = argument != NULL;
+    hand_forest f = make_forest();
+    for (uint32_t t = 0; t < NUM_TABLES; t++) f.tables[t].version = 0;
+    kv_tree *tree = hand_build(&f, false);
+    snapshot before = take(tree);
+    check(!kv_tree_grow(tree, f.tables, NUM_TABLES), "tables of which nothing is known");
+    for (uint32_t i = 0; i < f.tables[1].num_blocks; i++) f.blocks[1][i] = f.num_blocks++; /* preempted, then resumed */
+    if (longer) hand_append(&f, 1, 1);
+    check(!kv_tree_grow(tree, f.tables, NUM_TABLES), "a rewritten table of the same version");
+    expect_unchanged(&before, tree);
+    kv_tree_destroy(tree);
+    hand_free(&f);
+}
+
+/* One table without a version among known ones. */
+static void run_one_unknown_version(const void *argument)
+{
+    (void)argument;
+    hand_forest f = make_forest();
+    f.tables[3].version = 0;
+    kv_tree *tree = hand_build(&f, false);
+    hand_append(&f, 0, 1);
+    check(!kv_tree_grow(tree, f.tables, NUM_TABLES), "table 3 may be another");
+    kv_tree_destroy(tree);
+    hand_free(&f);
+}
+
 /* A long branch has more to spare than a short one: one block in eight. */
 static void run_spare_follows_length(const void *argument)
 {
@@ -261,6 +291,9 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++)
         test_add(run_change, &changes[i], "%s", changes[i].name);
     test_add(run_other_tables, NULL, "other_tables");
+    test_add(run_unknown_versions, NULL, "refuses_rewritten_tables_of_version_0");
+    test_add(run_unknown_versions, "", "refuses_rewritten_longer_tables_of_version_0");
+    test_add(run_one_unknown_version, NULL, "refuses_one_table_of_version_0");
     test_add(run_begins_inside_block, NULL, "begins_inside_block");
     test_add(run_spare_follows_length, NULL, "spare_follows_length");
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
