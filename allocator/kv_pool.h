@@ -122,7 +122,8 @@ typedef struct kv_text_error {
     char message[120];     /* what was expected */
 } kv_text_error;
 
-/* The pool that wrote `text`: same handles, tables, counts, free order; its dump is `text` again, byte for byte.
+/* The pool that wrote `text`: same handles, tables, counts, free order; its dump is `text` again, byte for byte (so
+ * CRLF and a byte-order mark are refused, by name).
  * KV_FORMAT with *error filled, KV_CORRUPT if the text is a state that no pool can be in, KV_NOMEM. Untrusted input
  * is welcome: memory follows the text's length, no declared count. error may be NULL. */
 kv_status kv_pool_load(kv_pool **pool, const char *text, size_t length, kv_text_error *error);

@@ -10,7 +10,8 @@
  *   free_slots 0                                  the one to be used next first
  *   end
  *
- * One space between words, no leading zeros: what load accepts is what dump writes, byte for byte. Refused calls
+ * One space between words, no leading zeros: what load accepts is what dump writes, byte for byte, so that a byte-order
+ * mark and CRLF are refused, by name. Refused calls
  * leave no trace in the text, so `failures` is not part of it. */
 #include "kv_pool_internal.h"
 
@@ -124,6 +125,17 @@ typedef struct reader {
     kv_text_error error;
 } reader;
 
+/* What other systems' editors put into text, by its name. */
+static void note_foreign(reader *r, const char *found, size_t length)
+{
+    const char *message = NULL;
+    if (found[0] == '\r') message = "expected a newline alone, found a carriage return (CRLF)";
+    else if (length >= 3 && memcmp(found, "\xef\xbb\xbf", 3) == 0) message = "expected no byte-order mark";
+    else if (length >= 2 && (memcmp(found, "\xff\xfe", 2) == 0 || memcmp(found, "\xfe\xff", 2) == 0))
+        message = "expected no byte-order mark (of UTF-16)";
+    if (message) snprintf(r->error.message, sizeof r->error.message, "%s", message);
+}
+
 /* Always false, for `return wrong(...)`. The column is that of text[at]. */
 static bool wrong(reader *r, kv_status status, size_t at, const char *expected)
 {
@@ -131,6 +143,7 @@ static bool wrong(reader *r, kv_status status, size_t at, const char *expected)
     r->error.line = r->line;
     r->error.column = (uint32_t)(at - r->line_start + 1);
     snprintf(r->error.message, sizeof r->error.message, "%s", expected);
+    if (status == KV_FORMAT && at < r->length) note_foreign(r, r->text + at, r->length - at);
     return false;
 }
 

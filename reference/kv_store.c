@@ -75,6 +75,7 @@ void kv_store_row(const kv_store *store, uint32_t token, uint32_t kv_head, bool 
 
 static void write_row(kv_store *store, void *array, uint32_t block, uint32_t kv_head, uint32_t slot, const float *row)
 {
+    assert(block < store->config.num_blocks && slot < store->config.block_tokens && "store and pool are of one shape");
     uint64_t at = tree_kv_offset(&store->shape, block, kv_head, slot);
     for (uint32_t i = 0; i < store->config.head_dim; i++)
         store_element(store->config.storage, array, at + i, row[i]);
@@ -97,6 +98,8 @@ static float poison_of(const kv_store *store, bool is_value)
 /* Slots first_slot .. block_tokens - 1 of one block, all heads. */
 static void poison_block(kv_store *store, uint32_t block, uint32_t first_slot)
 {
+    assert(block < store->config.num_blocks && first_slot < store->config.block_tokens &&
+           "store and pool are of one shape");
     uint64_t count = (uint64_t)(store->config.block_tokens - first_slot) * store->config.head_dim;
     for (uint32_t kv_head = 0; kv_head < store->config.num_kv_heads; kv_head++) {
         uint64_t at = tree_kv_offset(&store->shape, block, kv_head, first_slot);
@@ -109,6 +112,8 @@ static void poison_block(kv_store *store, uint32_t block, uint32_t first_slot)
 
 static void copy_block(kv_store *store, void *array, const kv_copy *copy)
 {
+    assert(copy->from_block < store->config.num_blocks && copy->to_block < store->config.num_blocks &&
+           copy->num_tokens <= store->config.block_tokens && "store and pool are of one shape");
     size_t element = tree_storage_bytes(store->config.storage);
     size_t bytes = (size_t)copy->num_tokens * store->config.head_dim * element;
     for (uint32_t kv_head = 0; kv_head < store->config.num_kv_heads; kv_head++)
@@ -143,7 +148,7 @@ static void empty_list(token_list *list)
     *list = (token_list){NULL, 0, 0};
 }
 
-/* Room for the list of a new name. */
+/* Room for the list of a name. */
 static bool reserve_name(kv_store *store, uint32_t branch)
 {
     if (branch < store->num_lists)

@@ -39,7 +39,8 @@ typedef struct kv_store kv_store;
 kv_status kv_store_create(kv_store **result, const kv_store_config *config);
 void kv_store_destroy(kv_store *store);
 
-/* For replay_create. The store must outlive the replay. */
+/* For replay_create. The store must outlive the replay, and have the num_blocks and block_tokens of its pool (asserted
+ * where a block lies beyond them). */
 replay_events kv_store_events(kv_store *store);
 
 /* KV_OK, or KV_NOMEM if an event since creation could not be followed: then the store is of no use any more. */

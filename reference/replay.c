@@ -16,7 +16,7 @@ struct replay {
     bool step_ended;     /* the lists below belong to a step that was handed out */
     uint32_t num_queries, num_decodes;
     kv_branch *handle;      /* [num_branches] by name; 0: unborn or dead */
-    kv_branch *queries;     /* [max_live_branches] */
+    kv_branch *queries;     /* [max_live_branches]: who asks lives until the STEP, so a step has no more queries */
     uint32_t *query_names;
     kv_branch *decodes;     /* [max_live_branches] the queries that append, in the same order */
     uint32_t *decode_names;
@@ -74,10 +74,10 @@ void replay_destroy(replay *r)
 
 /* --- what the owner of K and V hears ------------------------------------------------------------------------------ */
 
-static void tell_branch(const replay *r, const workload_operation *o)
+static void tell_branch(const replay *r, workload_kind kind, uint32_t branch, uint32_t value)
 {
     if (r->events.branch)
-        r->events.branch(r->events.context, o->kind, o->branch, o->value);
+        r->events.branch(r->events.context, kind, branch, value);
 }
 
 static void tell_copy(const replay *r, const kv_append *append)
@@ -154,6 +154,7 @@ static kv_status play_step(replay *r)
 
 static void play_query(replay *r, const workload_operation *o)
 {
+    assert(r->num_queries < r->score->max_live_branches && "the workload stays as workload_check saw it");
     r->query_names[r->num_queries] = o->branch;
     r->queries[r->num_queries++] = r->handle[o->branch];
     if (o->kind == WORKLOAD_DECODE) {
@@ -174,7 +175,7 @@ static kv_status play_shrink(replay *r, const workload_operation *o)
         status = kv_branch_prune(r->pool, r->handle[o->branch]);
     if (status != KV_OK)
         return status;
-    tell_branch(r, o);
+    tell_branch(r, o->kind, o->branch, o->value);
     tell_released(r);
     if (o->kind == WORKLOAD_TRUNCATE)
         tell_released_tail(r, o->branch);
@@ -183,17 +184,47 @@ static kv_status play_shrink(replay *r, const workload_operation *o)
     return KV_OK;
 }
 
+static kv_status play_birth(replay *r, const workload_operation *o)
+{
+    kv_status status = o->kind == WORKLOAD_CREATE
+                           ? kv_branch_create(r->pool, &r->handle[o->branch])
+                           : kv_branch_fork(r->pool, r->handle[o->value], &r->handle[o->branch]);
+    if (status == KV_OK)
+        tell_branch(r, o->kind, o->branch, o->value);
+    return status;
+}
+
+/* Operation i forks, and the next one prunes the parent: the last child of a node. */
+static bool is_last_child(const workload *score, uint32_t i)
+{
+    const workload_operation *o = &score->operations[i];
+    return o->kind == WORKLOAD_FORK && i + 1 < score->num_operations && o[1].kind == WORKLOAD_PRUNE &&
+           o[1].branch == o->value;
+}
+
+/* FORK and PRUNE of its parent in one: the parent's table moves to the child, no entry of it is copied. */
+static kv_status play_last_child(replay *r, const workload_operation *o)
+{
+    kv_status status = kv_branch_create(r->pool, &r->handle[o->branch]);
+    if (status != KV_OK)
+        return status;
+    status = kv_branch_adopt(r->pool, r->handle[o->branch], r->handle[o->value]);
+    assert(status == KV_OK && "both branches live");
+    r->handle[o->value] = 0;
+    tell_branch(r, WORKLOAD_CREATE, o->branch, 0);
+    tell_branch(r, WORKLOAD_ADOPT, o->branch, o->value);
+    r->next++; /* the PRUNE */
+    return status;
+}
+
 static kv_status play(replay *r, const workload_operation *o)
 {
-    kv_status status = KV_OK;
+    if (is_last_child(r->score, r->next))
+        return play_last_child(r, o);
     switch (o->kind) {
     case WORKLOAD_CREATE:
     case WORKLOAD_FORK:
-        status = o->kind == WORKLOAD_CREATE ? kv_branch_create(r->pool, &r->handle[o->branch])
-                                            : kv_branch_fork(r->pool, r->handle[o->value], &r->handle[o->branch]);
-        if (status == KV_OK)
-            tell_branch(r, o);
-        return status;
+        return play_birth(r, o);
     case WORKLOAD_APPEND:
         return play_append(r, o);
     case WORKLOAD_DECODE:
@@ -237,6 +268,128 @@ uint32_t replay_position(const replay *r)
     return r->next;
 }
 
+/* --- what it will take, from lengths alone ------------------------------------------------------------------------ */
+
+typedef struct needs_walk {
+    const workload *score;
+    uint32_t block_tokens;
+    uint32_t *length;        /* [num_branches] by name */
+    uint64_t taken_blocks;   /* if none were ever freed */
+    uint64_t living_entries;
+    uint32_t num_queries;
+    replay_needs needs;
+} needs_walk;
+
+static uint32_t entries_of(const needs_walk *n, uint32_t length)
+{
+    return length / n->block_tokens + (length % n->block_tokens > 0);
+}
+
+/* A branch that ends inside a block that others may hold too: the first to append copies it. */
+static void may_copy(needs_walk *n, uint32_t length)
+{
+    n->taken_blocks += length % n->block_tokens > 0;
+}
+
+static void set_length(needs_walk *n, uint32_t branch, uint32_t length)
+{
+    uint32_t before = entries_of(n, n->length[branch]), after = entries_of(n, length);
+    n->needs.table_entries += before < after ? after - before : before - after;
+    n->living_entries += (uint64_t)after - before;
+    if (n->living_entries > n->needs.most_table_entries)
+        n->needs.most_table_entries = n->living_entries;
+    n->length[branch] = length;
+}
+
+static void lengthen(needs_walk *n, uint32_t branch, uint32_t num_tokens)
+{
+    uint32_t length = n->length[branch] + num_tokens;
+    n->taken_blocks += entries_of(n, length) - entries_of(n, n->length[branch]);
+    set_length(n, branch, length);
+}
+
+/* The table of `from` becomes that of `to`; no entry is touched. */
+static void move_table(needs_walk *n, uint32_t to, uint32_t from)
+{
+    n->length[to] = n->length[from];
+    n->length[from] = 0;
+}
+
+static void end_step(needs_walk *n)
+{
+    if (n->num_queries > n->needs.peak_queries)
+        n->needs.peak_queries = n->num_queries;
+    n->num_queries = 0;
+}
+
+static void count_query(needs_walk *n, const workload_operation *o)
+{
+    if (o->kind == WORKLOAD_DECODE)
+        lengthen(n, o->branch, 1);
+    n->needs.path_tokens += n->length[o->branch];
+    n->num_queries++;
+}
+
+/* Returns the number of operations that were counted: 1, or 2 for a last child. */
+static uint32_t count_operation(needs_walk *n, uint32_t i)
+{
+    const workload_operation *o = &n->score->operations[i];
+    switch (o->kind) {
+    case WORKLOAD_FORK:
+        if (is_last_child(n->score, i)) {
+            move_table(n, o->branch, o->value);
+            return 2;
+        }
+        set_length(n, o->branch, n->length[o->value]);
+        may_copy(n, n->length[o->value]);
+        break;
+    case WORKLOAD_APPEND:
+        lengthen(n, o->branch, o->value);
+        break;
+    case WORKLOAD_DECODE:
+    case WORKLOAD_QUERY:
+        count_query(n, o);
+        break;
+    case WORKLOAD_TRUNCATE:
+        set_length(n, o->branch, o->value);
+        may_copy(n, o->value);
+        break;
+    case WORKLOAD_ADOPT:
+        set_length(n, o->branch, 0);
+        move_table(n, o->branch, o->value);
+        break;
+    case WORKLOAD_PRUNE:
+        set_length(n, o->branch, 0);
+        break;
+    case WORKLOAD_STEP:
+        end_step(n);
+        break;
+    default: /* CREATE: empty */
+        break;
+    }
+    return 1;
+}
+
+kv_status replay_count_needs(replay_needs *needs, const workload *score, uint32_t block_tokens)
+{
+    if (block_tokens > 256 || (block_tokens & (block_tokens - 1)) != 0)
+        return KV_INVAL;
+    kv_status status = workload_check(score, NULL, NULL, 0);
+    if (status != KV_OK)
+        return status;
+    needs_walk n = {.score = score, .block_tokens = block_tokens ? block_tokens : 16};
+    n.length = calloc((size_t)score->num_branches + 1, sizeof *n.length);
+    if (!n.length)
+        return KV_NOMEM;
+    for (uint32_t i = 0; i < score->num_operations;)
+        i += count_operation(&n, i);
+    free(n.length);
+    /* a block in use stands in a living table, and was taken once */
+    n.needs.most_blocks = n.taken_blocks < n.needs.most_table_entries ? n.taken_blocks : n.needs.most_table_entries;
+    *needs = n.needs;
+    return KV_OK;
+}
+
 /* --- totals ------------------------------------------------------------------------------------------------------- */
 
 static void count_end(replay_totals *totals, const kv_pool_stats *stats)
@@ -269,20 +422,6 @@ void replay_count(replay_totals *totals, const kv_pool *pool, const replay_resul
         totals->peak_branches = stats.live_branches;
 }
 
-/* No replay of this workload takes more blocks, even if it never freed one. */
-static uint32_t most_blocks(const workload *score, uint32_t block_tokens)
-{
-    uint64_t blocks = 1;
-    for (uint32_t i = 0; i < score->num_operations; i++) {
-        const workload_operation *o = &score->operations[i];
-        if (o->kind == WORKLOAD_APPEND)
-            blocks += o->value / block_tokens + 2; /* a part-filled last block, and the copy of a shared one */
-        else if (o->kind == WORKLOAD_DECODE)
-            blocks++;
-    }
-    return blocks < REPLAY_MEASURE_BLOCKS ? (uint32_t)blocks : REPLAY_MEASURE_BLOCKS;
-}
-
 static kv_status measure_in(replay_totals *totals, const workload *score, kv_pool *pool)
 {
     replay *r;
@@ -301,11 +440,16 @@ static kv_status measure_in(replay_totals *totals, const workload *score, kv_poo
 
 kv_status replay_measure(replay_totals *totals, const workload *score, uint32_t block_tokens)
 {
-    kv_pool_config config = {.block_tokens = block_tokens ? block_tokens : 16};
-    config.num_blocks = most_blocks(score, config.block_tokens);
+    replay_needs needs;
+    kv_status status = replay_count_needs(&needs, score, block_tokens);
+    if (status != KV_OK)
+        return status;
+    kv_pool_config config = {.block_tokens = block_tokens, .num_blocks = REPLAY_MEASURE_BLOCKS};
+    if (needs.most_blocks < REPLAY_MEASURE_BLOCKS)
+        config.num_blocks = needs.most_blocks ? (uint32_t)needs.most_blocks : 1;
     config.max_branches = score->max_live_branches ? score->max_live_branches : 1;
     kv_pool *pool;
-    kv_status status = kv_pool_create(&pool, &config);
+    status = kv_pool_create(&pool, &config);
     if (status != KV_OK)
         return status;
     status = measure_in(totals, score, pool);

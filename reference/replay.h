@@ -20,7 +20,8 @@ extern "C" {
  * refuse: an owner that fails keeps the failure and is asked afterwards. */
 typedef struct replay_events {
     void *context;
-    /* A branch was born (CREATE, FORK), shortened (TRUNCATE), took over another (ADOPT) or died (PRUNE). */
+    /* A branch was born (CREATE, FORK), shortened (TRUNCATE), took over another (ADOPT) or died (PRUNE). A FORK whose
+     * parent is pruned by the next operation is carried out, and told, as CREATE and ADOPT. */
     void (*branch)(void *context, workload_kind kind, uint32_t branch, uint32_t value);
     /* Carry out now, before the tokens that follow. */
     void (*copy)(void *context, const kv_copy *copy);
@@ -48,7 +49,9 @@ kv_status replay_create(replay **result, const workload *workload, kv_pool *pool
 
 /* Up to and including the next STEP. KV_NOBLOCKS, KV_NOBRANCH, KV_NOMEM: it stopped before an operation that changed
  * nothing; the pool is whole, and the same call goes on from there once room was made. After the last step it yields
- * `done`, as often as it is called. */
+ * `done`, as often as it is called. Cost of a whole replay: O(operations + tokens + table_entries of replay_needs). A
+ * fork copies the table of its parent, so a path of n tokens that is forked at each of them costs
+ * n^2 / (2 block_tokens) entries. */
 kv_status replay_step(replay *replay, replay_result *result);
 
 /* Handle of a branch by its name; 0 if it is unborn or dead. */
@@ -73,6 +76,18 @@ typedef struct replay_totals {
 
 /* Adds the step that replay_step just returned; start from zeros. At `done`: fills peaks, copies, leaked_blocks. */
 void replay_count(replay_totals *totals, const kv_pool *pool, const replay_result *step);
+
+/* What a whole replay takes, from the lengths of the branches alone, before there is a pool. */
+typedef struct replay_needs {
+    uint64_t most_blocks;        /* a pool of so many is never too small; peak_blocks of replay_measure is exact */
+    uint64_t table_entries;      /* written by forks and appends, dropped by the others, in all: the time of a replay */
+    uint64_t most_table_entries; /* of all living branches at once: 4 bytes each */
+    uint64_t path_tokens;        /* S, as path_tokens_sum */
+    uint32_t peak_queries;
+} replay_needs;
+
+/* As replay_create; also KV_INVAL for a block_tokens that a pool refuses. O(operations + branches). */
+kv_status replay_count_needs(replay_needs *needs, const workload *workload, uint32_t block_tokens);
 
 #define REPLAY_MEASURE_BLOCKS (1u << 24)
 

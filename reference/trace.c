@@ -47,10 +47,20 @@ typedef struct shown_word {
     char text[28];
 } shown_word;
 
+static const char utf8_mark[] = "\xef\xbb\xbf";
+
+static bool begins_with(const reader *r, size_t at, const char *bytes)
+{
+    size_t count = strlen(bytes);
+    return r->length - at >= count && memcmp(r->text + at, bytes, count) == 0;
+}
+
 static shown_word show_word(const reader *r, size_t at)
 {
     shown_word shown;
     size_t n = 0;
+    if (begins_with(r, at, utf8_mark))
+        return (shown_word){"a byte-order mark"};
     while (at < r->end && r->text[at] != ' ' && n < sizeof shown.text - 1) {
         unsigned char byte = (unsigned char)r->text[at++];
         shown.text[n++] = byte > 0x20 && byte < 0x7f ? (char)byte : '?';
@@ -84,6 +94,12 @@ static bool step_line(reader *r)
     r->end = newline ? (size_t)(newline - r->text) : r->length;
     r->next = r->end + 1;
     r->line++;
+    if (newline && r->end > r->begin && r->text[r->end - 1] == '\r') /* CRLF */
+        r->end--;
+    const char *stray = memchr(r->text + r->begin, '\r', r->end - r->begin);
+    if (stray)
+        return fail_at(r, r->line, (size_t)(stray - r->text) - r->begin + 1,
+                       "expected a newline after the carriage return");
     if (r->end - r->begin > MAX_LINE)
         return fail_at(r, r->line, MAX_LINE + 1, "expected at most %d bytes in a line", MAX_LINE);
     if (!newline)
@@ -145,7 +161,7 @@ static bool next_field(reader *r, const char *expected)
 
 static bool end_of_record(reader *r)
 {
-    return r->at == r->end || fail_at(r, r->line, r->at - r->begin + 1, "expected the end of the line");
+    return r->at == r->end || fail_word(r, r->at, "the end of the line");
 }
 
 static bool name_field(reader *r, char *name, size_t name_bytes)
@@ -159,7 +175,7 @@ static bool name_field(reader *r, char *name, size_t name_bytes)
     name[length] = 0;
     for (size_t i = 0; i < length; i++)
         if ((unsigned char)name[i] <= 0x20 || (unsigned char)name[i] >= 0x7f)
-            return fail_at(r, r->line, r->at + i - r->begin + 1, "expected a name of printable characters");
+            return fail_word(r, r->at + i, "a name of printable characters");
     r->at += length;
     return true;
 }
@@ -431,6 +447,16 @@ static bool read_accept(reader *r, trace_accept *accept)
 static const char *const kind_word[] = {"reason", "draft", "accept"};
 static const char *const record_word[] = {"tree", "draft", "rec"};
 
+/* Editors and shells of other systems put a byte-order mark in front: UTF-8's changes nothing. */
+static bool skip_mark(reader *r)
+{
+    if (begins_with(r, 0, utf8_mark))
+        r->next = strlen(utf8_mark);
+    if (!begins_with(r, 0, "\xff\xfe") && !begins_with(r, 0, "\xfe\xff"))
+        return true;
+    return fail_at(r, 1, 1, "expected ASCII text, found the byte-order mark of UTF-16");
+}
+
 static bool read_header(reader *r, trace *t)
 {
     uint32_t version;
@@ -498,7 +524,7 @@ kv_status trace_read(trace **result, const char *text, size_t length, const char
     trace *t = calloc(1, sizeof *t);
     if (!t)
         return KV_NOMEM;
-    if (!read_header(&r, t) || !read_parts(&r, t)) {
+    if (!skip_mark(&r) || !read_header(&r, t) || !read_parts(&r, t)) {
         trace_destroy(t);
         return r.status;
     }
@@ -506,13 +532,15 @@ kv_status trace_read(trace **result, const char *text, size_t length, const char
     return KV_OK;
 }
 
-/* The whole stream: never more than max_bytes + 1, whatever its size claims to be. */
+/* The whole stream: never more than TRACE_MAX_BYTES + 1, whatever its size claims to be. */
 static kv_status read_stream(FILE *stream, char **text, size_t *length)
 {
     size_t capacity = 0, used = 0;
     char *bytes = NULL;
     do {
         size_t wanted = capacity ? capacity * 2 : 1 << 16;
+        if (wanted > (size_t)TRACE_MAX_BYTES + 1)
+            wanted = (size_t)TRACE_MAX_BYTES + 1;
         char *grown = realloc(bytes, wanted);
         if (!grown) {
             free(bytes);
@@ -531,21 +559,32 @@ static kv_status read_stream(FILE *stream, char **text, size_t *length)
     return KV_OK;
 }
 
-kv_status trace_read_file(trace **result, const char *file, trace_error *error)
+kv_status trace_read_stream(trace **result, FILE *stream, const char *file, trace_error *error)
 {
-    assert(result && file);
+    assert(result && stream);
     reader r = {.file = file, .error = error};
     char *text = NULL;
     size_t length = 0;
-    FILE *stream = fopen(file, "rb");
-    kv_status status = stream ? read_stream(stream, &text, &length) : KV_INVAL;
-    if (stream)
-        fclose(stream);
+    kv_status status = read_stream(stream, &text, &length);
     if (status == KV_INVAL)
         fail_at(&r, 0, 0, "expected a file that can be read");
     if (status == KV_OK)
         status = trace_read(result, text, length, file, error);
     free(text);
+    return status;
+}
+
+kv_status trace_read_file(trace **result, const char *file, trace_error *error)
+{
+    assert(result && file);
+    reader r = {.file = file, .error = error};
+    FILE *stream = fopen(file, "rb");
+    if (!stream) {
+        fail_at(&r, 0, 0, "expected a file that can be read");
+        return KV_INVAL;
+    }
+    kv_status status = trace_read_stream(result, stream, file, error);
+    fclose(stream);
     return status;
 }
 

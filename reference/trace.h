@@ -6,12 +6,16 @@
  *   rec NAME PROMPT EXACT STEPS RECORDED   accept: acc A A A ...,                 end SUM
  *
  * A record is a line of at most 160 bytes, its fields separated by one blank; empty lines and lines that begin with #
- * are skipped. Files are hostile until proved otherwise: every count, order and check sum is verified, memory follows
- * the bytes read and no declared count, time is linear, nothing recurses, no locale is asked. A file that was cut is
- * refused, except right after the `end` line of a tree: the format does not say how many trees there are.
+ * are skipped. A line ends with a newline, or with a carriage return and a newline; a UTF-8 byte-order mark before the
+ * first line is skipped. UTF-16 and any other carriage return are refused by name. Files are hostile until proved
+ * otherwise: every count, order and check sum is verified, memory follows the bytes read and no declared count, time is
+ * linear, nothing recurses, no locale is asked. A file that was cut is refused, except right after the `end` line of a
+ * tree: the format does not say how many trees there are.
  * Limits: 64 MiB a file, 2^20 nodes a tree, 2^30 tokens a path. */
 #ifndef TRACE_H
 #define TRACE_H
+
+#include <stdio.h>
 
 #include "kv_pool.h"
 
@@ -80,8 +84,10 @@ typedef struct trace_error {
  * KV_NOMEM. *result is untouched then. error may be NULL. */
 kv_status trace_read(trace **result, const char *text, size_t length, const char *file, trace_error *error);
 
-/* The same from a file. Also KV_INVAL if it cannot be read, KV_RANGE beyond TRACE_MAX_BYTES: *error says why. */
+/* The same from a file, or from a stream to its end; the stream is not closed. At most TRACE_MAX_BYTES + 1 bytes are
+ * kept, whatever the stream has. Also KV_INVAL if it cannot be read: *error says why. */
 kv_status trace_read_file(trace **result, const char *file, trace_error *error);
+kv_status trace_read_stream(trace **result, FILE *stream, const char *file, trace_error *error);
 
 void trace_destroy(trace *trace);
 

@@ -343,17 +343,23 @@ static void *carve(char **at, uint64_t count, size_t bytes)
     return part;
 }
 
-/* The plan and its arrays are one allocation: built again and again, it returns from the heap without page faults. */
-static tree_status allocate_plan(plan_builder *b)
+static tree_status count_bytes(const plan_builder *b, uint64_t *bytes)
 {
-    const kv_tree *tree = b->tree;
     if (b->num_items >= KV_NONE || b->num_ranges >= KV_NONE || b->num_partials >= KV_NONE
         || b->num_mask_words >= TREE_NO_MASK || b->max_item_tokens >= KV_NONE)
         return TREE_OVERFLOW;
+    uint64_t num_queries = b->tree->num_queries;
+    *bytes = sizeof(tree_plan) + b->num_mask_words * sizeof(uint64_t) + b->num_items * sizeof(tree_item)
+             + b->num_ranges * sizeof(tree_range) + num_queries * sizeof(plan_growth)
+             + (b->tree->num_blocks + 2 * num_queries + 2 + b->num_partials) * sizeof(uint32_t);
+    return TREE_OK;
+}
+
+/* The plan and its arrays are one allocation: built again and again, it returns from the heap without page faults. */
+static tree_status allocate_plan(plan_builder *b, uint64_t bytes)
+{
+    const kv_tree *tree = b->tree;
     uint64_t num_queries = tree->num_queries;
-    uint64_t bytes = sizeof(tree_plan) + b->num_mask_words * sizeof(uint64_t) + b->num_items * sizeof(tree_item)
-                     + b->num_ranges * sizeof(tree_range) + num_queries * sizeof(plan_growth)
-                     + (tree->num_blocks + 2 * num_queries + 2 + b->num_partials) * sizeof(uint32_t);
     tree_plan *plan = bytes <= SIZE_MAX ? malloc((size_t)bytes) : NULL;
     if (!plan)
         return TREE_NOMEM;
@@ -409,7 +415,8 @@ static void fill_plan(plan_builder *b, const plan_cost *cost)
     fill_merge_lists(plan);
 }
 
-tree_status tree_plan_build(tree_plan **plan, const kv_tree *tree, const tree_plan_config *config)
+/* plan NULL: counts only. */
+static tree_status build(tree_plan **plan, uint64_t *bytes, const kv_tree *tree, const tree_plan_config *config)
 {
     plan_cost *cost = NULL;
     plan_builder b = {.tree = tree, .config = *config};
@@ -428,15 +435,32 @@ tree_status tree_plan_build(tree_plan **plan, const kv_tree *tree, const tree_pl
     }
     if (!status) {
         add_items(&b, cost);
-        status = allocate_plan(&b);
+        status = count_bytes(&b, bytes);
     }
-    if (!status) {
+    if (!status && plan)
+        status = allocate_plan(&b, *bytes);
+    if (!status && plan) {
         fill_plan(&b, cost);
         *plan = b.plan;
     }
     plan_cost_destroy(cost);
     free(b.list_start);
     free(b.list);
+    return status;
+}
+
+tree_status tree_plan_build(tree_plan **plan, const kv_tree *tree, const tree_plan_config *config)
+{
+    uint64_t bytes;
+    return build(plan, &bytes, tree, config);
+}
+
+tree_status tree_plan_bytes(uint64_t *bytes, const kv_tree *tree, const tree_plan_config *config)
+{
+    uint64_t counted;
+    tree_status status = build(NULL, &counted, tree, config);
+    if (!status)
+        *bytes = counted;
     return status;
 }
 

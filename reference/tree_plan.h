@@ -112,6 +112,10 @@ typedef struct tree_plan {
  * A chain of 10^4 draft tokens takes cost 3 million ranges, 50 MB. The limits are TREE_OVERFLOW and TREE_NOMEM. */
 tree_status tree_plan_build(tree_plan **plan, const kv_tree *tree, const tree_plan_config *config);
 
+/* Bytes of the plan that tree_plan_build would return: tree_mask takes num_queries / 8 for each token of the tree. As
+ * tree_plan_build, but no plan is allocated; *bytes is untouched on error. Price: its first pass. */
+tree_status tree_plan_bytes(uint64_t *bytes, const kv_tree *tree, const tree_plan_config *config);
+
 /* After kv_tree_grow returned true for the tree that the plan was built from: follows the growth in place where the
  * strategy's items keep their form: true. Otherwise false, nothing changed: build again. O(num_queries + new blocks),
  * and for cost the mask words of the new tokens. Also false for a tree of other queries, paths, lengths or block lists;

@@ -71,16 +71,6 @@ static void count_operation(workload *w, workload_kind kind, uint32_t value)
         w->status = KV_RANGE;
 }
 
-void workload_add(workload *w, workload_kind kind, uint32_t branch, uint32_t value)
-{
-    assert((unsigned)kind < WORKLOAD_NUM_KINDS);
-    if (w->status != KV_OK ||
-        !make_room(w, &w->operations, (size_t)w->num_operations + 1, &w->operations_capacity, sizeof *w->operations))
-        return;
-    w->operations[w->num_operations++] = (workload_operation){kind, branch, value};
-    count_operation(w, kind, value);
-}
-
 /* Offset of a copy of the text in w->labels; offset 0 holds the empty text. */
 static uint32_t keep_label(workload *w, const char *label)
 {
@@ -103,27 +93,47 @@ static uint32_t keep_label(workload *w, const char *label)
     return offset;
 }
 
-static uint32_t add_branch(workload *w, workload_kind kind, uint32_t value, const char *label)
+static bool is_birth(workload_kind kind)
 {
-    uint32_t branch = w->num_branches;
-    if (w->status == KV_OK)
-        make_room(w, &w->label_of, (size_t)branch + 1, &w->label_of_capacity, sizeof *w->label_of);
-    if (w->status == KV_OK)
-        w->label_of[branch] = keep_label(w, label);
-    workload_add(w, kind, branch, value);
-    if (w->status == KV_OK)
+    return kind == WORKLOAD_CREATE || kind == WORKLOAD_FORK;
+}
+
+/* The one way into the list: every birth is counted, whoever adds it. */
+static void add_labelled(workload *w, workload_kind kind, uint32_t branch, uint32_t value, const char *label)
+{
+    assert((unsigned)kind < WORKLOAD_NUM_KINDS && "the kind is one of workload_kind");
+    if (w->status != KV_OK ||
+        !make_room(w, &w->operations, (size_t)w->num_operations + 1, &w->operations_capacity, sizeof *w->operations))
+        return;
+    if (is_birth(kind)) {
+        if (!make_room(w, &w->label_of, (size_t)w->num_branches + 1, &w->label_of_capacity, sizeof *w->label_of))
+            return;
+        w->label_of[w->num_branches] = keep_label(w, label);
+        if (w->status != KV_OK)
+            return;
         w->num_branches++;
-    return branch;
+    }
+    w->operations[w->num_operations++] = (workload_operation){kind, branch, value};
+    count_operation(w, kind, value);
+}
+
+void workload_add(workload *w, workload_kind kind, uint32_t branch, uint32_t value)
+{
+    add_labelled(w, kind, branch, value, NULL);
 }
 
 uint32_t workload_add_create(workload *w, const char *label)
 {
-    return add_branch(w, WORKLOAD_CREATE, 0, label);
+    uint32_t branch = w->num_branches;
+    add_labelled(w, WORKLOAD_CREATE, branch, 0, label);
+    return branch;
 }
 
 uint32_t workload_add_fork(workload *w, uint32_t parent, const char *label)
 {
-    return add_branch(w, WORKLOAD_FORK, parent, label);
+    uint32_t branch = w->num_branches;
+    add_labelled(w, WORKLOAD_FORK, branch, parent, label);
+    return branch;
 }
 
 const char *workload_label(const workload *w, uint32_t branch)
@@ -135,16 +145,17 @@ const char *workload_label(const workload *w, uint32_t branch)
 
 typedef struct branch_state {
     uint32_t length;
-    uint32_t asked; /* number of the step in which it asks, from 1 */
     bool alive;
-    bool waits;     /* was DECODEd, the STEP is still to come */
+    bool waits; /* asks at the STEP that is still to come */
 } branch_state;
 
+/* Trusts no count of the workload: they are public, and are compared with these at the end. */
 typedef struct walk {
-    branch_state *branches; /* [num_branches] */
-    uint32_t num_branches;  /* born so far */
-    uint32_t step;          /* from 1 */
-    uint32_t *waiting;      /* [num_branches] names that wait for the STEP */
+    branch_state *branches; /* [max_branches] */
+    uint32_t *waiting;      /* [max_branches] names that ask at the coming STEP: each is named once, for it waits */
+    uint32_t max_branches;
+    uint32_t num_branches, live_branches, max_live_branches, num_steps; /* so far, as in workload */
+    uint64_t num_tokens;
     uint32_t num_waiting;
     char *message;
     size_t message_bytes;
@@ -169,7 +180,7 @@ static kv_status must_live(const walk *c, uint32_t branch)
     if (branch >= c->num_branches || !c->branches[branch].alive)
         return refuse(c, KV_INVAL, "branch %u does not live", branch);
     if (c->branches[branch].waits)
-        return refuse(c, KV_INVAL, "branch %u is touched between DECODE and STEP", branch);
+        return refuse(c, KV_INVAL, "branch %u is touched between DECODE or QUERY and STEP", branch);
     return KV_OK;
 }
 
@@ -179,13 +190,24 @@ static kv_status lengthen(walk *c, uint32_t branch, uint32_t num_tokens)
     if (num_tokens > KV_MAX_LENGTH - b->length)
         return refuse(c, KV_RANGE, "branch %u would pass %u tokens", branch, KV_MAX_LENGTH);
     b->length += num_tokens;
+    c->num_tokens += num_tokens;
+    if (c->num_tokens > UINT32_MAX) /* token ids have 32 bits */
+        return refuse(c, KV_RANGE, "the branches would pass %u tokens in all", UINT32_MAX);
     return KV_OK;
+}
+
+static void die(walk *c, uint32_t branch)
+{
+    c->branches[branch].alive = false;
+    c->live_branches--;
 }
 
 static kv_status be_born(walk *c, const workload_operation *o)
 {
     if (o->branch != c->num_branches)
         return refuse(c, KV_INVAL, "the next name is %u, not %u", c->num_branches, o->branch);
+    if (c->num_branches == c->max_branches)
+        return refuse(c, KV_INVAL, "branch %u is one more than num_branches", o->branch);
     uint32_t length = 0;
     if (o->kind == WORKLOAD_FORK) {
         kv_status status = must_live(c, o->value);
@@ -194,21 +216,19 @@ static kv_status be_born(walk *c, const workload_operation *o)
         length = c->branches[o->value].length;
     }
     c->branches[c->num_branches++] = (branch_state){.length = length, .alive = true};
+    if (++c->live_branches > c->max_live_branches)
+        c->max_live_branches = c->live_branches;
     return KV_OK;
 }
 
 static kv_status ask(walk *c, const workload_operation *o)
 {
     branch_state *b = &c->branches[o->branch];
-    if (b->asked == c->step)
-        return refuse(c, KV_INVAL, "branch %u asks twice in a step", o->branch);
-    b->asked = c->step;
-    if (o->kind == WORKLOAD_DECODE) {
-        b->waits = true;
-        c->waiting[c->num_waiting++] = o->branch;
-        return lengthen(c, o->branch, 1);
-    }
-    return b->length ? KV_OK : refuse(c, KV_INVAL, "branch %u has no token to ask at", o->branch);
+    if (o->kind == WORKLOAD_QUERY && b->length == 0)
+        return refuse(c, KV_INVAL, "branch %u has no token to ask at", o->branch);
+    b->waits = true;
+    c->waiting[c->num_waiting++] = o->branch;
+    return o->kind == WORKLOAD_DECODE ? lengthen(c, o->branch, 1) : KV_OK;
 }
 
 static kv_status adopt(walk *c, const workload_operation *o)
@@ -219,7 +239,7 @@ static kv_status adopt(walk *c, const workload_operation *o)
     if (o->value == o->branch)
         return refuse(c, KV_INVAL, "branch %u adopts itself", o->branch);
     c->branches[o->branch].length = c->branches[o->value].length;
-    c->branches[o->value].alive = false;
+    die(c, o->value);
     return KV_OK;
 }
 
@@ -228,13 +248,13 @@ static kv_status end_step(walk *c)
     for (uint32_t i = 0; i < c->num_waiting; i++)
         c->branches[c->waiting[i]].waits = false;
     c->num_waiting = 0;
-    c->step++;
+    c->num_steps++;
     return KV_OK;
 }
 
 static kv_status walk_operation(walk *c, const workload_operation *o)
 {
-    if (o->kind == WORKLOAD_CREATE || o->kind == WORKLOAD_FORK)
+    if (is_birth(o->kind))
         return be_born(c, o);
     if (o->kind == WORKLOAD_STEP)
         return end_step(c);
@@ -255,11 +275,32 @@ static kv_status walk_operation(walk *c, const workload_operation *o)
     case WORKLOAD_ADOPT:
         return adopt(c, o);
     case WORKLOAD_PRUNE:
-        c->branches[o->branch].alive = false;
+        die(c, o->branch);
         return KV_OK;
     default:
         return refuse(c, KV_INVAL, "kind %d is unknown", (int)o->kind);
     }
+}
+
+static kv_status compare(const walk *c, const char *name, uint64_t count, uint64_t walked)
+{
+    if (count == walked)
+        return KV_OK;
+    return refuse(c, KV_INVAL, "%s is %llu, the operations make %llu", name, (unsigned long long)count,
+                  (unsigned long long)walked);
+}
+
+/* Whoever plays the list sizes its arrays by these. */
+static kv_status compare_counts(const walk *c, const workload *w)
+{
+    kv_status status = compare(c, "num_branches", w->num_branches, c->num_branches);
+    if (status == KV_OK)
+        status = compare(c, "live_branches", w->live_branches, c->live_branches);
+    if (status == KV_OK)
+        status = compare(c, "max_live_branches", w->max_live_branches, c->max_live_branches);
+    if (status == KV_OK)
+        status = compare(c, "num_steps", w->num_steps, c->num_steps);
+    return status == KV_OK ? compare(c, "num_tokens", w->num_tokens, c->num_tokens) : status;
 }
 
 static kv_status walk_all(walk *c, const workload *w, uint32_t *operation)
@@ -272,12 +313,14 @@ static kv_status walk_all(walk *c, const workload *w, uint32_t *operation)
         status = refuse(c, KV_INVAL, "branch %u waits for a STEP that never comes", c->waiting[0]);
     if (status != KV_OK && operation)
         *operation = i - 1;
+    if (status == KV_OK && (status = compare_counts(c, w)) != KV_OK && operation)
+        *operation = i;
     return status;
 }
 
 kv_status workload_check(const workload *w, uint32_t *operation, char *message, size_t message_bytes)
 {
-    walk c = {.step = 1, .message = message, .message_bytes = message_bytes};
+    walk c = {.max_branches = w->num_branches, .message = message, .message_bytes = message_bytes};
     c.branches = calloc((size_t)w->num_branches + 1, sizeof *c.branches);
     c.waiting = calloc((size_t)w->num_branches + 1, sizeof *c.waiting);
     kv_status status = w->status;

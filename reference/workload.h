@@ -4,8 +4,9 @@
  *
  * A branch has a name: 0, 1, 2, ... in order of birth, never given twice. A STEP ends an iteration: the tokens of all
  * DECODEs since the last STEP are appended together, then all DECODEd and QUERYed branches ask one query each, at
- * their newest token, in the order of the operations. Between DECODE and STEP no other operation may touch that branch.
- * What comes after a STEP belongs to the next iteration. Every builder ends with all branches pruned. */
+ * their newest token, in the order of the operations. Between DECODE or QUERY and STEP no other operation may touch
+ * that branch: it asks as it is, and it lives. What comes after a STEP belongs to the next iteration. Every builder
+ * ends with all branches pruned. */
 #ifndef WORKLOAD_H
 #define WORKLOAD_H
 
@@ -39,7 +40,8 @@ typedef struct workload_operation {
 typedef struct workload {
     kv_status status; /* KV_OK, or why an earlier operation could not be added: the rest was ignored */
     uint32_t num_operations, num_branches, num_steps;
-    uint32_t live_branches, max_live_branches; /* now; the most at any time: the pool needs as many */
+    uint32_t live_branches, max_live_branches; /* now; the most at any time: the pool needs as many, and no step has
+                                                * more queries */
     uint64_t num_tokens; /* appended and decoded in all, at most 2^32 - 1 */
     workload_operation *operations; /* [num_operations] */
     size_t operations_capacity, labels_capacity, labels_bytes, label_of_capacity;
@@ -52,7 +54,8 @@ workload *workload_create(void);
 void workload_destroy(workload *workload);
 
 /* Adding operations. They return nothing to check: ask workload->status once at the end (KV_NOMEM, KV_RANGE).
- * create and fork return the new name. label: text for drawings, NULL for none. */
+ * create and fork return the new name, workload->num_branches so far. label: text for drawings, NULL for none.
+ * workload_add takes births too, without a label; workload_check refuses a name that is not the next one. */
 uint32_t workload_add_create(workload *workload, const char *label);
 uint32_t workload_add_fork(workload *workload, uint32_t parent, const char *label);
 void workload_add(workload *workload, workload_kind kind, uint32_t branch, uint32_t value);
@@ -60,13 +63,31 @@ void workload_add(workload *workload, workload_kind kind, uint32_t branch, uint3
 /* "" where there is none. Valid until the next fork or create. */
 const char *workload_label(const workload *workload, uint32_t branch);
 
-/* Walks the list with a length for each branch: every named branch lives, none is touched between DECODE and STEP or
- * asked twice in a step, a QUERY sees a token, lengths stay within KV_MAX_LENGTH. KV_OK; or KV_INVAL or KV_RANGE
- * with the index of the operation in *operation and the broken rule in message[message_bytes]. O(operations). */
+/* Walks the list with a length for each branch: every named branch lives, none is touched between DECODE or QUERY and
+ * STEP, a QUERY sees a token, lengths stay within KV_MAX_LENGTH and all tokens within 2^32 - 1, and the counts of the
+ * workload are those of its operations. KV_OK; or KV_INVAL or KV_RANGE with the index of the operation in *operation
+ * (num_operations: a count is wrong) and the broken rule in message[message_bytes]. The list may be hostile: nothing in
+ * it is trusted. KV_NOMEM. O(operations + branches). */
 kv_status workload_check(const workload *workload, uint32_t *operation, char *message, size_t message_bytes);
 
-/* Builders. On error *result is untouched. All: KV_NOMEM, KV_RANGE beyond KV_MAX_BRANCHES or KV_MAX_LENGTH.
- * prompt_tokens 0: the trace's own. max_steps 0: to the end. */
+/* Builders. On error *result is untouched. All: KV_NOMEM, KV_RANGE beyond KV_MAX_BRANCHES, KV_MAX_LENGTH, 2^32 - 1
+ * operations or tokens (the last two before anything is built). prompt_tokens 0: the trace's own. max_steps 0: to the
+ * end.
+ * Cost: O(operations), 12 bytes each, and a node of a trace may stand for 2^30 of them. So ask for the size of a
+ * workload first where its input may be hostile. */
+
+/* What the builder of the same name makes of the same arguments: exact, O(input), nothing is allocated. */
+typedef struct workload_size {
+    uint64_t num_operations, num_branches, num_tokens;
+} workload_size;
+
+workload_size workload_size_from_tree(const trace_tree *tree, uint32_t prompt_tokens, uint32_t max_steps);
+workload_size workload_size_from_accept(const trace_accept *accept, uint32_t num_leaves, uint32_t prompt_tokens,
+                                        uint32_t max_steps);
+workload_size workload_size_from_accept_draft(const trace_accept *accept, const trace_draft *draft,
+                                              uint32_t prompt_tokens, uint32_t max_steps);
+/* KV_FORMAT as workload_levels; *size is untouched then. */
+kv_status workload_size_levels(workload_size *size, const char *nodes, const char *tokens, kv_text_error *error);
 
 /* A reasoning tree: the prompt, then node by node as trace_node says; a node with children forks into all of them
  * after its end and is pruned, one without is pruned. Operation names are not the node ids; labels are. */

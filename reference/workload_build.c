@@ -6,6 +6,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* An empty list with room for all operations to come. KV_RANGE for a list that could never be finished, before
+ * anything is built. */
+static kv_status begin(workload **w, const workload_size *size)
+{
+    if (size->num_operations > UINT32_MAX || size->num_tokens > UINT32_MAX)
+        return KV_RANGE;
+    *w = workload_create();
+    if (!*w)
+        return KV_NOMEM;
+    (*w)->operations = malloc(size->num_operations * sizeof *(*w)->operations);
+    if ((*w)->operations) {
+        (*w)->operations_capacity = size->num_operations;
+        return KV_OK;
+    }
+    workload_destroy(*w);
+    return KV_NOMEM;
+}
+
 /* Hands over what was built, or destroys it. */
 static kv_status finish(workload **result, workload *w)
 {
@@ -47,8 +65,10 @@ typedef struct tree_walk {
 static void list_children(tree_walk *t)
 {
     uint32_t n = t->tree->num_nodes;
-    for (uint32_t i = 1; i < n; i++)
+    for (uint32_t i = 1; i < n; i++) {
+        assert(t->tree->nodes[i].parent < i && "a parent stands before its child");
         t->first_child[t->tree->nodes[i].parent + 1]++;
+    }
     for (uint32_t i = 0; i < n; i++)
         t->first_child[i + 1] += t->first_child[i];
     uint32_t *next = t->ending; /* lent: nothing ends yet */
@@ -116,13 +136,46 @@ static void walk_tree(tree_walk *t, uint32_t prompt_tokens, uint32_t num_steps)
         workload_add(t->w, WORKLOAD_PRUNE, t->name[t->active[i]], 0);
 }
 
+static uint32_t tree_steps(const trace_tree *tree, uint32_t max_steps)
+{
+    return max_steps && max_steps < tree->last_iteration ? max_steps : tree->last_iteration;
+}
+
+static uint32_t tree_prompt(const trace_tree *tree, uint32_t prompt_tokens)
+{
+    return prompt_tokens ? prompt_tokens : tree->nodes[0].num_tokens;
+}
+
+workload_size workload_size_from_tree(const trace_tree *tree, uint32_t prompt_tokens, uint32_t max_steps)
+{
+    uint32_t prompt = tree_prompt(tree, prompt_tokens);
+    int32_t num_steps = (int32_t)tree_steps(tree, max_steps); /* at most the largest END */
+    bool whole = (uint32_t)num_steps == tree->last_iteration;
+    workload_size size = {.num_operations = 2 + (prompt > 0) + (uint64_t)num_steps, .num_branches = 1,
+                          .num_tokens = prompt};
+    for (uint32_t i = 1; i < tree->num_nodes; i++) {
+        const trace_node *node = &tree->nodes[i];
+        if (node->start > num_steps && !whole)
+            continue; /* not born when the steps end */
+        int32_t last = node->end < num_steps ? node->end : num_steps;
+        uint32_t num_decoded = (uint32_t)(last - node->start + 1);
+        size.num_operations += 2 + (uint64_t)num_decoded; /* FORK, PRUNE */
+        size.num_tokens += num_decoded;
+        size.num_branches++;
+    }
+    return size;
+}
+
 kv_status workload_from_tree(workload **result, const trace_tree *tree, uint32_t prompt_tokens, uint32_t max_steps)
 {
     size_t n = (size_t)tree->num_nodes + 1;
+    workload_size size = workload_size_from_tree(tree, prompt_tokens, max_steps);
+    tree_walk t = {.tree = tree};
+    kv_status status = begin(&t.w, &size);
+    if (status != KV_OK)
+        return status;
     uint32_t *arrays = calloc(5 * n, sizeof *arrays);
-    tree_walk t = {.w = workload_create(), .tree = tree};
-    if (!arrays || !t.w) {
-        free(arrays);
+    if (!arrays) {
         workload_destroy(t.w);
         return KV_NOMEM;
     }
@@ -131,8 +184,7 @@ kv_status workload_from_tree(workload **result, const trace_tree *tree, uint32_t
     t.name = arrays + 2 * n;
     t.active = arrays + 3 * n;
     t.ending = arrays + 4 * n;
-    uint32_t num_steps = max_steps && max_steps < tree->last_iteration ? max_steps : tree->last_iteration;
-    walk_tree(&t, prompt_tokens ? prompt_tokens : tree->nodes[0].num_tokens, num_steps);
+    walk_tree(&t, tree_prompt(tree, prompt_tokens), tree_steps(tree, max_steps));
     free(arrays);
     return finish(result, t.w);
 }
@@ -149,14 +201,39 @@ static uint32_t accept_prompt(const trace_accept *accept, uint32_t prompt_tokens
     return prompt_tokens ? prompt_tokens : accept->prompt_tokens;
 }
 
+/* The past alone: its birth, its prompt, its end. */
+static workload_size past_size(uint32_t prompt)
+{
+    return (workload_size){.num_operations = 2 + (prompt > 0), .num_branches = 1, .num_tokens = prompt};
+}
+
+workload_size workload_size_from_accept(const trace_accept *accept, uint32_t num_leaves, uint32_t prompt_tokens,
+                                        uint32_t max_steps)
+{
+    uint32_t num_steps = accept_steps(accept, max_steps);
+    workload_size size = past_size(accept_prompt(accept, prompt_tokens));
+    for (uint32_t k = 1; k < num_steps; k++) {
+        size.num_operations += accept->accepted[k] > 0;
+        size.num_tokens += accept->accepted[k];
+    }
+    size.num_operations += num_steps * (3 * (uint64_t)num_leaves + 1); /* FORK, DECODE, PRUNE; STEP */
+    size.num_branches += (uint64_t)num_steps * num_leaves;
+    size.num_tokens += (uint64_t)num_steps * num_leaves;
+    return size;
+}
+
 kv_status workload_from_accept(workload **result, const trace_accept *accept, uint32_t num_leaves,
                                uint32_t prompt_tokens, uint32_t max_steps)
 {
     if (num_leaves == 0)
         return KV_INVAL;
-    workload *w = workload_create();
-    if (!w)
-        return KV_NOMEM;
+    if (num_leaves >= KV_MAX_BRANCHES) /* the past lives beside them */
+        return KV_RANGE;
+    workload_size size = workload_size_from_accept(accept, num_leaves, prompt_tokens, max_steps);
+    workload *w;
+    kv_status status = begin(&w, &size);
+    if (status != KV_OK)
+        return status;
     uint32_t num_steps = accept_steps(accept, max_steps);
     uint32_t past = add_prompt(w, accept_prompt(accept, prompt_tokens), "past");
     for (uint32_t k = 1; k <= num_steps && w->status == KV_OK; k++) {
@@ -184,8 +261,9 @@ static uint32_t ask_drafts(workload *w, const trace_draft *draft, uint32_t past)
         snprintf(label, sizeof label, "draft %u", i);
         uint32_t branch = workload_add_fork(w, i ? first + draft->parent[i] : past, label);
         workload_add(w, WORKLOAD_APPEND, branch, 1);
-        workload_add(w, WORKLOAD_QUERY, branch, 0);
     }
+    for (uint32_t i = 0; i < draft->num_nodes && w->status == KV_OK; i++)
+        workload_add(w, WORKLOAD_QUERY, first + i, 0);
     workload_add(w, WORKLOAD_STEP, 0, 0);
     return first;
 }
@@ -208,8 +286,11 @@ static uint32_t *first_of_depth(const trace_draft *draft)
         return NULL;
     uint32_t *depth = first_at + draft->depth + 1;
     depth[0] = 0;
-    for (uint32_t i = 1; i < draft->num_nodes; i++)
+    for (uint32_t i = 1; i < draft->num_nodes; i++) {
+        assert(draft->parent[i] < i && "a parent stands before its child");
         depth[i] = depth[draft->parent[i]] + 1;
+        assert(depth[i] <= draft->depth && "depth is that of the deepest node");
+    }
     for (uint32_t i = draft->num_nodes; i-- > 0;) /* backwards: the first of a depth is written last */
         first_at[depth[i]] = i;
     return first_at;
@@ -230,13 +311,30 @@ static kv_status add_speculation(workload *w, const trace_accept *accept, const 
     return w->status;
 }
 
+workload_size workload_size_from_accept_draft(const trace_accept *accept, const trace_draft *draft,
+                                              uint32_t prompt_tokens, uint32_t max_steps)
+{
+    uint32_t num_steps = accept_steps(accept, max_steps);
+    workload_size size = past_size(accept_prompt(accept, prompt_tokens));
+    size.num_operations += num_steps * (4 * (uint64_t)draft->num_nodes + 1); /* FORK, APPEND, QUERY, PRUNE; STEP */
+    size.num_branches += (uint64_t)num_steps * draft->num_nodes;
+    size.num_tokens += (uint64_t)num_steps * draft->num_nodes;
+    return size;
+}
+
 kv_status workload_from_accept_draft(workload **result, const trace_accept *accept, const trace_draft *draft,
                                      uint32_t prompt_tokens, uint32_t max_steps)
 {
-    workload *w = workload_create();
+    if (draft->num_nodes >= KV_MAX_BRANCHES)
+        return KV_RANGE;
+    workload_size size = workload_size_from_accept_draft(accept, draft, prompt_tokens, max_steps);
+    workload *w;
+    kv_status status = begin(&w, &size);
+    if (status != KV_OK)
+        return status;
     uint32_t *first_at = first_of_depth(draft);
-    kv_status status = KV_NOMEM;
-    if (w && first_at)
+    status = KV_NOMEM;
+    if (first_at)
         status = add_speculation(w, accept, draft, first_at, accept_prompt(accept, prompt_tokens),
                                  accept_steps(accept, max_steps));
     free(first_at);
@@ -248,6 +346,8 @@ kv_status workload_from_accept_draft(workload **result, const trace_accept *acce
 
 kv_status workload_draft(workload **result, const trace_draft *draft, uint32_t past_tokens)
 {
+    if (draft->num_nodes >= KV_MAX_BRANCHES)
+        return KV_RANGE;
     workload *w = workload_create();
     if (!w)
         return KV_NOMEM;
@@ -263,11 +363,15 @@ kv_status workload_few_shot(workload **result, uint32_t prompt_tokens, uint32_t 
 {
     if (prompt_tokens == 0 || num_branches == 0 || num_steps == 0)
         return KV_INVAL;
-    if (num_branches > KV_MAX_BRANCHES)
+    if (num_branches >= KV_MAX_BRANCHES) /* the prompt lives beside them */
         return KV_RANGE;
-    workload *w = workload_create();
-    if (!w)
-        return KV_NOMEM;
+    workload_size size = {.num_operations = 3 + 2 * (uint64_t)num_branches + num_steps * ((uint64_t)num_branches + 1),
+                          .num_branches = 1 + (uint64_t)num_branches,
+                          .num_tokens = prompt_tokens + (uint64_t)num_branches * num_steps};
+    workload *w;
+    kv_status status = begin(&w, &size);
+    if (status != KV_OK)
+        return status;
     uint32_t prompt = add_prompt(w, prompt_tokens, "prompt");
     for (uint32_t i = 0; i < num_branches; i++)
         workload_add_fork(w, prompt, NULL);
@@ -286,12 +390,13 @@ kv_status workload_few_shot(workload **result, uint32_t prompt_tokens, uint32_t 
 
 enum { MAX_LEVELS = 64 };
 
-static kv_status level_error(kv_text_error *error, uint32_t line, size_t column, const char *message)
+static kv_status level_error(kv_text_error *error, uint32_t line, size_t column, const char *expected,
+                             const char *found)
 {
     if (error) {
         error->line = line;
         error->column = (uint32_t)column + 1;
-        snprintf(error->message, sizeof error->message, "%s", message);
+        snprintf(error->message, sizeof error->message, "%s%s", expected, found);
     }
     return KV_FORMAT;
 }
@@ -308,9 +413,10 @@ static kv_status read_levels(const char *text, uint32_t limit, const char *expec
         while (*at >= '0' && *at <= '9' && value <= limit)
             value = value * 10 + (uint64_t)(*at++ - '0');
         if (at == begin || value == 0 || value > limit || (*at != 0 && *at != ','))
-            return level_error(error, line, (size_t)(at - text), expected);
+            return level_error(error, line, (size_t)(at - text), expected,
+                               *at == '\r' ? ", found a carriage return" : "");
         if (*num_counts == MAX_LEVELS)
-            return level_error(error, line, (size_t)(begin - text), "expected at most 64 levels");
+            return level_error(error, line, (size_t)(begin - text), "expected at most 64 levels", "");
         column[*num_counts] = (uint32_t)(begin - text);
         count[(*num_counts)++] = (uint32_t)value;
     } while (*at++ == ',');
@@ -329,12 +435,12 @@ static kv_status parse_levels(levels *l, const char *nodes, const char *tokens, 
                                    1, l->nodes, &l->num_levels, column, error);
     for (uint32_t i = 1; status == KV_OK && i < l->num_levels; i++)
         if (l->nodes[i] < l->nodes[i - 1])
-            status = level_error(error, 1, column[i], "expected at least as many nodes as in the level before");
+            status = level_error(error, 1, column[i], "expected at least as many nodes as in the level before", "");
     if (status == KV_OK)
         status = read_levels(tokens, KV_MAX_LENGTH, "expected counts of tokens from 1 to 1073741824, as in 1024,256,32",
                              2, l->tokens, &num_tokens, column, error);
     if (status == KV_OK && num_tokens != l->num_levels)
-        status = level_error(error, 2, strlen(tokens), "expected as many token counts as there are levels");
+        status = level_error(error, 2, strlen(tokens), "expected as many token counts as there are levels", "");
     return status;
 }
 
@@ -372,15 +478,37 @@ static void add_levels(workload *w, const levels *l)
         workload_add(w, WORKLOAD_PRUNE, first + j, 0);
 }
 
+static workload_size size_of_levels(const levels *l)
+{
+    workload_size size = {.num_operations = 1}; /* STEP */
+    for (uint32_t i = 0; i < l->num_levels; i++) {
+        bool decodes = i + 1 == l->num_levels;
+        size.num_operations += (uint64_t)l->nodes[i] * (2 + decodes + (l->tokens[i] > decodes)); /* APPEND */
+        size.num_branches += l->nodes[i];
+        size.num_tokens += (uint64_t)l->nodes[i] * l->tokens[i];
+    }
+    return size;
+}
+
+kv_status workload_size_levels(workload_size *size, const char *nodes, const char *tokens, kv_text_error *error)
+{
+    levels l;
+    kv_status status = parse_levels(&l, nodes, tokens, error);
+    if (status == KV_OK)
+        *size = size_of_levels(&l);
+    return status;
+}
+
 kv_status workload_levels(workload **result, const char *nodes, const char *tokens, kv_text_error *error)
 {
     levels l;
     kv_status status = parse_levels(&l, nodes, tokens, error);
     if (status != KV_OK)
         return status;
-    workload *w = workload_create();
-    if (!w)
-        return KV_NOMEM;
+    workload_size size = size_of_levels(&l);
+    workload *w;
+    if ((status = begin(&w, &size)) != KV_OK)
+        return status;
     add_levels(w, &l);
     return finish(result, w);
 }

@@ -298,6 +298,31 @@ static void run_wrong(const void *argument)
     check(!pool && error.message[0], "no pool, but a message");
 }
 
+typedef struct foreign_case {
+    const char *name, *find, *replace, *message;
+} foreign_case;
+
+static const foreign_case foreign_cases[] = {
+    {"crlf", "\n", "\r\n", "found a carriage return (CRLF)"},
+    {"crlf_in_a_list", "quarantine 4 3\n", "quarantine 4 3\r\n", "found a carriage return (CRLF)"},
+    {"crlf_in_a_table", "blocks 0 1 2\n", "blocks 0 1 2\r\n", "found a carriage return (CRLF)"},
+    {"byte_order_mark", "kv_pool", "\xef\xbb\xbfkv_pool", "expected no byte-order mark"},
+    {"utf_16_little_endian", "kv_pool", "\xff\xfekv_pool", "byte-order mark (of UTF-16)"},
+    {"utf_16_big_endian", "kv_pool", "\xfe\xffkv_pool", "byte-order mark (of UTF-16)"},
+};
+
+static void run_foreign(const void *argument)
+{
+    const foreign_case *c = argument;
+    const char *found = strstr(golden, c->find);
+    char text[2 * sizeof golden];
+    snprintf(text, sizeof text, "%.*s%s%s", (int)(found - golden), golden, c->replace, found + strlen(c->find));
+    kv_pool *pool = NULL;
+    kv_text_error error = {0};
+    check(kv_pool_load(&pool, text, strlen(text), &error) == KV_FORMAT && !pool, "refused");
+    check(strstr(error.message, c->message), "'%s' in '%s'", c->message, error.message);
+}
+
 /* Views of one block, each seeing less than the one before: sorted in one by one, they would cost their square. */
 static void run_large_hostile_text(const void *argument)
 {
@@ -335,6 +360,8 @@ int main(int argc, char **argv)
     test_add(run_changed_at_every_byte, NULL, "changed_at_every_byte");
     for (size_t i = 0; i < sizeof wrong_cases / sizeof wrong_cases[0]; i++)
         test_add(run_wrong, &wrong_cases[i], "refused_%s", wrong_cases[i].name);
+    for (size_t i = 0; i < sizeof foreign_cases / sizeof foreign_cases[0]; i++)
+        test_add(run_foreign, &foreign_cases[i], "named_%s", foreign_cases[i].name);
     test_add(run_large_hostile_text, NULL, "large_hostile_text");
     return test_end();
 }

@@ -56,7 +56,13 @@ static const wrong_line wrong_lines[] = {
     {"two_blanks", TRACE_REASON, 6, "node 1 0  2 1 2", 6, 10, "TOKENS from 0 to 1073741824, found a blank"},
     {"trailing_blank", TRACE_REASON, 6, "node 1 0 2 1 2 ", 6, 15, "end of the line"},
     {"tab_between", TRACE_REASON, 6, "node 1 0\t2 1 2", 6, 8, "PARENT"},
-    {"carriage_return", TRACE_REASON, 6, "node 1 0 2 1 2\r", 6, 14, "END"},
+    {"carriage_return_twice", TRACE_REASON, 6, "node 1 0 2 1 2\r\r", 6, 15, "newline after the carriage return"},
+    {"carriage_return_inside", TRACE_REASON, 6, "node 1 0\r 2 1 2", 6, 9, "newline after the carriage return"},
+    {"carriage_return_in_a_comment", TRACE_REASON, 2, "# a\rb", 2, 4, "newline after the carriage return"},
+    {"byte_order_mark_inside", TRACE_REASON, 4, "\xef\xbb\xbftree 7 0 4 5", 4, 1, "tree, found a byte-order mark"},
+    {"byte_order_mark_twice", TRACE_REASON, 1, "\xef\xbb\xbf\xef\xbb\xbfttr 1 reason demo", 1, 1,
+     "ttr, found a byte-order mark"},
+    {"byte_order_mark_of_utf_16", TRACE_REASON, 1, "\xff\xfettr 1 reason demo", 1, 1, "byte-order mark of UTF-16"},
     {"stray_field", TRACE_REASON, 6, "node 1 0 2 1 2 9", 6, 15, "end of the line"},
     {"field_missing", TRACE_REASON, 6, "node 1 0 2 1", 6, 13, "END from 0"},
     {"id_skipped", TRACE_REASON, 6, "node 2 0 2 1 2", 6, 6, "ID 1 (they count up), found 2"},
@@ -144,20 +150,33 @@ static void refused(const char *text, size_t length, kv_status status, uint32_t 
     check(trace_read(&t, text, length, "demo.ttr", NULL) == status, "the same without an error to fill");
 }
 
+/* As an editor of another system saves it: a byte-order mark, if wanted, and CRLF; freed by the caller. */
+static char *saved_elsewhere(const char *text, bool marked)
+{
+    char *result = malloc(2 * strlen(text) + 4), *out = result;
+    out += sprintf(out, "%s", marked ? "\xef\xbb\xbf" : "");
+    for (; *text; *out++ = *text++)
+        if (*text == '\n')
+            *out++ = '\r';
+    *out = 0;
+    return result;
+}
+
 static void run_wrong_line(const void *argument)
 {
     const wrong_line *c = argument;
     char *text = with_line(good_text[c->kind], c->replaced, c->text);
     refused(text, strlen(text), KV_FORMAT, c->line, c->column, c->message);
+    char *elsewhere = saved_elsewhere(text, false); /* what is wrong stays where it is */
+    refused(elsewhere, strlen(elsewhere), KV_FORMAT, c->line, c->column, c->message);
+    free(elsewhere);
     free(text);
 }
 
-static void run_good(const void *argument)
+static void expect_good(const trace_kind *kind, const char *text)
 {
-    const trace_kind *kind = argument;
     trace *t = NULL;
     trace_error error;
-    const char *text = good_text[*kind];
     check(trace_read(&t, text, strlen(text), "demo.ttr", &error) == KV_OK, "accepted, got %s", error.message);
     check(t->kind == *kind && !strcmp(t->name, "demo"), "kind %d, name %s", t->kind, t->name);
     check(t->num_trees + t->num_drafts + t->num_accepts == 1, "one part");
@@ -182,6 +201,69 @@ static void run_good(const void *argument)
     trace_destroy(t);
 }
 
+static void run_good(const void *argument)
+{
+    const trace_kind *kind = argument;
+    expect_good(kind, good_text[*kind]);
+}
+
+static void run_saved_elsewhere(const void *argument)
+{
+    const trace_kind *kind = argument;
+    for (int marked = 0; marked < 2; marked++) {
+        char *text = saved_elsewhere(good_text[*kind], marked);
+        expect_good(kind, text);
+        free(text);
+    }
+    char marked[512];
+    snprintf(marked, sizeof marked, "\xef\xbb\xbf%s", good_text[*kind]);
+    expect_good(kind, marked);
+}
+
+/* Of each kind what stands in front of the first line: half a mark, UTF-16 of both orders. */
+static void run_marks(const void *argument)
+{
+    (void)argument;
+    static const char *const mark[] = {"\xef\xbb", "\xef", "\xff\xfe", "\xfe\xff"};
+    for (int i = 0; i < 4; i++) {
+        char text[512];
+        snprintf(text, sizeof text, "%s%s", mark[i], good_text[0]);
+        refused(text, strlen(text), KV_FORMAT, 1, 1, i < 2 ? "expected ttr, found ?" : "mark of UTF-16");
+        refused(mark[i], strlen(mark[i]), KV_FORMAT, 1, i < 2 ? (uint32_t)strlen(mark[i]) + 1 : 1,
+                i < 2 ? "it was cut" : "mark of UTF-16");
+    }
+    refused("ttr 1 reason demo\rtree 7 0 4 5\r", 30, KV_FORMAT, 1, 18, "newline after the carriage return");
+}
+
+static void run_stream(const void *argument)
+{
+    const trace_kind *kind = argument;
+    FILE *stream = tmpfile();
+    trace *t = NULL;
+    check(stream && fputs(good_text[*kind], stream) >= 0, "a file of the good text");
+    rewind(stream);
+    check(trace_read_stream(&t, stream, "standard input", NULL) == KV_OK && t->kind == *kind, "read");
+    trace_destroy(t);
+    t = NULL;
+    trace_error error;
+    check(trace_read_stream(&t, stream, "standard input", &error) == KV_FORMAT && !t, "its end is an empty file");
+    check(error.line == 1 && !strcmp(error.file, "standard input"), "the name is for messages");
+    fclose(stream);
+}
+
+static void run_endless_stream(const void *argument)
+{
+    (void)argument;
+    FILE *stream = fopen("/dev/zero", "rb");
+    if (!stream)
+        test_skip("no /dev/zero");
+    trace *t = NULL;
+    trace_error error;
+    check(trace_read_stream(&t, stream, "zeros", &error) == KV_RANGE && !t, "refused");
+    check(strstr(error.message, "at most 67108864 bytes"), "got '%s'", error.message);
+    fclose(stream);
+}
+
 static void run_long_line(const void *argument)
 {
     (void)argument;
@@ -193,6 +275,10 @@ static void run_long_line(const void *argument)
     trace *t = NULL;
     check(trace_read(&t, text, strlen(text), "demo.ttr", NULL) == KV_OK, "160 bytes are accepted");
     trace_destroy(t);
+    char *elsewhere = saved_elsewhere(text, true);
+    check(trace_read(&t, elsewhere, strlen(elsewhere), "demo.ttr", NULL) == KV_OK, "a CRLF is not among them");
+    trace_destroy(t);
+    free(elsewhere);
     free(text);
     line[160] = 'x';
     line[161] = 0;
@@ -314,6 +400,12 @@ int main(int argc, char **argv)
     test_begin(argc, argv, "a wrong trace is refused at the line and column where it is wrong");
     for (int k = 0; k < 3; k++)
         test_add(run_good, &kinds[k], "good_%s", kind_name[k]);
+    for (int k = 0; k < 3; k++)
+        test_add(run_saved_elsewhere, &kinds[k], "crlf_and_byte_order_mark_%s", kind_name[k]);
+    for (int k = 0; k < 3; k++)
+        test_add(run_stream, &kinds[k], "stream_%s", kind_name[k]);
+    test_add(run_endless_stream, NULL, "endless_stream");
+    test_add(run_marks, NULL, "byte_order_marks_that_are_none");
     for (size_t i = 0; i < sizeof wrong_lines / sizeof wrong_lines[0]; i++)
         test_add(run_wrong_line, &wrong_lines[i], "%s", wrong_lines[i].name);
     test_add(run_long_line, NULL, "long_line");

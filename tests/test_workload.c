@@ -113,11 +113,11 @@ static void run_accept_draft(const void *argument)
     const trace_draft *draft = trace_find_draft(drafts, 4);
     kv_status status = workload_from_accept_draft(&w, trace_find_accept(accepts, "one"), draft, 0, 3);
     expect_operations(status, w,
-                      "c0 a0+10 f1<0 a1+1 q1 f2<1 a2+1 q2 f3<1 a3+1 q3 f4<3 a4+1 q4 | o0<2 p1 p3 p4 "
-                      "f5<0 a5+1 q5 f6<5 a6+1 q6 f7<5 a7+1 q7 f8<7 a8+1 q8 | p5 p6 p7 p8 "
-                      "f9<0 a9+1 q9 f10<9 a10+1 q10 f11<9 a11+1 q11 f12<11 a12+1 q12 | p9 p10 p11 p12 p0");
+                      "c0 a0+10 f1<0 a1+1 f2<1 a2+1 f3<1 a3+1 f4<3 a4+1 q1 q2 q3 q4 | o0<2 p1 p3 p4 "
+                      "f5<0 a5+1 f6<5 a6+1 f7<5 a7+1 f8<7 a8+1 q5 q6 q7 q8 | p5 p6 p7 p8 "
+                      "f9<0 a9+1 f10<9 a10+1 f11<9 a11+1 f12<11 a12+1 q9 q10 q11 q12 | p9 p10 p11 p12 p0");
     status = workload_draft(&w, draft, 6);
-    expect_operations(status, w, "c0 a0+6 f1<0 a1+1 q1 f2<1 a2+1 q2 f3<1 a3+1 q3 f4<3 a4+1 q4 | p1 p2 p3 p4 p0");
+    expect_operations(status, w, "c0 a0+6 f1<0 a1+1 f2<1 a2+1 f3<1 a3+1 f4<3 a4+1 q1 q2 q3 q4 | p1 p2 p3 p4 p0");
     trace_destroy(accepts);
     accepts = read_text("ttr 1 accept x\nrec one 10 1 3 3\nacc 1 4 1\nend 6\n");
     status = workload_from_accept_draft(&w, trace_find_accept(accepts, "one"), draft, 0, 0);
@@ -225,12 +225,20 @@ static const check_case check_cases[] = {
     {"fork_of_the_dead", {C(0), P(0), F(1, 0)}, 3, 2, KV_INVAL, "branch 0 does not live"},
     {"append_to_the_dead", {C(0), P(0), A(0, 1)}, 3, 2, KV_INVAL, "branch 0 does not live"},
     {"prune_twice", {C(0), P(0), P(0)}, 3, 2, KV_INVAL, "branch 0 does not live"},
-    {"decode_twice", {C(0), D(0), D(0), S}, 4, 2, KV_INVAL, "touched between DECODE and STEP"},
-    {"query_twice", {C(0), A(0, 1), Q(0), Q(0), S}, 5, 3, KV_INVAL, "asks twice"},
-    {"query_then_decode", {C(0), A(0, 1), Q(0), D(0), S}, 5, 3, KV_INVAL, "asks twice"},
+    {"decode_twice", {C(0), D(0), D(0), S}, 4, 2, KV_INVAL, "touched between DECODE or QUERY and STEP"},
+    {"query_twice", {C(0), A(0, 1), Q(0), Q(0), S}, 5, 3, KV_INVAL, "touched between"},
+    {"query_then_decode", {C(0), A(0, 1), Q(0), D(0), S}, 5, 3, KV_INVAL, "touched between"},
     {"query_of_an_empty_branch", {C(0), Q(0), S}, 3, 1, KV_INVAL, "no token to ask at"},
     {"fork_between_decode_and_step", {C(0), D(0), F(1, 0), S}, 4, 2, KV_INVAL, "touched between"},
     {"prune_between_decode_and_step", {C(0), D(0), P(0), S}, 4, 2, KV_INVAL, "touched between"},
+    {"prune_between_query_and_step", {C(0), A(0, 1), Q(0), P(0), S}, 5, 3, KV_INVAL, "touched between"},
+    {"append_between_query_and_step", {C(0), A(0, 1), Q(0), A(0, 1), S}, 5, 3, KV_INVAL, "touched between"},
+    {"truncate_between_query_and_step", {C(0), A(0, 1), Q(0), T(0, 0), S}, 5, 3, KV_INVAL, "touched between"},
+    {"fork_between_query_and_step", {C(0), A(0, 1), Q(0), F(1, 0), S}, 5, 3, KV_INVAL, "touched between"},
+    {"adopt_by_who_asks", {C(0), A(0, 1), F(1, 0), Q(0), O(0, 1), S}, 6, 4, KV_INVAL, "branch 0 is touched between"},
+    {"adopt_of_who_asks", {C(0), A(0, 1), F(1, 0), Q(1), O(0, 1), S}, 6, 4, KV_INVAL, "branch 1 is touched between"},
+    {"query_in_every_step", {C(0), A(0, 1), Q(0), S, Q(0), S}, 6, 0, KV_OK, ""},
+    {"query_without_step", {C(0), A(0, 1), Q(0)}, 3, 2, KV_INVAL, "waits for a STEP"},
     {"decode_in_every_step", {C(0), D(0), S, D(0), S, P(0)}, 6, 0, KV_OK, ""},
     {"decode_without_step", {C(0), D(0)}, 2, 1, KV_INVAL, "waits for a STEP"},
     {"truncate_beyond", {C(0), A(0, 3), T(0, 4)}, 3, 2, KV_RANGE, "branch 0 has 3 tokens"},

@@ -9,6 +9,7 @@
 #include "kv_branch.h"
 #include "measure.h"
 #include "tool_input.h"
+#include "tool_limits.h"
 #include "tool_machine.h"
 #include "tool_scene.h"
 
@@ -281,23 +282,39 @@ static void write_provenance(const tool_call *call, const bench *b)
            b->shape.block_tokens);
 }
 
+/* NULL: no --trace. */
+static workload *read_workload(const tool_call *call, const tree_shape *shape, uint32_t iteration)
+{
+    if (!tool_given(call, "--trace"))
+        return NULL;
+    workload *work = tool_workload_from_file(call, tool_text(call, "--trace", NULL), "--ordinal", iteration);
+    replay_needs needs;
+    double bytes = tool_need_replay(call, work, shape->block_tokens, 0, &needs);
+    /* K and V twice, beside the sets that fill the cache */
+    bytes += 4.0 * (double)needs.most_blocks * shape->block_tokens * shape->num_kv_heads * shape->head_dim *
+             (double)tree_storage_bytes(shape->storage);
+    tool_need_memory(call, bytes, "K and V of %.0f blocks, twice,", (double)needs.most_blocks);
+    return work;
+}
+
 static int run(const tool_call *call)
 {
     bench b = {.shape = tool_shape(call, 32, 8, 128, TREE_BF16), .table = tool_table_create()};
     b.num_threads = tool_count(call, "--threads", tool_machine_look().num_threads, 1, 1024);
     b.repeats = tool_count(call, "--repeats", 31, 3, MAX_REPEATS);
+    uint32_t iteration = tool_count(call, "--iteration", 0, 1, UINT32_MAX);
+    workload *work = read_workload(call, &b.shape, iteration);
     b.read_bytes = (4 * measure_cache_bytes() + ((size_t)64 << 20)) / 4096 * 4096;
     b.read_data = measure_allocate(b.read_bytes);
     tool_progress progress = tool_progress_begin("bench");
-    uint32_t num_parts = tool_given(call, "--trace") ? 6 : 5, part = 0;
+    uint32_t num_parts = work ? 6 : 5, part = 0;
     tool_progress_show(&progress, part++, num_parts);
     bench_levels(&b, "1,64 / 2048,64", "1,64", "2048,64");
     tool_progress_show(&progress, part++, num_parts);
     bench_levels(&b, "1,20 / 4000,200", "1,20", "4000,200");
-    if (tool_given(call, "--trace")) {
+    if (work) {
         tool_progress_show(&progress, part++, num_parts);
-        workload *work = tool_workload_from_file(call, tool_text(call, "--trace", NULL), "--ordinal", 0);
-        bench_workload(&b, "trace step", work, tool_count(call, "--iteration", 0, 1, UINT32_MAX));
+        bench_workload(&b, "trace step", work, iteration);
         workload_destroy(work);
     }
     tool_progress_show(&progress, part++, num_parts);
@@ -314,8 +331,9 @@ static int run(const tool_call *call)
 }
 
 static const tool_option options[] = {
-    {"--trace", "FILE.ttr", "also a step of a trace; with --ordinal and --iteration"},
+    {"--trace", "FILE.ttr", "also a step of a trace (-: standard input); with --ordinal and --iteration"},
     TOOL_TRACE_OPTIONS("--ordinal"),
+    TOOL_LIMIT_OPTIONS,
     {"--iteration", "K", "the step, from 1 (the one with the most queries)"},
     {"--threads", "N", "threads (all)"},
     {"--repeats", "N", "of which the median is taken (31)"},

@@ -4,13 +4,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_LEVELS_TEXT = 4096, MAX_WORKLOAD_TOKENS = 1 << 28 };
+#include "tool_limits.h"
+
+enum { MAX_LEVELS_TEXT = 4096 };
+
+/* "-" is standard input, which can be read once. */
+static const char *name_of(const char *file)
+{
+    return strcmp(file, "-") == 0 ? "standard input" : file;
+}
 
 static trace *read_trace(const char *file)
 {
     trace *records;
     trace_error error = {.file = file};
-    kv_status status = trace_read_file(&records, file, &error);
+    bool is_stdin = strcmp(file, "-") == 0;
+    kv_status status = is_stdin ? trace_read_stream(&records, stdin, file, &error)
+                                : trace_read_file(&records, file, &error);
+    file = name_of(file);
     if (status == KV_NOMEM)
         tool_fail("%s: %s", file, kv_status_string(status));
     if (status != KV_OK && error.line == 0)
@@ -20,8 +31,15 @@ static trace *read_trace(const char *file)
     return records;
 }
 
+static void need_workload(const tool_call *call, workload_size size, const char *file)
+{
+    tool_need_memory(call, tool_workload_bytes(&size), "%s: a workload of %llu operations", name_of(file),
+                     (unsigned long long)size.num_operations);
+}
+
 static void check_built(kv_status status, const char *file)
 {
+    file = name_of(file);
     if (status == KV_NOMEM)
         tool_fail("%s: %s", file, kv_status_string(status));
     if (status != KV_OK)
@@ -37,28 +55,30 @@ static workload *from_reason(const tool_call *call, const trace *records, const 
     if (tree == NULL && ordinal == -1 && records->num_trees > 0)
         tree = &records->trees[0];
     if (tree == NULL)
-        tool_bad_input("%s: expected a tree of ordinal %d, the file has %u trees and not that one", file, ordinal,
-                       records->num_trees);
+        tool_bad_input("%s: expected a tree of ordinal %d, the file has %u trees and not that one", name_of(file),
+                       ordinal, records->num_trees);
     workload *work;
-    check_built(workload_from_tree(&work, tree, tool_count(call, "--prompt", 0, 1, KV_MAX_LENGTH), max_steps), file);
+    uint32_t prompt = tool_count(call, "--prompt", 0, 1, KV_MAX_LENGTH);
+    need_workload(call, workload_size_from_tree(tree, prompt, max_steps), file);
+    check_built(workload_from_tree(&work, tree, prompt, max_steps), file);
     return work;
 }
 
 static workload *from_draft(const tool_call *call, const trace *records, const char *file, const char *tree_option)
 {
     if (records->num_drafts == 0)
-        tool_bad_input("%s: expected a draft tree, the file has none", file);
+        tool_bad_input("%s: expected a draft tree, the file has none", name_of(file));
     uint32_t label = tool_count(call, tree_option, records->drafts[0].label, 0, UINT32_MAX);
     const trace_draft *draft = trace_find_draft(records, label);
     if (draft == NULL)
-        tool_bad_input("%s: expected a draft tree of label %u", file, label);
+        tool_bad_input("%s: expected a draft tree of label %u", name_of(file), label);
     workload *work;
     check_built(workload_draft(&work, draft, tool_count(call, "--prompt", 1024, 1, KV_MAX_LENGTH)), file);
     return work;
 }
 
 /* "FILE:LABEL": the draft tree of the last colon's label; the trace it lives in is left in *holder. */
-static const trace_draft *read_draft(const tool_call *call, const char *text, trace **holder)
+static const trace_draft *read_draft(const tool_call *call, const char *text, bool trace_is_stdin, trace **holder)
 {
     const char *colon = strrchr(text, ':');
     char file[4096];
@@ -67,10 +87,12 @@ static const trace_draft *read_draft(const tool_call *call, const char *text, tr
         tool_bad_usage(call->verb, "--draft: expected FILE:LABEL, as in spec_draft.ttr:64; got '%s'", text);
     memcpy(file, text, (size_t)(colon - text));
     file[colon - text] = '\0';
+    if (strcmp(file, "-") == 0 && trace_is_stdin)
+        tool_bad_usage(call->verb, "--draft: standard input is the trace already");
     *holder = read_trace(file);
     const trace_draft *draft = trace_find_draft(*holder, (uint32_t)strtoul(colon + 1, NULL, 10));
     if (draft == NULL)
-        tool_bad_input("%s: expected a draft tree of label %s", file, colon + 1);
+        tool_bad_input("%s: expected a draft tree of label %s", name_of(file), colon + 1);
     return draft;
 }
 
@@ -79,17 +101,19 @@ static workload *from_accept(const tool_call *call, const trace *records, const 
     const char *record = tool_text(call, "--record", NULL);
     const trace_accept *accept = record != NULL ? trace_find_accept(records, record) : records->accepts;
     if (accept == NULL || records->num_accepts == 0)
-        tool_bad_input("%s: expected a record '%s'", file, record != NULL ? record : "of any name");
+        tool_bad_input("%s: expected a record '%s'", name_of(file), record != NULL ? record : "of any name");
     uint32_t prompt = tool_count(call, "--prompt", 0, 1, KV_MAX_LENGTH);
     const char *draft_text = tool_text(call, "--draft", NULL);
     workload *work;
     if (draft_text == NULL) {
         uint32_t star = tool_count(call, "--star", 32, 1, KV_MAX_BRANCHES - 1);
+        need_workload(call, workload_size_from_accept(accept, star, prompt, max_steps), file);
         check_built(workload_from_accept(&work, accept, star, prompt, max_steps), file);
         return work;
     }
     trace *holder;
-    const trace_draft *draft = read_draft(call, draft_text, &holder);
+    const trace_draft *draft = read_draft(call, draft_text, strcmp(file, "-") == 0, &holder);
+    need_workload(call, workload_size_from_accept_draft(accept, draft, prompt, max_steps), file);
     check_built(workload_from_accept_draft(&work, accept, draft, prompt, max_steps), file);
     trace_destroy(holder);
     return work;
@@ -106,9 +130,6 @@ workload *tool_workload_from_file(const tool_call *call, const char *file, const
     else
         work = from_accept(call, records, file, max_steps);
     trace_destroy(records);
-    if (work->num_tokens > MAX_WORKLOAD_TOKENS)
-        tool_bad_input("%s: expected at most %d tokens in all, the workload has %llu", file, MAX_WORKLOAD_TOKENS,
-                       (unsigned long long)work->num_tokens);
     return work;
 }
 
@@ -127,13 +148,14 @@ static workload *from_levels(const tool_call *call, const char *levels)
     char *tokens = strchr(text, '/');
     *tokens++ = '\0';
     workload *work;
+    workload_size size;
     kv_text_error error = {.line = 0};
-    kv_status status = workload_levels(&work, text, tokens, &error);
+    kv_status status = workload_size_levels(&size, text, tokens, &error);
     if (status == KV_FORMAT)
         tool_bad_usage(call->verb, "--tree, %s, column %u: %s", error.line == 1 ? "nodes" : "tokens", error.column,
                        error.message);
-    if (status == KV_OK && work->num_tokens > MAX_WORKLOAD_TOKENS)
-        tool_bad_usage(call->verb, "--tree: expected at most %d tokens in all", MAX_WORKLOAD_TOKENS);
+    need_workload(call, size, "--tree");
+    status = workload_levels(&work, text, tokens, NULL);
     if (status != KV_OK)
         tool_bad_usage(call->verb, "--tree: %s", kv_status_string(status));
     return work;
@@ -144,7 +166,9 @@ workload *tool_workload(const tool_call *call)
     const char *levels = tool_text(call, "--tree", NULL), *file = tool_text(call, "--trace", NULL);
     if ((levels == NULL) == (file == NULL))
         tool_bad_usage(call->verb, "expected either --tree 'NODES / TOKENS' or --trace FILE");
-    return levels != NULL ? from_levels(call, levels) : tool_workload_from_file(call, file, "--ordinal", 0);
+    if (levels != NULL)
+        return from_levels(call, levels);
+    return tool_workload_from_file(call, file, "--ordinal", tool_count(call, "--iteration", 0, 1, UINT32_MAX));
 }
 
 /* The first step with the most queries, from 1; 0 if there is no step. */

@@ -16,11 +16,12 @@
     {"--head-dim", "N", "1 to 1024 (" head_dim ")"}, \
     {"--storage", "TYPE", "fp32, fp16 or bf16 (" storage ")"}
 
-/* Of a file of any kind. `tree_option` names the option that chooses the tree. Bad input ends the program with status
- * 2: FILE:LINE:COLUMN: what was expected. */
+/* Of a file of any kind; "-" is standard input. `tree_option` names the option that chooses the tree. Bad input ends
+ * the program with status 2: FILE:LINE:COLUMN: what was expected; so does a workload beyond the limits of
+ * tool_limits.h, before it is built. */
 workload *tool_workload_from_file(const tool_call *call, const char *file, const char *tree_option, uint32_t max_steps);
 
-/* By --tree LEVELS or --trace FILE. */
+/* By --tree LEVELS or --trace FILE; of a trace no more than --iteration needs. */
 workload *tool_workload(const tool_call *call);
 
 /* Plays up to an iteration; 0: the one with the most queries (the first of them). */

@@ -11,11 +11,19 @@
 static const char *const format_names[] = {"text", "csv", "json"};
 enum { NUM_FORMATS = sizeof format_names / sizeof format_names[0] };
 
+/* Names and values come from elsewhere: a control byte is shown as a code, so that a message stays one line. */
 static void print_message(const char *format, va_list arguments)
 {
+    char message[2048];
+    vsnprintf(message, sizeof message, format, arguments);
     fflush(stdout);
     fputs("treeattn: ", stderr);
-    vfprintf(stderr, format, arguments);
+    for (const char *at = message; *at != '\0'; at++) {
+        if ((unsigned char)*at < 0x20 || *at == 0x7f)
+            fprintf(stderr, "\\x%02x", (unsigned char)*at);
+        else
+            fputc(*at, stderr);
+    }
 }
 
 void tool_bad_usage(const tool_verb *verb, const char *format, ...)
@@ -46,6 +54,15 @@ void tool_fail(const char *format, ...)
     va_end(arguments);
     fputc('\n', stderr);
     exit(TOOL_FAILED);
+}
+
+void tool_warn(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    print_message(format, arguments);
+    va_end(arguments);
+    fputc('\n', stderr);
 }
 
 void *tool_allocate(size_t count, size_t bytes)

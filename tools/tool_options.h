@@ -60,6 +60,9 @@ void tool_bad_usage(const tool_verb *verb, const char *format, ...)
 void tool_bad_input(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn)); /* status 2 */
 void tool_fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));      /* status 1 */
 
+/* The same line, and the program goes on. */
+void tool_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 /* calloc that ends the program with status 1. */
 void *tool_allocate(size_t count, size_t bytes);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tool_input.h"
+#include "tool_limits.h"
 #include "tool_scene.h"
 #include "traffic.h"
 
@@ -16,12 +17,14 @@ typedef struct plan_request {
     bool all_strategies, all_variants;
     bool wide; /* false: a screen's width; columns that do not depend on the strategy are left out */
     traffic_variant variant;
+    const tool_call *call;
+    double bytes; /* that are taken already */
 } plan_request;
 
 static plan_request read_request(const tool_call *call)
 {
     plan_request request = {.shape = tool_shape(call, 32, 8, 128, TREE_BF16),
-                            .all_strategies = true, .variant = TRAFFIC_PACKED};
+                            .all_strategies = true, .variant = TRAFFIC_PACKED, .call = call};
     const char *strategy = tool_text(call, "--strategy", "all"), *variant = tool_text(call, "--variant", "packed");
     if (strcmp(strategy, "all") != 0) {
         request.all_strategies = false;
@@ -73,17 +76,59 @@ static void put_plan(tool_table *table, const tree_plan *plan, const plan_reques
     put_traffic(table, &traffic, request->wide);
 }
 
-static void put_materialised(tool_table *table, const char *name, const tree_traffic *traffic, bool wide)
+static void put_no_plan(tool_table *table, const char *name, const char *variant, bool wide)
 {
     tool_row(table);
     tool_put_text(table, "strategy", name);
     if (wide)
-        tool_put_text(table, "variant", "materialised");
+        tool_put_text(table, "variant", variant);
     tool_put_nothing(table, "items");
     tool_put_nothing(table, "loaded_tokens");
     tool_put_nothing(table, "partial_rows");
     tool_put_nothing(table, "masked_pairs");
+}
+
+static void put_materialised(tool_table *table, const char *name, const tree_traffic *traffic, bool wide)
+{
+    put_no_plan(table, name, "materialised", wide);
     put_traffic(table, traffic, wide);
+}
+
+/* NULL: its plan is too large. That ends the program where this strategy was asked for; among all strategies it is left
+ * out, with a line that says so, and its row stays empty. */
+static tree_plan *build_plan(const kv_tree *tree, const plan_request *request, const tree_plan_config *config)
+{
+    const char *name = tree_strategy_name[config->strategy];
+    uint64_t plan_bytes = 0;
+    tree_status status = tree_plan_bytes(&plan_bytes, tree, config);
+    double bytes = request->bytes + (double)plan_bytes;
+    if (status == TREE_OK && tool_has_memory(request->call, bytes))
+        return tool_scene_plan(tree, config);
+    if (status != TREE_OK && status != TREE_OVERFLOW)
+        tool_fail("plan %s: %s", name, tree_status_string(status));
+    if (!request->all_strategies && status == TREE_OVERFLOW)
+        tool_bad_input("plan %s: %s", name, tree_status_string(status));
+    if (!request->all_strategies)
+        tool_need_memory(request->call, bytes, "plan %s", name);
+    if (status == TREE_OVERFLOW)
+        tool_warn("%s is left out: %s", name, tree_status_string(status));
+    else
+        tool_warn("%s is left out: its plan needs %.0f MiB of memory, more than --max-memory %u", name,
+                  bytes / (1 << 20), tool_memory_limit(request->call));
+    return NULL;
+}
+
+static void put_left_out(tool_table *table, const plan_request *request, const char *name, traffic_variant variant)
+{
+    put_no_plan(table, name, traffic_variant_name[variant], request->wide);
+    if (request->wide) {
+        tool_put_nothing(table, "logical_bytes");
+        tool_put_nothing(table, "unique_bytes");
+    }
+    tool_put_nothing(table, "plan_bytes");
+    tool_put_nothing(table, "query_bytes");
+    tool_put_nothing(table, "mask_bytes");
+    tool_put_nothing(table, "partial_bytes");
 }
 
 static void put_strategies(tool_table *table, const kv_tree *tree, const plan_request *request)
@@ -94,10 +139,14 @@ static void put_strategies(tool_table *table, const kv_tree *tree, const plan_re
             config.strategy = (tree_strategy)strategy;
         else if (config.strategy != (tree_strategy)strategy)
             continue;
-        tree_plan *plan = tool_scene_plan(tree, &config);
+        tree_plan *plan = build_plan(tree, request, &config);
         for (int variant = 0; variant < TRAFFIC_NUM_VARIANTS; variant++) {
-            if (request->all_variants || request->variant == (traffic_variant)variant)
+            if (!request->all_variants && request->variant != (traffic_variant)variant)
+                continue;
+            if (plan != NULL)
                 put_plan(table, plan, request, (traffic_variant)variant);
+            else
+                put_left_out(table, request, tree_strategy_name[strategy], (traffic_variant)variant);
         }
         tree_plan_destroy(plan);
     }
@@ -129,6 +178,20 @@ static void put_items(tool_table *table, const tree_plan *plan)
     }
 }
 
+/* Plans of a query each go through the nodes of its path. */
+static void need_paths(const tool_call *call, const kv_tree *tree)
+{
+    uint32_t *depth = tool_allocate(tree->num_nodes, sizeof *depth);
+    uint64_t path_nodes = 0;
+    for (uint32_t n = 0; n < tree->num_nodes; n++)
+        depth[n] = tree->nodes[n].parent == KV_NONE ? 1 : depth[tree->nodes[n].parent] + 1;
+    for (uint32_t q = 0; q < tree->num_queries; q++)
+        path_nodes += tree->query_node[q] == KV_NONE ? 0 : depth[tree->query_node[q]];
+    free(depth);
+    tool_need_work(call, (double)path_nodes, "a plan of %u queries with %.0f million nodes on their paths",
+                   tree->num_queries, (double)path_nodes / 1e6);
+}
+
 static void write_heading(const kv_tree *tree, const plan_request *request)
 {
     uint64_t token_bytes = 2 * (uint64_t)request->shape.num_kv_heads * request->shape.head_dim *
@@ -149,21 +212,24 @@ static int run(const tool_call *call)
     if (items && request.all_strategies)
         tool_bad_usage(call->verb, "--items: expected one --strategy beside it");
     workload *work = tool_workload(call);
+    replay_needs needs;
+    request.bytes = tool_need_replay(call, work, request.shape.block_tokens, 0, &needs);
     tool_scene scene = tool_scene_open(work, request.shape.block_tokens, 0, NULL);
     tool_play_to(&scene, tool_count(call, "--iteration", 0, 1, UINT32_MAX));
     kv_tree *tree = tool_scene_tree(&scene);
+    need_paths(call, tree);
     request.shape.num_queries = tree->num_queries;
     request.shape.num_blocks = scene.num_blocks;
-    if (call->format == TOOL_TEXT)
-        write_heading(tree, &request);
     tool_table *table = tool_table_create();
     if (items) {
-        tree_plan *plan = tool_scene_plan(tree, &request.config);
+        tree_plan *plan = build_plan(tree, &request, &request.config);
         put_items(table, plan);
         tree_plan_destroy(plan);
     } else {
         put_strategies(table, tree, &request);
     }
+    if (call->format == TOOL_TEXT)
+        write_heading(tree, &request);
     tool_table_write(table, stdout, call->format, false);
     kv_tree_destroy(tree);
     tool_scene_close(&scene);
@@ -173,7 +239,7 @@ static int run(const tool_call *call)
 
 static const tool_option options[] = {
     {"--tree", "'NODES / TOKENS'", "levels of a tree, as in '1,16,64 / 1024,256,32'"},
-    {"--trace", "FILE.ttr", "a step of a trace instead; with --ordinal and --iteration"},
+    {"--trace", "FILE.ttr", "a step of a trace instead (-: standard input); with --ordinal and --iteration"},
     TOOL_TRACE_OPTIONS("--ordinal"),
     {"--iteration", "K", "the step, from 1 (the one with the most queries)"},
     {"--strategy", "NAME", "flash, flash_decoding, radix, tree_mask, node, node_chunk, flatten, cost, all (all)"},
@@ -182,6 +248,7 @@ static const tool_option options[] = {
     {"--piece-tokens", "N", "where a strategy cuts (its own)"},
     {"--max-rows", "N", "queries of one item at most (its own)"},
     {"--workers", "N", "SMs or cores that cost balances over (132)"},
+    TOOL_LIMIT_OPTIONS,
     {"--block-tokens", "N", "tokens of a block, a power of two from 1 to 256 (16)"},
     TOOL_SHAPE_OPTIONS("32/8", "128", "bf16"),
     {NULL, NULL, NULL},

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tool_input.h"
+#include "tool_limits.h"
 #include "tool_scene.h"
 #include "traffic.h"
 
@@ -37,6 +38,8 @@ static void add_step(replay_sums *sums, const tool_scene *scene)
 /* --attention: K and V of the pool, and what was found so far. */
 typedef struct replay_attention {
     bool wanted;
+    const tool_call *call;
+    double bytes; /* that are taken already */
     uint32_t every, num_heads;
     tree_plan_config config;
     kv_store *store;
@@ -48,6 +51,10 @@ typedef struct replay_attention {
 static void compute(replay_attention *attention, const tool_scene *scene)
 {
     kv_tree *tree = tool_scene_tree(scene);
+    uint64_t plan_bytes;
+    if (tree_plan_bytes(&plan_bytes, tree, &attention->config) == TREE_OK)
+        tool_need_memory(attention->call, attention->bytes + (double)plan_bytes, "the plan of iteration %u",
+                         scene->step.iteration);
     tree_plan *plan = tool_scene_plan(tree, &attention->config);
     tool_truth truth = tool_truth_create(scene, attention->store, attention->num_heads, scene->step.iteration);
     tool_agreement_add(&attention->agreement, &truth, attention->store, plan);
@@ -62,9 +69,30 @@ static void compute(replay_attention *attention, const tool_scene *scene)
     kv_tree_destroy(tree);
 }
 
+/* K and V of the pool, and for the step with the most queries: query, out, lse and what bounds their errors. */
+static double attention_bytes(const tree_shape *shape, uint32_t num_blocks, uint32_t num_queries)
+{
+    double element_bytes = (double)tree_storage_bytes(shape->storage);
+    double kv = 2.0 * num_blocks * shape->block_tokens * shape->num_kv_heads * shape->head_dim * element_bytes;
+    double row_bytes = (2 * sizeof(float) + 2 * sizeof(double)) * (shape->head_dim + 1.0);
+    return kv + (double)num_queries * shape->num_heads * row_bytes;
+}
+
+static void need_attention_work(const replay_attention *attention, const tree_shape *shape, const replay_needs *needs)
+{
+    double num_tokens = (double)needs->path_tokens / attention->every;
+    tool_need_work(attention->call, num_tokens * shape->num_heads * shape->head_dim,
+                   "attention over %.0f million tokens of the queries' paths, with %u heads of %u,", num_tokens / 1e6,
+                   shape->num_heads, shape->head_dim);
+}
+
 static replay_attention attention_create(const tool_call *call, const workload *work, uint32_t *num_blocks)
 {
+    replay_needs needs;
+    double bytes = tool_need_replay(call, work, tool_block_tokens(call), *num_blocks, &needs);
     replay_attention attention = {.wanted = tool_given(call, "--attention"), .agreement = {.within = true}};
+    attention.call = call;
+    attention.bytes = bytes;
     tree_shape shape = tool_shape(call, 8, 2, 64, TREE_FP32);
     if (!attention.wanted)
         return attention;
@@ -72,6 +100,7 @@ static replay_attention attention_create(const tool_call *call, const workload *
                                           .group_size = shape.num_heads / shape.num_kv_heads};
     attention.every = tool_count(call, "--every", 1, 1, UINT32_MAX);
     attention.num_heads = shape.num_heads;
+    need_attention_work(&attention, &shape, &needs);
     if (*num_blocks == 0) { /* as many as are used: keys and values take memory */
         replay_totals totals;
         kv_status status = replay_measure(&totals, work, shape.block_tokens);
@@ -79,6 +108,9 @@ static replay_attention attention_create(const tool_call *call, const workload *
             tool_fail("the workload cannot be played: %s", kv_status_string(status));
         *num_blocks = totals.peak_blocks > 0 ? totals.peak_blocks : 1;
     }
+    attention.bytes += attention_bytes(&shape, *num_blocks, needs.peak_queries);
+    tool_need_memory(call, attention.bytes, "attention over %u blocks, %u queries at most", *num_blocks,
+                     needs.peak_queries);
     kv_store_config config = {.storage = shape.storage, .num_blocks = *num_blocks, .block_tokens = shape.block_tokens,
                               .num_kv_heads = shape.num_kv_heads, .head_dim = shape.head_dim, .seed = 1,
                               .poison = KV_POISON_NAN};
@@ -182,6 +214,7 @@ static const tool_option options[] = {
     TOOL_TRACE_OPTIONS("--tree"),
     {"--block-tokens", "N", "tokens of a block, a power of two from 1 to 256 (16)"},
     {"--blocks", "N", "blocks of the pool (enough)"},
+    TOOL_LIMIT_OPTIONS,
     {"--max-iterations", "N", "stop after N iterations (at the end)"},
     {"--attention", "STRATEGY", "compute attention too: flash ... cost; K and V are random"},
     {"--every", "N", "at every Nth iteration (1)"},
@@ -192,11 +225,12 @@ static const tool_option options[] = {
 const tool_verb tool_replay = {
     .name = "replay",
     .summary = "plays a trace on the allocator and sums what it held",
-    .operand = "FILE.ttr",
+    .operand = "FILE.ttr", /* -: standard input */
     .formats = "text csv json",
     .options = options,
     .example = "  treeattn replay reason_sorting.ttr --tree 0 --format csv\n"
                "  treeattn replay reason_sorting.ttr --tree 0 --attention flatten --every 500\n"
-               "  treeattn replay spec_accept.ttr --record apps0 --star 64 --block-tokens 1\n",
+               "  treeattn replay spec_accept.ttr --record apps0 --star 64 --block-tokens 1\n"
+               "  treeattn replay - < reason_sorting.ttr\n",
     .run = run,
 };

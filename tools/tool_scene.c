@@ -13,12 +13,23 @@
 #include "half.h"
 #include "tree_attention_cpu.h"
 
+static uint32_t enough_blocks(const workload *work, uint32_t block_tokens)
+{
+    replay_needs needs;
+    kv_status status = replay_count_needs(&needs, work, block_tokens);
+    if (status == KV_OK && needs.most_blocks >= UINT32_MAX)
+        status = KV_RANGE;
+    if (status != KV_OK)
+        tool_fail("the workload cannot be played: %s", kv_status_string(status));
+    return needs.most_blocks > 0 ? (uint32_t)needs.most_blocks : 1;
+}
+
 tool_scene tool_scene_open(const workload *work, uint32_t block_tokens, uint32_t num_blocks,
                            const replay_events *events)
 {
     tool_scene scene = {.workload = work, .block_tokens = block_tokens, .num_blocks = num_blocks};
-    if (num_blocks == 0) /* a token takes at most one block, a fork at most one copy */
-        scene.num_blocks = (uint32_t)work->num_tokens + work->num_branches + 1;
+    if (num_blocks == 0)
+        scene.num_blocks = enough_blocks(work, block_tokens);
     kv_pool_config config = {.num_blocks = scene.num_blocks, .block_tokens = block_tokens,
                              .max_branches = work->max_live_branches > 0 ? work->max_live_branches : 1};
     kv_status status = kv_pool_create(&scene.pool, &config);
@@ -149,10 +160,11 @@ tool_truth tool_truth_create(const tool_scene *scene, const kv_store *store, uin
     truth.spread = tool_allocate(rows, sizeof *truth.spread);
     for (size_t i = 0; i < elements; i++)
         truth.query[i] = stored(next_query(&seed), truth.shape.storage);
-    int num_pairs = (int)(truth.shape.num_queries * truth.shape.num_kv_heads);
+    int64_t num_pairs = (int64_t)truth.shape.num_queries * truth.shape.num_kv_heads;
 #pragma omp parallel for schedule(dynamic)
-    for (int pair = 0; pair < num_pairs; pair++) {
-        uint32_t query = (uint32_t)pair / truth.shape.num_kv_heads, kv_head = (uint32_t)pair % truth.shape.num_kv_heads;
+    for (int64_t pair = 0; pair < num_pairs; pair++) {
+        uint32_t query = (uint32_t)(pair / truth.shape.num_kv_heads);
+        uint32_t kv_head = (uint32_t)(pair % truth.shape.num_kv_heads);
         find_truth(&truth, store, scene->step.query_names[query], query, kv_head);
     }
     return truth;

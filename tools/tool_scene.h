@@ -16,7 +16,8 @@ typedef struct tool_scene {
     uint32_t block_tokens, num_blocks;
 } tool_scene;
 
-/* num_blocks 0: as many as any replay of this workload could need. Ends the program if the pool cannot be had. */
+/* num_blocks 0: as many as a replay of this workload could need (replay_count_needs). Ends the program if the pool
+ * cannot be had. */
 tool_scene tool_scene_open(const workload *work, uint32_t block_tokens, uint32_t num_blocks,
                            const replay_events *events);
 

@@ -1,0 +1,85 @@
+#!/bin/bash
+# Claim: a small input that stands for much memory or work is refused before it is taken, with the need, the limit and
+# the option that raises it; of all strategies only those are left out that do not fit, and it is said.
+# shellcheck source=tests/tool_checks.sh
+. "$(dirname "$0")/tool_checks.sh"
+small=$TREEATTN_SOURCE_DIR/tests/tool_small.ttr
+
+# What is refused must not have been taken before: the programs run in 300 MB of address space, where that is possible
+# (AddressSanitizer reserves more).
+if (ulimit -v 300000 && "$TREEATTN_BIN" --version) >/dev/null 2>&1; then
+    ulimit -v 300000
+else
+    echo "address space is not limited: this build needs more than 300 MB to start"
+fi
+
+# Two nodes, the second of N tokens.
+long_node() {
+    printf 'ttr 1 reason x\ntree 0 0 2 %d\nnode 0 -1 1 0 0\n' "$1"
+    printf 'node 1 0 %d 1 %d\nend %d 1 %d\n' "$1" "$1" $(($1 + 1)) $(($1 + 1))
+}
+long_node 100000000 >"$work/long.ttr"
+long_node 1000000000 >"$work/longer.ttr"
+expect_error "10^8 tokens in 112 bytes" 2 \
+    'long.ttr: a workload of 200000005 operations needs 2289 MiB of memory, more than --max-memory 512' \
+    replay "$work/long.ttr"
+expect_error "10^9 tokens in 117 bytes" 2 'needs 22888 MiB of memory, more than --max-memory 512' \
+    replay "$work/longer.ttr"
+expect_error "the same for plan" 2 'more than --max-memory 512' plan --trace "$work/long.ttr"
+expect_error "and for bench" 2 'more than --max-memory 512' bench --repeats 3 --trace "$work/long.ttr"
+run replay "$work/long.ttr" --max-iterations 1000 --format csv
+expect "its first steps fit" "0 1000" "$status $(column iterations)"
+run plan --trace "$work/long.ttr" --iteration 1000 --format csv
+expect "so does a plan of an early step" "0 9 1" \
+    "$status $(grep -c ',packed,\|,materialised,' <(grep -v tree_mask "$work/out")) $(grep -c ^tree_mask "$work/out")"
+expect_error "a limit can be lowered" 2 'on a pool of 100000 blocks needs 3 MiB of memory, more than --max-memory 1$' \
+    replay "$small" --blocks 100000 --max-memory 1
+run replay "$small" --blocks 100000 --max-memory 4
+expect "and raised" 0 "$status"
+
+# Forks of a path that grows cost their square: 100,000 steps, a token each.
+{
+    printf 'ttr 1 accept x\nrec r 10 1 100000 100000\n'
+    for ((i = 0; i < 2000; i++)); do
+        echo acc 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1
+    done
+    echo end 100000
+} >"$work/ones.ttr"
+expect_error "10^5 accepted tokens, a token a block" 2 \
+    'write and drop 10002 million block table entries takes 10003 million steps, more than --max-work 1000' \
+    replay "$work/ones.ttr" --star 1 --block-tokens 1 --max-work 1000
+expect_error "attention is work too" 2 \
+    'attention over 5001 million tokens of the queries. paths, with 8 heads of 64, takes 2560538 million steps' \
+    replay "$work/ones.ttr" --star 1 --attention node
+expect_error "a million leaves in each step" 2 'more than --max-memory 512' replay "$work/ones.ttr" --star 1000000
+
+expect_error "a huge pool" 2 'pool of 4294967294 blocks needs 114688 MiB of memory, more than --max-memory 512' \
+    replay "$small" --blocks 4294967294
+expect_error "a huge prompt" 2 'pool of 67108817 blocks needs .* more than --max-memory 512' \
+    replay "$small" --prompt 1073741000
+expect_error "huge heads" 2 'attention over .* needs .* more than --max-memory 512' \
+    replay "$small" --attention node --heads 9999999/1 --head-dim 1024 --max-work 100000000
+expect_error "long levels" 2 '--tree: a workload of .* more than --max-memory 512' \
+    plan --tree "1,1000000,1000000,1000000,1000000,1000000,1000000,1000000,1000000 / 1,1,1,1,1,1,1,1,1"
+expect_error "a long path to many leaves" 2 'more than --max-(memory|work)' plan --tree '1,1000000 / 1000000,1'
+
+# tree_mask takes a bit for each query and token.
+run plan --tree '5050 / 2113' --format csv
+expect "plan: status" 0 "$status"
+expect_match "what does not fit is named" \
+    '^treeattn: tree_mask is left out: its plan needs 6458 MiB of memory, more than --max-memory 512$' "$work/err"
+expect "nothing else is said" 1 "$(wc -l <"$work/err")"
+expect "its row is empty" "tree_mask,packed,,,,,,,,,," "$(grep ^tree_mask, "$work/out")"
+expect "the other seven are there" 7 "$(grep -c ',packed,[0-9]' "$work/out")"
+expect_error "alone it is refused" 2 'plan tree_mask needs 6458 MiB of memory, more than --max-memory 512' \
+    plan --tree '5050 / 2113' --strategy tree_mask
+run plan --tree '500 / 211' --format csv --max-memory 20
+expect "a tree that fits: all eight" "8 0" "$(grep -c ',packed,[0-9]' "$work/out") $(wc -l <"$work/err")"
+run plan --tree '500 / 211' --format json --max-memory 6
+expect "a lower limit: seven" "7 1" "$(grep -o '"items": [0-9]' "$work/out" | wc -l) $(wc -l <"$work/err")"
+for verb in replay plan bench; do
+    run $verb --help
+    expect_match "$verb --help: memory" '--max-memory MIB .*\(512\)' "$work/out"
+    expect_match "$verb --help: work" '--max-work MILLIONS .*\(20000\)' "$work/out"
+done
+finish

@@ -1,0 +1,39 @@
+/* tool_limits: what a verb may take. A trace of a hundred bytes can stand for 10^9 operations, so a verb says here what
+ * it is about to take, before it takes it: beyond a limit the program ends with status 2, names need and limit, and the
+ * option that raises it.
+ *
+ * Memory: the list of operations, the pool and its block tables, K and V, plans.
+ * Work, in millions of steps: operations, block table entries that are written or dropped (2 ns each), nodes on the
+ * queries' paths, multiply-adds of the definition (6 ns each). */
+#ifndef TOOL_LIMITS_H
+#define TOOL_LIMITS_H
+
+#include "replay.h"
+#include "tool_options.h"
+
+enum { TOOL_MAX_MEMORY_MIB = 512, TOOL_MAX_WORK_MILLIONS = 20000 };
+
+/* Rows for a verb's table of options. */
+#define TOOL_LIMIT_OPTIONS \
+    {"--max-memory", "MIB", "refuse what needs more memory (512)"}, \
+    {"--max-work", "MILLIONS", "refuse what takes more steps: table entries, multiply-adds ... (20000)"}
+
+/* `what_format` names what is to be made: "FILE: a workload of 7 operations". */
+void tool_need_memory(const tool_call *call, double bytes, const char *what_format, ...)
+    __attribute__((format(printf, 3, 4)));
+void tool_need_work(const tool_call *call, double steps, const char *what_format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* For what can be left out. */
+bool tool_has_memory(const tool_call *call, double bytes);
+unsigned tool_memory_limit(const tool_call *call); /* MiB */
+
+/* Of the list, its labels and what its check and replay note of each branch. */
+double tool_workload_bytes(const workload_size *size);
+
+/* Needs a replay of the workload on a pool of num_blocks (0: as many as it could use). Returns the bytes of workload,
+ * pool and block tables; `needs` is filled. */
+double tool_need_replay(const tool_call *call, const workload *work, uint32_t block_tokens, uint32_t num_blocks,
+                        replay_needs *needs);
+
+#endif
