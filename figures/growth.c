@@ -4,8 +4,9 @@
  *   steps    basic blocks of the library that ran (tests/step_count.h): no clock, the same on every machine
  *   ms       time of the processor; counting the steps makes a call take two to four times as long
  *   exponent of the steps and of the time over the size: median of the slopes between all pairs of sizes that take a
- *            millisecond or more. 1 is linear. The program ends with status 1 if the exponent of the steps is above 1.1,
- *            or that of the time above 1.2: caches raise the time of long inputs, but what libc does is in the time alone.
+ *            millisecond or more. 1 is linear. The program ends with status 1 if the exponent of the steps is above
+ *            1.1, or that of the time above 1.2: caches raise the time of long inputs, but what libc does is in the
+ *            time alone.
  *
  * A series ends early where its next size would take seconds or gigabytes. Takes about three minutes.
  * measure_growth [CSV [WORD]]: with WORD only the series whose name contains it. */
@@ -112,8 +113,17 @@ static sample fork_and_prune(uint32_t n, uint32_t block_tokens, bool mixed)
     return s;
 }
 
-static sample run_fork(const growth_series *series, uint32_t n) { (void)series; return fork_and_prune(n, 16, false); }
-static sample run_fork_at(const growth_series *series, uint32_t n) { (void)series; return fork_and_prune(n, 256, true); }
+static sample run_fork(const growth_series *series, uint32_t n)
+{
+    (void)series;
+    return fork_and_prune(n, BLOCK_TOKENS, false);
+}
+
+static sample run_fork_at(const growth_series *series, uint32_t n)
+{
+    (void)series;
+    return fork_and_prune(n, 256, true);
+}
 
 static sample run_fork_long(const growth_series *series, uint32_t n)
 {
@@ -435,7 +445,8 @@ static sample run_replay_chain(const growth_series *series, uint32_t n)
 static sample run_replay_accept(const growth_series *series, uint32_t n)
 {
     (void)series;
-    trace_accept accept = {.prompt_tokens = 1, .num_steps = n, .num_recorded = n, .num_tokens = n, .accepted = numbers(n)};
+    trace_accept accept = {.prompt_tokens = 1, .num_steps = n, .num_recorded = n, .num_tokens = n,
+                           .accepted = numbers(n)};
     workload *work;
     for (uint32_t i = 0; i < n; i++)
         accept.accepted[i] = 1;
@@ -504,7 +515,10 @@ static bool measure(const growth_series *series, FILE *csv)
     }
     bool linear = !(e.steps > STEPS_LIMIT || e.ms > TIME_LIMIT);
     printf("%*s", 9 * (int)(NUM_SIZES - count), "");
-    printf(isnan(e.ms) ? "  too fast to tell\n" : "  %5.2f %5.2f%s\n", e.steps, e.ms, linear ? "" : "  more than linear");
+    if (isnan(e.ms))
+        printf("  too fast to tell\n");
+    else
+        printf("  %5.2f %5.2f%s\n", e.steps, e.ms, linear ? "" : "  more than linear");
     return linear;
 }
 
@@ -549,11 +563,14 @@ int main(int argc, char **argv)
     mallopt(M_MMAP_MAX, 0); /* memory once used stays: its pages are not fetched again for each call */
     mallopt(M_TRIM_THRESHOLD, INT32_MAX);
 #endif
-    FILE *csv = figure_open(path, "measure_growth", "ms: median of 5 (from 0.3 s on: one run), time of the processor, with "
-                                                    "the steps counted; steps: exact");
-    fprintf(csv, "# size: what the header says that the cost is linear in; exponents: median of the slopes between sizes of "
-                 "1 ms or more\n# star, chain, binary, caterpillar: a past of %d tokens and n draft tokens, each a query\n"
-                 "call,input,n,size,steps,ms,steps_exponent,ms_exponent\n", BLOCK_TOKENS);
+    FILE *csv = figure_open(path, "measure_growth",
+                            "ms: median of 5 (one run from 0.3 s on), time of the processor, steps counted; steps: exact");
+    fprintf(csv,
+            "# size: what the header says that the cost is linear in\n"
+            "# exponents: median of the slopes between sizes of 1 ms or more\n"
+            "# star, chain, binary, caterpillar: a past of %d tokens and n draft tokens, each a query\n"
+            "call,input,n,size,steps,ms,steps_exponent,ms_exponent\n",
+            BLOCK_TOKENS);
     printf("%-34s ms at n = 10^3, 10^3.5, ... 10^6%31s exponents: steps, ms\n", "", "");
     for (size_t i = 0; i < sizeof all_series / sizeof *all_series; i++) {
         char name[64];

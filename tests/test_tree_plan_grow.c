@@ -212,20 +212,42 @@ static void run_another_inner_node(const void *argument)
 {
     tree_plan_config config = {.strategy = *(const tree_strategy *)argument};
     kv_tree *tree = plan_tree_levels("1,6/30,3", 4, 300), *longer = plan_tree_levels("1,6/31,3", 4, 300);
-    kv_tree *swapped = plan_tree_levels("1,6/30,3", 4, 300);
-    for (kv_tree *other = longer; other; other = other == longer ? swapped : NULL)
-        memcpy(other->query_node, tree->query_node, tree->num_queries * sizeof *tree->query_node);
+    memcpy(longer->query_node, tree->query_node, tree->num_queries * sizeof *tree->query_node);
     check(tree->num_blocks == longer->num_blocks, "as many blocks");
     tree_plan *plan = plan_tree_plan(tree, config);
     check(!tree_plan_grow(plan, longer), "a longer prefix");
     check(plan_tree_grow(longer, 0, 1) && !tree_plan_grow(plan, longer), "a longer prefix, and growth");
-    swapped->path_tokens += 1;
-    check(!tree_plan_grow(plan, swapped), "another sum of paths");
     check_plan(plan, tree, "after refusals");
     tree_plan_destroy(plan);
     plan_tree_destroy(tree);
     plan_tree_destroy(longer);
-    plan_tree_destroy(swapped);
+}
+
+/* The same tree but for one number. */
+static void run_another_count(const void *argument)
+{
+    tree_plan_config config = {.strategy = *(const tree_strategy *)argument};
+    kv_tree *tree = plan_tree_levels("1,6/30,3", 4, 300);
+    tree_plan *plan = plan_tree_plan(tree, config);
+    kv_tree other = *tree;
+    other.block_tokens = 8;
+    check(!tree_plan_grow(plan, &other), "another paging");
+    other = *tree;
+    other.num_queries--;
+    check(!tree_plan_grow(plan, &other), "a query less");
+    other = *tree;
+    other.num_blocks++;
+    check(!tree_plan_grow(plan, &other), "a block more");
+    other = *tree;
+    other.unique_tokens++;
+    check(!tree_plan_grow(plan, &other), "another U");
+    other = *tree;
+    other.path_tokens++;
+    check(!tree_plan_grow(plan, &other), "another S");
+    check(tree_plan_grow(plan, tree), "the tree itself");
+    check_plan(plan, tree, "after refusals");
+    tree_plan_destroy(plan);
+    plan_tree_destroy(tree);
 }
 
 static void run_other_trees(const void *argument)
@@ -296,6 +318,7 @@ int main(int argc, char **argv)
         test_add(run_300_steps, &strategies[s], "%s_300_steps", name);
         test_add(run_with_allocator, &strategies[s], "%s_with_allocator", name);
         test_add(run_another_block_list, &strategies[s], "%s_another_block_list", name);
+        test_add(run_another_count, &strategies[s], "%s_another_count", name);
         test_add(run_another_inner_node, &strategies[s], "%s_another_inner_node", name);
         if (always)
             test_add(run_same_as_fresh, &strategies[s], "%s_same_as_fresh", name);
