@@ -310,7 +310,7 @@ static void run_table(const void *argument)
 {
     tree_strategy strategy = *(const tree_strategy *)argument;
     for (int i = 0; i < 40; i++) {
-        kv_tree *tree = plan_tree_random(1 + test_below(60), 1 + test_below(60), 16, 0);
+        kv_tree *tree = plan_tree_random(1 + test_below(i % 4 ? 60 : 250), 1 + test_below(60), 16, 0);
         tree_plan *plan = plan_tree_plan(tree, (tree_plan_config){.strategy = strategy,
                                                                   .piece_tokens = test_below(2) * 30,
                                                                   .max_rows = test_below(2) * 90});
