@@ -567,7 +567,7 @@ int main(int argc, char **argv)
     mallopt(M_TRIM_THRESHOLD, INT32_MAX);
 #endif
     FILE *csv = figure_open(path, "measure_growth",
-                            "ms: median of 3 (one run from 0.15 s on) on the processor, steps counted; steps: exact");
+                            "ms: median of 3 (one run from 0.15 s on), steps counted; steps: exact");
     fprintf(csv,
             "# size: what the header says that the cost is linear in\n"
             "# exponents: median of the slopes between sizes of 1 ms or more\n"

@@ -15,9 +15,9 @@ set xrange [8e2:8e7]
 set yrange [0.02:5000]
 set key bottom right reverse Left
 plot x*1e-5 with lines lt 8 dt 3 lw 1 notitle, x*1e-4 with lines lt 8 dt 3 lw 1 notitle, x*1e-3 with lines lt 8 dt 3 lw 1 notitle, \
-     data using 4:(series('fork_at and prune', 'mixed lengths')) with linespoints lt 1 title 'fork\_at, n times, in one block', \
-     '' using 4:(series('kv_tree_build', 'n tables')) with linespoints lt 2 title 'kv\_tree\_build, n tables', \
-     '' using 4:(series('kv_tree_check', 'chain')) with linespoints lt 3 title 'kv\_tree\_check, chain of drafts', \
+     data using 4:(series('fork_at and prune', 'mixed lengths')) with linespoints lt 1 title 'fork_at, n times, in one block', \
+     '' using 4:(series('kv_tree_build', 'n tables')) with linespoints lt 2 title 'kv_tree_build, n tables', \
+     '' using 4:(series('kv_tree_check', 'chain')) with linespoints lt 3 title 'kv_tree_check, chain of drafts', \
      '' using 4:(series('replay', 'chain of n nodes')) with linespoints lt 4 title 'replay, chain of n nodes', \
      '' using 4:(series('plan cost', 'star')) with linespoints lt 5 title 'plan cost, star of drafts', \
      '' using 4:(series('plan cost', 'chain')) with linespoints lt 6 title 'plan cost, chain of drafts', \
