@@ -207,7 +207,7 @@ typedef struct cost_stretch {
 static cost_stretch stretch_of(const plan_cost *c, uint32_t node, uint64_t num_rows)
 {
     const cost_node *unit = &c->nodes[node];
-    cost_stretch s = {unit->unit_end ? unit->num_tokens : c->tree->nodes[node].num_tokens, 0};
+    cost_stretch s = {unit->num_tokens, 0};
     for (uint32_t n = c->tree->nodes[node].parent; n != KV_NONE && !c->nodes[n].unit_end; n = c->tree->nodes[n].parent)
         s.num_tokens += c->tree->nodes[n].num_tokens;
     s.num_bytes = (s.num_tokens - unit->num_masked) * slice_rate(c, num_rows, UINT64_MAX)

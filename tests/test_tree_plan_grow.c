@@ -244,6 +244,12 @@ static void run_another_count(const void *argument)
     other = *tree;
     other.path_tokens++;
     check(!tree_plan_grow(plan, &other), "another S");
+    uint32_t first = tree->query_node[0];
+    tree->query_node[0] = tree->query_node[1];
+    tree->query_node[1] = first;
+    check(!tree_plan_grow(plan, tree), "two queries at each other's ends");
+    tree->query_node[1] = tree->query_node[0];
+    tree->query_node[0] = first;
     check(tree_plan_grow(plan, tree), "the tree itself");
     check_plan(plan, tree, "after refusals");
     tree_plan_destroy(plan);
