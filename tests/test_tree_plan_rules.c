@@ -127,6 +127,20 @@ static void run_page(const void *argument)
     plan_tree_destroy(tree);
 }
 
+/* Rows of an item where none are given: DeFT's take 32, tree_mask all. */
+static void run_default_rows(const void *argument)
+{
+    (void)argument;
+    static const uint32_t expected[TREE_NUM_STRATEGIES] = {1, 1, 1, 70, 32, 32, 32, 16};
+    kv_tree *tree = plan_tree_levels("1,70/10,1", 16, 0);
+    for (int s = 0; s < TREE_NUM_STRATEGIES; s++) {
+        tree_plan *plan = plan_tree_plan(tree, (tree_plan_config){.strategy = (tree_strategy)s});
+        check(plan->config.max_rows == expected[s], "%s: %" PRIu32, tree_strategy_name[s], plan->config.max_rows);
+        tree_plan_destroy(plan);
+    }
+    plan_tree_destroy(tree);
+}
+
 typedef struct config_case {
     const char *name;
     tree_plan_config config;
@@ -318,6 +332,7 @@ int main(int argc, char **argv)
         test_add(run_page, &pages[s], "page_%s", tree_strategy_name[pages[s].strategy]);
     for (size_t i = 0; i < sizeof configs / sizeof *configs; i++)
         test_add(run_config, &configs[i], "config_%s", configs[i].name);
+    test_add(run_default_rows, NULL, "default_rows");
     test_add(run_names, NULL, "names");
     test_add(run_status_strings, NULL, "status_strings");
     test_add(run_overflow, &overflows[0], "overflow_of_one_item");
