@@ -7,7 +7,7 @@ ifneq ($(words $(build)),1)
 $(error build="$(build)": expected the name of a folder, without blanks)
 endif
 
-.PHONY: all demo test figures measure bench soak exhaustive fuzz coverage sanitize fresh install clean help always
+.PHONY: all demo test figures measure bench growth soak exhaustive fuzz coverage sanitize fresh install clean help always
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
@@ -31,6 +31,10 @@ measure: setup-measure all ## measure this machine: rewrite figures/*.csv, then 
 
 bench: setup-measure all ## the fast path against this machine's ceilings
 	$(build)/treeattn bench
+
+growth: setup-test $(build)/CTestTestfile.cmake ## whether each call grows as its header says, 10^3 to 10^6
+	@cmake --build $(build) --parallel $(jobs) --target measure_growth
+	@$(build)/measure_growth $(build)/growth.csv
 
 soak: setup-test $(build)/CTestTestfile.cmake ## long random runs of the allocator against its model
 	@cmake --build $(build) --parallel $(jobs) --target soak

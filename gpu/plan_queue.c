@@ -16,6 +16,7 @@ typedef struct queue_builder {
     const tree_shape *shape;
     uint32_t group_size, max_rows, max_heads, tile_tokens;
     uint64_t num_tasks, num_tiles, num_tokens, num_masks;
+    uint32_t *unmasked; /* [num_items] tokens of an item before the first that has a mask, or NO_MASK */
     uint64_t *cost;    /* [num_tasks] */
     uint32_t *order;   /* [num_tasks] the dearest first */
     uint32_t *worker;  /* [num_tasks][num_kv_heads] who runs it */
@@ -26,13 +27,18 @@ typedef struct queue_builder {
     plan_queue queue;
 } queue_builder;
 
-static bool is_masked(const tree_plan *plan, const tree_item *item)
+#define NO_MASK UINT32_MAX
+
+/* Tokens before the first that has a mask, or NO_MASK. */
+static uint32_t count_unmasked(const tree_plan *plan, const tree_item *item)
 {
-    for (uint32_t r = 0; r < item->num_ranges; r++) {
-        if (plan->ranges[item->first_range + r].mask != TREE_NO_MASK)
-            return true;
+    uint32_t count = 0;
+    for (uint32_t r = item->first_range; r < item->first_range + item->num_ranges; r++) {
+        if (plan->ranges[r].mask != TREE_NO_MASK)
+            return count;
+        count += plan->ranges[r].num_tokens;
     }
-    return false;
+    return NO_MASK;
 }
 
 static uint64_t task_cost(const queue_builder *b, const queue_task *task)
@@ -56,7 +62,8 @@ static void count_tasks(queue_builder *b)
         b->num_tasks += count;
         b->num_tiles += (uint64_t)count * num_tiles_of(b, item->num_tokens) * b->shape->num_kv_heads;
         b->num_tokens += item->num_tokens;
-        if (!is_masked(b->plan, item))
+        b->unmasked[i] = count_unmasked(b->plan, item);
+        if (b->unmasked[i] == NO_MASK)
             continue;
         b->most_tokens = item->num_tokens > b->most_tokens ? item->num_tokens : b->most_tokens;
         b->num_masks += (uint64_t)count / b->queue.head_slices * item->num_tokens;
@@ -78,7 +85,7 @@ static void cut_items(queue_builder *b)
     uint32_t count = 0, first_token = 0, first_mask = 0;
     for (uint32_t i = 0; i < b->plan->num_items; i++) {
         const tree_item *item = &b->plan->items[i];
-        bool masked = is_masked(b->plan, item);
+        bool masked = b->unmasked[i] != NO_MASK;
         for (uint32_t row = 0; row < item->num_rows; row += b->max_rows) {
             uint32_t rest = item->num_rows - row;
             queue_task task = {.item = i, .first_partial = item->first_partial + row,
@@ -205,18 +212,9 @@ static void assign_workers(queue_builder *b)
         first[w + 1] += first[w];
 }
 
-/* Tokens before the first that has a mask. */
-static uint32_t num_unmasked(const tree_plan *plan, const tree_item *item)
-{
-    uint32_t count = 0;
-    for (uint32_t r = 0; r < item->num_ranges && plan->ranges[item->first_range + r].mask == TREE_NO_MASK; r++)
-        count += plan->ranges[item->first_range + r].num_tokens;
-    return count;
-}
-
 static void add_tiles(queue_builder *b, const queue_task *task, uint32_t kv_head, uint32_t *next)
 {
-    uint32_t unmasked = num_unmasked(b->plan, &b->plan->items[task->item]);
+    uint32_t unmasked = b->unmasked[task->item];
     queue_tile tile = {.first_token = task->first_token, .first_partial = task->first_partial,
                        .head = kv_head * b->group_size + task->first_head, .kv_head = (uint16_t)kv_head,
                        .num_rows = (uint8_t)task->num_rows, .num_heads = (uint8_t)task->num_heads,
@@ -300,11 +298,11 @@ static uint32_t warp_of(const queue_builder *b, const uint64_t *words, uint32_t 
 /* place[t]: where token t of the item comes in the queue. Warps have rows of their own: one after the other they would
  * compute packed leaves, while the others wait. So slices of masked tokens are dealt out, one of each warp's in
  * turn. */
-static void place_tokens(const queue_builder *b, const tree_item *item, uint32_t *place)
+static void place_tokens(const queue_builder *b, const tree_item *item, uint32_t unmasked, uint32_t *place)
 {
     enum { WARPS = QUEUE_TILE_ROWS / QUEUE_SLICE };
     const tree_plan *plan = b->plan;
-    const uint32_t unmasked = num_unmasked(plan, item), words = (item->num_rows + 63) / 64;
+    const uint32_t words = (item->num_rows + 63) / 64;
     for (uint32_t t = 0; t < item->num_tokens; t++)
         place[t] = t;
     if (item->num_rows * b->max_heads <= QUEUE_SLICE)
@@ -371,9 +369,9 @@ static void fill_tokens(queue_builder *b)
     uint32_t first_token = 0, task = 0;
     for (uint32_t i = 0; i < b->plan->num_items; i++) {
         const tree_item *item = &b->plan->items[i];
-        uint32_t *place = is_masked(b->plan, item) ? b->place : NULL;
+        uint32_t *place = b->unmasked[i] != NO_MASK ? b->place : NULL;
         if (place)
-            place_tokens(b, item, place);
+            place_tokens(b, item, b->unmasked[i], place);
         fill_item(b, item, place, b->queue.tokens + first_token);
         for (; task < b->num_tasks && b->queue.tasks[task].item == i; task++) {
             if (place && b->queue.tasks[task].first_head == 0)
@@ -419,6 +417,8 @@ static bool allocate(queue_builder *b)
 static tree_status build(queue_builder *b)
 {
     uint64_t num_rows = (uint64_t)b->shape->num_blocks * b->shape->num_kv_heads, most = INT32_MAX;
+    if (!(b->unmasked = array_of(b->plan->num_items, sizeof *b->unmasked)))
+        return TREE_NOMEM;
     count_tasks(b);
     if (b->num_tasks > most || b->num_tiles > most || b->num_tokens > most || b->num_masks > most
         || num_rows > UINT32_MAX / b->shape->block_tokens || b->shape->num_heads > UINT16_MAX)
@@ -450,6 +450,7 @@ tree_status plan_queue_build(plan_queue *queue, const tree_plan *plan, const tre
     b.max_rows = QUEUE_TILE_ROWS / b.max_heads;
     b.queue.head_slices = (group_size + b.max_heads - 1) / b.max_heads;
     tree_status status = build(&b);
+    free(b.unmasked);
     free(b.cost);
     free(b.order);
     free(b.worker);

@@ -83,7 +83,19 @@ typedef struct plan_queue {
 } plan_queue;
 
 /* TREE_NOMEM; TREE_OVERFLOW if a count passes 2^31, the rows of the pool 2^32 or num_heads 2^16. On error *queue is
- * untouched. The shape was checked against the plan. Frees nothing of an earlier queue. */
+ * untouched. The shape was checked against the plan. Frees nothing of an earlier queue.
+ *
+ * Dealing: a task costs 49152 bytes plus, for each of its tokens, K and V of one KV head and 2 x head_dim / 128 bytes
+ * for each of its rows, rounded up to 16. Two ways are tried, and the one with the smaller largest load is taken:
+ *   in the plan's order   the tasks of KV head 0, then those of KV head 1, ... form a line; each worker owns an equal
+ *                         part of it, and a task goes to the owner of its middle
+ *   the dearest first     each (task, KV head) goes to a worker with the least load so far; taken if both are equal
+ * In a small queue each KV head has workers of its own, and a line over these. A worker runs its tasks in the order in
+ * which they were dealt.
+ *
+ * Cost: linear in the plan (items, ranges, partials, mask words) and in the queue (tasks x KV heads, tiles, tokens,
+ * masks, workers), and log(workers) for each task and KV head. Each task has a mask word for each token of a masked
+ * item: n packed rows over n tokens take n^2 / (queries of a task) words. */
 tree_status plan_queue_build(plan_queue *queue, const tree_plan *plan, const tree_shape *shape, uint32_t num_workers);
 
 void plan_queue_free(plan_queue *queue);

@@ -33,8 +33,8 @@ typedef struct tree_traffic {
     uint64_t partial_bytes;  /* partial states or materialised intermediates, written and read */
 } tree_traffic;
 
-/* Counts a plan. TREE_BAD_SHAPE and TREE_BAD_PLAN as tree_shape_check, TREE_INVAL for an unknown variant; nothing is
- * written then. H query heads, G KV heads, D head_dim, e bytes of the storage type, nq queries,
+/* Counts a plan, in O(items + ranges + queries). TREE_BAD_SHAPE and TREE_BAD_PLAN as tree_shape_check, TREE_INVAL for an
+ * unknown variant; nothing is written then. H query heads, G KV heads, D head_dim, e bytes of the storage type, nq queries,
  *   L  loaded_tokens                        P  sum over the items of num_rows x num_tokens
  *   R  num_partials                         R2 those of queries that have at least two
  *   M  mask words of the masked ranges      V  words of tokens in items that have a mask at all (their whole length)
@@ -72,7 +72,7 @@ tree_status tree_traffic_count(tree_traffic *traffic, const tree_plan *plan, con
  * dense_mask, as DeFT counts Medusa: plan_bytes 2 H D e U (logical and unique likewise with H heads), mask_bytes
  *   2 nq U, partial_bytes 20 nq U H: scores, scaled, masked (fp16, written and read), softmax (fp32 written, fp16
  *   written and read); its gathering copies are not counted.
- * TREE_BAD_SHAPE as tree_shape_check, or if the tree is for other num_queries or block_tokens. */
+ * TREE_BAD_SHAPE as tree_shape_check, or if the tree is for other num_queries or block_tokens. O(1). */
 tree_status tree_traffic_standard(tree_traffic *traffic, const kv_tree *tree, const tree_shape *shape);
 tree_status tree_traffic_dense_mask(tree_traffic *traffic, const kv_tree *tree, const tree_shape *shape);
 

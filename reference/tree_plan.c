@@ -10,8 +10,8 @@
  *   flatten          tree            all nodes, depth first   who sees any of the piece    every piece_tokens
  *   cost             tree_plan_cost.c
  *
- * Price: two passes over the items, one over the partial states, one copy of the block ids; nothing is done for each
- * token but masks. */
+ * Price: two passes over the items and their ranges, one over the partial states, one copy of the block ids; nothing is
+ * done for each token but masks. */
 #include "tree_plan.h"
 
 #include <stdlib.h>
@@ -131,11 +131,18 @@ static void add_equal_pieces(plan_builder *b, const piece *p, uint32_t node_inde
     b->loaded_tokens += count * num_slices * num_tokens;
 }
 
+/* Whether the rows of the node, and so those of all nodes behind it in a list, begin at end_row or later: where unseen
+ * ranges are left out, nothing is left to add. Otherwise each slice of a chain's rows would visit all of its nodes. */
+static bool is_passed(const plan_builder *b, uint32_t node, uint32_t end_row)
+{
+    return b->skip_unseen && b->tree->nodes[node].first_row >= end_row;
+}
+
 static void add_item(plan_builder *b, const uint32_t *list, const piece *p, uint32_t first_row, uint32_t num_rows,
                      uint64_t growth)
 {
     tree_item item = {first_row, num_rows, (uint32_t)b->num_ranges, 0, 0, (uint32_t)b->num_partials};
-    for (uint32_t i = p->first; i <= p->last; i++)
+    for (uint32_t i = p->first; i <= p->last && !is_passed(b, list[i], first_row + num_rows); i++)
         add_range(b, &item, list[i], i == p->first ? p->from : 0,
                   i == p->last ? p->to : b->tree->nodes[list[i]].num_tokens, growth);
     if (b->plan)
@@ -150,7 +157,7 @@ static void add_piece(plan_builder *b, const uint32_t *list, const piece *p, uin
                       uint64_t growth)
 {
     uint32_t first = end_row, end = first_row, max_rows = b->config.max_rows;
-    for (uint32_t i = p->first; i <= p->last; i++) {
+    for (uint32_t i = p->first; i <= p->last && !is_passed(b, list[i], end_row); i++) {
         const kv_node *node = &b->tree->nodes[list[i]];
         first = min_u32(first, max_u32(node->first_row, first_row));
         end = max_u32(end, min_u32(node->first_row + node->num_rows, end_row));
@@ -191,19 +198,37 @@ void plan_add_list(plan_builder *b, const uint32_t *list, uint32_t count, uint32
     }
 }
 
-void plan_add_tokens(plan_builder *b, const uint32_t *list, uint64_t from, uint64_t num_tokens, uint32_t first_row,
+/* Index in b->list of the node that holds token `token` of the list. */
+static uint32_t find_in_list(const plan_builder *b, uint64_t token)
+{
+    uint32_t low = 0;
+    for (uint32_t high = b->num_listed - 1; low < high;) {
+        uint32_t middle = low + (high - low) / 2;
+        if (b->list_start[middle + 1] > token)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+uint64_t plan_measure_list(plan_builder *b, uint32_t count)
+{
+    b->num_listed = count;
+    b->list_start[0] = 0;
+    for (uint32_t i = 0; i < count; i++)
+        b->list_start[i + 1] = b->list_start[i] + b->tree->nodes[b->list[i]].num_tokens;
+    return b->list_start[count];
+}
+
+void plan_add_tokens(plan_builder *b, uint64_t from, uint64_t num_tokens, uint32_t first_row,
                      uint32_t end_row, uint64_t growth)
 {
-    const kv_node *nodes = b->tree->nodes;
-    piece p = {0, 0, 0, 0, num_tokens};
-    for (; from >= nodes[list[p.first]].num_tokens; p.first++)
-        from -= nodes[list[p.first]].num_tokens;
-    p.from = (uint32_t)from;
-    uint64_t end = from + num_tokens; /* counted from the start of list[p.first] */
-    for (p.last = p.first; end > nodes[list[p.last]].num_tokens; p.last++)
-        end -= nodes[list[p.last]].num_tokens;
-    p.to = (uint32_t)end;
-    add_piece(b, list, &p, first_row, end_row, growth);
+    uint64_t last_token = from + num_tokens - 1;
+    piece p = {.first = find_in_list(b, from), .last = find_in_list(b, last_token), .num_tokens = num_tokens};
+    p.from = (uint32_t)(from - b->list_start[p.first]);
+    p.to = (uint32_t)(last_token - b->list_start[p.last]) + 1;
+    add_piece(b, b->list, &p, first_row, end_row, growth);
 }
 
 uint32_t plan_path(plan_builder *b, uint32_t node)
@@ -405,7 +430,8 @@ static tree_status build(tree_plan **plan, uint64_t *bytes, const kv_tree *tree,
     if (config->strategy == TREE_COST) {
         b.mask_room = PLAN_MASK_ROOM;
         b.skip_unseen = true;
-        status = plan_cost_decide(&cost, tree, &b.config);
+        b.list_start = malloc(((size_t)tree->num_nodes + 1) * sizeof *b.list_start);
+        status = b.list_start ? plan_cost_decide(&cost, tree, &b.config) : TREE_NOMEM;
     }
     if (!status) {
         add_items(&b, cost);
@@ -418,6 +444,7 @@ static tree_status build(tree_plan **plan, uint64_t *bytes, const kv_tree *tree,
         *plan = b.plan;
     }
     plan_cost_destroy(cost);
+    free(b.list_start);
     free(b.list);
     return status;
 }
@@ -444,6 +471,7 @@ void tree_plan_destroy(tree_plan *plan) { free(plan); }
 static bool can_grow(const tree_plan *plan, const kv_tree *tree)
 {
     const plan_growth *growth = plan->growth;
+    uint64_t grown = 0;
     if (tree->num_queries != plan->num_queries || tree->num_blocks != plan->num_blocks
         || tree->block_tokens != plan->block_tokens)
         return false;
@@ -452,10 +480,13 @@ static bool can_grow(const tree_plan *plan, const kv_tree *tree)
         if (tree->query_node[q] != node || (node != KV_NONE && node >= tree->num_nodes))
             return false;
         /* a shrunken node wraps to more than any room */
-        if (node != KV_NONE && tree->nodes[node].num_tokens - growth[q].node_tokens > growth[q].room)
+        uint32_t num_tokens = node == KV_NONE ? 0 : tree->nodes[node].num_tokens - growth[q].node_tokens;
+        if (num_tokens > growth[q].room)
             return false;
+        grown += num_tokens;
     }
-    return true;
+    /* only the ends of paths are looked at: where another node differs, so do the sums */
+    return tree->unique_tokens == plan->unique_tokens + grown && tree->path_tokens == plan->path_tokens + grown;
 }
 
 static void grow_masks(tree_plan *plan, const tree_item *item, const tree_range *range, uint32_t num_tokens)

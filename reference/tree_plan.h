@@ -96,7 +96,20 @@ typedef struct tree_plan {
 
 /* Builds the plan of a strategy. The plan keeps nothing of the tree. TREE_INVAL for a bad config (unknown strategy,
  * piece_tokens beyond 2^30, group_size beyond 2^16), TREE_NOMEM, TREE_OVERFLOW if a count does not fit 32 bits. On
- * error *plan is untouched. Items follow each other as the nodes do, depth first: those of a query follow its path. */
+ * error *plan is untouched. Items follow each other as the nodes do, depth first: those of a query follow its path.
+ * Cost: linear in the tree (nodes, queries, block entries) and in the plan (items, ranges, partials, mask words); cost
+ * searches the list of a unit once for each cut, O(log nodes). Memory: one allocation of 24 bytes for each item, 16 for
+ * each range, 8 for each mask word, 4 for each partial and block entry, and 28 for each query.
+ * The plan may be much larger than its tree. For n nodes of one token in a chain, each of which a query ends at (draft
+ * tokens), and for n such leaves of one root:
+ *                          chain                            star
+ *   flash, flash_decoding  n^2 / 2 ranges                   2 n ranges
+ *   radix                  n^2 / 2 items and partials       2 n items and partials
+ *   node, node_chunk       n^2 / 2 partials                 2 n partials
+ *   tree_mask              n^2 / 64 mask words              n^2 / 64 mask words
+ *   flatten                n^2 / (2 max_rows) ranges        2 n piece_tokens / max_rows ranges
+ *   cost                   n^2 / (2 max_rows) ranges        n ranges
+ * A chain of 10^4 draft tokens takes cost 3 million ranges, 50 MB. The limits are TREE_OVERFLOW and TREE_NOMEM. */
 tree_status tree_plan_build(tree_plan **plan, const kv_tree *tree, const tree_plan_config *config);
 
 /* Bytes of the plan that tree_plan_build would return: tree_mask takes num_queries / 8 for each token of the tree. As
@@ -104,7 +117,9 @@ tree_status tree_plan_build(tree_plan **plan, const kv_tree *tree, const tree_pl
 tree_status tree_plan_bytes(uint64_t *bytes, const kv_tree *tree, const tree_plan_config *config);
 
 /* After kv_tree_grow returned true for the tree that the plan was built from: follows the growth in place where the
- * strategy's items keep their form: true. Otherwise false, nothing changed: build again. O(num_queries).
+ * strategy's items keep their form: true. Otherwise false, nothing changed: build again. O(num_queries + new blocks),
+ * and for cost the mask words of the new tokens. Also false for a tree of other queries, paths, lengths or block lists;
+ * block ids that the plan has copied are not compared.
  *   flash, node                        always
  *   flash_decoding, radix, node_chunk  while the last piece of each path has at most 1.25 piece_tokens
  *   cost                               while it has at most 1.5, and a masked end of a path grew by at most 32
@@ -113,7 +128,8 @@ bool tree_plan_grow(tree_plan *plan, const kv_tree *tree);
 
 /* TREE_OK, or TREE_BAD_PLAN with what is wrong in message: an index out of bounds, a pair (query, token) covered
  * twice or never, a merge list out of order, a sum that differs. TREE_NOMEM. Computed from the tree alone.
- * Slow: O(sum over items of rows x tokens). */
+ * Slow: O(sum over items of rows x tokens), and log(blocks) for each token and block entry of the tree; 12 bytes for
+ * each slot of the blocks that the tree uses. In a chain of n draft tokens every plan has n^2 / 2 pairs or more. */
 tree_status tree_plan_check(const tree_plan *plan, const kv_tree *tree, char *message, size_t message_bytes);
 
 void tree_plan_destroy(tree_plan *plan);

@@ -207,7 +207,7 @@ typedef struct cost_stretch {
 static cost_stretch stretch_of(const plan_cost *c, uint32_t node, uint64_t num_rows)
 {
     const cost_node *unit = &c->nodes[node];
-    cost_stretch s = {unit->unit_end ? unit->num_tokens : c->tree->nodes[node].num_tokens, 0};
+    cost_stretch s = {unit->num_tokens, 0};
     for (uint32_t n = c->tree->nodes[node].parent; n != KV_NONE && !c->nodes[n].unit_end; n = c->tree->nodes[n].parent)
         s.num_tokens += c->tree->nodes[n].num_tokens;
     s.num_bytes = (s.num_tokens - unit->num_masked) * slice_rate(c, num_rows, UINT64_MAX)
@@ -296,7 +296,7 @@ static void add_shares(plan_builder *b, const plan_cost *c, uint64_t *left, uint
         cut = cut ? cut : COST_CUT;
         if (num_tokens > cut + COST_CUT / 4)
             num_tokens = cut;
-        plan_add_tokens(b, b->list, from, num_tokens, first_row, end_row, num_tokens / 2 + COST_CUT);
+        plan_add_tokens(b, from, num_tokens, first_row, end_row, num_tokens / 2 + COST_CUT);
         uint64_t price = item_bytes + num_tokens * rate;
         *left -= price < *left ? price : *left;
         from += num_tokens;
@@ -304,10 +304,10 @@ static void add_shares(plan_builder *b, const plan_cost *c, uint64_t *left, uint
 }
 
 /* Slices of rows go through long lists side by side, so that K and V are in the L2 cache for the second one. */
-static void add_unit_in_shares(plan_builder *b, const plan_cost *c, uint64_t *left, uint32_t node, uint32_t first_row,
-                               uint32_t end_row)
+static void add_unit_in_shares(plan_builder *b, const plan_cost *c, uint64_t *left, uint32_t node, uint32_t count,
+                               uint32_t first_row, uint32_t end_row)
 {
-    uint64_t num_tokens = stretch_of(c, node, c->max_rows).num_tokens;
+    uint64_t num_tokens = plan_measure_list(b, count);
     uint64_t section = end_row - first_row > c->max_rows ? COST_SECTION : num_tokens;
     for (uint64_t from = 0; from < num_tokens; from += section) {
         uint64_t end = from + section < num_tokens ? from + section : num_tokens;
@@ -344,7 +344,7 @@ void plan_cost_add(plan_builder *b, const plan_cost *c)
             continue;
         uint32_t end_row = first_row + unit->num_rows;
         if (in_shares(c)) {
-            add_unit_in_shares(b, c, &left, unit_node, first_row, end_row);
+            add_unit_in_shares(b, c, &left, unit_node, count, first_row, end_row);
         } else {
             const plan_cut cut = cut_for(c, unit->num_rows);
             plan_add_list(b, b->list, count, first_row, end_row, &cut);

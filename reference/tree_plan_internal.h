@@ -30,6 +30,8 @@ typedef struct plan_builder {
     tree_plan *plan;       /* NULL while counting */
     plan_growth *growth;   /* [num_queries] when filling */
     uint32_t *list;        /* [num_nodes] scratch */
+    uint64_t *list_start;  /* [num_nodes + 1] tokens of the list before each of its nodes; cost only */
+    uint32_t num_listed;   /* nodes that list_start is about */
     uint32_t block_shift;  /* block_tokens is 1 << block_shift */
     uint32_t mask_room;    /* PLAN_MASK_ROOM or 0 */
     bool skip_unseen;      /* an item leaves out the ranges that none of its rows sees */
@@ -43,10 +45,14 @@ typedef struct plan_builder {
 void plan_add_list(plan_builder *b, const uint32_t *list, uint32_t count, uint32_t first_row, uint32_t end_row,
                    const plan_cut *cut);
 
-/* Tokens [from, from + num_tokens) of such a list become one piece, which may grow by `growth` tokens where it is the
- * end of a path. */
-void plan_add_tokens(plan_builder *b, const uint32_t *list, uint64_t from, uint64_t num_tokens, uint32_t first_row,
-                     uint32_t end_row, uint64_t growth);
+/* The same in two steps, for a caller that cuts by itself. Fills list_start for b->list[0 .. count); returns the tokens
+ * of the list. */
+uint64_t plan_measure_list(plan_builder *b, uint32_t count);
+
+/* Tokens [from, from + num_tokens) of the measured list become one piece, which may grow by `growth` tokens where it is
+ * the end of a path. O(log nodes of the list) before its ranges are added. */
+void plan_add_tokens(plan_builder *b, uint64_t from, uint64_t num_tokens, uint32_t first_row, uint32_t end_row,
+                     uint64_t growth);
 
 /* The nodes from the root to `node`, in b->list; returns their number. */
 uint32_t plan_path(plan_builder *b, uint32_t node);

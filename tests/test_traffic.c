@@ -241,6 +241,93 @@ static void run_wide_masks(const void *argument)
     plan_tree_destroy(tree);
 }
 
+/* ---- formulas, on random plans, token by token ---- */
+
+/* The letters of traffic.h. */
+typedef struct letters {
+    uint64_t H, G, D, e, nq, S, U, L, P, R, R2, M, rows_M, V, items, piece;
+} letters;
+
+static letters letters_of(const tree_plan *plan, const tree_shape *shape)
+{
+    letters l = {.H = shape->num_heads, .G = shape->num_kv_heads, .D = shape->head_dim,
+                 .e = shape->storage == TREE_FP32 ? 4 : 2, .nq = plan->num_queries, .S = plan->path_tokens,
+                 .U = plan->unique_tokens, .items = plan->num_items, .piece = plan->config.piece_tokens};
+    for (uint32_t i = 0; i < plan->num_items; i++) {
+        const tree_item *item = &plan->items[i];
+        uint64_t words = 0, tokens = 0, masked = 0;
+        for (uint32_t row = 0; row < item->num_rows; row += 64)
+            words++;
+        for (uint32_t r = item->first_range; r < item->first_range + item->num_ranges; r++)
+            for (uint32_t t = 0; t < plan->ranges[r].num_tokens; t++, tokens++)
+                masked += plan->ranges[r].mask != TREE_NO_MASK;
+        l.L += tokens;
+        l.P += item->num_rows * tokens;
+        l.R += item->num_rows;
+        l.M += masked * words;
+        l.rows_M += masked * words * item->num_rows;
+        l.V += masked ? tokens * words : 0;
+    }
+    for (uint32_t q = 0; q < plan->num_queries; q++)
+        l.R2 += plan->merge_first[q + 1] - plan->merge_first[q] < 2 ? 0
+                    : plan->merge_first[q + 1] - plan->merge_first[q];
+    return l;
+}
+
+/* The table of traffic.h, row by row. */
+static tree_traffic from_table(const letters *l, tree_strategy strategy, traffic_variant variant)
+{
+    bool packed = variant == TRAFFIC_PACKED, counted = variant == TRAFFIC_DEFT_COUNTED;
+    bool issued = variant == TRAFFIC_DEFT_ISSUED;
+    uint64_t token = 2 * (packed ? l->G : l->H) * l->D * l->e, row = l->H * l->D * l->e, state = l->H * (l->D + 1);
+    tree_traffic t = {.logical_bytes = l->S * token, .unique_bytes = l->U * token, .plan_bytes = l->L * token,
+                      .query_bytes = (counted ? l->nq : l->R) * row, .out_bytes = l->nq * row,
+                      .mask_bytes = packed ? 8 * l->M * l->G : 0, .partial_bytes = packed ? 8 * state * l->R2 : 0};
+    if (strategy == TREE_TREE_MASK && !packed) {
+        t.plan_bytes = l->P * token;
+        t.mask_bytes = counted ? 8 * l->V : 8 * l->rows_M * l->H;
+    }
+    if (strategy == TREE_FLATTEN && counted) {
+        t.plan_bytes = l->U * token;
+        t.mask_bytes = 8 * l->U;
+    }
+    if (strategy == TREE_FLATTEN && issued)
+        t.mask_bytes = 16 * l->H * l->piece * l->items;
+    if (strategy == TREE_COST && issued)
+        t.mask_bytes = 8 * l->M * l->H;
+    if ((strategy == TREE_NODE || strategy == TREE_NODE_CHUNK || strategy == TREE_RADIX) && issued)
+        t.mask_bytes = 8 * l->H * l->L;
+    if ((strategy == TREE_FLASH_DECODING || strategy == TREE_COST) && issued)
+        t.partial_bytes = 8 * state * l->R;
+    if (strategy == TREE_RADIX && issued)
+        t.partial_bytes = 4 * l->H * l->L;
+    if ((strategy == TREE_NODE || strategy == TREE_NODE_CHUNK || strategy == TREE_FLATTEN) && issued)
+        t.partial_bytes = 12 * state * l->R;
+    return t;
+}
+
+static void run_table(const void *argument)
+{
+    tree_strategy strategy = *(const tree_strategy *)argument;
+    for (int i = 0; i < 40; i++) {
+        kv_tree *tree = plan_tree_random(1 + test_below(i % 4 ? 60 : 250), 1 + test_below(60), 16, 0);
+        tree_plan *plan = plan_tree_plan(tree, (tree_plan_config){.strategy = strategy,
+                                                                  .piece_tokens = test_below(2) * 30,
+                                                                  .max_rows = test_below(2) * 90});
+        uint32_t num_kv_heads = 1 + test_below(8);
+        tree_shape shape = {plan->num_queries, num_kv_heads * (1 + test_below(5)), num_kv_heads, 64u << test_below(3),
+                            plan->max_block + 1, 16, i % 3 ? TREE_BF16 : TREE_FP32};
+        letters l = letters_of(plan, &shape);
+        for (int v = 0; v < TRAFFIC_NUM_VARIANTS; v++) {
+            tree_traffic traffic, expected = from_table(&l, strategy, (traffic_variant)v);
+            check(tree_traffic_count(&traffic, plan, &shape, (traffic_variant)v) == TREE_OK, "counts");
+            check_traffic(&traffic, &expected);
+        }
+        tree_plan_destroy(plan);
+        plan_tree_destroy(tree);
+    }
+}
+
 /* ---- what materialises ---- */
 
 static void run_standard(const void *argument)
@@ -335,7 +422,12 @@ static void run_empty(const void *argument)
 
 int main(int argc, char **argv)
 {
+    static tree_strategy strategies[TREE_NUM_STRATEGIES];
     test_begin(argc, argv, "traffic counts the bytes that its formulas say");
+    for (int i = 0; i < TREE_NUM_STRATEGIES; i++) {
+        strategies[i] = (tree_strategy)i;
+        test_add(run_table, &strategies[i], "random_plans_%s", tree_strategy_name[i]);
+    }
     for (size_t i = 0; i < sizeof few_shots / sizeof *few_shots; i++)
         test_add(run_few_shot, &few_shots[i], "few_shot_%s", few_shots[i].name);
     for (size_t i = 0; i < sizeof speculatives / sizeof *speculatives; i++)

@@ -155,6 +155,107 @@ static void run_masked_limit(const void *argument)
     plan_tree_destroy(tree);
 }
 
+/* What cost makes without a given piece: how far the last item of a single path may grow. */
+typedef struct room_case {
+    const char *name, *levels;
+    tree_plan_config config;
+    uint32_t num_items, length, limit; /* of the last item */
+} room_case;
+
+static const room_case rooms[] = {
+    {"gpu_half_its_length_and_a_tile", "1/38", {.strategy = TREE_COST}, 1, 38, 38 + 19 + 64},
+    {"gpu_last_share", "1/1024", {.strategy = TREE_COST}, 8, 128, 128 + 64 + 64},
+    {"gpu_odd_share", "1/1041", {.strategy = TREE_COST}, 9, 17, 17 + 8 + 64},
+    {"gpu_given_piece", "1/38", {.strategy = TREE_COST, .piece_tokens = 40}, 1, 38, 60},
+    {"cpu_one_and_a_half_pieces", "1/38", {.strategy = TREE_COST, .target = TREE_TARGET_CPU}, 1, 38, 96},
+    {"cpu_wide_group", "1/38", {.strategy = TREE_COST, .target = TREE_TARGET_CPU, .group_size = 100}, 1, 38, 384},
+    {"cpu_rest_of_a_quarter", "1/80", {.strategy = TREE_COST, .target = TREE_TARGET_CPU}, 1, 80, 96},
+};
+
+static void run_room(const void *argument)
+{
+    const room_case *c = argument;
+    kv_tree *tree = plan_tree_levels(c->levels, 16, 500);
+    tree_plan *plan = plan_tree_plan(tree, c->config);
+    const tree_item *last = &plan->items[plan->num_items - 1];
+    check(plan->num_items == c->num_items && last->num_tokens == c->length, "%" PRIu32 " items, the last of %" PRIu32,
+          plan->num_items, last->num_tokens);
+    while (last->num_tokens < c->limit)
+        check(plan_tree_grow(tree, 0, 1) && tree_plan_grow(plan, tree), "stopped at %" PRIu32, last->num_tokens);
+    check_plan(plan, tree, "at the limit");
+    check(plan_tree_grow(tree, 0, 1) && !tree_plan_grow(plan, tree), "not beyond %" PRIu32, c->limit);
+    plan_tree_destroy(tree);
+    tree_plan_destroy(plan);
+}
+
+/* The same queries at nodes of the same numbers and lengths, but longer or shorter lists of blocks. */
+static void run_another_block_list(const void *argument)
+{
+    tree_plan_config config = {.strategy = *(const tree_strategy *)argument};
+    kv_tree *tree = plan_tree_levels("1,6/30,3", 4, 40);
+    tree_plan *plan = plan_tree_plan(tree, config);
+    for (uint32_t spare = 20; spare <= 60; spare += 40) {
+        kv_tree *other = plan_tree_levels("1,6/30,3", 4, spare);
+        check(other->num_blocks != tree->num_blocks, "another list");
+        memcpy(other->query_node, tree->query_node, tree->num_queries * sizeof *tree->query_node);
+        check(!tree_plan_grow(plan, other), "%" PRIu32 " blocks", other->num_blocks);
+        check(plan_tree_grow(other, 2, 1) && !tree_plan_grow(plan, other), "nor after growth");
+        plan_tree_destroy(other);
+    }
+    check_plan(plan, tree, "after refusals");
+    tree_plan_destroy(plan);
+    plan_tree_destroy(tree);
+}
+
+/* The ends of all paths are the same, but not what lies before them: 30 tokens in other blocks, of other nodes. */
+static void run_another_inner_node(const void *argument)
+{
+    tree_plan_config config = {.strategy = *(const tree_strategy *)argument};
+    kv_tree *tree = plan_tree_levels("1,6/30,3", 4, 300), *longer = plan_tree_levels("1,6/31,3", 4, 300);
+    memcpy(longer->query_node, tree->query_node, tree->num_queries * sizeof *tree->query_node);
+    check(tree->num_blocks == longer->num_blocks, "as many blocks");
+    tree_plan *plan = plan_tree_plan(tree, config);
+    check(!tree_plan_grow(plan, longer), "a longer prefix");
+    check(plan_tree_grow(longer, 0, 1) && !tree_plan_grow(plan, longer), "a longer prefix, and growth");
+    check_plan(plan, tree, "after refusals");
+    tree_plan_destroy(plan);
+    plan_tree_destroy(tree);
+    plan_tree_destroy(longer);
+}
+
+/* The same tree but for one number. */
+static void run_another_count(const void *argument)
+{
+    tree_plan_config config = {.strategy = *(const tree_strategy *)argument};
+    kv_tree *tree = plan_tree_levels("1,6/30,3", 4, 300);
+    tree_plan *plan = plan_tree_plan(tree, config);
+    kv_tree other = *tree;
+    other.block_tokens = 8;
+    check(!tree_plan_grow(plan, &other), "another paging");
+    other = *tree;
+    other.num_queries--;
+    check(!tree_plan_grow(plan, &other), "a query less");
+    other = *tree;
+    other.num_blocks++;
+    check(!tree_plan_grow(plan, &other), "a block more");
+    other = *tree;
+    other.unique_tokens++;
+    check(!tree_plan_grow(plan, &other), "another U");
+    other = *tree;
+    other.path_tokens++;
+    check(!tree_plan_grow(plan, &other), "another S");
+    uint32_t first = tree->query_node[0];
+    tree->query_node[0] = tree->query_node[1];
+    tree->query_node[1] = first;
+    check(!tree_plan_grow(plan, tree), "two queries at each other's ends");
+    tree->query_node[1] = tree->query_node[0];
+    tree->query_node[0] = first;
+    check(tree_plan_grow(plan, tree), "the tree itself");
+    check_plan(plan, tree, "after refusals");
+    tree_plan_destroy(plan);
+    plan_tree_destroy(tree);
+}
+
 static void run_other_trees(const void *argument)
 {
     (void)argument;
@@ -222,6 +323,9 @@ int main(int argc, char **argv)
         bool never = strategies[s] == TREE_TREE_MASK || strategies[s] == TREE_FLATTEN;
         test_add(run_300_steps, &strategies[s], "%s_300_steps", name);
         test_add(run_with_allocator, &strategies[s], "%s_with_allocator", name);
+        test_add(run_another_block_list, &strategies[s], "%s_another_block_list", name);
+        test_add(run_another_count, &strategies[s], "%s_another_count", name);
+        test_add(run_another_inner_node, &strategies[s], "%s_another_inner_node", name);
         if (always)
             test_add(run_same_as_fresh, &strategies[s], "%s_same_as_fresh", name);
         else
@@ -231,6 +335,8 @@ int main(int argc, char **argv)
         else if (!always)
             test_add(run_limit, &strategies[s], "%s_limit", name);
     }
+    for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++)
+        test_add(run_room, &rooms[i], "cost_room_%s", rooms[i].name);
     test_add(run_masked_limit, NULL, "cost_masked_limit");
     test_add(run_other_trees, NULL, "other_trees");
     return test_end();

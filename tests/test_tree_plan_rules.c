@@ -127,6 +127,20 @@ static void run_page(const void *argument)
     plan_tree_destroy(tree);
 }
 
+/* Rows of an item where none are given: DeFT's take 32, tree_mask all. */
+static void run_default_rows(const void *argument)
+{
+    (void)argument;
+    static const uint32_t expected[TREE_NUM_STRATEGIES] = {1, 1, 1, 70, 32, 32, 32, 16};
+    kv_tree *tree = plan_tree_levels("1,70/10,1", 16, 0);
+    for (int s = 0; s < TREE_NUM_STRATEGIES; s++) {
+        tree_plan *plan = plan_tree_plan(tree, (tree_plan_config){.strategy = (tree_strategy)s});
+        check(plan->config.max_rows == expected[s], "%s: %" PRIu32, tree_strategy_name[s], plan->config.max_rows);
+        tree_plan_destroy(plan);
+    }
+    plan_tree_destroy(tree);
+}
+
 typedef struct config_case {
     const char *name;
     tree_plan_config config;
@@ -187,6 +201,7 @@ static void run_status_strings(const void *argument)
 typedef struct overflow_case {
     tree_strategy strategy;
     uint32_t num_tokens;
+    bool chain; /* the nodes are one path, not roots */
 } overflow_case;
 
 /* Token counts that no memory holds, but a tree can state. */
@@ -195,7 +210,7 @@ static void run_overflow(const void *argument)
     const overflow_case *c = argument;
     uint32_t parent[9], num_tokens[9];
     for (int n = 0; n < 9; n++) {
-        parent[n] = KV_NONE;
+        parent[n] = c->chain && n ? (uint32_t)n - 1 : KV_NONE;
         num_tokens[n] = 8;
     }
     kv_tree *tree = plan_tree_create(&(plan_tree_nodes){9, parent, num_tokens, NULL, 0}, 256, 0);
@@ -306,7 +321,10 @@ static void run_cost_bounds_chains(const void *argument)
 
 int main(int argc, char **argv)
 {
-    static const overflow_case overflows[] = {{TREE_TREE_MASK, KV_MAX_LENGTH}, {TREE_FLATTEN, KV_MAX_LENGTH - 1}};
+    static const overflow_case overflows[] = {
+        {TREE_TREE_MASK, KV_MAX_LENGTH, false},
+        {TREE_FLATTEN, KV_MAX_LENGTH - 1, false},
+        {TREE_FLASH, KV_MAX_LENGTH, true}};
     test_begin(argc, argv, "each strategy forms the items that its rule says");
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         test_add(run_rule, &rules[i], "%s", rules[i].name);
@@ -314,10 +332,12 @@ int main(int argc, char **argv)
         test_add(run_page, &pages[s], "page_%s", tree_strategy_name[pages[s].strategy]);
     for (size_t i = 0; i < sizeof configs / sizeof *configs; i++)
         test_add(run_config, &configs[i], "config_%s", configs[i].name);
+    test_add(run_default_rows, NULL, "default_rows");
     test_add(run_names, NULL, "names");
     test_add(run_status_strings, NULL, "status_strings");
     test_add(run_overflow, &overflows[0], "overflow_of_one_item");
     test_add(run_overflow, &overflows[1], "overflow_of_masks");
+    test_add(run_overflow, &overflows[2], "overflow_of_a_path_without_masks");
     test_add(run_merge_lists, NULL, "merge_lists");
     test_add(run_mask_words, NULL, "mask_words");
     test_add(run_mask_across_words, NULL, "mask_across_words");

@@ -75,8 +75,8 @@ function(treeattn_tests)
   target_compile_definitions(test_support PUBLIC TREEATTN_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_link_libraries(test_support PUBLIC treeattn)
 
-  # The library once more, with its steps counted: tests/step_count.h.
-  set(counted_sources ${library_sources})
+  # The library and the queue once more, with their steps counted: tests/step_count.h.
+  set(counted_sources ${library_sources} ${CMAKE_SOURCE_DIR}/gpu/plan_queue.c)
   list(FILTER counted_sources EXCLUDE REGEX "/tree_attention[^/]*\\.c$")
   add_library(treeattn_counted OBJECT EXCLUDE_FROM_ALL ${counted_sources})
   target_include_directories(treeattn_counted PRIVATE $<TARGET_PROPERTY:treeattn,INCLUDE_DIRECTORIES>)

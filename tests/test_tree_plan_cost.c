@@ -1,0 +1,492 @@
+/* Claim: the plans of cost are those that the formula of docs/plans.md finds cheapest: units, cuts and shares of random
+ * trees, worked out here a second time, slice by slice and token by token. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "plan_trees.h"
+#include "test.h"
+
+/* The table of docs/plans.md. */
+typedef struct price_list {
+    uint64_t token, partial, item, row, tile_rows, masked_rows, mask, largest_tile, least_share_items;
+} price_list;
+
+static const price_list prices[] = {
+    [TREE_TARGET_GPU] = {512, 3120, 32768, 2, 16, 16, 64, 64, 3},
+    [TREE_TARGET_CPU] = {512, 1040, 8192, 28, 1, UINT64_MAX, 128, 1024, 0},
+};
+
+/* What is decided about a node. */
+typedef struct verdict {
+    bool absorbed;
+    bool whole;            /* its subtree, and perhaps siblings before it, are one unit */
+    uint32_t first, end;   /* of its unit: nodes [first, end) */
+    uint64_t tokens, masked, rows; /* of its unit */
+    uint64_t rate;         /* bytes for each token that the tops of its subtree would absorb */
+    uint64_t chained;
+} verdict;
+
+typedef struct model {
+    const kv_tree *tree;
+    price_list price;
+    uint64_t group, max_rows, piece, num_workers;
+    bool given, on_gpu;
+    verdict *of;          /* [num_nodes] */
+    uint32_t *is_inside;  /* [num_nodes] 1: belongs to a unit that begins before it */
+    uint64_t share;
+} model;
+
+/* ---- the formula ---- */
+
+static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+static uint64_t tile_rows(const model *m, uint64_t rows)
+{
+    uint64_t all = 0;
+    while (all < rows * m->group)
+        all += m->price.tile_rows;
+    return all;
+}
+
+static uint64_t open_token(const model *m, uint64_t rows) { return m->price.token + m->price.row * tile_rows(m, rows); }
+
+static uint64_t masked_token(const model *m, uint64_t rows)
+{
+    return m->price.token + m->price.row * least(tile_rows(m, rows), m->price.masked_rows) + m->price.mask;
+}
+
+static uint64_t bytes_of(const model *m, uint64_t tokens, uint64_t masked, uint64_t rows)
+{
+    uint64_t bytes = rows * m->group * m->price.partial;
+    for (uint64_t row = 0; row < rows; row += m->max_rows) {
+        uint64_t slice = least(m->max_rows, rows - row);
+        bytes += m->price.item + (tokens - masked) * open_token(m, slice) + masked * masked_token(m, slice);
+    }
+    return bytes;
+}
+
+static uint64_t rate_of(const model *m, uint64_t rows)
+{
+    uint64_t rate = 0;
+    for (uint64_t row = 0; row < rows; row += m->max_rows)
+        rate += open_token(m, least(m->max_rows, rows - row));
+    return rate;
+}
+
+/* ---- packed, absorbed, own ---- */
+
+static uint32_t after_subtree(const kv_tree *tree, uint32_t node)
+{
+    uint32_t end = node + 1;
+    while (end < tree->num_nodes && tree->nodes[end].parent != KV_NONE && tree->nodes[end].parent >= node)
+        end++;
+    return end;
+}
+
+static uint64_t unit_bytes(const model *m, const verdict *v) { return bytes_of(m, v->tokens, v->masked, v->rows); }
+
+/* Neighbours become one unit while that is not dearer. Returns how many tops are left, their rates' sum, the longest
+ * chain of absorbed ones, the queries, and in *last the unit that comes last. */
+typedef struct tops {
+    uint64_t count, rate, chained, rows;
+    uint32_t last;
+} tops;
+
+static tops pack(model *m, uint32_t parent, uint32_t first, uint32_t end)
+{
+    tops t = {0, 0, 0, 0, KV_NONE};
+    for (uint32_t n = first; n < end; n++) {
+        if (m->tree->nodes[n].parent != parent)
+            continue;
+        verdict *v = &m->of[n], *before = t.last == KV_NONE ? NULL : &m->of[t.last];
+        t.rows += m->tree->nodes[n].num_rows;
+        if (before && before->whole && v->whole) {
+            uint64_t tokens = before->tokens + v->tokens, rows = before->rows + v->rows;
+            bool fits = m->on_gpu && !m->given ? rows <= m->max_rows : tokens <= m->piece;
+            if (fits && bytes_of(m, tokens, tokens, rows) <= unit_bytes(m, before) + unit_bytes(m, v)) {
+                t.rate += rate_of(m, rows) - before->rate;
+                *before = (verdict){false, true, before->first, v->end, tokens, tokens, rows, rate_of(m, rows), 0};
+                m->is_inside[n] = 1;
+                continue;
+            }
+        }
+        t.last = n;
+        t.count++;
+        t.rate += v->rate;
+        t.chained = v->chained > t.chained ? v->chained : t.chained;
+    }
+    return t;
+}
+
+static void judge(model *m, uint32_t n)
+{
+    const kv_node *node = &m->tree->nodes[n];
+    uint32_t end = after_subtree(m->tree, n);
+    tops below = pack(m, n, n + 1, end);
+    uint64_t ending = node->num_rows - below.rows, own = bytes_of(m, node->num_tokens, 0, node->num_rows);
+    verdict v = {false, end == n + 1, n, n + 1, node->num_tokens, 0, node->num_rows, rate_of(m, node->num_rows), 0};
+    const verdict *child = below.count == 1 ? &m->of[below.last] : NULL;
+    if (child && child->whole) {
+        /* a query that ends here sees nothing of what is below */
+        uint64_t masked = ending ? child->tokens : child->masked, tokens = node->num_tokens + child->tokens;
+        if (bytes_of(m, tokens, masked, node->num_rows) <= own + unit_bytes(m, child)) {
+            m->is_inside[below.last] = 1;
+            m->of[n] = (verdict){false, true, n, end, tokens, masked, node->num_rows, v.rate, 0};
+            return;
+        }
+    }
+    uint64_t shared_out = node->num_tokens * below.rate + (ending ? bytes_of(m, node->num_tokens, 0, ending) : 0);
+    if (below.count && shared_out < own && below.chained < 32)
+        v = (verdict){true, false, n, n + 1, node->num_tokens, 0, ending, below.rate + rate_of(m, ending),
+                      below.chained + 1};
+    m->of[n] = v;
+}
+
+/* ---- items ---- */
+
+/* A token of a unit's list: where it is, and who sees it. */
+typedef struct listed {
+    uint32_t node, token;
+} listed;
+
+typedef struct expected_items {
+    const tree_plan *plan;
+    const kv_tree *tree;
+    uint32_t item;
+} expected_items;
+
+/* The next item of the plan has the rows of [from_row, end_row) that see any of these tokens, and the tokens that any
+ * of these rows sees, masked where not all rows do. */
+static void expect_item(expected_items *e, const listed *tokens, uint64_t count, uint32_t from_row, uint32_t end_row)
+{
+    const tree_plan *plan = e->plan;
+    const kv_node *nodes = e->tree->nodes;
+    uint32_t first = KV_NONE, end = 0;
+    for (uint64_t t = 0; t < count; t++) {
+        uint32_t low = nodes[tokens[t].node].first_row, high = low + nodes[tokens[t].node].num_rows;
+        low = low > from_row ? low : from_row;
+        high = high < end_row ? high : end_row;
+        if (low < high) {
+            first = low < first ? low : first;
+            end = high > end ? high : end;
+        }
+    }
+    if (first >= end)
+        return;
+    check(e->item < plan->num_items, "an item for rows %" PRIu32 " to %" PRIu32, first, end);
+    const tree_item *item = &plan->items[e->item];
+    check(item->first_row == first && item->num_rows == end - first, "item %" PRIu32 " has rows %" PRIu32 " + %" PRIu32
+          ", expected %" PRIu32 " to %" PRIu32, e->item, item->first_row, item->num_rows, first, end);
+    uint32_t range = item->first_range, done = 0;
+    for (uint64_t t = 0; t < count; t++) {
+        const kv_node *node = &nodes[tokens[t].node];
+        if (node->first_row >= end || node->first_row + node->num_rows <= first)
+            continue;
+        check(range < item->first_range + item->num_ranges, "item %" PRIu32 " ends early", e->item);
+        uint64_t slot = node->first_slot + tokens[t].token;
+        const tree_range *r = &plan->ranges[range];
+        uint64_t at = (uint64_t)r->first_slot + done;
+        check(r->first_block + at / plan->block_tokens == node->first_block + slot / plan->block_tokens
+              && at % plan->block_tokens == slot % plan->block_tokens,
+              "item %" PRIu32 " range %" PRIu32 ": token %" PRIu32 " of node %" PRIu32, e->item, range,
+              tokens[t].token, tokens[t].node);
+        bool all = node->first_row <= first && node->first_row + node->num_rows >= end;
+        check(all == (r->mask == TREE_NO_MASK), "item %" PRIu32 " range %" PRIu32 " is masked", e->item, range);
+        if (++done == r->num_tokens) {
+            range++;
+            done = 0;
+        }
+    }
+    check(range == item->first_range + item->num_ranges && !done, "item %" PRIu32 " goes on", e->item);
+    e->item++;
+}
+
+/* Rows that see some of the tokens, max_rows at a time from the first of them. */
+static void expect_slices(expected_items *e, const model *m, const listed *tokens, uint64_t count, uint32_t first_row,
+                          uint32_t end_row)
+{
+    uint32_t first = end_row, end = first_row;
+    for (uint64_t t = 0; t < count; t++) {
+        uint32_t low = e->tree->nodes[tokens[t].node].first_row;
+        uint32_t high = low + e->tree->nodes[tokens[t].node].num_rows;
+        first = low < first ? low : first;
+        end = high > end ? high : end;
+    }
+    first = first > first_row ? first : first_row;
+    end = end < end_row ? end : end_row;
+    for (uint64_t row = first; row < end; row += m->max_rows)
+        expect_item(e, tokens, count, (uint32_t)row, (uint32_t)least(row + m->max_rows, end));
+}
+
+/* The tokens of the absorbed nodes right above, then those of the unit. */
+static uint64_t list_unit(const model *m, uint32_t n, listed *tokens)
+{
+    const kv_node *nodes = m->tree->nodes;
+    uint32_t above[64], num_above = 0;
+    uint64_t count = 0;
+    for (uint32_t a = nodes[n].parent; a != KV_NONE && m->of[a].absorbed; a = nodes[a].parent) {
+        check(num_above < 32, "at most 32 nodes are absorbed above each other");
+        above[num_above++] = a;
+    }
+    while (num_above--)
+        for (uint32_t t = 0; t < nodes[above[num_above]].num_tokens; t++)
+            tokens[count++] = (listed){above[num_above], t};
+    for (uint32_t i = n; i < m->of[n].end; i++)
+        for (uint32_t t = 0; t < nodes[i].num_tokens; t++)
+            tokens[count++] = (listed){i, t};
+    return count;
+}
+
+static uint64_t power_of_two(uint64_t from)
+{
+    uint64_t power = 1;
+    while (power < from)
+        power <<= 1;
+    return power;
+}
+
+static void expect_pieces(expected_items *e, const model *m, const listed *tokens, uint64_t count, uint32_t first_row,
+                          uint64_t rows)
+{
+    uint64_t piece = m->piece, at = 0;
+    if (!m->given && piece < 2 * m->group * least(rows, m->max_rows))
+        piece = power_of_two(2 * m->group * least(rows, m->max_rows));
+    while (at < count) {
+        uint64_t length = count - at <= piece + piece / 4 ? count - at : piece;
+        expect_slices(e, m, tokens + at, length, first_row, first_row + (uint32_t)rows);
+        at += length;
+    }
+}
+
+/* Bytes of a slice of a unit's rows and all of its list. */
+static uint64_t slice_bytes(const model *m, const verdict *v, uint64_t count, uint64_t rows)
+{
+    return (count - v->masked) * open_token(m, rows) + v->masked * masked_token(m, rows);
+}
+
+static void expect_shares(expected_items *e, const model *m, uint64_t *left, const verdict *v, const listed *tokens,
+                          uint64_t count, uint32_t first_row)
+{
+    uint64_t section = v->rows > m->max_rows ? 4096 : count, item = m->price.item;
+    for (uint64_t begin = 0; begin < count; begin += section) {
+        for (uint64_t row = 0; row < v->rows; row += m->max_rows) {
+            uint64_t rows = least(m->max_rows, v->rows - row), stop = least(begin + section, count);
+            uint64_t rate = slice_bytes(m, v, count, rows) / count + 1;
+            for (uint64_t at = begin, length; at < stop; at += length) {
+                if (*left < item + 64 * rate) /* not worth an item of a tile */
+                    *left = m->share;
+                /* whole tiles; one more where the share reaches a quarter into it; a short rest joins */
+                uint64_t room = *left > item ? (*left - item) / rate : 0;
+                uint64_t tiles = room / 64 + (room % 64 >= 16);
+                tiles = tiles ? tiles : 1;
+                length = stop - at <= 64 * tiles + 16 ? stop - at : 64 * tiles;
+                expect_item(e, tokens + at, length, first_row + (uint32_t)row, first_row + (uint32_t)(row + rows));
+                *left -= least(*left, item + length * rate);
+            }
+        }
+    }
+}
+
+static void set_share(model *m, listed *tokens)
+{
+    uint64_t all = 0, num_shares = m->num_workers / 4 ? m->num_workers / 4 : 1;
+    for (uint32_t n = 0; n < m->tree->num_nodes; n++) {
+        if (m->is_inside[n])
+            continue;
+        uint64_t count = list_unit(m, n, tokens), rows = m->of[n].rows;
+        for (uint64_t row = 0; row < rows; row += m->max_rows)
+            all += m->price.item + slice_bytes(m, &m->of[n], count, least(m->max_rows, rows - row));
+    }
+    m->share = (all / num_shares + m->price.item) * 102 / 100;
+    if (m->share < m->price.least_share_items * m->price.item)
+        m->share = m->price.least_share_items * m->price.item;
+}
+
+/* ---- a whole plan ---- */
+
+static model model_of(const kv_tree *tree, const tree_plan_config *config)
+{
+    model m = {.tree = tree, .price = prices[config->target], .group = config->group_size ? config->group_size : 4,
+               .max_rows = config->max_rows, .piece = config->piece_tokens, .given = config->piece_tokens,
+               .num_workers = config->num_workers ? config->num_workers : 132,
+               .on_gpu = config->target == TREE_TARGET_GPU,
+               .of = calloc(tree->num_nodes + 1, sizeof *m.of),
+               .is_inside = calloc(tree->num_nodes + 1, sizeof *m.is_inside)};
+    check(m.of && m.is_inside, "memory");
+    if (!m.max_rows)
+        m.max_rows = m.price.largest_tile / m.group ? m.price.largest_tile / m.group : 1;
+    if (!m.given) {
+        uint64_t read = 0;
+        for (uint32_t n = 0; n < tree->num_nodes; n++)
+            for (uint64_t row = 0; row < tree->nodes[n].num_rows; row += m.max_rows)
+                read += tree->nodes[n].num_tokens;
+        m.piece = power_of_two(read / ((m.num_workers + 1) / 2));
+        m.piece = m.piece < 64 ? 64 : m.piece > 1024 ? 1024 : m.piece;
+    }
+    for (uint32_t n = tree->num_nodes; n-- > 0;)
+        judge(&m, n);
+    pack(&m, KV_NONE, 0, tree->num_nodes);
+    /* what belongs to a unit that begins before it */
+    for (uint32_t n = 0; n < tree->num_nodes; n++)
+        for (uint32_t i = n + 1; !m.is_inside[n] && i < m.of[n].end; i++)
+            m.is_inside[i] = 1;
+    return m;
+}
+
+static void check_against_model(const kv_tree *tree, const tree_plan_config *config)
+{
+    tree_plan *plan = plan_tree_plan(tree, *config);
+    model m = model_of(tree, config);
+    uint64_t left = 0, longest = 0;
+    for (uint32_t n = 0; n < tree->num_nodes; n++)
+        longest += tree->nodes[n].num_tokens;
+    listed *tokens = malloc((longest + 1) * sizeof *tokens);
+    check(tokens, "memory");
+    expected_items e = {plan, tree, 0};
+    check(plan->config.max_rows == m.max_rows && plan->config.piece_tokens == m.piece, "max_rows %" PRIu32 ", piece %"
+          PRIu32 ", expected %" PRIu64 ", %" PRIu64, plan->config.max_rows, plan->config.piece_tokens, m.max_rows,
+          m.piece);
+    if (m.on_gpu && !m.given)
+        set_share(&m, tokens);
+    for (uint32_t n = 0; n < tree->num_nodes; n++) {
+        if (m.is_inside[n])
+            continue;
+        uint64_t count = list_unit(&m, n, tokens);
+        if (m.on_gpu && !m.given)
+            expect_shares(&e, &m, &left, &m.of[n], tokens, count, tree->nodes[n].first_row);
+        else
+            expect_pieces(&e, &m, tokens, count, tree->nodes[n].first_row, m.of[n].rows);
+    }
+    check(e.item == plan->num_items, "%" PRIu32 " items, the plan has %" PRIu32, e.item, plan->num_items);
+    free(tokens);
+    free(m.of);
+    free(m.is_inside);
+    tree_plan_destroy(plan);
+}
+
+/* ---- cases ---- */
+
+static tree_plan_config random_config(tree_target target)
+{
+    tree_plan_config config = {.strategy = TREE_COST, .target = target};
+    static const uint32_t workers[] = {0, 1, 3, 4, 8, 40, 264, 1000};
+    if (test_below(3))
+        config.group_size = 1 + test_below(test_below(2) ? 8 : 80);
+    config.num_workers = workers[test_below(8)];
+    if (test_below(4) == 0)
+        config.max_rows = 1 + test_below(40);
+    if (test_below(4) == 0)
+        config.piece_tokens = 1 + test_below(300);
+    return config;
+}
+
+static void run_random(const void *argument)
+{
+    tree_target target = *(const tree_target *)argument;
+    for (int i = 0; i < 250; i++) {
+        uint32_t max_tokens = test_below(4) ? 1 + test_below(300) : 2000;
+        kv_tree *tree = plan_tree_random(1 + test_below(50), max_tokens, 1u << test_below(6), 0);
+        tree_plan_config config = random_config(target);
+        check_against_model(tree, &config);
+        plan_tree_destroy(tree);
+    }
+}
+
+/* Shapes at which decisions turn: the lengths where packing, absorbing and cutting begin. */
+static void run_turning_points(const void *argument)
+{
+    tree_target target = *(const tree_target *)argument;
+    for (int i = 0; i < 200; i++) {
+        char text[64];
+        uint32_t a = 1 + test_below(40), b = 1 + test_below(test_below(2) ? 60 : 3000), c = 1 + test_below(400);
+        if (i % 3 == 0)
+            snprintf(text, sizeof text, "1,%" PRIu32 "/%" PRIu32 ",%" PRIu32, a, b, c);
+        else if (i % 3 == 1)
+            snprintf(text, sizeof text, "1,2,%" PRIu32 "/7,%" PRIu32 ",%" PRIu32, 2 * a, b, c);
+        else
+            snprintf(text, sizeof text, "%" PRIu32 ",%" PRIu32 "/%" PRIu32 ",40", a, a * (1 + test_below(3)), b);
+        kv_tree *tree = plan_tree_levels(text, 16, 0);
+        tree_plan_config config = random_config(target);
+        check_against_model(tree, &config);
+        plan_tree_destroy(tree);
+    }
+}
+
+/* Trees on which one length turns a decision: two leaves are packed or not, a root is absorbed by two leaves or not, a
+ * node at which a query ends is packed with its leaf or not. */
+typedef enum turn { PACK_LEAVES, ABSORB_ROOT, PACK_BELOW, NUM_TURNS } turn;
+
+static kv_tree *turning_tree(turn what, uint32_t length)
+{
+    static const uint32_t parent[] = {KV_NONE, 0, 0}, one_each[] = {1, 1};
+    const uint32_t leaves[] = {3000, length, length}, root[] = {length, 3000, 2900}, chain[] = {50, length};
+    if (what == PACK_BELOW)
+        return plan_tree_create(&(plan_tree_nodes){2, parent, chain, one_each, 0}, 16, 0);
+    return plan_tree_create(&(plan_tree_nodes){3, parent, what == PACK_LEAVES ? leaves : root, NULL, 0}, 16, 0);
+}
+
+/* The greatest length before the turn, 0 if there is none, and whether both sides are equal there. */
+static uint32_t longest_before(const model *m, turn what, bool *equal)
+{
+    int64_t open = (int64_t)open_token(m, 1), both = (int64_t)open_token(m, 2), masked = (int64_t)masked_token(m, 2);
+    int64_t dearer;
+    uint64_t saved;
+    switch (what) {
+    case PACK_LEAVES: saved = m->price.item; dearer = 2 * (masked - open); break;
+    case ABSORB_ROOT: saved = m->price.item + 2 * m->group * m->price.partial; dearer = 2 * open - both; break;
+    default: saved = m->price.item + m->group * m->price.partial; dearer = masked - open; break;
+    }
+    *equal = dearer > 0 && saved % (uint64_t)dearer == 0;
+    return dearer > 0 ? (uint32_t)(saved / (uint64_t)dearer) : 0;
+}
+
+static void run_ties(const void *argument)
+{
+    tree_target target = *(const tree_target *)argument;
+    uint32_t num_equal[NUM_TURNS] = {0};
+    for (int what = 0; what < NUM_TURNS; what++) {
+        for (uint32_t group = 1; group <= 64; group++) {
+            tree_plan_config config = {.strategy = TREE_COST, .target = target, .group_size = group, .max_rows = 2};
+            model m = {.price = prices[target], .group = group};
+            bool equal;
+            uint32_t longest = longest_before(&m, (turn)what, &equal);
+            num_equal[what] += equal;
+            for (uint32_t length = longest > 1 ? longest - 1 : 1; longest && length <= longest + 1; length++) {
+                kv_tree *tree = turning_tree((turn)what, length);
+                check_against_model(tree, &config);
+                plan_tree_destroy(tree);
+            }
+        }
+    }
+    test_note("equal: %" PRIu32 ", %" PRIu32 ", %" PRIu32 " of 64", num_equal[0], num_equal[1], num_equal[2]);
+    check(num_equal[0] + num_equal[1] + num_equal[2] > 1, "sides that are equal");
+}
+
+static void run_named(const void *argument)
+{
+    tree_target target = *(const tree_target *)argument;
+    for (int t = 0; t < num_plan_tree_cases; t++) {
+        kv_tree *tree = plan_tree_case_create(&plan_tree_cases[t], 16, 0);
+        tree_plan_config config = {.strategy = TREE_COST, .target = target};
+        check_against_model(tree, &config);
+        config.group_size = 1;
+        check_against_model(tree, &config);
+        plan_tree_destroy(tree);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static const tree_target targets[] = {TREE_TARGET_GPU, TREE_TARGET_CPU};
+    static const char *const names[] = {"gpu", "cpu"};
+    test_begin(argc, argv, "the plans of cost are those that the documented formula finds cheapest");
+    for (int t = 0; t < 2; t++) {
+        test_add(run_random, &targets[t], "random_trees_for_a_%s", names[t]);
+        test_add(run_turning_points, &targets[t], "lengths_at_which_decisions_turn_for_a_%s", names[t]);
+        test_add(run_ties, &targets[t], "one_token_before_and_behind_a_turn_for_a_%s", names[t]);
+        test_add(run_named, &targets[t], "every_named_tree_for_a_%s", names[t]);
+    }
+    return test_end();
+}
