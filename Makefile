@@ -28,7 +28,7 @@ measure: setup-measure all ## measure this machine: rewrite figures/*.csv, then 
 bench: setup-measure all ## the fast path against this machine's ceilings
 	$(build)/treeattn bench
 
-soak: setup-test $(build)/CTestTestfile.cmake ## long random runs of the allocator against its model
+soak: setup-test $(build)/CTestTestfile.cmake ## long random runs: the allocator against its model, attention against its limits
 	@cmake --build $(build) --parallel $(jobs) --target soak
 	@set -e; for program in $(build)/soak_*; do echo "$$program"; $$program; done
 
