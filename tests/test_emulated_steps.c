@@ -33,6 +33,7 @@ static const struct emulated_tree {
     {"forked_inside_block", 4, {1, 2, 64}, TREE_BF16},
     {"forest", 16, {1, 1, 64}, TREE_FP16},
     {"ragged", 16, {1, 1, 64}, TREE_FP32},
+    {"1/63", 16, {1, 1, 128}, TREE_BF16}, /* one token less than a tile */
     {"full_block", 4, {1, 130, 64}, TREE_BF16},
     {"empty_branch", 16, {2, 1, 64}, TREE_FP16}, /* from here, a row for each warp to merge: small queues */
     {"1,2/140,9", 4, {2, 2, 64}, TREE_BF16},
