@@ -36,7 +36,7 @@ growth: setup-test $(build)/CTestTestfile.cmake ## whether each call grows as it
 	@cmake --build $(build) --parallel $(jobs) --target measure_growth
 	@$(build)/measure_growth $(build)/growth.csv
 
-soak: setup-test $(build)/CTestTestfile.cmake ## long random runs of the allocator against its model
+soak: setup-test $(build)/CTestTestfile.cmake ## long random runs: the allocator against its model, attention against its limits
 	@cmake --build $(build) --parallel $(jobs) --target soak
 	@set -e; for program in $(build)/soak_*; do echo "$$program"; $$program; done
 

@@ -107,6 +107,18 @@ static void run_family(const void *argument)
     }
 }
 
+const attention_backend *attention_backend_at(uint32_t index)
+{
+    for (uint32_t f = 0; f < NUM_FAMILIES; f++) {
+        if (!tree_isa_available(families[f].backends[0].isa))
+            continue;
+        if (index < families[f].num_backends)
+            return &families[f].backends[index];
+        index -= families[f].num_backends;
+    }
+    return NULL;
+}
+
 void attention_add(attention_body *body, const void *argument, const char *name_format, ...)
 {
     static family_case cases[MAX_CASES]; /* test_add keeps no copy */
@@ -213,6 +225,27 @@ void attention_case_build(attention_case *c, const attention_backend *backend, c
                           attention_size size)
 {
     attention_case_build_small(c, backend, spec, block_tokens, size, 0);
+}
+
+void attention_case_build_random(attention_case *c, const attention_backend *backend, const uint32_t *head_dims,
+                                 uint32_t num_head_dims, uint64_t max_elements)
+{
+    static const uint32_t block_sizes[] = {1, 4, 16, 64}, lengths[] = {1, 10, 100, 1000, 5000};
+    static const float scales[] = {0.25f, 1, 1, 4}, means[] = {0, 0, 0.5f, 2};
+    attention_size size = {1 + test_below(2), 1 + test_below(8), head_dims[test_below(num_head_dims)]};
+    uint64_t most = max_elements / (size.num_kv_heads * size.group_size * size.head_dim) + 1;
+    uint64_t length = lengths[test_below(5)];
+    char spec[64];
+    if (test_below(4) == 0)
+        snprintf(spec, sizeof spec, "random:%u", test_below(1000000));
+    else
+        snprintf(spec, sizeof spec, "1,%u/%u,%u", 1 + test_below(8),
+                 1 + test_below((uint32_t)(length < most ? length : most)), 1 + test_below(20));
+    attention_case_build_small(c, backend, spec, block_sizes[test_below(4)], size, max_elements);
+    float mean = means[test_below(4)];
+    c->scale *= scales[test_below(4)];
+    for (uint64_t i = 0; mean != 0 && i < c->num_kv; i++)
+        c->value[i] = storage_round(c->value[i] + mean, backend->storage);
 }
 
 /* Tokens at the end of a table, in blocks that no other table lists. */

@@ -29,6 +29,9 @@ typedef void attention_body(const attention_backend *backend, const void *argume
 void attention_add(attention_body *body, const void *argument, const char *name_format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* All backends that this machine can run, one after another; NULL behind the last. */
+const attention_backend *attention_backend_at(uint32_t index);
+
 typedef struct attention_size {
     uint32_t num_kv_heads, group_size, head_dim;
 } attention_size;
@@ -58,6 +61,10 @@ void attention_case_build_small(attention_case *c, const attention_backend *back
  * table has none. */
 void attention_case_build_drafts(attention_case *c, const attention_backend *backend, const char *spec,
                                  uint32_t block_tokens, attention_size size, uint32_t draft_tokens);
+
+/* Random: tree, block size, number of heads, scale, mean of the values, and which of the head_dims. */
+void attention_case_build_random(attention_case *c, const attention_backend *backend, const uint32_t *head_dims,
+                                 uint32_t num_head_dims, uint64_t max_elements);
 
 /* Asks the first num_tables tables only: the blocks of the other branches are strangers'. */
 void attention_case_narrow(attention_case *c, uint32_t num_tables);

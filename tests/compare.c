@@ -87,25 +87,42 @@ static void gather(token_copies *copies, const float *key, const float *value, c
     }
 }
 
-/* A and B of one query and head, of which lse is known. */
-static void measure(double *magnitude, double *largest, double lse, const float *query, const token_copies *copies,
-                    uint64_t num_tokens, uint32_t head_dim, float scale)
+/* A, Q, B, C and D of one row, of which lse is known. */
+static void measure(attention_truth *truth, uint64_t row, const float *query, const token_copies *copies,
+                    uint64_t num_tokens, float scale)
 {
+    uint32_t dim = truth->head_dim;
+    double *magnitude = truth->magnitude + row * dim, *square = truth->square + row * dim;
     for (uint64_t t = 0; t < num_tokens; t++) {
-        const float *key = copies->key + t * head_dim, *value = copies->value + t * head_dim;
-        double dot = 0, sum = 0;
-        for (uint32_t d = 0; d < head_dim; d++) {
+        const float *key = copies->key + t * dim, *value = copies->value + t * dim;
+        double dot = 0, sum = 0, squares = 0, values = 0;
+        for (uint32_t d = 0; d < dim; d++) {
             double product = (double)query[d] * key[d];
             dot += product;
             sum += fabs(product);
+            squares += product * product;
+            values += value[d];
         }
         if (!isfinite(dot)) /* a key that counts as no token, or makes lse NaN */
             continue;
-        double weight = exp(scale * dot - lse);
-        *largest = fmax(*largest, fabs(scale) * sum);
-        for (uint32_t d = 0; d < head_dim && weight != 0; d++)
+        double weight = exp(scale * dot - truth->lse[row]);
+        truth->score[row] = fmax(truth->score[row], fabs(scale) * sum);
+        truth->common[row] += weight * weight * values * values / dim / dim;
+        truth->typical_score[row] += weight * fabs(scale) * sqrt(squares + dot * dot);
+        for (uint32_t d = 0; d < dim && weight != 0; d++) {
             magnitude[d] += weight * fabs(value[d]);
+            square[d] += weight * value[d] * weight * value[d];
+        }
     }
+}
+
+static bool repeats_query(const float *query, const tree_shape *shape, uint64_t row)
+{
+    uint32_t group_size = shape->num_heads / shape->num_kv_heads, dim = shape->head_dim;
+    uint64_t before = row % group_size ? row - 1 : row - 1 - (shape->num_heads - group_size);
+    if (row % group_size == 0 && row < shape->num_heads)
+        return false;
+    return memcmp(query + row * dim, query + before * dim, dim * sizeof *query) == 0;
 }
 
 attention_truth attention_truth_create(const float *query, const float *key, const float *value,
@@ -113,9 +130,11 @@ attention_truth attention_truth_create(const float *query, const float *key, con
 {
     uint32_t dim = shape->head_dim, group_size = shape->num_heads / shape->num_kv_heads;
     uint64_t rows = (uint64_t)shape->num_queries * shape->num_heads, longest = 0;
-    attention_truth truth = {shape->num_queries, shape->num_heads, dim,
+    attention_truth truth = {shape->num_queries, shape->num_heads, shape->num_kv_heads, dim,
                              create_array(rows * dim, sizeof(double)), create_array(rows * dim, sizeof(double)),
-                             create_array(rows, sizeof(double)), create_array(rows, sizeof(double))};
+                             create_array(rows * dim, sizeof(double)), create_array(rows, sizeof(double)),
+                             create_array(rows, sizeof(double)), create_array(rows, sizeof(double)),
+                             create_array(rows, sizeof(double)), create_array(rows, sizeof(bool))};
     check(paths->num_queries == shape->num_queries, "paths of %u queries", shape->num_queries);
     for (uint32_t q = 0; q < paths->num_queries; q++)
         longest = paths->first[q + 1] - paths->first[q] > longest ? paths->first[q + 1] - paths->first[q] : longest;
@@ -127,8 +146,8 @@ attention_truth attention_truth_create(const float *query, const float *key, con
             gather(&copies, key, value, paths->slots + paths->first[q], num_tokens, head / group_size, shape);
         attention_ref(truth.out + row * dim, &truth.lse[row], query + row * dim, copies.key, copies.value, num_tokens,
                       dim, scale);
-        measure(truth.magnitude + row * dim, &truth.score[row], truth.lse[row], query + row * dim, &copies, num_tokens,
-                dim, scale);
+        measure(&truth, row, query + row * dim, &copies, num_tokens, scale);
+        truth.repeats[row] = repeats_query(query, shape, row);
     }
     free(copies.key);
     free(copies.value);
@@ -139,8 +158,12 @@ void attention_truth_destroy(attention_truth *truth)
 {
     free(truth->out);
     free(truth->magnitude);
+    free(truth->square);
     free(truth->lse);
     free(truth->score);
+    free(truth->typical_score);
+    free(truth->common);
+    free(truth->repeats);
     memset(truth, 0, sizeof *truth);
 }
 
@@ -172,7 +195,8 @@ double lse_limit(const attention_truth *truth, uint64_t index, const roundoffs *
 
 static void compare_one(comparison *result, uint64_t index, double got, double want, double limit)
 {
-    double error = got == want ? 0 : fabs(got - want); /* equal infinities differ by NaN */
+    bool is_equal = got == want || (isnan(got) && isnan(want)); /* equal infinities differ by NaN */
+    double error = is_equal ? 0 : fabs(got - want);
     double ratio = error == 0 ? 0 : error / limit;
     if (!(error <= limit && limit < INFINITY) && error != 0) {
         if (result->num_bad++ == 0) {
@@ -203,8 +227,151 @@ comparison compare_lse(const float *lse, const attention_truth *truth, const rou
     return result;
 }
 
-double check_attention(const float *out, const float *lse, const attention_truth *truth, const roundoffs *u,
-                       const char *what)
+/* ---- means over rows ---- */
+
+/* The next row of the group whose lse is finite; the first one after UINT64_MAX, UINT64_MAX after the last. */
+static uint64_t next_row(const attention_truth *truth, const row_group *group, uint64_t row)
+{
+    uint64_t end = (uint64_t)group->num_queries * group->num_heads, at = 0;
+    if (row != UINT64_MAX)
+        at = (row / truth->num_heads - group->first_query) * group->num_heads + row % truth->num_heads
+             - group->first_head + 1;
+    for (; at < end; at++) {
+        row = (group->first_query + at / group->num_heads) * truth->num_heads + group->first_head
+              + at % group->num_heads;
+        if (isfinite(truth->lse[row]))
+            return row;
+    }
+    return UINT64_MAX;
+}
+
+/* Rows that count, and those of them whose errors are independent. */
+static uint64_t count_rows(const attention_truth *truth, const row_group *group, double *independent)
+{
+    uint64_t num_rows = 0, num_repeats = 0;
+    for (uint64_t row = next_row(truth, group, UINT64_MAX); row != UINT64_MAX; row = next_row(truth, group, row)) {
+        num_repeats += num_rows > 0 && truth->repeats[row];
+        num_rows++;
+    }
+    *independent = (double)(num_rows - num_repeats);
+    return num_rows;
+}
+
+mean_error mean_error_of_lse(const float *lse, const attention_truth *truth, const row_group *group,
+                             const roundoffs *u)
+{
+    double independent, error = 0, stored = 0, summed = 0;
+    double num_rows = (double)count_rows(truth, group, &independent);
+    for (uint64_t row = next_row(truth, group, UINT64_MAX); row != UINT64_MAX; row = next_row(truth, group, row)) {
+        double size = fabs(truth->lse[row]);
+        error += lse[row] - truth->lse[row];
+        stored += 0x1p-24 * size;
+        summed += sqrt(truth->head_dim) * u->sum * truth->typical_score[row] + 2 * fmin(u->sum, 0x1p-24) * (1 + size);
+    }
+    if (num_rows == 0)
+        return (mean_error){0, 0};
+    return (mean_error){error / num_rows, (stored + (1 + 3 / sqrt(independent)) * summed) / num_rows};
+}
+
+/* One element of out, summed over the rows of a group; squares: over its elements too. */
+typedef struct out_sums {
+    double error, bias, out; /* of the element */
+    double magnitude_squared, square, common;
+} out_sums;
+
+static void add_out(out_sums *sums, float out, const attention_truth *truth, uint64_t row, uint64_t i,
+                    const roundoffs *u)
+{
+    double of_scores = 2 * sqrt(truth->head_dim) * u->sum * truth->typical_score[row];
+    sums->error += out - truth->out[i];
+    sums->bias += (of_scores + 16 * u->sum) * truth->magnitude[i] + u->out * fabs(truth->out[i]);
+    sums->out += truth->out[i];
+    sums->magnitude_squared += truth->magnitude[i] * truth->magnitude[i];
+    sums->square += truth->square[i];
+    sums->common += truth->common[row];
+}
+
+/* N of compare.h */
+static double independent_elements(const out_sums *sums)
+{
+    double most = fmin(sums->square / sums->common, sums->magnitude_squared / sums->square);
+    return most >= 1 ? most : 1;
+}
+
+mean_error mean_error_of_out(const float *out, const attention_truth *truth, const row_group *group,
+                             const roundoffs *u)
+{
+    uint32_t dim = truth->head_dim;
+    double independent, errors = 0, biases = 0, outs = 0; /* sums of squares */
+    double num_rows = (double)count_rows(truth, group, &independent);
+    out_sums sums = {0};
+    if (num_rows == 0)
+        return (mean_error){0, 0};
+    for (uint32_t d = 0; d < dim; d++) {
+        sums.error = sums.bias = sums.out = 0;
+        for (uint64_t row = next_row(truth, group, UINT64_MAX); row != UINT64_MAX; row = next_row(truth, group, row))
+            add_out(&sums, out[row * dim + d], truth, row, row * dim + d, u);
+        errors += sums.error * sums.error;
+        biases += sums.bias * sums.bias;
+        outs += sums.out * sums.out;
+    }
+    double of_rows = (u->weight * u->weight + u->state * u->state) / 3 * sums.square / dim / num_rows / independent;
+    double of_all = u->state * u->state / 3 * outs / dim / num_rows / num_rows;
+    return (mean_error){sqrt(errors / dim) / num_rows,
+                        sqrt(biases / dim) / num_rows
+                            + (1 + 3 / sqrt(independent * independent_elements(&sums))) * sqrt(of_rows + of_all)};
+}
+
+typedef mean_error mean_error_function(const float *result, const attention_truth *truth, const row_group *group,
+                                       const roundoffs *u);
+
+static void compare_group(mean_comparison *result, mean_error_function *mean_error_of, const float *got,
+                          const attention_truth *truth, row_group group, const roundoffs *u)
+{
+    mean_error mean = mean_error_of(got, truth, &group, u);
+    if (!isfinite(mean.limit)) /* the truth is not, or nearly */
+        return;
+    if (!(fabs(mean.error) <= mean.limit) && result->num_bad++ == 0) {
+        result->first_bad = group;
+        result->error = mean.error;
+        result->limit = mean.limit;
+    }
+    double ratio = mean.error == 0 ? 0 : fabs(mean.error) / mean.limit;
+    if (!(ratio <= result->worst))
+        result->worst = isnan(ratio) ? INFINITY : ratio;
+}
+
+static mean_comparison compare_groups(mean_error_function *mean_error_of, const float *got,
+                                      const attention_truth *truth, const roundoffs *u)
+{
+    mean_comparison result = {0};
+    uint32_t num_queries = truth->num_queries, num_heads = truth->num_heads;
+    uint32_t group_size = num_heads / truth->num_kv_heads;
+    for (uint32_t q = 0; q < num_queries; q++) {
+        for (uint32_t head = 0; head < num_heads; head++)
+            compare_group(&result, mean_error_of, got, truth, (row_group){q, 1, head, 1}, u);
+        for (uint32_t head = 0; head < num_heads; head += group_size)
+            compare_group(&result, mean_error_of, got, truth, (row_group){q, 1, head, group_size}, u);
+    }
+    for (uint32_t head = 0; head < num_heads; head += group_size)
+        compare_group(&result, mean_error_of, got, truth, (row_group){0, num_queries, head, group_size}, u);
+    return result;
+}
+
+mean_comparison compare_mean_out(const float *out, const attention_truth *truth, const roundoffs *u)
+{
+    return compare_groups(mean_error_of_out, out, truth, u);
+}
+
+mean_comparison compare_mean_lse(const float *lse, const attention_truth *truth, const roundoffs *u)
+{
+    return compare_groups(mean_error_of_lse, lse, truth, u);
+}
+
+/* ---- all of them ---- */
+
+static double check_elements(const float *out, const float *lse, const attention_truth *truth, const roundoffs *u,
+                             const char *what)
 {
     comparison in_out = compare_out(out, truth, u), in_lse = {0};
     uint64_t bad = in_out.first_bad, row = bad / truth->head_dim;
@@ -219,6 +386,39 @@ double check_attention(const float *out, const float *lse, const attention_truth
           (unsigned)(bad / truth->num_heads), (unsigned)(bad % truth->num_heads), lse[bad], truth->lse[bad],
           in_lse.error, in_lse.limit, (unsigned)in_lse.num_bad);
     return fmax(in_out.worst, in_lse.worst);
+}
+
+static double check_means(const mean_comparison *mean, const char *of, const char *what)
+{
+    const row_group *bad = &mean->first_bad;
+    check(mean->num_bad == 0, "%s: mean %s of queries %u + %u, heads %u + %u: error %.3g, limit %.3g, %u bad means",
+          what, of, bad->first_query, bad->num_queries, bad->first_head, bad->num_heads, mean->error, mean->limit,
+          (unsigned)mean->num_bad);
+    return mean->worst;
+}
+
+double check_attention(const float *out, const float *lse, const attention_truth *truth, const roundoffs *u,
+                       const char *what)
+{
+    double worst = check_elements(out, lse, truth, u, what);
+    mean_comparison in_out = compare_mean_out(out, truth, u), in_lse = {0};
+    if (lse)
+        in_lse = compare_mean_lse(lse, truth, u);
+    worst = fmax(worst, check_means(&in_out, "out", what));
+    return fmax(worst, check_means(&in_lse, "lse", what));
+}
+
+void tally_attention(tally *total, const float *out, const float *lse, const attention_truth *truth,
+                     const roundoffs *u)
+{
+    comparison in_out = compare_out(out, truth, u), in_lse = compare_lse(lse, truth, u);
+    mean_comparison mean_out = compare_mean_out(out, truth, u), mean_lse = compare_mean_lse(lse, truth, u);
+    total->num_runs++;
+    total->num_bad += in_out.num_bad + in_lse.num_bad + mean_out.num_bad + mean_lse.num_bad > 0;
+    total->out = fmax(total->out, in_out.worst);
+    total->lse = fmax(total->lse, in_lse.worst);
+    total->mean_out = fmax(total->mean_out, mean_out.worst);
+    total->mean_lse = fmax(total->mean_lse, mean_lse.worst);
 }
 
 void check_same_bits(const float *a, const float *b, uint64_t count, const char *what)

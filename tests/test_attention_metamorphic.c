@@ -327,6 +327,7 @@ static void run_scores_shifted(const attention_backend *backend, const void *arg
         for (uint64_t row = 0; row < c.num_lse; row++) {
             truth.lse[row] += (double)c.scale * shifts[s];
             truth.score[row] += fabs((double)c.scale * shifts[s]);
+            truth.typical_score[row] += fabs((double)c.scale * shifts[s]);
         }
         attention_result shifted = run_strategy(&c, *(const tree_strategy *)argument);
         check_attention(shifted.out.data, shifted.lse.data, &truth, &backend->u, "every score shifted");
@@ -334,6 +335,7 @@ static void run_scores_shifted(const attention_backend *backend, const void *arg
         for (uint64_t row = 0; row < c.num_lse; row++) {
             truth.lse[row] -= (double)c.scale * shifts[s];
             truth.score[row] -= fabs((double)c.scale * shifts[s]);
+            truth.typical_score[row] -= fabs((double)c.scale * shifts[s]);
         }
     }
     attention_truth_destroy(&truth);

@@ -188,7 +188,7 @@ int main(int argc, char **argv)
         strcpy(spec, specs[cases[i].spec]);
         for (char *p = spec; *p; p++)
             *p = strchr(":,/", *p) ? '_' : *p;
-        attention_add(run_strategy, &cases[i], "%s_%s", tree_strategy_name[cases[i].strategy], spec);
+        attention_add(run_strategy, &cases[i], "%s_agrees_on_%s", tree_strategy_name[cases[i].strategy], spec);
     }
     for (uint32_t s = 0; s < TREE_NUM_STRATEGIES; s++) {
         attention_add(run_strangers, &strategies[s], "%s_tokens_of_strangers", tree_strategy_name[s]);

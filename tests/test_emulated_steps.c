@@ -33,6 +33,7 @@ static const struct emulated_tree {
     {"forked_inside_block", 4, {1, 2, 64}, TREE_BF16},
     {"forest", 16, {1, 1, 64}, TREE_FP16},
     {"ragged", 16, {1, 1, 64}, TREE_FP32},
+    {"1/63", 16, {1, 1, 128}, TREE_BF16}, /* one token less than a tile */
     {"full_block", 4, {1, 130, 64}, TREE_BF16},
     {"empty_branch", 16, {2, 1, 64}, TREE_FP16}, /* from here, a row for each warp to merge: small queues */
     {"1,2/140,9", 4, {2, 2, 64}, TREE_BF16},
@@ -233,16 +234,16 @@ int main(int argc, char **argv)
     static const tree_storage storages[] = {TREE_FP32, TREE_FP16, TREE_BF16};
     test_begin(argc, argv, "emulated, every step gives each query the attention over its own path");
     for (int i = 0; i < NUM_TREES; i++)
-        test_add(run_tree, &trees[i], "%s_group_%u_head_dim_%u_%s", trees[i].tree, trees[i].size.group_size,
-                 trees[i].size.head_dim, storage_name[trees[i].storage]);
-    test_add(run_drafts, NULL, "draft_tree_of_more_than_64_rows");
+        test_add(run_tree, &trees[i], "every_step_agrees_on_%s_group_%u_head_dim_%u_%s", trees[i].tree,
+                 trees[i].size.group_size, trees[i].size.head_dim, storage_name[trees[i].storage]);
+    test_add(run_drafts, NULL, "every_step_agrees_on_draft_tree_of_more_than_64_rows");
     for (int s = 0; s < 3; s++)
-        test_add(run_steep, &storages[s], "steep_%s", storage_name[storages[s]]);
+        test_add(run_steep, &storages[s], "every_step_agrees_on_steep_scores_%s", storage_name[storages[s]]);
     for (int s = 0; s < 2; s++)
-        test_add(run_orders, &storages[s], "orders_%s", storage_name[storages[s]]);
+        test_add(run_orders, &storages[s], "any_order_of_threads_same_bits_%s", storage_name[storages[s]]);
     for (int s = 0; s < 3; s++)
-        test_add(run_poison, &storages[s], "poison_%s", storage_name[storages[s]]);
+        test_add(run_poison, &storages[s], "unseen_nan_changes_nothing_%s", storage_name[storages[s]]);
     for (int s = 0; s < 2; s++)
-        test_add(run_needle, &storages[s], "needle_%s", storage_name[storages[s]]);
+        test_add(run_needle, &storages[s], "each_token_counts_once_%s", storage_name[storages[s]]);
     return test_end();
 }

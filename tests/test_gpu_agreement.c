@@ -149,11 +149,11 @@ int main(int argc, char **argv)
     static const tree_storage storages[] = {TREE_FP32, TREE_FP16, TREE_BF16};
     test_begin(argc, argv, "on the GPU, every step gives each query the attention over its own path");
     for (uint32_t t = 0; t < num_tree_case_names; t++)
-        test_add(run_tree, tree_case_names[t], "%s", tree_case_names[t]);
+        test_add(run_tree, tree_case_names[t], "every_step_agrees_on_%s", tree_case_names[t]);
     for (int s = 0; s < 3; s++) {
-        test_add(run_drafts, &storages[s], "draft_tree_of_more_than_64_rows_%s", storage_name[s]);
-        test_add(run_head_dim_256, &storages[s], "head_dim_256_group_of_7_%s", storage_name[s]);
-        test_add(run_options, &storages[s], "lse_null_other_stream_step_null_%s", storage_name[s]);
+        test_add(run_drafts, &storages[s], "every_step_agrees_on_draft_tree_of_more_than_64_rows_%s", storage_name[s]);
+        test_add(run_head_dim_256, &storages[s], "every_step_agrees_on_head_dim_256_group_of_7_%s", storage_name[s]);
+        test_add(run_options, &storages[s], "same_bits_with_lse_null_other_stream_step_null_%s", storage_name[s]);
     }
     return test_end();
 }

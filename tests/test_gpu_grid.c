@@ -53,8 +53,9 @@ int main(int argc, char **argv)
 {
     test_begin(argc, argv, "on the GPU, every step agrees with the truth over sizes");
     for (size_t i = 0; i < sizeof grid / sizeof *grid; i++)
-        test_add(run_case, &grid[i], "case_%zu_block_%u_dim_%u", i, grid[i].block_tokens, grid[i].size.head_dim);
+        test_add(run_case, &grid[i], "every_step_agrees_on_case_%zu_block_%u_dim_%u", i,
+                 grid[i].block_tokens, grid[i].size.head_dim);
     for (size_t i = 0; i < sizeof group_sizes / sizeof *group_sizes; i++)
-        test_add(run_group, &group_sizes[i], "group_of_%u", group_sizes[i]);
+        test_add(run_group, &group_sizes[i], "every_step_agrees_on_group_of_%u", group_sizes[i]);
     return test_end();
 }

@@ -136,6 +136,6 @@ int main(int argc, char **argv)
     test_add(run_copies, NULL, "copies_that_read_copies");
     test_add(run_append, NULL, "append_through_slots");
     for (uint32_t t = 0; t < num_tree_case_names; t++)
-        test_add(run_standard, tree_case_names[t], "standard_%s", tree_case_names[t]);
+        test_add(run_standard, tree_case_names[t], "standard_agrees_on_%s", tree_case_names[t]);
     return test_end();
 }

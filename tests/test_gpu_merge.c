@@ -100,8 +100,8 @@ int main(int argc, char **argv)
 {
     test_begin(argc, argv, "any number of partial states is merged rightly");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        test_add(run_case, &cases[i], "head_dim_%u_%u.%u_a_warp", cases[i].head_dim, cases[i].tenths / 10,
-                 cases[i].tenths % 10);
-    test_add(run_behind_nan, NULL, "behind_nan");
+        test_add(run_case, &cases[i], "any_number_of_states_head_dim_%u_%u.%u_a_warp", cases[i].head_dim,
+                 cases[i].tenths / 10, cases[i].tenths % 10);
+    test_add(run_behind_nan, NULL, "state_behind_a_nan_state");
     return test_end();
 }

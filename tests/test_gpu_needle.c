@@ -104,6 +104,6 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof strategies / sizeof *strategies; i++)
         test_add(run_needle, &strategies[i], "needle_at_every_position_%s", tree_strategy_name[strategies[i]]);
     for (uint32_t t = 0; t < num_tree_case_names; t++)
-        test_add(run_count, tree_case_names[t], "count_%s", tree_case_names[t]);
+        test_add(run_count, tree_case_names[t], "lse_counts_the_tokens_of_%s", tree_case_names[t]);
     return test_end();
 }

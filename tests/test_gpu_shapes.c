@@ -178,11 +178,11 @@ int main(int argc, char **argv)
 {
     test_begin(argc, argv, "on the GPU, every step agrees with the truth at the extremes of trees and scores");
     for (uint32_t i = 0; i < NUM_TREES; i++)
-        test_add(run_tree, &tree_sizes[i], "%s_block_%u_group_%u_dim_%u", tree_sizes[i].tree,
+        test_add(run_tree, &tree_sizes[i], "every_step_agrees_on_%s_block_%u_group_%u_dim_%u", tree_sizes[i].tree,
                  tree_sizes[i].block_tokens, tree_sizes[i].size.group_size, tree_sizes[i].size.head_dim);
     for (uint32_t i = 0; i < NUM_PATTERNS; i++)
-        test_add(run_pattern, &patterns[i], "scores_%s", patterns[i].name);
+        test_add(run_pattern, &patterns[i], "every_step_agrees_on_scores_%s", patterns[i].name);
     for (uint32_t i = 0; i < NUM_CHANGES; i++)
-        test_add(run_change, &changes[i], "%s", changes[i].name);
+        test_add(run_change, &changes[i], "every_step_agrees_on_%s", changes[i].name);
     return test_end();
 }

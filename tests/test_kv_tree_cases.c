@@ -62,11 +62,12 @@ int main(int argc, char **argv)
     test_begin(argc, argv, "trees grown through the allocator are found again, and pruning returns every block");
     for (uint32_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
         for (uint32_t i = 0; i < num_tree_case_names; i++)
-            test_add(run, &(shape){tree_case_names[i], sizes[s]}, "%s_tokens_%u", tree_case_names[i], sizes[s]);
+            test_add(run, &(shape){tree_case_names[i], sizes[s]}, "found_again_%s_tokens_%u", tree_case_names[i],
+                     sizes[s]);
         for (uint32_t i = 0; i < sizeof more / sizeof *more; i++)
-            test_add(run, &(shape){more[i], sizes[s]}, "%s_tokens_%u", more[i], sizes[s]);
+            test_add(run, &(shape){more[i], sizes[s]}, "found_again_%s_tokens_%u", more[i], sizes[s]);
     }
     for (uint32_t i = 0; i < num_tree_case_names; i++)
-        test_add(run_steps, &(shape){tree_case_names[i], 16}, "%s_steps", tree_case_names[i]);
+        test_add(run_steps, &(shape){tree_case_names[i], 16}, "steps_grow_in_place_%s", tree_case_names[i]);
     return test_end();
 }

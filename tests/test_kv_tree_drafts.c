@@ -152,8 +152,10 @@ int main(int argc, char **argv)
         for (size_t p = 0; p < sizeof pasts / sizeof *pasts; p++)
             for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
                 shape x = {&drafts[d], &pasts[p], sizes[s]};
-                test_add(run_alone, &x, "%s_%s_block_%u", drafts[d].name, pasts[p].name, sizes[s]);
-                test_add(run_together, &x, "%s_%s_block_%u_together", drafts[d].name, pasts[p].name, sizes[s]);
+                test_add(run_alone, &x, "each_token_sees_its_ancestors_%s_%s_block_%u",
+                         drafts[d].name, pasts[p].name, sizes[s]);
+                test_add(run_together, &x, "each_token_sees_its_ancestors_%s_%s_block_%u_together",
+                         drafts[d].name, pasts[p].name, sizes[s]);
             }
     test_add(run_empty_drafts, NULL, "empty_drafts");
     test_add(run_orders_agree, NULL, "orders_agree");

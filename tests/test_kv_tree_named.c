@@ -286,6 +286,6 @@ int main(int argc, char **argv)
     test_add(run_distant_forks, NULL, "forks_of_a_branch_of_2_24_tokens");
     for (size_t i = 0; i < sizeof trees / sizeof *trees; i++)
         for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
-            test_add(run, &(shape){&trees[i], sizes[s]}, "%s_block_%u", trees[i].name, sizes[s]);
+            test_add(run, &(shape){&trees[i], sizes[s]}, "nodes_are_maximal_runs_%s_block_%u", trees[i].name, sizes[s]);
     return test_end();
 }

@@ -89,13 +89,13 @@ int main(int argc, char **argv)
     test_begin(argc, argv, "the tree of random forests is the one that brute force finds");
     for (uint32_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         uint32_t size = sizes[i];
-        test_add(run, &(shape){size, 3, 3 * size, false}, "small_block_%u", size);
-        test_add(run, &(shape){size, 12, 5, false}, "short_block_%u", size);
-        test_add(run, &(shape){size, 12, 3 * size + 3, false}, "middle_block_%u", size);
-        test_add(run, &(shape){size, 70, size / 2 + 9, false}, "wide_block_%u", size);
-        test_add(run, &(shape){size, 4, size + 7, true}, "small_drafts_block_%u", size);
-        test_add(run, &(shape){size, 20, 12, true}, "wide_drafts_block_%u", size);
-        test_add(run_damaged, &(shape){size, 6, 3 * size + 1, false}, "damaged_block_%u", size);
+        test_add(run, &(shape){size, 3, 3 * size, false}, "as_by_brute_force_small_block_%u", size);
+        test_add(run, &(shape){size, 12, 5, false}, "as_by_brute_force_short_block_%u", size);
+        test_add(run, &(shape){size, 12, 3 * size + 3, false}, "as_by_brute_force_middle_block_%u", size);
+        test_add(run, &(shape){size, 70, size / 2 + 9, false}, "as_by_brute_force_wide_block_%u", size);
+        test_add(run, &(shape){size, 4, size + 7, true}, "as_by_brute_force_small_drafts_block_%u", size);
+        test_add(run, &(shape){size, 20, 12, true}, "as_by_brute_force_wide_drafts_block_%u", size);
+        test_add(run_damaged, &(shape){size, 6, 3 * size + 1, false}, "refused_if_damaged_block_%u", size);
     }
     return test_end();
 }

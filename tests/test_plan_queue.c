@@ -534,14 +534,15 @@ int main(int argc, char **argv)
         strategies[s] = (tree_strategy)s;
         for (int t = 0; t < num_plan_tree_cases && t < 32; t++) {
             cases[t][s] = (named_case){&plan_tree_cases[t], strategies[s]};
-            test_add(run_named, &cases[t][s], "%s_%s", plan_tree_cases[t].name, tree_strategy_name[s]);
+            test_add(run_named, &cases[t][s], "queue_is_the_plan_%s_%s", plan_tree_cases[t].name,
+                     tree_strategy_name[s]);
         }
-        test_add(run_random, &strategies[s], "random_trees_%s", tree_strategy_name[s]);
+        test_add(run_random, &strategies[s], "queue_is_the_plan_random_trees_%s", tree_strategy_name[s]);
     }
     test_add(run_equal_tasks, NULL, "equal_tasks_are_dealt_out_evenly");
     test_add(run_unequal_tasks, NULL, "unequal_tasks_the_mean_and_the_dearest");
-    test_add(run_small, NULL, "small");
-    test_add(run_deterministic, NULL, "deterministic");
-    test_add(run_limits, NULL, "limits");
+    test_add(run_small, NULL, "small_queue_where_each_row_has_a_warp");
+    test_add(run_deterministic, NULL, "same_plan_same_queue");
+    test_add(run_limits, NULL, "limits_are_refused_unwritten");
     return test_end();
 }

@@ -196,15 +196,15 @@ int main(int argc, char **argv)
     for (uint32_t task = 0; task < 4; task++)
         for (uint32_t ordinal = 0; ordinal < 10; ordinal++, n++) {
             cases[n] = (paper_case){tasks[task], ordinal};
-            test_add(run_paper, &cases[n], "%s_t%u", tasks[task], ordinal);
+            test_add(run_paper, &cases[n], "sums_of_the_paper_%s_t%u", tasks[task], ordinal);
         }
     for (uint32_t i = 0; i < 3; i++, n++) {
         cases[n] = (paper_case){"fewshot", few_shot[i]};
-        test_add(run_paper, &cases[n], "fewshot_b%u", few_shot[i]);
+        test_add(run_paper, &cases[n], "sums_of_the_paper_fewshot_b%u", few_shot[i]);
     }
     for (uint32_t i = 0; i < 4; i++, n++) {
         cases[n] = (paper_case){"spec", leaves[i]};
-        test_add(run_paper, &cases[n], "spec_t%u", leaves[i]);
+        test_add(run_paper, &cases[n], "sums_of_the_paper_spec_t%u", leaves[i]);
     }
     for (uint32_t i = 0; i < 4; i++)
         test_add(run_file, files[i], "every_tree_of_%s", files[i]);

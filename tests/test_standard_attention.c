@@ -318,7 +318,7 @@ int main(int argc, char **argv)
             strcpy(spec, one->spec);
             for (char *p = spec; *p; p++)
                 *p = strchr(":,/", *p) ? '_' : *p;
-            test_add(run_case, one, "%s_%s%s", functions[f].name, spec, one->draft_tokens ? "_drafts" : "");
+            test_add(run_case, one, "%s_agrees_on_%s%s", functions[f].name, spec, one->draft_tokens ? "_drafts" : "");
         }
         test_add(run_strangers, &indices[f], "%s_tokens_of_strangers", functions[f].name);
         test_add(run_errors, &indices[f], "%s_errors", functions[f].name);

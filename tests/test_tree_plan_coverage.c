@@ -116,9 +116,10 @@ int main(int argc, char **argv)
         strategies[s] = (tree_strategy)s;
         for (int t = 0; t < num_plan_tree_cases; t++) {
             cases[t][s] = (coverage_case){&plan_tree_cases[t], (tree_strategy)s};
-            test_add(run_named, &cases[t][s], "%s_%s", tree_strategy_name[s], plan_tree_cases[t].name);
+            test_add(run_named, &cases[t][s], "%s_covers_each_pair_once_%s", tree_strategy_name[s],
+                     plan_tree_cases[t].name);
         }
-        test_add(run_random, &strategies[s], "%s_random", tree_strategy_name[s]);
+        test_add(run_random, &strategies[s], "%s_covers_each_pair_once_random", tree_strategy_name[s]);
         test_add(run_tables, &strategies[s], "%s_from_tables", tree_strategy_name[s]);
         test_add(run_copies, &strategies[s], "%s_copies", tree_strategy_name[s]);
     }
