@@ -67,7 +67,8 @@ bool tree_gpu_step_takes(const tree_gpu_step *step, tree_storage storage);
 size_t tree_attention_gpu_workspace_bytes(const tree_plan *plan, const tree_shape *shape);
 
 /* As tree_attention_ref, enqueued on `stream`.
- *   out, query      float, aligned to 16 bytes; lse float, or NULL
+ *   out, query      float, aligned to 16 bytes; lse float, or NULL. Steps that take no fp32 (4 and later) round the
+ *                   queries to shape->storage
  *   key, value      shape->storage, aligned to 16 bytes
  *   plan            of the same device, made for the same num_heads, num_kv_heads, head_dim, block_tokens and storage;
  *                   calls with one plan follow each other: the same stream, or ordered by events

@@ -26,7 +26,9 @@ expect "each of them is tried here" "" "$(printf '%s\n' "${headers[@]}" | grep -
 for compiler in gcc:c11 clang:c11 g++:c++{11,14,17,20} clang++:c++{11,14,17,20}; do
     standard=${compiler#*:} compiler=${compiler%:*}
     name="${#headers[@]} headers, $compiler -std=$standard"
-    if ! command -v "$compiler" >/dev/null; then
+    if [ "${CI:-false}" = false ] && [[ $compiler = clang* ]]; then # half of the time
+        skip "$name" "clang: in CI, or with CI=true"
+    elif ! command -v "$compiler" >/dev/null; then
         skip "$name" "no $compiler"
     elif (cd "$work" && "$compiler" -x "${standard%%[0-9]*}" "-std=$standard" -fsyntax-only "${flags[@]}" ./*.c) \
         2>"$work/err"; then

@@ -37,9 +37,9 @@ on_cpu() {
     echo "$? $(column within_limit)"
 }
 if ! command -v qemu-x86_64 >/dev/null; then
-    echo "skip processors without AVX2, FMA or F16C: no qemu-x86_64 (apt-get install qemu-user)"
+    skip "processors without AVX2, FMA or F16C" "no qemu-x86_64"
 elif ! qemu-x86_64 "$TREEATTN_BIN" --version >/dev/null 2>&1; then
-    echo "skip processors without AVX2, FMA or F16C: this build does not run under qemu-x86_64 (sanitizers do not)"
+    skip "processors without AVX2, FMA or F16C" "sanitizers do not run under qemu-x86_64"
 else
     portable=$'portable (runs: portable)\n0 yes'
     avx2=$'portable avx2 (runs: avx2)\n0 yes'

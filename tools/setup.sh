@@ -39,7 +39,7 @@ find_missing() {
         local tool
         has_cxx || missing+=(g++)
         for tool in gnuplot:gnuplot-nox clang:clang valgrind:valgrind cppcheck:cppcheck shellcheck:shellcheck \
-            pkg-config:pkg-config gcovr:gcovr python3:python3 git:git; do
+            pkg-config:pkg-config gcovr:gcovr python3:python3 git:git qemu-x86_64:qemu-user; do
             has "${tool%%:*}" || missing+=("${tool##*:}")
         done
         ;;
