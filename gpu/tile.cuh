@@ -129,8 +129,7 @@ template <int HEAD_DIM, typename T, int TOKENS>
 static __device__ __forceinline__ void tile_softmax(tile_state<HEAD_DIM> &state, uint32_t weights[TOKENS / 16][4],
                                                     float score[TOKENS / 8][4], uint32_t visible, float scale)
 {
-    const float at_most = 8, LARGE = 65536;
-    float scale_2 = tile_scale(scale);
+    const float at_most = 8, LARGE = 65536, scale_2 = tile_scale(scale);
     float largest[2] = {-INFINITY, -INFINITY};
     if (visible != tile_all_tokens<TOKENS>::BITS) {
 #pragma unroll
@@ -147,17 +146,20 @@ static __device__ __forceinline__ void tile_softmax(tile_state<HEAD_DIM> &state,
         tile_raise<HEAD_DIM>(state, largest, at_most);
     /* no token yet: exp2(-infinity - 0) is 0, and no NaN */
     const float base[2] = {state.m[0] == -INFINITY ? 0 : state.m[0], state.m[1] == -INFINITY ? 0 : state.m[1]};
-    if (fmaxf(fabsf(base[0]), fabsf(base[1])) > LARGE) {
+    float factor[2] = {scale_2, scale_2};
+    if (fmaxf(fabsf(base[0]), fabsf(base[1])) > LARGE) { /* each row for itself: its bits do not depend on the other */
 #pragma unroll
         for (int i = 0; i < TOKENS / 2; i++)
-            score[i / 4][i % 4] *= scale_2;
-        scale_2 = 1;
+            score[i / 4][i % 4] *= fabsf(base[i % 4 / 2]) > LARGE ? scale_2 : 1;
+#pragma unroll
+        for (int h = 0; h < 2; h++)
+            factor[h] = fabsf(base[h]) > LARGE ? 1 : scale_2;
     }
 #pragma unroll
     for (int i = 0; i < TOKENS / 4; i++) { /* register i % 4 of left side i / 4: row i % 2 * 8, tokens 8 * (i / 2) */
         const float *s = &score[i / 2][i % 2 * 2];
-        float low = exp2_approx(fmaf(s[0], scale_2, -base[i % 2]));
-        float high = exp2_approx(fmaf(s[1], scale_2, -base[i % 2]));
+        float low = exp2_approx(fmaf(s[0], factor[i % 2], -base[i % 2]));
+        float high = exp2_approx(fmaf(s[1], factor[i % 2], -base[i % 2]));
         state.l[i % 2] += low + high;
         weights[i / 4][i % 4] = pack_pair<T>(low, high);
     }
