@@ -1,7 +1,7 @@
 /* Step 0: the reference, with one warp for each partial state and head.
  *   idea    nothing but the loops of tree_attention_ref spread over the GPU: no partial state needs another, so each
  *           gets a warp of its own; softmax in three passes, as one would write it down: maximum, sum, values
- *   wins    nothing, it is the start: 7266 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
+ *   wins    nothing, it is the start: 7269 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
  *   price   each pass scores all keys again; a row that shares its item with others loads the item's K and V anew, and
  *           so does each head of a GQA group; a partial state, head_dim elements and two floats, goes out to memory and
  *           back

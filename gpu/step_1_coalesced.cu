@@ -3,7 +3,7 @@
  *           neighbours in memory, and one trip brings them all. The score is their sum over the lanes. Softmax
  *           runs: the largest score so far, and what came before is rescaled when it grows, so that K and V are
  *           read once. And a warp has all query heads of a group, up to 8, since they meet the same K and V
- *   wins    7266 to 1053 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
+ *   wins    7269 to 1064 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
  *   price   five exchanges between lanes for each score; a dependent chain from token to token
  *   leaves  one warp walks all tokens of its row, however many: a long path keeps a few warps busy: step 2
  *   threads scores, values, out   lane i has elements i, i + 32, ... of 8 heads */

@@ -2,7 +2,7 @@
  *   idea    softmax states merge in any cut: what Flash-Decoding does between thread blocks, this does between the
  *           warps of one. Warp w has the tokens w, w + 8, ... of each range, and eight chains of dependent tokens
  *           run at once
- *   wins    1053 to 688 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
+ *   wins    1064 to 691 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
  *   price   head_dim + 2 floats of shared memory for each warp, one more merge
  *   leaves  each row still loads the item's K and V for itself: where 64 branches share a prefix, 64 times: step 3
  *   threads as step 1, one head at a time, warp w has every eighth token */

@@ -2,7 +2,7 @@
  *   idea    KV-guided: 16 tokens of K and V are loaded once for the rows of the item and the heads of the group,
  *           and each warp lets its rows, one after the other, meet the tile. This is where the plan's grouping
  *           begins to pay
- *   wins    nothing yet: 688 to 904 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
+ *   wins    nothing yet: 691 to 950 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
  *   price   the states of a warp's rows wait in registers, so that a thread block takes 32 rows x heads at most,
  *           and an item of more is loaded again for each 32; two barriers a tile
  *   leaves  multiplying and adding: 2 x head_dim operations for each row and token, one a lane at a time: step 4

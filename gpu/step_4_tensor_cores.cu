@@ -3,7 +3,7 @@
  *   idea    the rows of an item times its group of query heads are the rows of one matrix, since all meet the same
  *           K and V: what GQA and the tree share is what a matrix instruction wants. Softmax stays in registers:
  *           the scores that a lane gets are, exponentiated, the left side of weights x values
- *   wins    904 to 63 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
+ *   wins    950 to 65 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
  *   price   weights are rounded to the storage type; rows come in sixteens, so that a task of one row pays for 16.
  *           One row may see a V that is NaN and others not: where that spoils the task, it is done again, row by
  *           row. The host expands the plan: tasks, 4 bytes a token for its slot, 8 for its mask (plan_queue.h)

@@ -4,7 +4,7 @@
  *           matrices at a time to the lanes that the product wants them in, V transposed on the way. For that, the
  *           eight 16-byte pieces that it reads at once must lie in different banks: each 128 bytes of a token have
  *           piece c at c ^ (t % 8) (tile_chunk)
- *   wins    63 to 42 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
+ *   wins    65 to 43 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
  *   price   96 KB of shared memory a thread block: two blocks a multiprocessor; the first two tiles of each task
  *           are waited for
  *   leaves  a task of 16 rows keeps one warp of four busy, a short task is over before the pipeline is full, and

@@ -4,7 +4,7 @@
  *           worker that ends one task is already copying the next one's tiles. And the shape of the work follows
  *           the rows: few rows, and the warps share the tokens; many, and each warp has its own 16 of them.
  *           The loop over the tiles is worker_run (worker.cuh), which steps 7 and 8 call too
- *   wins    42 to 23 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
+ *   wins    43 to 23 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
  *   price   the host expands the plan: 32 bytes a tile and KV head; 72 KB of shared memory a worker
  *   leaves  merge is a second launch, which begins when the last worker has ended: step 7
  *   threads 4 warps, warps_m x warps_n: rows x slices of 16 tokens
