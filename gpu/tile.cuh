@@ -60,8 +60,8 @@ static __device__ __forceinline__ void tile_round(uint32_t q[HEAD_DIM / 16][4], 
         q[i / 4][i % 4] = pack_pair<T>(sign * x.pair[i / 4][i % 4].x, sign * x.pair[i / 4][i % 4].y);
 }
 
-/* |scale| in powers of 2; for scale 0 that of 1, because tile_round has made the scores 0, and those of hidden tokens
- * are -infinity. */
+/* |scale| times log2(e). For scale 0 as for 1: tile_round has made the scores 0, and -infinity, the score of a hidden
+ * token, must not meet a factor of 0. */
 static __device__ __forceinline__ float tile_scale(float scale) { return (scale == 0 ? 1 : fabsf(scale)) * LOG2_E; }
 
 /* A slice is TOKENS = 16, 32 or 64 tokens of a tile. A lane's scores of it are score[n][e]: row lane / 4 + e / 2 * 8,
@@ -123,8 +123,8 @@ static __device__ __forceinline__ void tile_raise(tile_state<HEAD_DIM> &state, c
 /* Absorb into the running maximum and sum: updates m and l, rescales o where m has grown, and leaves exp(score - m) as
  * the left sides of weights x values. m follows the largest score only when one is more than 2^8 times as heavy: until
  * then weights stay far from overflow, and the lanes of a row need not exchange their largest scores.
- * m is a rounded product. One fmaf subtracts it from the exact product, so that the rounding stays in the weight. From
- * LARGE on, where that would be more than 2^-8 powers of 2, the products are rounded first. */
+ * m is a rounded product. One fmaf subtracts it from the exact product, so that the rounding error stays in the weight:
+ * from LARGE on a factor of 2^(2^-8) or more, up to 0 or infinity. There the products are rounded first. */
 template <int HEAD_DIM, typename T, int TOKENS>
 static __device__ __forceinline__ void tile_softmax(tile_state<HEAD_DIM> &state, uint32_t weights[TOKENS / 16][4],
                                                     float score[TOKENS / 8][4], uint32_t visible, float scale)
