@@ -27,8 +27,8 @@ kv_status kv_branch_create(kv_pool *pool, kv_branch *branch);
 
 /* A branch with the same tokens: every block of the table gains a reference, no block is taken, nothing is copied.
  * fork_at keeps only the first `length` tokens. KV_STALE, KV_RANGE (length beyond the branch), KV_NOBRANCH, KV_NOMEM.
- * O(blocks of the new table); fork_at also takes a step for each different length, up to block_tokens - 1 of them, at
- * which branches end further on in the block where the new one ends. */
+ * O(blocks of the new table); fork_at also takes a step for each different length, at most block_tokens - 1 of them, at
+ * which other branches end later in the new one's last block. */
 kv_status kv_branch_fork(kv_pool *pool, kv_branch branch, kv_branch *child);
 kv_status kv_branch_fork_at(kv_pool *pool, kv_branch branch, uint32_t length, kv_branch *child);
 
@@ -48,12 +48,12 @@ kv_status kv_branch_truncate(kv_pool *pool, kv_branch branch, uint32_t length);
 
 /* `branch` takes over the table of `winner`, and winner's handle dies: a draft path was accepted.
  * KV_STALE, KV_INVAL if both are the same. O(blocks that `branch` gives up), and the steps of fork_at. The winner's
- * table is moved, not copied: create, then adopt, hands a branch on whatever its length. */
+ * table is moved, not copied: create, then adopt, renames a branch at a cost that does not depend on its length. */
 kv_status kv_branch_adopt(kv_pool *pool, kv_branch branch, kv_branch winner);
 
 /* Drops a reference from every block, last block first; the handle dies. KV_STALE (also the second time).
  * O(blocks of the table). Its table's memory goes back to malloc; a pool keeps up to 4 MiB of such tables for the next
- * forks. A living branch has at most 4 times the entries that it lists, or 128. */
+ * forks. A living branch has room for at most max(128, 4 times the entries that it lists). */
 kv_status kv_branch_prune(kv_pool *pool, kv_branch branch);
 
 /* Promise: the next num_tokens tokens appended to this branch, in one call or several, cannot fail for want of blocks,

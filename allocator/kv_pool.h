@@ -71,7 +71,7 @@ typedef struct kv_table {
     uint32_t num_blocks;    /* ceil(length / block_tokens) */
     uint32_t length;        /* tokens */
     uint64_t version;       /* changes with every change but growth at the end; never repeats within a pool. 0: not
-                               known, which tables of an engine without versions say; a pool never does */
+                               known (tables of an engine without versions); a pool never gives 0 */
 } kv_table;
 
 typedef struct kv_pool_stats {
@@ -128,9 +128,9 @@ typedef struct kv_text_error {
  * is welcome: memory follows the text's length, no declared count. error may be NULL. */
 kv_status kv_pool_load(kv_pool **pool, const char *text, size_t length, kv_text_error *error);
 
-/* GPU lifetime. Between begin and retire, freed blocks go to quarantine: a kernel launched in the epoch may still
- * read them. Begin before launching a step; retire when the step's event has passed. Epochs count up from 1;
- * retiring an epoch retires all before it. With no epoch open, frees are immediate. Only whole blocks wait: slots that
+/* GPU lifetime. Between begin and retire, freed blocks go to quarantine: a kernel launched in the epoch may still read
+ * them. Begin before launching a step; retire when the step's event has passed. Epochs count up from 1; retiring an
+ * epoch retires all before it. With no epoch open, frees are immediate. Quarantine holds whole blocks only: slots that
  * truncate, or the prune of a longer sharer, gives up inside a block that stays in use belong to that block's next
  * append at once, so order its writes behind the kernel (in its stream, or by its event).
  * begin: KV_BUSY with max_epochs unretired. retire: KV_RANGE if the epoch was never begun or is retired. */

@@ -76,13 +76,13 @@ size_t tree_attention_gpu_workspace_bytes(const tree_plan *plan, const tree_shap
  *                   call; calls that may overlap need their own
  *   step            which kernels run; NULL: the last one of the table that takes shape->storage on this device
  * head_dim is 64, 128 or 256. The same plan and step give the same bits again.
- * Scores follow tree_attention_ref wherever float holds them: a finite one may have any size, -infinity is no token, NaN
- * or +infinity makes the row NaN, scale 0 gives the mean of the visible values (NaN where a visible key is infinite).
- * Sums over tokens run in double if K and V are fp32, otherwise in float: of 131,072 equal values in one item, out was
- * off by up to 1.3e-3 of itself (H200, test_gpu_scores); a plan that cuts the item keeps it near 1e-4.
- * Steps from 7 on may begin while what is ahead of them in the stream still runs, if that lets them (programmatic
- * dependent launch, sm_90: an earlier call does, other kernels if they say so). Until it has ended they read the plan
- * alone.
+ * Scores follow tree_attention_ref wherever float holds them: a finite one may have any size, -infinity is no token,
+ * NaN or +infinity makes the row NaN, scale 0 gives the mean of the visible values (NaN where a visible key is
+ * infinite). Sums over tokens run in double if K and V are fp32, otherwise in float: of 131,072 equal values in one
+ * item, out was off by up to 1.3e-3 of itself (H200, test_gpu_scores); a plan that cuts the item keeps it near 1e-4.
+ * Steps from 7 on may start before earlier work in the stream has ended, if that work allows it (programmatic
+ * dependent launch, sm_90: an earlier call does, other kernels if they say so). Until it has ended they read only the
+ * plan.
  * Returns as tree_shape_check; TREE_BAD_SHAPE (the plan was made for another shape); TREE_UNSUPPORTED (the step does
  * not take this storage, or not on this device); TREE_INVAL (an array is misaligned);
  * TREE_WORKSPACE (too small, misaligned); TREE_OVERFLOW (more warps than one launch can have); what CUDA answers to the

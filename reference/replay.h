@@ -47,10 +47,10 @@ typedef struct replay replay;
  * KV_INVAL or KV_RANGE if workload_check refuses, KV_NOMEM. */
 kv_status replay_create(replay **result, const workload *workload, kv_pool *pool, const replay_events *events);
 
-/* Up to and including the next STEP. KV_NOBLOCKS, KV_NOBRANCH, KV_NOMEM: it stopped before an operation that changed
- * nothing; the pool is whole, and the same call goes on from there once room was made. After the last step it yields
- * `done`, as often as it is called. Cost of a whole replay: O(operations + tokens + table_entries of replay_needs). A
- * fork copies the table of its parent, so a path of n tokens that is forked at each of them costs
+/* Up to and including the next STEP. KV_NOBLOCKS, KV_NOBRANCH, KV_NOMEM: it stopped before an operation, and that
+ * operation changed nothing; the pool is whole, and the same call goes on from there once room was made. After the
+ * last step it yields `done`, as often as it is called. Cost of a whole replay: O(operations + tokens + table_entries
+ * of replay_needs). A fork copies the table of its parent, so a path of n tokens that is forked at each of them costs
  * n^2 / (2 block_tokens) entries. */
 kv_status replay_step(replay *replay, replay_result *result);
 
@@ -79,7 +79,7 @@ void replay_count(replay_totals *totals, const kv_pool *pool, const replay_resul
 
 /* What a whole replay takes, from the lengths of the branches alone, before there is a pool. */
 typedef struct replay_needs {
-    uint64_t most_blocks;        /* a pool of so many is never too small; peak_blocks of replay_measure is exact */
+    uint64_t most_blocks;        /* a pool of this size always suffices; peak_blocks of replay_measure is exact */
     uint64_t table_entries;      /* written by forks and appends, dropped by the others, in all: the time of a replay */
     uint64_t most_table_entries; /* of all living branches at once: 4 bytes each */
     uint64_t path_tokens;        /* S, as path_tokens_sum */

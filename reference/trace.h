@@ -7,10 +7,10 @@
  *
  * A record is a line of at most 160 bytes, its fields separated by one blank; empty lines and lines that begin with #
  * are skipped. A line ends with a newline, or with a carriage return and a newline; a UTF-8 byte-order mark before the
- * first line is skipped. UTF-16 and any other carriage return are refused by name. Files are hostile until proved
- * otherwise: every count, order and check sum is verified, memory follows the bytes read and no declared count, time is
- * linear, nothing recurses, no locale is asked. A file that was cut is refused, except right after the `end` line of a
- * tree: the format does not say how many trees there are.
+ * first line is skipped. UTF-16 with a byte-order mark and any other carriage return are refused by name. Files are
+ * hostile until proved otherwise: every count, order and check sum is verified, memory follows the bytes read and no
+ * declared count, time is linear, nothing recurses, no locale is asked. A file that was cut is refused, except right
+ * after the `end` line of a tree: the format does not say how many trees there are.
  * Limits: 64 MiB a file, 2^20 nodes a tree, 2^30 tokens a path. */
 #ifndef TRACE_H
 #define TRACE_H

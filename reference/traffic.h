@@ -33,8 +33,9 @@ typedef struct tree_traffic {
     uint64_t partial_bytes;  /* partial states or materialised intermediates, written and read */
 } tree_traffic;
 
-/* Counts a plan, in O(items + ranges + queries). TREE_BAD_SHAPE and TREE_BAD_PLAN as tree_shape_check, TREE_INVAL for an
- * unknown variant; nothing is written then. H query heads, G KV heads, D head_dim, e bytes of the storage type, nq queries,
+/* Counts a plan, in O(items + ranges + queries). TREE_BAD_SHAPE and TREE_BAD_PLAN as tree_shape_check, TREE_INVAL for
+ * an unknown variant; nothing is written then.
+ *   H query heads, G KV heads, D head_dim, e bytes of the storage type, nq queries,
  *   L  loaded_tokens                        P  sum over the items of num_rows x num_tokens
  *   R  num_partials                         R2 those of queries that have at least two
  *   M  mask words of the masked ranges      V  words of tokens in items that have a mask at all (their whole length)

@@ -5,8 +5,8 @@
  * A branch has a name: 0, 1, 2, ... in order of birth, never given twice. A STEP ends an iteration: the tokens of all
  * DECODEs since the last STEP are appended together, then all DECODEd and QUERYed branches ask one query each, at
  * their newest token, in the order of the operations. Between DECODE or QUERY and STEP no other operation may touch
- * that branch: it asks as it is, and it lives. What comes after a STEP belongs to the next iteration. Every builder
- * ends with all branches pruned. */
+ * that branch: it is neither changed nor pruned until it has asked. What comes after a STEP belongs to the next
+ * iteration. Every builder ends with all branches pruned. */
 #ifndef WORKLOAD_H
 #define WORKLOAD_H
 
@@ -40,8 +40,8 @@ typedef struct workload_operation {
 typedef struct workload {
     kv_status status; /* KV_OK, or why an earlier operation could not be added: the rest was ignored */
     uint32_t num_operations, num_branches, num_steps;
-    uint32_t live_branches, max_live_branches; /* now; the most at any time: the pool needs as many, and no step has
-                                                * more queries */
+    uint32_t live_branches, max_live_branches; /* now; the most at any time: the pool's max_branches is at least
+                                                * that, and no step has more queries */
     uint64_t num_tokens; /* appended and decoded in all, at most 2^32 - 1 */
     workload_operation *operations; /* [num_operations] */
     size_t operations_capacity, labels_capacity, labels_bytes, label_of_capacity;
@@ -71,8 +71,8 @@ const char *workload_label(const workload *workload, uint32_t branch);
 kv_status workload_check(const workload *workload, uint32_t *operation, char *message, size_t message_bytes);
 
 /* Builders. On error *result is untouched. All: KV_NOMEM, KV_RANGE beyond KV_MAX_BRANCHES, KV_MAX_LENGTH, 2^32 - 1
- * operations or tokens (the last two before anything is built). prompt_tokens 0: the trace's own. max_steps 0: to the
- * end.
+ * operations or tokens (operations and tokens are checked before anything is built). prompt_tokens 0: the trace's own.
+ * max_steps 0: to the end.
  * Cost: O(operations), 12 bytes each, and a node of a trace may stand for 2^30 of them. So ask for the size of a
  * workload first where its input may be hostile. */
 

@@ -23,7 +23,7 @@ long_node 1000000000 >"$work/longer.ttr"
 expect_error "10^8 tokens in 112 bytes" 2 \
     'long.ttr: a workload of 200000005 operations needs 2289 MiB of memory, more than --max-memory 512' \
     replay "$work/long.ttr"
-expect_error "10^9 tokens in 117 bytes" 2 'needs 22888 MiB of memory, more than --max-memory 512' \
+expect_error "10^9 tokens in 117 bytes" 2 'needs 22889 MiB of memory, more than --max-memory 512' \
     replay "$work/longer.ttr"
 expect_error "the same for plan" 2 'more than --max-memory 512' plan --trace "$work/long.ttr"
 expect_error "and for bench" 2 'more than --max-memory 512' bench --repeats 3 --trace "$work/long.ttr"
@@ -49,11 +49,11 @@ expect_error "10^5 accepted tokens, a token a block" 2 \
     'write and drop 10002 million block table entries takes 10003 million steps, more than --max-work 1000' \
     replay "$work/ones.ttr" --star 1 --block-tokens 1 --max-work 1000
 expect_error "attention is work too" 2 \
-    'attention over 5001 million tokens of the queries. paths, with 8 heads of 64, takes 2560538 million steps' \
+    'attention over 5001050000 tokens of the queries. paths, with 8 heads of 64, takes 2560538 million steps' \
     replay "$work/ones.ttr" --star 1 --attention node
 expect_error "a million leaves in each step" 2 'more than --max-memory 512' replay "$work/ones.ttr" --star 1000000
 
-expect_error "a huge pool" 2 'pool of 4294967294 blocks needs 114688 MiB of memory, more than --max-memory 512' \
+expect_error "a huge pool" 2 'pool of 4294967294 blocks needs 114689 MiB of memory, more than --max-memory 512' \
     replay "$small" --blocks 4294967294
 expect_error "a huge prompt" 2 'pool of 67108817 blocks needs .* more than --max-memory 512' \
     replay "$small" --prompt 1073741000
@@ -63,15 +63,28 @@ expect_error "long levels" 2 '--tree: a workload of .* more than --max-memory 51
     plan --tree "1,1000000,1000000,1000000,1000000,1000000,1000000,1000000,1000000 / 1,1,1,1,1,1,1,1,1"
 expect_error "a long path to many leaves" 2 'more than --max-(memory|work)' plan --tree '1,1000000 / 1000000,1'
 
+expect_error "--every without a computed iteration" 2 "--every: expected --attention beside it" replay "$small" --every 3
+expect_error "--every 0" 2 "--every: expected" replay "$small" --attention node --every 0
+expect_error "a table of many items" 2 'a table of 100000 items needs 7[0-9] MiB of memory, more than --max-memory 60' \
+    plan --tree '100000 / 1' --strategy flash --items --max-memory 60
+expect_error "a tree, before it is built" 2 'the tree of 100000 queries .* needs 2[0-9] MiB .* more than --max-memory 20' \
+    plan --tree '100000 / 1' --strategy flash --max-memory 20
+expect_error "a group that no plan takes" 2 '--heads: expected at most 65536 query heads for each KV head' \
+    plan --tree 1/1 --heads 9999999/1
+run replay "$small" --attention node --every 1000000 --format csv
+expect "nothing computed: status" 0 "$status"
+expect "nothing computed: nothing is within a limit" "" "$(column within_limit)"
+expect_match "nothing computed: says so" 'attention was computed at no iteration' "$work/err"
+
 # tree_mask takes a bit for each query and token.
 run plan --tree '5050 / 2113' --format csv
 expect "plan: status" 0 "$status"
 expect_match "what does not fit is named" \
-    '^treeattn: tree_mask is left out: its plan needs 6458 MiB of memory, more than --max-memory 512$' "$work/err"
+    '^treeattn: tree_mask is left out: its plan needs 6467 MiB of memory, more than --max-memory 512$' "$work/err"
 expect "nothing else is said" 1 "$(wc -l <"$work/err")"
 expect "its row is empty" "tree_mask,packed,,,,,,,,,," "$(grep ^tree_mask, "$work/out")"
 expect "the other seven are there" 7 "$(grep -c ',packed,[0-9]' "$work/out")"
-expect_error "alone it is refused" 2 'plan tree_mask needs 6458 MiB of memory, more than --max-memory 512' \
+expect_error "alone it is refused" 2 'plan tree_mask needs 6467 MiB of memory, more than --max-memory 512' \
     plan --tree '5050 / 2113' --strategy tree_mask
 run plan --tree '500 / 211' --format csv --max-memory 20
 expect "a tree that fits: all eight" "8 0" "$(grep -c ',packed,[0-9]' "$work/out") $(wc -l <"$work/err")"

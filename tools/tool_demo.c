@@ -301,6 +301,8 @@ static int run(const tool_call *call)
 {
     const char *folder = tool_text(call, "--out", "build/demo");
     tree_isa isa = tool_isa(call);
+    if (folder[0] == '\0')
+        tool_bad_usage(call->verb, "--out: expected a folder");
     if (!tool_make_folder(folder))
         tool_fail("%s: %s", folder, strerror(errno));
     game_of_24 *game;
@@ -329,7 +331,7 @@ static int run(const tool_call *call)
 }
 
 static const tool_option options[] = {
-    {"--out", "FOLDER", "where tree.csv, .gp, .txt, .svg and .png go; replaces them, links too (build/demo)"},
+    {"--out", "FOLDER", "for tree.csv, .gp, .txt, .svg and .png; replaces files and links of these names (build/demo)"},
     TOOL_ISA_OPTION,
     {NULL, NULL, NULL},
 };

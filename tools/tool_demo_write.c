@@ -91,7 +91,9 @@ void demo_write_text(const demo_result *demo, const tool_machine *machine, const
     putchar('\n');
     write_ways(&palette, demo);
     write_verdicts(demo);
-    printf("\nfiles     %s/tree.csv, tree.gp, tree.txt%s\n", folder, picture_text[picture]);
+    fputs("\nfiles     ", stdout);
+    tool_write_escaped(stdout, folder);
+    printf("/tree.csv, tree.gp, tree.txt%s\n", picture_text[picture]);
     printf("next      %s\n", demo_next_step);
 }
 

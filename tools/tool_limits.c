@@ -1,6 +1,7 @@
 /* Says what a verb needs, before it takes it. */
 #include "tool_limits.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -27,7 +28,7 @@ void tool_need_memory(const tool_call *call, double bytes, const char *what_form
     va_start(arguments, what_format);
     vsnprintf(what, sizeof what, what_format, arguments);
     va_end(arguments);
-    tool_bad_input("%s needs %.0f MiB of memory, more than --max-memory %u", what, bytes / MIB,
+    tool_bad_input("%s needs %.0f MiB of memory, more than --max-memory %u", what, ceil(bytes / MIB),
                    tool_memory_limit(call));
 }
 
@@ -41,7 +42,7 @@ void tool_need_work(const tool_call *call, double steps, const char *what_format
     va_start(arguments, what_format);
     vsnprintf(what, sizeof what, what_format, arguments);
     va_end(arguments);
-    tool_bad_input("%s takes %.0f million steps, more than --max-work %u", what, steps / 1e6, millions);
+    tool_bad_input("%s takes %.0f million steps, more than --max-work %u", what, ceil(steps / 1e6), millions);
 }
 
 double tool_workload_bytes(const workload_size *size)

@@ -16,7 +16,7 @@ enum { TOOL_MAX_MEMORY_MIB = 512, TOOL_MAX_WORK_MILLIONS = 20000 };
 /* Rows for a verb's table of options. */
 #define TOOL_LIMIT_OPTIONS \
     {"--max-memory", "MIB", "refuse what needs more memory (512)"}, \
-    {"--max-work", "MILLIONS", "refuse what takes more steps: table entries, multiply-adds ... (20000)"}
+    {"--max-work", "MILLIONS", "refuse what takes more million steps: table entries, multiply-adds ... (20000)"}
 
 /* `what_format` names what is to be made: "FILE: a workload of 7 operations". */
 void tool_need_memory(const tool_call *call, double bytes, const char *what_format, ...)

@@ -11,19 +11,23 @@
 static const char *const format_names[] = {"text", "csv", "json"};
 enum { NUM_FORMATS = sizeof format_names / sizeof format_names[0] };
 
-/* Names and values come from elsewhere: a control byte is shown as a code, so that a message stays one line. */
+void tool_write_escaped(FILE *file, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+            fprintf(file, "\\x%02x", (unsigned char)*text);
+        else
+            fputc(*text, file);
+    }
+}
+
 static void print_message(const char *format, va_list arguments)
 {
     char message[2048];
     vsnprintf(message, sizeof message, format, arguments);
     fflush(stdout);
     fputs("treeattn: ", stderr);
-    for (const char *at = message; *at != '\0'; at++) {
-        if ((unsigned char)*at < 0x20 || *at == 0x7f)
-            fprintf(stderr, "\\x%02x", (unsigned char)*at);
-        else
-            fputc(*at, stderr);
-    }
+    tool_write_escaped(stderr, message);
 }
 
 void tool_bad_usage(const tool_verb *verb, const char *format, ...)

@@ -63,6 +63,9 @@ void tool_fail(const char *format, ...) __attribute__((format(printf, 1, 2), nor
 /* The same line, and the program goes on. */
 void tool_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Names and values come from elsewhere: a control byte is shown as a code, \x1b, so that a line stays one. */
+void tool_write_escaped(FILE *file, const char *text);
+
 /* calloc that ends the program with status 1. */
 void *tool_allocate(size_t count, size_t bytes);
 

@@ -129,22 +129,34 @@ static void write_list(const tool_table *table, FILE *file)
         fprintf(file, "%-*s  %s\n", width, table->columns[column], shown(cell_at(table, 0, column)));
 }
 
+/* Of the heading and of the longest cell. */
+static int column_width(const tool_table *table, size_t column)
+{
+    int width = (int)strlen(table->columns[column]);
+    for (size_t row = 0; row < table->num_rows; row++) {
+        int length = (int)strlen(shown(cell_at(table, row, column)));
+        width = length > width ? length : width;
+    }
+    return width;
+}
+
 static void write_columns(const tool_table *table, FILE *file)
 {
+    size_t capacity = 0;
+    int *width = grown(NULL, &capacity, table->num_columns, sizeof *width);
+    for (size_t column = 0; column < table->num_columns; column++)
+        width[column] = column_width(table, column);
     for (size_t line = 0; line <= table->num_rows; line++) {
         for (size_t column = 0; column < table->num_columns; column++) {
-            int width = (int)strlen(table->columns[column]);
-            for (size_t row = 0; row < table->num_rows; row++) {
-                int length = (int)strlen(shown(cell_at(table, row, column)));
-                width = length > width ? length : width;
-            }
             const char *text = line == 0 ? table->columns[column] : shown(cell_at(table, line - 1, column));
             bool left = table->num_rows > 0 && cell_at(table, 0, column)->kind == CELL_TEXT;
             bool last = column + 1 == table->num_columns;
-            fprintf(file, "%s%*s", column > 0 ? "  " : "", left && last ? 0 : left ? -width : width, text);
+            fprintf(file, "%s%*s", column > 0 ? "  " : "", left && last ? 0 : left ? -width[column] : width[column],
+                    text);
         }
         fputc('\n', file);
     }
+    free(width);
 }
 
 static void write_csv_text(FILE *file, const char *text)

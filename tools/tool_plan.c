@@ -3,6 +3,7 @@
 #include "tool_options.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,9 @@
 #include "tool_limits.h"
 #include "tool_scene.h"
 #include "traffic.h"
+
+/* Of a tree: tables, nodes, rows and what its building notes; entries of blocks and their owners. */
+enum { QUERY_BYTES = 160, TREE_BLOCK_BYTES = 12 };
 
 typedef struct plan_request {
     tree_shape shape;
@@ -34,6 +38,8 @@ static plan_request read_request(const tool_call *call)
     request.config.max_rows = tool_count(call, "--max-rows", 0, 1, 1u << 20);
     request.config.num_workers = tool_count(call, "--workers", 0, 1, 1u << 20);
     request.config.group_size = request.shape.num_heads / request.shape.num_kv_heads;
+    if (request.config.group_size > 1u << 16)
+        tool_bad_usage(call->verb, "--heads: expected at most 65536 query heads for each KV head");
     if (strcmp(variant, "all") == 0) {
         request.all_variants = true;
         return request;
@@ -102,8 +108,17 @@ static tree_plan *build_plan(const kv_tree *tree, const plan_request *request, c
     uint64_t plan_bytes = 0;
     tree_status status = tree_plan_bytes(&plan_bytes, tree, config);
     double bytes = request->bytes + (double)plan_bytes;
-    if (status == TREE_OK && tool_has_memory(request->call, bytes))
-        return tool_scene_plan(tree, config);
+    if (status == TREE_OK && tool_has_memory(request->call, bytes)) {
+        tree_plan *plan;
+        status = tree_plan_build(&plan, tree, config);
+        if (status == TREE_OK)
+            return plan;
+        if (request->all_strategies && status == TREE_NOMEM) {
+            tool_warn("%s is left out: the host has no memory for its plan of %.0f MiB", name,
+                      ceil((double)plan_bytes / (1 << 20)));
+            return NULL;
+        }
+    }
     if (status != TREE_OK && status != TREE_OVERFLOW)
         tool_fail("plan %s: %s", name, tree_status_string(status));
     if (!request->all_strategies && status == TREE_OVERFLOW)
@@ -114,7 +129,7 @@ static tree_plan *build_plan(const kv_tree *tree, const plan_request *request, c
         tool_warn("%s is left out: %s", name, tree_status_string(status));
     else
         tool_warn("%s is left out: its plan needs %.0f MiB of memory, more than --max-memory %u", name,
-                  bytes / (1 << 20), tool_memory_limit(request->call));
+                  ceil(bytes / (1 << 20)), tool_memory_limit(request->call));
     return NULL;
 }
 
@@ -158,8 +173,11 @@ static void put_strategies(tool_table *table, const kv_tree *tree, const plan_re
     }
 }
 
-static void put_items(tool_table *table, const tree_plan *plan)
+static void put_items(tool_table *table, const tree_plan *plan, const plan_request *request)
 {
+    enum { ITEM_BYTES = 8 * 64 }; /* of eight cells */
+    tool_need_memory(request->call, request->bytes + (double)plan->num_items * ITEM_BYTES, "a table of %u items",
+                     plan->num_items);
     for (uint32_t i = 0; i < plan->num_items; i++) {
         const tree_item *item = &plan->items[i];
         const tree_range *first = &plan->ranges[item->first_range];
@@ -214,6 +232,8 @@ static int run(const tool_call *call)
     workload *work = tool_workload(call);
     replay_needs needs;
     request.bytes = tool_need_replay(call, work, request.shape.block_tokens, 0, &needs);
+    request.bytes += (double)needs.peak_queries * QUERY_BYTES + (double)needs.most_blocks * TREE_BLOCK_BYTES;
+    tool_need_memory(call, request.bytes, "the tree of %u queries and its replay", needs.peak_queries);
     tool_scene scene = tool_scene_open(work, request.shape.block_tokens, 0, NULL);
     tool_play_to(&scene, tool_count(call, "--iteration", 0, 1, UINT32_MAX));
     kv_tree *tree = tool_scene_tree(&scene);
@@ -223,7 +243,7 @@ static int run(const tool_call *call)
     tool_table *table = tool_table_create();
     if (items) {
         tree_plan *plan = build_plan(tree, &request, &request.config);
-        put_items(table, plan);
+        put_items(table, plan, &request);
         tree_plan_destroy(plan);
     } else {
         put_strategies(table, tree, &request);

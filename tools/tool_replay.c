@@ -2,6 +2,7 @@
  * --attention also computes, on random keys and values, what each step would. */
 #include "tool_options.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,17 +41,28 @@ typedef struct replay_attention {
     bool wanted;
     const tool_call *call;
     double bytes; /* that are taken already */
-    uint32_t every, num_heads;
+    uint32_t every, num_heads, head_dim;
     tree_plan_config config;
     kv_store *store;
     tool_agreement agreement;
     uint32_t iterations;
+    uint64_t path_tokens; /* of the queries that were computed */
     uint64_t logical_bytes, plan_bytes;
 } replay_attention;
+
+static void need_attention_work(const replay_attention *attention, uint64_t path_tokens)
+{
+    double steps = (double)path_tokens * attention->num_heads * attention->head_dim;
+    tool_need_work(attention->call, steps,
+                   "attention over %" PRIu64 " tokens of the queries' paths, with %u heads of %u,", path_tokens,
+                   attention->num_heads, attention->head_dim);
+}
 
 static void compute(replay_attention *attention, const tool_scene *scene)
 {
     kv_tree *tree = tool_scene_tree(scene);
+    attention->path_tokens += tree->path_tokens;
+    need_attention_work(attention, attention->path_tokens);
     uint64_t plan_bytes;
     if (tree_plan_bytes(&plan_bytes, tree, &attention->config) == TREE_OK)
         tool_need_memory(attention->call, attention->bytes + (double)plan_bytes, "the plan of iteration %u",
@@ -78,14 +90,6 @@ static double attention_bytes(const tree_shape *shape, uint32_t num_blocks, uint
     return kv + (double)num_queries * shape->num_heads * row_bytes;
 }
 
-static void need_attention_work(const replay_attention *attention, const tree_shape *shape, const replay_needs *needs)
-{
-    double num_tokens = (double)needs->path_tokens / attention->every;
-    tool_need_work(attention->call, num_tokens * shape->num_heads * shape->head_dim,
-                   "attention over %.0f million tokens of the queries' paths, with %u heads of %u,", num_tokens / 1e6,
-                   shape->num_heads, shape->head_dim);
-}
-
 static replay_attention attention_create(const tool_call *call, const workload *work, uint32_t *num_blocks)
 {
     replay_needs needs;
@@ -94,14 +98,18 @@ static replay_attention attention_create(const tool_call *call, const workload *
                                   .agreement = {.within = true, .isa = tool_isa(call)}};
     attention.call = call;
     attention.bytes = bytes;
+    attention.every = tool_count(call, "--every", 1, 1, UINT32_MAX);
     tree_shape shape = tool_shape(call, 8, 2, 64, TREE_FP32);
+    if (!attention.wanted && tool_given(call, "--every"))
+        tool_bad_usage(call->verb, "--every: expected --attention beside it");
     if (!attention.wanted)
         return attention;
     attention.config = (tree_plan_config){.strategy = tool_strategy(call, "--attention"),
                                           .group_size = shape.num_heads / shape.num_kv_heads};
-    attention.every = tool_count(call, "--every", 1, 1, UINT32_MAX);
     attention.num_heads = shape.num_heads;
-    need_attention_work(&attention, &shape, &needs);
+    attention.head_dim = shape.head_dim;
+    if (attention.every == 1) /* otherwise each iteration is asked for before it is computed */
+        need_attention_work(&attention, needs.path_tokens);
     if (*num_blocks == 0) { /* as many as are used: keys and values take memory */
         replay_totals totals;
         kv_status status = replay_measure(&totals, work, shape.block_tokens);
@@ -149,9 +157,16 @@ static void put_attention(tool_table *table, const replay_attention *attention)
 {
     tool_put_text(table, "strategy", tree_strategy_name[attention->config.strategy]);
     tool_put_count(table, "attention_iterations", attention->iterations);
-    tool_put_real(table, "max_error", attention->agreement.error, 4);
-    tool_put_real(table, "error_limit", attention->agreement.limit, 4);
-    tool_put_text(table, "within_limit", attention->agreement.within ? "yes" : "no");
+    if (attention->iterations > 0) {
+        tool_put_real(table, "max_error", attention->agreement.error, 4);
+        tool_put_real(table, "error_limit", attention->agreement.limit, 4);
+        tool_put_text(table, "within_limit", attention->agreement.within ? "yes" : "no");
+    } else {
+        tool_warn("attention was computed at no iteration: the trace ends before the first one that --every takes");
+        tool_put_nothing(table, "max_error");
+        tool_put_nothing(table, "error_limit");
+        tool_put_nothing(table, "within_limit");
+    }
     tool_put_count(table, "logical_bytes", attention->logical_bytes);
     tool_put_count(table, "plan_bytes", attention->plan_bytes);
     tool_put_nothing(table, "dram_bytes"); /* a hardware counter's, and none is read here */
