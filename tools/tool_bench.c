@@ -116,6 +116,8 @@ static tree_plan *plan_case(bench *b, bench_case *one, const kv_tree *tree, tree
                                .group_size = one->shape.num_heads / one->shape.num_kv_heads};
     uint64_t bytes;
     tree_status status = tree_plan_bytes(&bytes, tree, &config);
+    if (status == TREE_OVERFLOW)
+        tool_bad_input("plan %s: %s", tree_strategy_name[strategy], tree_status_string(status));
     if (status != TREE_OK)
         tool_fail("plan %s: %s", tree_strategy_name[strategy], tree_status_string(status));
     b->plan_bytes += (double)bytes;
