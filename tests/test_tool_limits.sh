@@ -59,6 +59,23 @@ expect_error "a huge prompt" 2 'pool of 67108817 blocks needs .* more than --max
     replay "$small" --prompt 1073741000
 expect_error "huge heads" 2 'attention over .* needs .* more than --max-memory 512' \
     replay "$small" --attention node --heads 9999999/1 --head-dim 1024 --max-work 100000000
+# bench: counted before anything is made. Its caches differ from machine to machine, its refusals do not.
+expect_error "bench: no memory" 2 '^treeattn: bench, .* needs [0-9]+ MiB of memory, more than --max-memory 1$' \
+    bench --repeats 3 --threads 1 --max-memory 1 --max-work 1 --format csv
+expect_error "bench: no work" 2 '^treeattn: bench, .* takes [0-9]+ million steps, more than --max-work 1$' \
+    bench --repeats 3 --threads 1 --max-work 1 --format csv
+expect_error "bench: huge heads" 2 \
+    '^treeattn: bench, 1,64 / 2048,64, needs [0-9]+ MiB of memory, more than --max-memory [0-9]+$' \
+    bench --repeats 3 --threads 1 --heads 9999/9999 --head-dim 1024
+expect_error "bench: attention is work" 2 '^treeattn: bench, 1,64 .* takes 163 million steps, more than --max-work 100$' \
+    bench --repeats 3 --threads 1 --heads 64/8 --max-work 100
+expect_error "bench: the host work alone is within it" 2 'bench, 1,64 .*, with 3 repeats, takes' \
+    bench --repeats 3 --threads 1 --max-work 7
+# A set holds the whole pool: where a step sees 2 tokens of a block of 256, the sets take 128 times their tokens.
+expect_error "bench: a step that uses little of its pool" 2 '^treeattn: bench, trace step, needs [0-9]+ MiB of memory' \
+    bench --repeats 3 --threads 1 --trace "$work/long.ttr" --iteration 1 --block-tokens 256
+expect_error "bench: a long path" 2 'K and V of 62501 blocks, twice, needs 7[0-9]{3} MiB of memory' \
+    bench --repeats 3 --threads 1 --trace "$work/long.ttr" --iteration 1000000
 expect_error "long levels" 2 '--tree: a workload of .* more than --max-memory 512' \
     plan --tree "1,1000000,1000000,1000000,1000000,1000000,1000000,1000000,1000000 / 1,1,1,1,1,1,1,1,1"
 expect_error "a long path to many leaves" 2 'more than --max-(memory|work)' plan --tree '1,1000000 / 1000000,1'
@@ -92,7 +109,8 @@ run plan --tree '500 / 211' --format json --max-memory 6
 expect "a lower limit: seven" "7 1" "$(grep -o '"items": [0-9]' "$work/out" | wc -l) $(wc -l <"$work/err")"
 for verb in replay plan bench; do
     run $verb --help
-    expect_match "$verb --help: memory" '--max-memory MIB .*\(512\)' "$work/out"
+    [ $verb = bench ] && absent='512, and 16 times the largest cache' || absent=512
+    expect_match "$verb --help: memory" "--max-memory MIB .*\\($absent\\)" "$work/out"
     expect_match "$verb --help: work" '--max-work MILLIONS .*\(20000\)' "$work/out"
 done
 finish

@@ -33,7 +33,7 @@ void *measure_allocate(size_t bytes)
     size_t alignment = (size_t)2 << 20;
     void *data = aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
     if (!data) {
-        fprintf(stderr, "measure: no memory for %zu bytes\n", bytes);
+        fprintf(stderr, "treeattn: no memory for %zu bytes\n", bytes);
         exit(1);
     }
     memset(data, 0x11, bytes); /* not 0: pages of zeros may all be one page */
@@ -180,7 +180,7 @@ double measure_attention_us(const measure_sets *sets, uint32_t set, const tree_p
                                             workspace, workspace_bytes, num_threads, sets->isa);
     double us = measure_now_us() - start;
     if (status != TREE_OK) {
-        fprintf(stderr, "measure: %s\n", tree_status_string(status));
+        fprintf(stderr, "treeattn: %s\n", tree_status_string(status));
         exit(1);
     }
     return us;

@@ -17,9 +17,20 @@
 #define TREEATTN_COMMIT "unknown"
 #endif
 
-enum { MAX_REPEATS = 1001 };
+enum {
+    MAX_REPEATS = 1001,
+    NUM_PLANS = 4,
+    NUM_TIMED = 2 * NUM_PLANS, /* cold, then warm */
+    CALLS = 3 * NUM_PLANS,     /* of attention in a repeat: a warm one runs twice */
+    CACHES = 16,               /* the default of --max-memory admits so many times the largest cache */
+    STEP_PRODUCTS = 256,       /* multiply-adds of the fast path that are a step of --max-work */
+    HOST_MIB = 32,             /* of the largest case of the host work, rounded up */
+    HOST_STEPS = 2200000       /* of all host work in a repeat: block table entries, in two cases, and appends */
+};
 
 typedef struct bench {
+    const tool_call *call;
+    double plan_bytes, steps; /* of the cases that are planned */
     uint32_t num_threads, repeats;
     tree_shape shape; /* heads, head_dim, storage */
     tree_isa isa;
@@ -47,77 +58,101 @@ static void put_row(bench *b, const char *what, const char *plan, const char *st
 
 /* ---- attention ---- */
 
+static const tree_strategy strategies[NUM_PLANS] = {TREE_COST, TREE_NODE, TREE_FLATTEN, TREE_RADIX};
+
 typedef struct timed_plan {
     tree_plan *plan;
-    void *workspace;
-    size_t workspace_bytes;
     double us[MAX_REPEATS];
 } timed_plan;
 
-static void time_plan_begin(timed_plan *timed, const bench *b, const kv_tree *tree, const tree_shape *shape,
-                            tree_strategy strategy)
+/* A step to be measured: planned and counted before any case is measured. */
+typedef struct bench_case {
+    const char *name;
+    tree_shape shape;
+    double path_tokens, unique_tokens;
+    uint32_t num_sets;
+    void *workspace; /* of all plans, one after the other */
+    size_t workspace_bytes;
+    timed_plan timed[NUM_TIMED];
+} bench_case;
+
+/* Against --max-memory; its default also admits what is as large as the caches. */
+static void need_memory(const bench *b, double bytes, const char *name)
+{
+    const double mib = 1 << 20;
+    double limit = tool_memory_limit(b->call);
+    if (!tool_given(b->call, "--max-memory"))
+        limit += ceil(CACHES * (double)measure_cache_bytes() / mib);
+    if (bytes > limit * mib)
+        tool_bad_input("bench, %s, needs %.0f MiB of memory, more than --max-memory %.0f", name, ceil(bytes / mib),
+                       limit);
+}
+
+/* As measure_allocate rounds. */
+static double allocated(double bytes)
+{
+    const double page = 2 << 20;
+    return ceil(bytes / page) * page;
+}
+
+static double token_bytes(const tree_shape *shape)
+{
+    return 2.0 * shape->num_kv_heads * shape->head_dim * (double)tree_storage_bytes(shape->storage);
+}
+
+/* While it is measured, beside the plans that are known so far: memory to read, K and V of all sets, query, out. */
+static double case_bytes(const bench *b, const bench_case *one)
+{
+    double set_tokens = (double)one->shape.num_blocks * one->shape.block_tokens;
+    double rows = (double)one->shape.num_queries * one->shape.num_heads;
+    return allocated((double)b->read_bytes) + b->plan_bytes + allocated((double)one->workspace_bytes) +
+           2 * allocated(one->num_sets * set_tokens * token_bytes(&one->shape) / 2) +
+           2 * allocated(rows * one->shape.head_dim * sizeof(float));
+}
+
+static tree_plan *plan_case(bench *b, bench_case *one, const kv_tree *tree, tree_strategy strategy)
 {
     tree_plan_config config = {.strategy = strategy, .target = TREE_TARGET_CPU, .num_workers = b->num_threads,
-                               .group_size = shape->num_heads / shape->num_kv_heads};
-    timed->plan = tool_scene_plan(tree, &config);
-    timed->workspace_bytes = tree_attention_cpu_workspace_bytes(timed->plan, shape, b->num_threads);
-    timed->workspace = measure_allocate(timed->workspace_bytes);
+                               .group_size = one->shape.num_heads / one->shape.num_kv_heads};
+    uint64_t bytes;
+    tree_status status = tree_plan_bytes(&bytes, tree, &config);
+    if (status == TREE_OVERFLOW)
+        tool_bad_input("plan %s: %s", tree_strategy_name[strategy], tree_status_string(status));
+    if (status != TREE_OK)
+        tool_fail("plan %s: %s", tree_strategy_name[strategy], tree_status_string(status));
+    b->plan_bytes += (double)bytes;
+    need_memory(b, case_bytes(b, one), one->name);
+    tree_plan *plan = tool_scene_plan(tree, &config);
+    size_t workspace_bytes = tree_attention_cpu_workspace_bytes(plan, &one->shape, b->num_threads);
+    if (workspace_bytes > one->workspace_bytes)
+        one->workspace_bytes = workspace_bytes;
+    return plan;
 }
 
-static void time_plan_end(timed_plan *timed)
+static bench_case *plan_tree(bench *b, const char *name, const kv_tree *tree, uint32_t num_blocks)
 {
-    tree_plan_destroy(timed->plan);
-    free(timed->workspace);
+    bench_case *one = tool_allocate(1, sizeof *one);
+    one->name = name;
+    one->shape = b->shape;
+    one->shape.num_queries = tree->num_queries;
+    one->shape.num_blocks = num_blocks;
+    one->path_tokens = (double)tree->path_tokens;
+    one->unique_tokens = (double)tree->unique_tokens;
+    if (tree->unique_tokens == 0)
+        tool_bad_input("bench, %s: expected a step in which a query asks", name);
+    double unique_bytes = token_bytes(&one->shape) * one->unique_tokens;
+    one->num_sets = (uint32_t)(4 * (double)measure_cache_bytes() / unique_bytes) + 2;
+    need_memory(b, case_bytes(b, one), name);
+    /* a plan visits each node of each path, of a token at least */
+    double products = one->path_tokens * one->shape.num_heads * one->shape.head_dim;
+    b->steps += NUM_TIMED * one->path_tokens + (double)CALLS * b->repeats * products / STEP_PRODUCTS;
+    tool_need_work(b->call, b->steps, "bench, %s, with %u repeats,", name, b->repeats);
+    for (int i = 0; i < NUM_TIMED; i++)
+        one->timed[i].plan = plan_case(b, one, tree, strategies[i % NUM_PLANS]);
+    return one;
 }
 
-/* Ceilings and plans take turns, so that what disturbs the machine disturbs all of them. */
-static void bench_tree(bench *b, const char *name, const kv_tree *tree, uint32_t num_blocks)
-{
-    static const tree_strategy strategies[] = {TREE_COST, TREE_NODE, TREE_FLATTEN, TREE_RADIX};
-    enum { NUM = sizeof strategies / sizeof strategies[0] };
-    tree_shape shape = b->shape;
-    shape.num_queries = tree->num_queries;
-    shape.num_blocks = num_blocks;
-    double token_bytes = 2.0 * shape.num_kv_heads * shape.head_dim * (double)tree_storage_bytes(shape.storage);
-    double unique_bytes = token_bytes * (double)tree->unique_tokens;
-    double operations = 4.0 * (double)tree->path_tokens * shape.num_heads * shape.head_dim;
-    uint32_t num_sets = (uint32_t)(4 * (double)measure_cache_bytes() / unique_bytes) + 2;
-    measure_sets sets = measure_sets_create(&shape, num_sets);
-    sets.isa = b->isa;
-    timed_plan *timed = tool_allocate(2 * NUM, sizeof *timed); /* cold, then warm */
-    for (int i = 0; i < 2 * NUM; i++)
-        time_plan_begin(&timed[i], b, tree, &shape, strategies[i % NUM]);
-    double read_us[MAX_REPEATS], peak[MAX_REPEATS];
-    for (uint32_t repeat = 0, set = 0; repeat < b->repeats; repeat++) {
-        read_us[repeat] = measure_read_us(b->read_data, b->read_bytes, b->num_threads);
-        peak[repeat] = measure_peak_gflops(shape.storage, b->num_threads);
-        for (int i = 0; i < NUM; i++, set = (set + 1) % num_sets)
-            timed[i].us[repeat] = measure_attention_us(&sets, set, timed[i].plan, timed[i].workspace,
-                                                       timed[i].workspace_bytes, b->num_threads);
-        for (int i = NUM; i < 2 * NUM; i++) {
-            for (int twice = 0; twice < 2; twice++)
-                timed[i].us[repeat] = measure_attention_us(&sets, 0, timed[i].plan, timed[i].workspace,
-                                                           timed[i].workspace_bytes, b->num_threads);
-        }
-    }
-    b->read_us = measure_median(read_us, b->repeats);
-    b->peak_gflops = measure_median(peak, b->repeats);
-    double memory_us = unique_bytes * b->read_us / (double)b->read_bytes;
-    double compute_us = operations / b->peak_gflops * 1e-3;
-    for (int i = 0; i < 2 * NUM; i++) {
-        double us = measure_median(timed[i].us, b->repeats);
-        bool cold = i < NUM, memory = cold && memory_us > compute_us;
-        put_row(b, name, tree_strategy_name[strategies[i % NUM]], cold ? "cold" : "warm", us,
-                memory ? memory_us : compute_us, memory ? "memory" : "compute",
-                token_bytes * (double)timed[i].plan->loaded_tokens / us * 1e-3, operations / us * 1e-3);
-    }
-    for (int i = 0; i < 2 * NUM; i++)
-        time_plan_end(&timed[i]);
-    free(timed);
-    measure_sets_destroy(&sets);
-}
-
-static void bench_workload(bench *b, const char *name, const workload *work, uint32_t iteration)
+static bench_case *plan_workload(bench *b, const char *name, const workload *work, uint32_t iteration)
 {
     replay_totals totals;
     kv_status status = replay_measure(&totals, work, b->shape.block_tokens);
@@ -126,20 +161,66 @@ static void bench_workload(bench *b, const char *name, const workload *work, uin
     tool_scene scene = tool_scene_open(work, b->shape.block_tokens, totals.peak_blocks, NULL);
     tool_play_to(&scene, iteration);
     kv_tree *tree = tool_scene_tree(&scene);
-    bench_tree(b, name, tree, totals.peak_blocks);
-    put_row(b, "ceiling: memory read", "", "cold", b->read_us, NAN, "", (double)b->read_bytes / b->read_us * 1e-3, NAN);
-    put_row(b, "ceiling: multiply-add", "", "", NAN, NAN, "", NAN, b->peak_gflops);
+    bench_case *one = plan_tree(b, name, tree, totals.peak_blocks);
     kv_tree_destroy(tree);
     tool_scene_close(&scene);
+    return one;
 }
 
-static void bench_levels(bench *b, const char *name, const char *nodes, const char *tokens)
+static bench_case *plan_levels(bench *b, const char *name, const char *nodes, const char *tokens)
 {
     workload *work;
     if (workload_levels(&work, nodes, tokens, NULL) != KV_OK)
         tool_fail("%s: no memory", name);
-    bench_workload(b, name, work, 1);
+    bench_case *one = plan_workload(b, name, work, 1);
     workload_destroy(work);
+    return one;
+}
+
+static double measure_timed_us(const bench *b, const bench_case *one, const measure_sets *sets, uint32_t set, int i)
+{
+    return measure_attention_us(sets, set, one->timed[i].plan, one->workspace, one->workspace_bytes, b->num_threads);
+}
+
+static void put_case(bench *b, const bench_case *one, timed_plan *timed, bool cold)
+{
+    double operations = 4.0 * one->path_tokens * one->shape.num_heads * one->shape.head_dim;
+    double memory_us = token_bytes(&one->shape) * one->unique_tokens * b->read_us / (double)b->read_bytes;
+    double compute_us = operations / b->peak_gflops * 1e-3, us = measure_median(timed->us, b->repeats);
+    bool memory = cold && memory_us > compute_us;
+    put_row(b, one->name, tree_strategy_name[timed->plan->config.strategy], cold ? "cold" : "warm", us,
+            memory ? memory_us : compute_us, memory ? "memory" : "compute",
+            token_bytes(&one->shape) * (double)timed->plan->loaded_tokens / us * 1e-3, operations / us * 1e-3);
+}
+
+/* Ceilings and plans take turns, so that what disturbs the machine disturbs all of them. */
+static void measure_case(bench *b, bench_case *one)
+{
+    measure_sets sets = measure_sets_create(&one->shape, one->num_sets);
+    sets.isa = b->isa;
+    one->workspace = measure_allocate(one->workspace_bytes);
+    double read_us[MAX_REPEATS], peak[MAX_REPEATS];
+    for (uint32_t repeat = 0, set = 0; repeat < b->repeats; repeat++) {
+        read_us[repeat] = measure_read_us(b->read_data, b->read_bytes, b->num_threads);
+        peak[repeat] = measure_peak_gflops(one->shape.storage, b->num_threads);
+        for (int i = 0; i < NUM_PLANS; i++, set = (set + 1) % one->num_sets)
+            one->timed[i].us[repeat] = measure_timed_us(b, one, &sets, set, i);
+        for (int i = NUM_PLANS; i < NUM_TIMED; i++) {
+            for (int twice = 0; twice < 2; twice++)
+                one->timed[i].us[repeat] = measure_timed_us(b, one, &sets, 0, i);
+        }
+    }
+    b->read_us = measure_median(read_us, b->repeats);
+    b->peak_gflops = measure_median(peak, b->repeats);
+    for (int i = 0; i < NUM_TIMED; i++)
+        put_case(b, one, &one->timed[i], i < NUM_PLANS);
+    put_row(b, "ceiling: memory read", "", "cold", b->read_us, NAN, "", (double)b->read_bytes / b->read_us * 1e-3, NAN);
+    put_row(b, "ceiling: multiply-add", "", "", NAN, NAN, "", NAN, b->peak_gflops);
+    for (int i = 0; i < NUM_TIMED; i++)
+        tree_plan_destroy(one->timed[i].plan);
+    free(one->workspace);
+    measure_sets_destroy(&sets);
+    free(one);
 }
 
 /* ---- host work ---- */
@@ -301,23 +382,32 @@ static workload *read_workload(const tool_call *call, const tree_shape *shape, u
 
 static int run(const tool_call *call)
 {
-    bench b = {.shape = tool_shape(call, 32, 8, 128, TREE_BF16), .isa = tool_isa(call), .table = tool_table_create()};
+    bench b = {.call = call, .shape = tool_shape(call, 32, 8, 128, TREE_BF16), .isa = tool_isa(call)};
     b.num_threads = tool_count(call, "--threads", tool_machine_look().num_threads, 1, 1024);
     b.repeats = tool_count(call, "--repeats", 31, 3, MAX_REPEATS);
-    uint32_t iteration = tool_count(call, "--iteration", 0, 1, UINT32_MAX);
-    workload *work = read_workload(call, &b.shape, iteration);
     b.read_bytes = (4 * measure_cache_bytes() + ((size_t)64 << 20)) / 4096 * 4096;
+    uint32_t iteration = tool_count(call, "--iteration", 0, 1, UINT32_MAX);
+    need_memory(&b, allocated((double)b.read_bytes) + HOST_MIB * (double)(1 << 20), "memory read and host work");
+    b.steps = (double)HOST_STEPS * b.repeats;
+    tool_need_work(call, b.steps, "bench, host work, with %u repeats,", b.repeats);
+    bench_case *cases[3];
+    uint32_t num_cases = 0;
+    cases[num_cases++] = plan_levels(&b, "1,64 / 2048,64", "1,64", "2048,64");
+    cases[num_cases++] = plan_levels(&b, "1,20 / 4000,200", "1,20", "4000,200");
+    workload *work = read_workload(call, &b.shape, iteration);
+    if (work) {
+        cases[num_cases++] = plan_workload(&b, "trace step", work, iteration);
+        workload_destroy(work);
+    }
+    for (uint32_t i = 0; i < num_cases; i++)
+        need_memory(&b, case_bytes(&b, cases[i]), cases[i]->name); /* beside the plans of all */
+    b.table = tool_table_create();
     b.read_data = measure_allocate(b.read_bytes);
     tool_progress progress = tool_progress_begin("bench");
-    uint32_t num_parts = work ? 6 : 5, part = 0;
-    tool_progress_show(&progress, part++, num_parts);
-    bench_levels(&b, "1,64 / 2048,64", "1,64", "2048,64");
-    tool_progress_show(&progress, part++, num_parts);
-    bench_levels(&b, "1,20 / 4000,200", "1,20", "4000,200");
-    if (work) {
+    uint32_t num_parts = num_cases + 3, part = 0;
+    for (uint32_t i = 0; i < num_cases; i++) {
         tool_progress_show(&progress, part++, num_parts);
-        bench_workload(&b, "trace step", work, iteration);
-        workload_destroy(work);
+        measure_case(&b, cases[i]);
     }
     tool_progress_show(&progress, part++, num_parts);
     bench_planning(&b, "nothing shared", 0);
@@ -335,7 +425,8 @@ static int run(const tool_call *call)
 static const tool_option options[] = {
     {"--trace", "FILE.ttr", "also a step of a trace (-: standard input); with --ordinal and --iteration"},
     TOOL_TRACE_OPTIONS("--ordinal"),
-    TOOL_LIMIT_OPTIONS,
+    {"--max-memory", "MIB", "refuse what needs more memory (512, and 16 times the largest cache)"},
+    TOOL_WORK_OPTION,
     {"--iteration", "K", "the step, from 1 (the one with the most queries)"},
     {"--threads", "N", "threads (all)"},
     {"--repeats", "N", "of which the median is taken (31)"},

@@ -4,7 +4,13 @@
  *
  * Memory: the list of operations, the pool and its block tables, K and V, plans.
  * Work, in millions of steps: operations, block table entries that are written or dropped (2 ns each), nodes on the
- * queries' paths, multiply-adds of the definition (6 ns each). */
+ * queries' paths, multiply-adds of the definition (6 ns each).
+ *
+ * bench counts all that it allocates in proportion to its options and to the caches: the memory whose reading is timed
+ * (4 times the largest cache and 64 MiB), the sets of K and V (about as much, more where a step holds less than its
+ * pool), query, out, plans, workspace, the host work. Its default limit is 512 MiB and 16 times the largest cache; of
+ * these the replay of a trace, with K and V twice, may take 512. As work it counts 256 multiply-adds of the fast path
+ * as a step (6 ns of an AVX2 core), not the passes over memory. */
 #ifndef TOOL_LIMITS_H
 #define TOOL_LIMITS_H
 
@@ -16,6 +22,8 @@ enum { TOOL_MAX_MEMORY_MIB = 512, TOOL_MAX_WORK_MILLIONS = 20000 };
 /* Rows for a verb's table of options. */
 #define TOOL_LIMIT_OPTIONS \
     {"--max-memory", "MIB", "refuse what needs more memory (512)"}, \
+    TOOL_WORK_OPTION
+#define TOOL_WORK_OPTION \
     {"--max-work", "MILLIONS", "refuse what takes more million steps: table entries, multiply-adds ... (20000)"}
 
 /* `what_format` names what is to be made: "FILE: a workload of 7 operations". */
