@@ -21,7 +21,7 @@ demo: setup-demo $(build)/CTestTestfile.cmake ## build the program, then grow an
 	@$(build)/treeattn demo
 
 test: setup-test all ## build, then run every test
-	@tools/run_tests.sh $(build) $(jobs)
+	@scripts/run_tests.sh $(build) $(jobs)
 
 figures: setup-figures $(csv:.csv=.svg) $(csv:.csv=.png) ## redraw figures/*.svg and *.png from the recorded csv
 
@@ -49,14 +49,14 @@ fuzz: setup-test $(build)-sanitize/CTestTestfile.cmake ## damaged text into ever
 	@set -e; for program in $(build)-sanitize/fuzz_*; do echo "$$program"; $$program; done
 
 coverage: setup-coverage ## line and branch coverage of allocator/ and reference/
-	@tools/coverage.sh $(build)-coverage $(jobs)
+	@scripts/coverage.sh $(build)-coverage $(jobs)
 
 sanitize: setup-test $(build)-sanitize/CTestTestfile.cmake ## every test under AddressSanitizer and UndefinedBehaviorSanitizer
 	cmake --build $(build)-sanitize --parallel $(jobs)
-	@tools/run_tests.sh $(build)-sanitize $(jobs)
+	@scripts/run_tests.sh $(build)-sanitize $(jobs)
 
 fresh: ## README's two commands on a minimal Debian, set up for it (as root, with debootstrap; minutes)
-	@tools/fresh_machine.sh
+	@scripts/fresh_machine.sh
 
 install: export PREFIX := $(PREFIX)
 install: all ## install library, headers and program (PREFIX=/usr/local)
@@ -77,9 +77,9 @@ $(build)-sanitize/CTestTestfile.cmake: always
 	@cmake -S . -B $(build)-sanitize --log-level=NOTICE -DTREEATTN_SANITIZE=address,undefined >/dev/null
 
 setup-%:
-	@tools/setup.sh $*
+	@scripts/setup.sh $*
 
 # The stem goes through the environment: no name is a part of a shell command.
 figures/%.svg figures/%.png: export stem = $*
-figures/%.svg figures/%.png: figures/%.gp figures/%.csv figures/style.gnuplot tools/draw.sh
-	tools/draw.sh "$$stem"
+figures/%.svg figures/%.png: figures/%.gp figures/%.csv figures/style.gnuplot scripts/draw.sh
+	scripts/draw.sh "$$stem"

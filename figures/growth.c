@@ -405,7 +405,7 @@ static sample run_queue(const growth_series *series, uint32_t n)
     start();
     must(plan_queue_build(&queue, plan, &shape, 264) == TREE_OK);
     sample s = stop(plan_size(plan) + 8.0 * queue.num_tasks + queue.num_tiles + queue.num_tokens
-                                  + queue.num_masks + queue.num_rows);
+                                  + queue.num_masks + queue.num_partials);
     plan_queue_free(&queue);
     tree_plan_destroy(plan);
     drafts_end(&d, tree);

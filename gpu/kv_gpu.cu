@@ -56,7 +56,7 @@ static bool aligned(const void *array) { return (uintptr_t)array % PIECE == 0; }
 
 static tree_status check_pool(kv_pieces *kv, void *key, void *value, const tree_shape *shape)
 {
-    tree_status status = tree_shape_check(shape, NULL);
+    tree_status status = tree_shape_check(shape);
     if (status != TREE_OK)
         return status;
     uint64_t row_bytes = (uint64_t)shape->head_dim * tree_storage_bytes(shape->storage);

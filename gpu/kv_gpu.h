@@ -8,7 +8,7 @@
 #include <cuda_runtime_api.h>
 
 #include "kv_branch.h"
-#include "tree_attention.h"
+#include "tree_shape.h"
 
 #ifdef __cplusplus
 extern "C" {

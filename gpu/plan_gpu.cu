@@ -44,8 +44,8 @@ static size_t lay_out(tree_plan_gpu *gpu, const tree_plan *plan, const plan_queu
     gpu->queue.tasks = place(queue->tasks, queue->num_tasks, device, staging, &end);
     gpu->queue.tiles = place(queue->tiles, queue->num_tiles, device, staging, &end);
     gpu->queue.starts = place(queue->starts, queue->num_workers, device, staging, &end);
-    gpu->queue.tokens = place(queue->tokens, queue->num_tokens, device, staging, &end);
-    gpu->queue.rows = place(queue->rows, queue->num_rows, device, staging, &end);
+    gpu->queue.kv_slots = place(queue->kv_slots, queue->num_tokens, device, staging, &end);
+    gpu->queue.queries = place(queue->queries, queue->num_partials, device, staging, &end);
     gpu->arrivals = place((const uint32_t *)NULL, 1 + (uint64_t)gpu->shape.num_kv_heads, device, staging, &end);
     if (staging)
         fill_partial_item((uint32_t *)(staging + end), plan);
@@ -112,7 +112,7 @@ static cudaError_t upload(tree_plan_gpu *next, const tree_plan *plan, const plan
 
 static tree_status check_plan(const tree_plan *plan, const tree_shape *shape)
 {
-    tree_status status = tree_shape_check(shape, plan);
+    tree_status status = tree_plan_fits(plan, shape);
     if (status != TREE_OK)
         return status;
     if (shape->head_dim != 64 && shape->head_dim != 128 && shape->head_dim != 256)

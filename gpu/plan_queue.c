@@ -43,7 +43,7 @@ static uint32_t count_unmasked(const tree_plan *plan, const tree_item *item)
 
 static uint64_t task_cost(const queue_builder *b, const queue_task *task)
 {
-    uint64_t rows = ((uint64_t)task->num_rows * task->num_heads + ROW_STEP - 1) / ROW_STEP * ROW_STEP;
+    uint64_t rows = ((uint64_t)task->num_queries * task->num_heads + ROW_STEP - 1) / ROW_STEP * ROW_STEP;
     uint64_t token_bytes = 2 * (uint64_t)b->shape->head_dim * tree_storage_bytes(b->shape->storage);
     uint64_t row_bytes = ROW_TOKEN_BYTES * (uint64_t)b->shape->head_dim / 128;
     return TASK_BYTES + task->num_tokens * (token_bytes + rows * row_bytes);
@@ -89,7 +89,7 @@ static void cut_items(queue_builder *b)
         for (uint32_t row = 0; row < item->num_rows; row += b->max_rows) {
             uint32_t rest = item->num_rows - row;
             queue_task task = {.item = i, .first_partial = item->first_partial + row,
-                               .num_rows = (uint16_t)(rest < b->max_rows ? rest : b->max_rows),
+                               .num_queries = (uint16_t)(rest < b->max_rows ? rest : b->max_rows),
                                .first_token = first_token, .num_tokens = item->num_tokens,
                                .first_mask = masked ? first_mask : QUEUE_NO_MASK};
             first_mask += masked ? item->num_tokens : 0;
@@ -217,9 +217,9 @@ static void add_tiles(queue_builder *b, const queue_task *task, uint32_t kv_head
     uint32_t unmasked = b->unmasked[task->item];
     queue_tile tile = {.first_token = task->first_token, .first_partial = task->first_partial,
                        .head = kv_head * b->group_size + task->first_head, .kv_head = (uint16_t)kv_head,
-                       .num_rows = (uint8_t)task->num_rows, .num_heads = (uint8_t)task->num_heads,
+                       .num_queries = (uint8_t)task->num_queries, .num_heads = (uint8_t)task->num_heads,
                        .is_masked = task->first_mask != QUEUE_NO_MASK,
-                       .inverse = (uint16_t)((32768 + task->num_heads - 1) / task->num_heads)};
+                       .reciprocal = (uint16_t)((32768 + task->num_heads - 1) / task->num_heads)};
     for (uint32_t done = 0; done < task->num_tokens; done += tile.num_tokens, tile.number++) {
         uint32_t left = task->num_tokens - done;
         tile.num_tokens = (uint16_t)(left < b->tile_tokens ? left : b->tile_tokens);
@@ -359,8 +359,8 @@ static void fill_masks(queue_builder *b, const queue_task *task, const uint32_t 
         const tree_range *range = &plan->ranges[item->first_range + r];
         for (uint32_t t = 0; t < range->num_tokens; t++)
             mask[*place++] = range->mask == TREE_NO_MASK
-                                 ? mask_bits(all, 0, task->num_rows)
-                                 : mask_bits(plan->masks + range->mask + (uint64_t)t * words, first, task->num_rows);
+                                 ? mask_bits(all, 0, task->num_queries)
+                                 : mask_bits(plan->masks + range->mask + (uint64_t)t * words, first, task->num_queries);
     }
 }
 
@@ -372,7 +372,7 @@ static void fill_tokens(queue_builder *b)
         uint32_t *place = b->unmasked[i] != NO_MASK ? b->place : NULL;
         if (place)
             place_tokens(b, item, b->unmasked[i], place);
-        fill_item(b, item, place, b->queue.tokens + first_token);
+        fill_item(b, item, place, b->queue.kv_slots + first_token);
         for (; task < b->num_tasks && b->queue.tasks[task].item == i; task++) {
             if (place && b->queue.tasks[task].first_head == 0)
                 fill_masks(b, &b->queue.tasks[task], place);
@@ -387,7 +387,7 @@ static void fill_rows(queue_builder *b)
     for (uint32_t q = 0; q < plan->num_queries; q++) {
         uint32_t first = plan->merge_first[q], end = plan->merge_first[q + 1];
         for (uint32_t i = first; i < end; i++)
-            b->queue.rows[plan->merge_partials[i]] = (queue_row){q, end - first == 1 ? QUEUE_ONLY_STATE : i};
+            b->queue.queries[plan->merge_partials[i]] = (queue_query){q, end - first == 1 ? QUEUE_ONLY_STATE : i};
     }
 }
 
@@ -407,27 +407,27 @@ static bool allocate(queue_builder *b)
     queue->tiles = array_of(b->num_tiles, sizeof *queue->tiles);
     queue->worker_first = array_of((uint64_t)queue->num_workers + 1, sizeof *queue->worker_first);
     queue->starts = array_of(queue->num_workers, sizeof *queue->starts);
-    queue->tokens = array_of(b->num_tokens, sizeof *queue->tokens);
-    queue->rows = array_of(b->plan->num_partials, sizeof *queue->rows);
+    queue->kv_slots = array_of(b->num_tokens, sizeof *queue->kv_slots);
+    queue->queries = array_of(b->plan->num_partials, sizeof *queue->queries);
     queue->masks = array_of(b->num_masks, sizeof *queue->masks);
     return b->cost && b->order && b->worker && b->load && b->heap && b->place && b->warp && queue->tasks && queue->tiles
-           && queue->worker_first && queue->starts && queue->tokens && queue->rows && queue->masks;
+           && queue->worker_first && queue->starts && queue->kv_slots && queue->queries && queue->masks;
 }
 
 static tree_status build(queue_builder *b)
 {
-    uint64_t num_rows = (uint64_t)b->shape->num_blocks * b->shape->num_kv_heads, most = INT32_MAX;
+    uint64_t num_head_blocks = (uint64_t)b->shape->num_blocks * b->shape->num_kv_heads, most = INT32_MAX;
     if (!(b->unmasked = array_of(b->plan->num_items, sizeof *b->unmasked)))
         return TREE_NOMEM;
     count_tasks(b);
     if (b->num_tasks > most || b->num_tiles > most || b->num_tokens > most || b->num_masks > most
-        || num_rows > UINT32_MAX / b->shape->block_tokens || b->shape->num_heads > UINT16_MAX)
+        || num_head_blocks > UINT32_MAX / b->shape->block_tokens || b->shape->num_heads > UINT16_MAX)
         return TREE_OVERFLOW;
     b->queue.num_tasks = (uint32_t)b->num_tasks;
     b->queue.num_tiles = (uint32_t)b->num_tiles;
     b->queue.num_tokens = (uint32_t)b->num_tokens;
     b->queue.num_masks = (uint32_t)b->num_masks;
-    b->queue.num_rows = b->plan->num_partials;
+    b->queue.num_partials = b->plan->num_partials;
     b->queue.is_small = b->num_tasks && (uint64_t)b->plan->num_queries * b->group_size <= QUEUE_SMALL_ROWS
                         && b->shape->num_kv_heads <= b->queue.num_workers;
     if (!allocate(b))
@@ -471,8 +471,8 @@ void plan_queue_free(plan_queue *queue)
     free(queue->tiles);
     free(queue->worker_first);
     free(queue->starts);
-    free(queue->tokens);
-    free(queue->rows);
+    free(queue->kv_slots);
+    free(queue->queries);
     free(queue->masks);
     *queue = (plan_queue){0};
 }

@@ -6,7 +6,7 @@
 #ifndef PLAN_QUEUE_H
 #define PLAN_QUEUE_H
 
-#include "tree_attention.h"
+#include "tree_plan.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -20,16 +20,16 @@ enum { QUEUE_SLICE = 16 }; /* rows of a warp; tokens that it computes, or passes
 /* Tokens of a tile: 16 KiB of K in two bytes an element. */
 static inline uint32_t queue_tile_tokens(uint32_t head_dim) { return 8192 / head_dim; }
 
-/* Some of an item's rows, some query heads of each KV head, all of the item's tokens. */
+/* Some of an item's queries, some query heads of each KV head, all of the item's tokens. */
 typedef struct queue_task {
     uint32_t item;          /* of the plan */
-    uint32_t first_partial; /* of its first row; the others follow */
-    uint16_t num_rows;
+    uint32_t first_partial; /* of its first query; the others follow */
+    uint16_t num_queries;
     uint16_t first_head, num_heads; /* of the group of each KV head: all, unless a group has more than a tile's rows */
     uint16_t reserved;
-    uint32_t first_token, num_tokens; /* tokens[first_token ..), all ranges of the item behind each other; masked ones
+    uint32_t first_token, num_tokens; /* kv_slots[first_token ..), all ranges of the item behind each other; masked ones
                                          are dealt out in slices: one that the rows of each warp see, in turn */
-    uint32_t first_mask;    /* masks[first_mask + t]: bit r: row r sees token t; QUEUE_NO_MASK: all see all */
+    uint32_t first_mask;    /* masks[first_mask + t]: bit i: query i sees token t; QUEUE_NO_MASK: all see all */
     uint32_t reserved_2;
 } queue_task;
 
@@ -38,16 +38,16 @@ typedef struct queue_task {
 /* Up to queue_tile_tokens of a task, for one KV head, with what the kernel must know of the task. The tiles of a
  * (task, KV head) follow each other on one worker. */
 typedef struct queue_tile {
-    uint32_t first_token;   /* tokens[first_token ..) */
-    uint32_t first_mask;    /* masks[first_mask ..), or QUEUE_NO_MASK: all rows see all of its tokens */
-    uint32_t first_partial; /* rows[first_partial ..) */
+    uint32_t first_token;   /* kv_slots[first_token ..) */
+    uint32_t first_mask;    /* masks[first_mask ..), or QUEUE_NO_MASK: all queries see all of its tokens */
+    uint32_t first_partial; /* queries[first_partial ..) */
     uint32_t number;        /* of the tile in its task */
     uint32_t head;          /* first query head */
     uint16_t num_tokens, kv_head;
-    uint8_t num_rows, num_heads;
+    uint8_t num_queries, num_heads;
     uint8_t is_first, is_last; /* of its task */
     uint8_t is_masked, reserved; /* some tile of its task has masks */
-    uint16_t inverse;          /* row / num_heads = row * inverse >> 15, for the rows of a tile */
+    uint16_t reciprocal;       /* row / num_heads = row * reciprocal >> 15, for the rows of a tile */
 } queue_tile;
 
 /* What a worker asks memory for first. */
@@ -58,17 +58,17 @@ typedef struct queue_start {
     queue_tile tiles[QUEUE_START_TILES]; /* copies of its first ones; those that it has not: zeros */
 } queue_start;
 
-/* A query as a row of an item. */
-typedef struct queue_row {
+/* A query of an item. */
+typedef struct queue_query {
     uint32_t query;
     uint32_t state; /* place of the partial state: those of a query lie behind each other, as they are merged;
                        QUEUE_ONLY_STATE: the query has no other, and what is made is the result */
-} queue_row;
+} queue_query;
 
 #define QUEUE_ONLY_STATE UINT32_MAX
 
 typedef struct plan_queue {
-    uint32_t num_workers, num_tasks, num_tiles, num_tokens, num_masks, num_rows;
+    uint32_t num_workers, num_tasks, num_tiles, num_tokens, num_masks, num_partials;
     uint32_t head_slices;   /* tasks that share the heads of a group */
     bool is_small;          /* one warp can merge each row, queries x heads of a group, of a KV head; no worker has
                                tiles of two KV heads */
@@ -76,13 +76,13 @@ typedef struct plan_queue {
     queue_tile *tiles;      /* [num_tiles] worker by worker, in the order in which it runs them */
     uint32_t *worker_first; /* [num_workers + 1] worker w runs tiles[worker_first[w] .. worker_first[w + 1]) */
     queue_start *starts;    /* [num_workers] the same for the device */
-    uint32_t *tokens;       /* [num_tokens] row of KV head 0 in key and value: block * num_kv_heads * block_tokens +
-                               slot; head h is h * block_tokens rows further on */
-    queue_row *rows;        /* [num_rows] of each partial state of the plan */
+    uint32_t *kv_slots;     /* [num_tokens] slot of KV head 0 in key and value: block * num_kv_heads * block_tokens +
+                               slot; that of head h is h * block_tokens further on */
+    queue_query *queries;   /* [num_partials] of each partial state of the plan */
     uint64_t *masks;        /* [num_masks] */
 } plan_queue;
 
-/* TREE_NOMEM; TREE_OVERFLOW if a count passes 2^31, the rows of the pool 2^32 or num_heads 2^16. On error *queue is
+/* TREE_NOMEM; TREE_OVERFLOW if a count passes 2^31, the slots of the pool 2^32 or num_heads 2^16. On error *queue is
  * untouched. The shape was checked against the plan. Frees nothing of an earlier queue.
  *
  * Dealing: a task costs 49152 bytes plus, for each of its tokens, K and V of one KV head and 2 x head_dim / 128 bytes

@@ -242,7 +242,7 @@ void standard_paths_gpu_destroy(standard_paths_gpu *paths)
 
 static tree_status check_shape(const standard_paths_gpu *paths, const tree_shape *shape)
 {
-    tree_status status = tree_shape_check(shape, NULL);
+    tree_status status = tree_shape_check(shape);
     if (status != TREE_OK)
         return status;
     if (paths->num_queries != shape->num_queries || paths->block_tokens != shape->block_tokens)

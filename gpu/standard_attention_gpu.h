@@ -10,7 +10,7 @@
 
 #include <cuda_runtime_api.h>
 
-#include "tree_attention.h"
+#include "tree_plan.h"
 
 #ifdef __cplusplus
 extern "C" {

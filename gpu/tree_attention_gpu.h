@@ -9,7 +9,7 @@
 
 #include <cuda_runtime_api.h>
 
-#include "tree_attention.h"
+#include "tree_plan.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -27,7 +27,7 @@ typedef struct tree_plan_gpu tree_plan_gpu;
 
 /* Allocates, then enqueues one copy from pinned memory on `stream`: the plan is complete for whatever follows on the
  * same stream. Keeps nothing of `plan`. The shape's num_queries and num_blocks may differ from those of the calls.
- * TREE_BAD_SHAPE and TREE_BAD_PLAN as tree_shape_check; TREE_UNSUPPORTED (head_dim other than 64, 128, 256);
+ * TREE_BAD_SHAPE and TREE_BAD_PLAN as tree_plan_fits; TREE_UNSUPPORTED (head_dim other than 64, 128, 256);
  * TREE_OVERFLOW (more than 2^31 tasks or tokens loaded, 2^32 rows of K, 2^16 heads); TREE_NOMEM; and as
  * tree_gpu_device_check. On error *gpu_plan is untouched. */
 tree_status tree_plan_gpu_create(tree_plan_gpu **gpu_plan, const tree_plan *plan, const tree_shape *shape,
@@ -62,7 +62,7 @@ bool tree_gpu_step_takes(const tree_gpu_step *step, tree_storage storage);
 
 /* Bytes of workspace for this plan and shape, enough for every step: the partial states. Their elements have
  * shape->storage, and each rounding adds up to half a unit in the last place to the error of out; fp16: where every V
- * that a row sees is the largest number, 65504, out may be infinite. 0 if tree_shape_check refuses, or if they do not
+ * that a row sees is the largest number, 65504, out may be infinite. 0 if tree_plan_fits refuses, or if they do not
  * fit an address space. */
 size_t tree_attention_gpu_workspace_bytes(const tree_plan *plan, const tree_shape *shape);
 
@@ -83,7 +83,7 @@ size_t tree_attention_gpu_workspace_bytes(const tree_plan *plan, const tree_shap
  * Steps from 7 on may start before earlier work in the stream has ended, if that work allows it (programmatic
  * dependent launch, sm_90: an earlier call does, other kernels if they say so). Until it has ended they read only the
  * plan.
- * Returns as tree_shape_check; TREE_BAD_SHAPE (the plan was made for another shape); TREE_UNSUPPORTED (the step does
+ * Returns as tree_plan_fits; TREE_BAD_SHAPE (the plan was made for another shape); TREE_UNSUPPORTED (the step does
  * not take this storage, or not on this device); TREE_INVAL (an array is misaligned);
  * TREE_WORKSPACE (too small, misaligned); TREE_OVERFLOW (more warps than one launch can have); what CUDA answers to the
  * launches, as tree_gpu_device_check. out and lse are not written on error. */

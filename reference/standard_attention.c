@@ -14,7 +14,7 @@
 static tree_status check_tree(const kv_tree *tree, const tree_shape *shape)
 {
     assert(tree && "attention needs a tree");
-    tree_status status = tree_shape_check(shape, NULL);
+    tree_status status = tree_shape_check(shape);
     if (status != TREE_OK)
         return status;
     if (tree->num_queries != shape->num_queries || tree->block_tokens != shape->block_tokens)

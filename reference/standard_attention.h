@@ -18,7 +18,7 @@
 #ifndef STANDARD_ATTENTION_H
 #define STANDARD_ATTENTION_H
 
-#include "tree_attention.h"
+#include "tree_plan.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -13,41 +13,6 @@
 #include "exact_math_internal.h"
 #include "softmax_state.h"
 
-/* No buffer has so many elements: 2^48 floats are more than an address space. */
-#define MAX_ELEMENTS (UINT64_C(1) << 48)
-
-static bool product_fits(uint64_t a, uint64_t b, uint64_t c, uint64_t d)
-{
-    const uint64_t factors[3] = {b, c, d};
-    for (int i = 0; i < 3; i++) {
-        if (factors[i] && a > MAX_ELEMENTS / factors[i])
-            return false;
-        a *= factors[i];
-    }
-    return true;
-}
-
-tree_status tree_shape_check(const tree_shape *shape, const tree_plan *plan)
-{
-    uint32_t block_tokens = shape->block_tokens;
-    if (!shape->num_heads || !shape->num_kv_heads || !shape->head_dim || !shape->num_blocks)
-        return TREE_BAD_SHAPE;
-    if (shape->num_heads % shape->num_kv_heads != 0)
-        return TREE_BAD_SHAPE;
-    if (!block_tokens || block_tokens > 256 || (block_tokens & (block_tokens - 1)) != 0)
-        return TREE_BAD_SHAPE;
-    if (shape->storage != TREE_FP32 && shape->storage != TREE_FP16 && shape->storage != TREE_BF16)
-        return TREE_BAD_SHAPE;
-    if (!product_fits(shape->num_queries, shape->num_heads, shape->head_dim, 1)
-        || !product_fits(shape->num_blocks, shape->num_kv_heads, block_tokens, shape->head_dim))
-        return TREE_BAD_SHAPE;
-    if (!plan)
-        return TREE_OK;
-    if (plan->num_queries != shape->num_queries || plan->block_tokens != block_tokens)
-        return TREE_BAD_SHAPE;
-    return plan->max_block < shape->num_blocks ? TREE_OK : TREE_BAD_PLAN;
-}
-
 /* Whether row `row` of an item with num_rows rows sees token t of the range. */
 static bool row_sees(const tree_plan *plan, const tree_range *range, uint32_t num_rows, uint32_t row, uint32_t t)
 {
@@ -127,7 +92,7 @@ tree_status tree_attention_ref(float *out, float *lse, const float *query, const
                                const tree_plan *plan, const tree_shape *shape, float scale)
 {
     assert(plan && "attention needs a plan");
-    tree_status status = tree_shape_check(shape, plan);
+    tree_status status = tree_plan_fits(plan, shape);
     if (status != TREE_OK)
         return status;
     if (shape->storage != TREE_FP32)

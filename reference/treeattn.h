@@ -20,6 +20,7 @@
 #include "tree_attention.h"
 #include "tree_attention_cpu.h"
 #include "tree_plan.h"
+#include "tree_shape.h"
 #include "tree_status.h"
 #if !defined(__FINITE_MATH_ONLY__) || !__FINITE_MATH_ONLY__
 #include "softmax_state.h" /* the one header whose arithmetic is compiled with the caller's flags */

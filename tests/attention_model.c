@@ -39,7 +39,7 @@ static tree_status run_cpu(const attention_backend *backend, float *out, float *
                            float scale)
 {
     enum { ZONE_BYTES = 256 };
-    bool refused = tree_shape_check(shape, plan) != TREE_OK;
+    bool refused = tree_plan_fits(plan, shape) != TREE_OK;
     uint64_t num_kv = refused ? 0 : tree_kv_offset(shape, shape->num_blocks, 0, 0);
     size_t bytes = tree_attention_cpu_workspace_bytes(plan, shape, backend->num_threads);
     check(refused == (bytes == 0), "a workspace of %zu bytes", bytes);

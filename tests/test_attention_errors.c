@@ -65,10 +65,10 @@ static void run_refusal(const attention_backend *backend, const void *argument)
     tree_plan spoiled = *plan;
     tree_shape shape = c.shape;
     guarded out = guarded_create(c.num_out), lse = guarded_create(c.num_lse);
-    check(tree_shape_check(&shape, plan) == TREE_OK, "sound before");
+    check(tree_plan_fits(plan, &shape) == TREE_OK, "sound before");
     one->spoil(&shape, &spoiled);
-    tree_status status = tree_shape_check(&shape, &spoiled);
-    check(status == one->status, "tree_shape_check: %s", tree_status_string(status));
+    tree_status status = tree_plan_fits(&spoiled, &shape);
+    check(status == one->status, "tree_plan_fits: %s", tree_status_string(status));
     status = backend->run(backend, out.data, lse.data, c.query, c.key, c.value, &spoiled, &shape, c.scale);
     check(status == one->status, "%s: %s", backend->name, tree_status_string(status));
     check(guarded_untouched(&out) && guarded_untouched(&lse), "nothing is written on error");
@@ -82,19 +82,19 @@ static void run_shape_alone(const void *unused)
 {
     (void)unused;
     const tree_shape sound = {0, 8, 2, 64, 10, 256, TREE_BF16};
-    check(tree_shape_check(&sound, NULL) == TREE_OK, "no query is no error");
+    check(tree_shape_check(&sound) == TREE_OK, "no query is no error");
     for (uint32_t block_tokens = 0; block_tokens <= 1024; block_tokens++) {
         tree_shape shape = sound;
         shape.block_tokens = block_tokens;
         bool power = block_tokens && !(block_tokens & (block_tokens - 1)) && block_tokens <= 256;
-        check(tree_shape_check(&shape, NULL) == (power ? TREE_OK : TREE_BAD_SHAPE), "block_tokens %u", block_tokens);
+        check(tree_shape_check(&shape) == (power ? TREE_OK : TREE_BAD_SHAPE), "block_tokens %u", block_tokens);
     }
     for (uint32_t num_heads = 1; num_heads <= 40; num_heads++) {
         for (uint32_t num_kv_heads = 1; num_kv_heads <= 40; num_kv_heads++) {
             tree_shape shape = sound;
             shape.num_heads = num_heads;
             shape.num_kv_heads = num_kv_heads;
-            check(tree_shape_check(&shape, NULL) == (num_heads % num_kv_heads ? TREE_BAD_SHAPE : TREE_OK),
+            check(tree_shape_check(&shape) == (num_heads % num_kv_heads ? TREE_BAD_SHAPE : TREE_OK),
                   "%u heads on %u KV heads", num_heads, num_kv_heads);
         }
     }

@@ -1,11 +1,11 @@
 #!/bin/bash
-# Claim: tools/deft_to_ttr.py writes the trees, draft trees and accepted lengths of DeFT's JSON layout as ttr, refuses
+# Claim: scripts/deft_to_ttr.py writes the trees, draft trees and accepted lengths of DeFT's JSON layout as ttr, refuses
 # what is none with a sentence and status 2, and gives back every tree of the recorded traces.
 set -uo pipefail
 : "${TREEATTN_SOURCE_DIR:=$(cd "$(dirname "$0")/.." && pwd)}"
 : "${TREEATTN_BIN:=$TREEATTN_SOURCE_DIR/build/treeattn}"
 command -v python3 >/dev/null || { echo "skip test_deft_to_ttr no python3"; exit 77; }
-convert="$TREEATTN_SOURCE_DIR/tools/deft_to_ttr.py"
+convert="$TREEATTN_SOURCE_DIR/scripts/deft_to_ttr.py"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1

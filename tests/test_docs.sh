@@ -23,7 +23,7 @@ for document in "${documents[@]}"; do
     while read -r file && [ -n "$file" ]; do
         checked=$((checked + 1))
         [ -e "$file" ] || [ -e "$(dirname "$document")/$file" ] || fail "$document names $file: no such file"
-    done <<<"$(grep -oE '`(allocator|reference|gpu|tests|figures|tools|docs|notebooks)/[A-Za-z0-9_.-]+\.[a-z]+`' "$document" |
+    done <<<"$(grep -oE '`(allocator|reference|gpu|measure|tests|figures|tools|scripts|cmake|docs|notebooks)/[A-Za-z0-9_./-]+\.[a-z]+`' "$document" |
         tr -d '`')"
     while read -r link && [ -n "$link" ]; do
         checked=$((checked + 1))
@@ -55,8 +55,8 @@ sections() { sed -n "s#^ \{4,\}/\* \(.*[^ ]\) *\*/\$#\1#p" "$1" | sed "s/query's
 comments() { cat "$@" | grep -E '^ *(/\*| \*)' | tr -d '\n' | sed -E 's# *(/\*| \*) ?# #g'; }
 reference=reference/tree_attention.c
 [ "$(sections $reference | wc -l)" -ge 5 ] || fail "$reference has lost its section comments"
-for mirror in reference/tree_attention_cpu.c "gpu/step_0_naive.cu gpu/merge.cuh" "gpu/step_3_shared_tile.cu gpu/merge.cuh" \
-    "gpu/step_4_tensor_cores.cu gpu/merge.cuh" "gpu/worker.cuh gpu/tree_attention.cu"; do
+for mirror in reference/cpu/tree_attention_cpu.c "gpu/ladder/step_0_naive.cu gpu/device/merge.cuh" "gpu/ladder/step_3_shared_tile.cu gpu/device/merge.cuh" \
+    "gpu/ladder/step_4_tensor_cores.cu gpu/device/merge.cuh" "gpu/worker/worker.cuh gpu/ladder/step_9_warpgroup.cu"; do
     # shellcheck disable=SC2086 # several names
     rest=$(comments $mirror)
     while read -r section && [ -n "$section" ]; do
@@ -71,8 +71,7 @@ done
 # What a rung wins, as its file says, is what was recorded: the time of the rung before, and its own.
 before=
 while IFS=, read -r step us; do
-    file=gpu/$step.cu
-    [ -f "$file" ] || file=gpu/tree_attention.cu
+    file=gpu/ladder/$step.cu
     checked=$((checked + 1))
     grep -q "^ \*   wins .*${before:+$before to }$us us on 64 branches" "$file" ||
         fail "$file does not say that it wins ${before:+$before to }$us us, as figures/ladder.csv has it"

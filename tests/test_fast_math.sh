@@ -5,7 +5,7 @@
 . "$(dirname "$0")/tool_checks.sh"
 cd "$TREEATTN_SOURCE_DIR" || exit 1
 cc=$(sed -n 's/^CMAKE_C_COMPILER:[A-Z]*=//p' "${TREEATTN_BUILD_DIR:?}/CMakeCache.txt")
-include=(-Iallocator -Ireference -Igpu -Igpu/emulated)
+include=("${rooms[@]/#/-I}" -Igpu -Igpu/device -Igpu/worker -Igpu/emulate)
 verdict() { if grep -q 'wrong under -ffast-math'; then echo refused; else echo accepted; fi; }
 compile() { # compile FLAGS FILE: what the compiler says to it
     # shellcheck disable=SC2086 # several flags
@@ -13,7 +13,7 @@ compile() { # compile FLAGS FILE: what the compiler says to it
 }
 
 # Sources of the library whose code, comments apart, names float or double.
-for source in reference/*.c; do
+for source in reference/*.c reference/*/*.c; do
     if "$cc" -fpreprocessed -E -P -x c "$source" | grep -qwE 'float|double'; then
         expect "$source" refused "$(compile -ffast-math "$source" | verdict)"
     fi
@@ -23,7 +23,7 @@ for flag in -Ofast -ffinite-math-only; do
     expect "$flag" refused "$(compile $flag reference/tree_attention.c | verdict)"
 done
 expect "without the flag it compiles" "" "$(compile -O2 reference/tree_attention.c)"
-for kernel in gpu/*.cu; do # all that compute read the same first header
+for kernel in gpu/*.cu gpu/ladder/*.cu; do # all that compute read the same first header
     if grep -qE '^#include "(merge|row|tile|worker|storage|mma|device)\.cuh"' "$kernel"; then
         echo "#include \"$PWD/$kernel\"" >"$work/kernel.cpp"
         if command -v c++ >/dev/null; then

@@ -1,6 +1,6 @@
 /* Claim: a recorded csv is replaced by a complete one or stays as it is; a pipe or a device is written directly. */
 #define _XOPEN_SOURCE 700
-#include "../figures/provenance.h"
+#include "../measure/provenance.h"
 
 #include <fcntl.h>
 #include <sys/resource.h>

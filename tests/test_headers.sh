@@ -5,21 +5,22 @@
 . "$(dirname "$0")/tool_checks.sh"
 cd "$TREEATTN_SOURCE_DIR" || exit 1
 flags=(-pedantic -Wall -Wextra -Werror)
-for folder in allocator reference gpu gpu/emulated; do # the last: cuda_runtime_api.h where there is no CUDA
+for folder in "${rooms[@]}" gpu gpu/emulate; do # the last: cuda_runtime_api.h where there is no CUDA
     flags+=("-I$PWD/$folder")
 done
 
 # What CMakeLists.txt installs, and gpu/ without the emulator itself.
 headers=()
-for header in allocator/*.h reference/*.h gpu/*.h; do
+shopt -s nullglob
+for folder in "${rooms[@]}" gpu; do for header in "$folder"/*.h; do
     [[ $header =~ (_internal|_cpu_.+|/emulate)\.h$ ]] || headers+=("$header")
-done
+done; done
 for header in "${headers[@]##*/}"; do
     printf '#include "%s"\n#include "%s"\n' "$header" "$header" >"$work/${header%.h}.c"
     echo "#include \"$header\"" >>"$work/all_forward.c"
 done
 tac "$work/all_forward.c" >"$work/all_backward.c"
-sed -n 's/.*"[^"]*\/\([^/"]*\/[^/"]*\.h\)".*/\1/p' "${TREEATTN_BUILD_DIR:?}/cmake_install.cmake" >"$work/installed"
+sed -n 's/.*"\([^"]*\.h\)".*/\1/p' "${TREEATTN_BUILD_DIR:?}/cmake_install.cmake" | sed "s#^$PWD/##" >"$work/installed"
 expect "some headers are installed" 1 "$(($(wc -l <"$work/installed") > 10))"
 expect "each of them is tried here" "" "$(printf '%s\n' "${headers[@]}" | grep -vxFf - "$work/installed")"
 

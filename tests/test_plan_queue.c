@@ -25,7 +25,7 @@ typedef struct expected {
     uint32_t group_size;
     uint32_t *partial_item; /* [num_partials] */
     uint64_t *first_token;  /* [num_items] of the arrays below */
-    uint32_t *row_of_kv;    /* [loaded_tokens] entry of queue.tokens */
+    uint32_t *row_of_kv;    /* [loaded_tokens] entry of queue.kv_slots */
     uint64_t *mask_words;   /* [loaded_tokens] index into plan->masks, or NO_WORDS: all rows see it */
     uint8_t *covered;       /* [num_partials][num_heads] */
     uint32_t *token_of_kv;  /* [rows of KV head 0 .. ] token of placed_item that lies there */
@@ -132,7 +132,7 @@ static void check_piece(expected *e, const plan_queue *queue, const piece *p)
           "masks within the queue");
     place_item(e, i);
     for (uint32_t n = 0; n < p->num_tokens; n++) {
-        uint32_t at = queue->tokens[p->first_token + n];
+        uint32_t at = queue->kv_slots[p->first_token + n];
         uint64_t all = UINT64_MAX >> (64 - p->num_rows);
         uint64_t bits = p->first_mask == QUEUE_NO_MASK ? all : queue->masks[p->first_mask + n];
         check((uint64_t)at < (uint64_t)e->shape.num_blocks * e->shape.num_kv_heads * e->shape.block_tokens,
@@ -181,7 +181,7 @@ static void check_tasks(expected *e, const plan_queue *queue)
 {
     for (uint32_t i = 0; i < queue->num_tasks; i++) {
         const queue_task *task = &queue->tasks[i];
-        const piece whole = {task->first_partial, task->num_rows, task->first_token, task->num_tokens,
+        const piece whole = {task->first_partial, task->num_queries, task->first_token, task->num_tokens,
                              task->first_mask};
         e->task++;
         check_piece(e, queue, &whole);
@@ -189,23 +189,23 @@ static void check_tasks(expected *e, const plan_queue *queue)
               && task->num_tokens == e->plan->items[task->item].num_tokens, "all tokens of its item");
         check((task->first_mask != QUEUE_NO_MASK) == has_masks(e, task->item), "masks where the item has some");
         for (uint32_t kv_head = 0; kv_head < e->shape.num_kv_heads; kv_head++)
-            cover(e, task->first_partial, task->num_rows, kv_head * e->group_size + task->first_head, task->num_heads);
+            cover(e, task->first_partial, task->num_queries, kv_head * e->group_size + task->first_head, task->num_heads);
         check((uint32_t)task->first_head + task->num_heads <= e->group_size, "heads of one group");
     }
     check_all_covered(e, "tasks");
 }
 
 /* The kernels divide by multiplying; rows that only fill a tile up must not look like rows of the task. */
-static void check_inverse(const queue_tile *tile)
+static void check_reciprocal(const queue_tile *tile)
 {
     for (uint32_t row = 0; row < 128; row++)
-        check((row * tile->inverse) >> 15 == row / tile->num_heads, "row %" PRIu32 " of %" PRIu32 " heads", row,
+        check((row * tile->reciprocal) >> 15 == row / tile->num_heads, "row %" PRIu32 " of %" PRIu32 " heads", row,
               tile->num_heads);
 }
 
 static void check_tile(expected *e, const plan_queue *queue, const queue_tile *tile, uint32_t done)
 {
-    const piece some = {tile->first_partial, tile->num_rows, tile->first_token, tile->num_tokens, tile->first_mask};
+    const piece some = {tile->first_partial, tile->num_queries, tile->first_token, tile->num_tokens, tile->first_mask};
     e->task += tile->is_first;
     check_piece(e, queue, &some);
     uint32_t item = e->partial_item[tile->first_partial], most = queue_tile_tokens(e->shape.head_dim);
@@ -215,13 +215,13 @@ static void check_tile(expected *e, const plan_queue *queue, const queue_tile *t
     check(tile->is_masked == has_masks(e, item), "is_masked");
     check(tile->kv_head == tile->head / e->group_size
           && tile->kv_head == (tile->head + tile->num_heads - 1) / e->group_size, "heads of one KV head");
-    check_inverse(tile);
+    check_reciprocal(tile);
 }
 
 static bool same_task(const queue_tile *a, const queue_tile *b)
 {
     return a->first_partial == b->first_partial && a->head == b->head && a->kv_head == b->kv_head
-           && a->num_rows == b->num_rows && a->num_heads == b->num_heads;
+           && a->num_queries == b->num_queries && a->num_heads == b->num_heads;
 }
 
 static void check_tiles(expected *e, const plan_queue *queue)
@@ -239,7 +239,7 @@ static void check_tiles(expected *e, const plan_queue *queue)
             done = begins ? 0 : done + tile[-1].num_tokens;
             check_tile(e, queue, tile, done);
             if (begins)
-                cover(e, tile->first_partial, tile->num_rows, tile->head, tile->num_heads);
+                cover(e, tile->first_partial, tile->num_queries, tile->head, tile->num_heads);
         }
         check(queue->worker_first[w] == queue->worker_first[w + 1]
               || queue->tiles[queue->worker_first[w + 1] - 1].is_last, "a worker ends its last task");
@@ -284,12 +284,12 @@ static void check_starts(const plan_queue *queue)
 static void check_rows(const expected *e, const plan_queue *queue)
 {
     const tree_plan *plan = e->plan;
-    check(queue->num_rows == plan->num_partials, "a row for each state");
+    check(queue->num_partials == plan->num_partials, "a row for each state");
     for (uint32_t p = 0; p < plan->num_partials; p++) {
         const tree_item *item = &plan->items[e->partial_item[p]];
-        uint32_t q = plan->rows[item->first_row + p - item->first_partial], state = queue->rows[p].state;
+        uint32_t q = plan->rows[item->first_row + p - item->first_partial], state = queue->queries[p].state;
         uint32_t first = plan->merge_first[q], end = plan->merge_first[q + 1];
-        check(queue->rows[p].query == q, "state %" PRIu32 " is query %" PRIu32 "'s", p, q);
+        check(queue->queries[p].query == q, "state %" PRIu32 " is query %" PRIu32 "'s", p, q);
         check(end - first == 1 ? state == QUEUE_ONLY_STATE
                                : state >= first && state < end && plan->merge_partials[state] == p,
               "state %" PRIu32 " lies at %" PRIu32, p, state);
@@ -469,12 +469,12 @@ static void run_deterministic(const void *unused)
         tree_shape shape = shape_of(plan, (heads){2, 4, 128});
         plan_queue a = build(plan, &shape, 264), b = build(plan, &shape, 264);
         check(a.num_tasks == b.num_tasks && a.num_tiles == b.num_tiles && a.num_tokens == b.num_tokens
-              && a.num_masks == b.num_masks && a.num_rows == b.num_rows && a.head_slices == b.head_slices, "counts");
+              && a.num_masks == b.num_masks && a.num_partials == b.num_partials && a.head_slices == b.head_slices, "counts");
         check(!memcmp(a.tasks, b.tasks, a.num_tasks * sizeof *a.tasks)
               && !memcmp(a.tiles, b.tiles, a.num_tiles * sizeof *a.tiles)
               && !memcmp(a.worker_first, b.worker_first, (a.num_workers + 1) * sizeof *a.worker_first)
-              && !memcmp(a.tokens, b.tokens, a.num_tokens * sizeof *a.tokens)
-              && !memcmp(a.rows, b.rows, a.num_rows * sizeof *a.rows)
+              && !memcmp(a.kv_slots, b.kv_slots, a.num_tokens * sizeof *a.kv_slots)
+              && !memcmp(a.queries, b.queries, a.num_partials * sizeof *a.queries)
               && !memcmp(a.masks, b.masks, a.num_masks * sizeof *a.masks), "the same plan gives the same queue");
         plan_queue_free(&a);
         plan_queue_free(&b);

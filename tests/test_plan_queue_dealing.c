@@ -38,7 +38,7 @@ static uint32_t task_of(const dealt *d, const queue_tile *tile)
 /* 48 KiB to start and end it; for each token K and V, and 2 bytes for each row, rounded up to 16, and 128 elements. */
 static uint64_t cost_of(const dealt *d, const queue_task *task)
 {
-    uint64_t rows = task->num_rows * task->num_heads, tiles = rows / 16 + (rows % 16 > 0);
+    uint64_t rows = task->num_queries * task->num_heads, tiles = rows / 16 + (rows % 16 > 0);
     uint64_t element = d->shape->storage == TREE_FP32 ? 4 : 2;
     return 49152 + (uint64_t)task->num_tokens
                        * (2 * element * d->shape->head_dim + 16 * tiles * (2 * d->shape->head_dim / 128));

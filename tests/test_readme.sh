@@ -16,7 +16,7 @@ command -v gnuplot >/dev/null || { drawn=(grep -v '^files '); echo "skip line_of
 present_demo() { (cd "$work" && NO_COLOR=1 "$TREEATTN_BIN" demo) | sed '1,/^$/d'; }
 
 present_example() {
-    local flags=(-std=c11 -Wall -Wextra -Werror -Iallocator -Ireference) sanitize openmp
+    local flags=(-std=c11 -Wall -Wextra -Werror -Iallocator -Ireference{,/shape,/plan,/cpu,/workloads}) sanitize openmp
     sanitize=$(read_cache TREEATTN_SANITIZE)
     openmp=$(read_cache OpenMP_C_FLAGS)
     [ -z "$sanitize" ] || flags+=("-fsanitize=$sanitize")

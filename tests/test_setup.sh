@@ -3,7 +3,7 @@
 # the verb cannot do without. Machines are folders of stubs: PATH holds nothing else, so nothing real is installed.
 # shellcheck disable=SC2016 # bodies of stubs
 set -u
-setup=$TREEATTN_SOURCE_DIR/tools/setup.sh
+setup=$TREEATTN_SOURCE_DIR/scripts/setup.sh
 machine=$(mktemp -d) odd=$(mktemp -d)
 trap 'rm -rf "$machine" "$odd"' EXIT
 bash=$(command -v bash)

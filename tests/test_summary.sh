@@ -17,7 +17,7 @@ tests() {
 # expect_summary CASE STATUS LINES: how run_tests.sh ends, its heading with the time apart.
 expect_summary() {
     local status
-    bash "$TREEATTN_SOURCE_DIR/tools/run_tests.sh" suite 2 >output 2>&1
+    bash "$TREEATTN_SOURCE_DIR/scripts/run_tests.sh" suite 2 >output 2>&1
     status=$?
     expect "$1" "$2 $3" "$status $(sed '1,/^== /d' output)"
 }

@@ -30,11 +30,11 @@ for name in "${names[@]}"; do
     cd .. && rm -rf here
 done
 
-# tools/draw.sh and make figures: a figure by that name. The script uses data in the ways of figures/*.gp: in a command,
+# scripts/draw.sh and make figures: a figure by that name. The script uses data in the ways of figures/*.gp: in a command,
 # in system(), by itself.
-mkdir -p scratch/tools scratch/figures && cd scratch || exit 1
+mkdir -p scratch/scripts scratch/figures && cd scratch || exit 1
 cp "$TREEATTN_SOURCE_DIR/Makefile" .
-cp "$TREEATTN_SOURCE_DIR"/tools/{draw.sh,setup.sh} tools
+cp "$TREEATTN_SOURCE_DIR"/scripts/{draw.sh,setup.sh} scripts
 cp "$TREEATTN_SOURCE_DIR/figures/style.gnuplot" figures
 printf 'x,y\n1,2\n2,3\n' >data
 cat >script <<'GP'
@@ -52,11 +52,11 @@ draw_named() { # NAME COMMAND...: draws figures/NAME by the command
     expect "$* $name: status, a whole picture" "0 1" "$? $(grep -c 'gp+csv+style sha256' "figures/$name.svg")"
     rm -f "figures/$name".{gp,csv,svg,png}
     expect "$* $name: nothing else was made" \
-        "Makefile data figures figures/style.gnuplot script tools tools/draw.sh tools/setup.sh " "$(files_in .)"
+        "Makefile data figures figures/style.gnuplot script scripts scripts/draw.sh scripts/setup.sh " "$(files_in .)"
 }
 if [ -n "$has_gnuplot" ]; then
     for name in "'.system('touch x').'" "${names[@]}"; do
-        draw_named "$name" tools/draw.sh "$name"
+        draw_named "$name" scripts/draw.sh "$name"
     done
     # shellcheck disable=SC2016
     draw_named 'a`id>x`'\''b' make figures # make splits names at blanks
@@ -78,7 +78,7 @@ else
 fi
 
 # No program has a shell to hand a name to: this covers what cannot run here, as the GPU's measuring programs.
-found=$(cd "$TREEATTN_SOURCE_DIR" && grep -nE '\<(popen|system|wordexp) ?\(' allocator/*.[ch] reference/*.[ch] \
-    tools/*.c tools/*.cu tools/*.h figures/*.c figures/*.cu figures/*.h gpu/*.c* gpu/*.h)
+found=$(cd "$TREEATTN_SOURCE_DIR" && grep -nE '\<(popen|system|wordexp) ?\(' allocator/*.[ch] reference/*.[ch] reference/*/*.[ch] \
+    tools/*.[ch] measure/*.c* measure/*.h figures/*.c figures/*.cu gpu/*.c* gpu/*.h gpu/*/*.c* gpu/*/*.h)
 expect "no popen and no system in any program" "" "$found"
 finish

@@ -1,7 +1,7 @@
 /* Claim: the folder of demo's picture may have any name, and its files are whole and its own: none is cut, none is
  * written through a symbolic link, and a gnuplot that fails is told apart from one that is not there. */
 /* The program's own code; it is in no library. */
-#include "../tools/tool_process.c"
+#include "../measure/process.c"
 #include "../tools/tool_output.c"
 #include "../tools/tool_options.c"
 #include "../tools/tool_picture.c"
@@ -115,11 +115,11 @@ static char said[2048]; /* by the last child on stderr */
 
 static bool gnuplot_is_there(void)
 {
-    tool_process gnuplot;
+    child_process gnuplot;
     char how[64];
     static const char *const argv[] = {"gnuplot", "--version", NULL};
-    return tool_process_start(&gnuplot, NULL, argv, TOOL_READS_NOTHING) == 0 &&
-           tool_process_wait(&gnuplot, how, sizeof how)[0] == '\0';
+    return process_start(&gnuplot, NULL, argv, PROCESS_READS_NOTHING) == 0 &&
+           process_wait(&gnuplot, how, sizeof how)[0] == '\0';
 }
 
 static const char *read_file(const char *name)
@@ -223,11 +223,11 @@ static int draw_in_new_place(const setting *s, const char *folder)
 
 static void remove_place(void)
 {
-    tool_process rm;
+    child_process rm;
     char how[64];
     const char *const argv[] = {"rm", "-r", "--", place, NULL};
-    check(chdir("/") == 0 && tool_process_start(&rm, NULL, argv, TOOL_READS_NOTHING) == 0, "rm");
-    check(tool_process_wait(&rm, how, sizeof how)[0] == '\0', "rm %s", how);
+    check(chdir("/") == 0 && process_start(&rm, NULL, argv, PROCESS_READS_NOTHING) == 0, "rm");
+    check(process_wait(&rm, how, sizeof how)[0] == '\0', "rm %s", how);
 }
 
 /* bin, precious and the folder: whatever else lies there was made by a part of a name, or through a link. */

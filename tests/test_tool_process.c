@@ -1,7 +1,7 @@
 /* Claim: a program is started with exactly the arguments and in the folder that the caller names, and the caller learns
  * how it ended. */
 /* The program's own code; it is in no library. */
-#include "../tools/tool_process.c"
+#include "../measure/process.c"
 
 #include <string.h>
 
@@ -12,28 +12,28 @@ static void run_argument(const void *argument)
 {
     const char *const argv[] = {"printf", "[%s]", argument, NULL};
     char how[64], wanted[256], got[256];
-    tool_process process;
-    check(tool_process_start(&process, NULL, argv, TOOL_READS_STDOUT) == 0, "printf starts");
+    child_process process;
+    check(process_start(&process, NULL, argv, PROCESS_READS_STDOUT) == 0, "printf starts");
     got[fread(got, 1, sizeof got - 1, process.output)] = '\0';
-    check(tool_process_wait(&process, how, sizeof how)[0] == '\0', "printf %s", how);
+    check(process_wait(&process, how, sizeof how)[0] == '\0', "printf %s", how);
     snprintf(wanted, sizeof wanted, "[%s]", (const char *)argument);
     check(strcmp(got, wanted) == 0, "printf got '%s', not '%s'", got, wanted);
 }
 
 typedef struct ending {
     const char *name, *script;
-    tool_process_reads reads;
+    process_reads reads;
     const char *output, *how;
 } ending;
 
 static const ending endings[] = {
-    {"status_0", "exit 0", TOOL_READS_STDOUT, "", ""},
-    {"status_3", "echo before; exit 3", TOOL_READS_STDOUT, "before\n", "ended with status 3"},
-    {"signal", "kill -KILL $$", TOOL_READS_STDOUT, "", "was killed by signal 9"},
-    {"stderr_is_read", "echo a; echo b >&2", TOOL_READS_ALL, "a\nb\n", ""},
-    {"stderr_is_dropped", "echo a; echo b >&2", TOOL_READS_STDOUT, "a\n", ""},
-    {"nothing_is_read", "echo a; exit 4", TOOL_READS_NOTHING, NULL, "ended with status 4"},
-    {"stdin_is_empty", "cat; echo end", TOOL_READS_STDOUT, "end\n", ""},
+    {"status_0", "exit 0", PROCESS_READS_STDOUT, "", ""},
+    {"status_3", "echo before; exit 3", PROCESS_READS_STDOUT, "before\n", "ended with status 3"},
+    {"signal", "kill -KILL $$", PROCESS_READS_STDOUT, "", "was killed by signal 9"},
+    {"stderr_is_read", "echo a; echo b >&2", PROCESS_READS_ALL, "a\nb\n", ""},
+    {"stderr_is_dropped", "echo a; echo b >&2", PROCESS_READS_STDOUT, "a\n", ""},
+    {"nothing_is_read", "echo a; exit 4", PROCESS_READS_NOTHING, NULL, "ended with status 4"},
+    {"stdin_is_empty", "cat; echo end", PROCESS_READS_STDOUT, "end\n", ""},
 };
 
 static void run_ending(const void *argument)
@@ -41,14 +41,14 @@ static void run_ending(const void *argument)
     const ending *e = argument;
     const char *const argv[] = {"sh", "-c", e->script, NULL};
     char how[64], got[256];
-    tool_process process;
-    check(tool_process_start(&process, NULL, argv, e->reads) == 0, "sh starts");
+    child_process process;
+    check(process_start(&process, NULL, argv, e->reads) == 0, "sh starts");
     check((process.output == NULL) == (e->output == NULL), "output only if it is read");
     if (process.output != NULL) {
         got[fread(got, 1, sizeof got - 1, process.output)] = '\0';
         check(strcmp(got, e->output) == 0, "read '%s', not '%s'", got, e->output);
     }
-    check(strcmp(tool_process_wait(&process, how, sizeof how), e->how) == 0, "it %s, not '%s'", how, e->how);
+    check(strcmp(process_wait(&process, how, sizeof how), e->how) == 0, "it %s, not '%s'", how, e->how);
 }
 
 static void run_folder(const void *argument)
@@ -56,17 +56,17 @@ static void run_folder(const void *argument)
     (void)argument;
     static const char *const argv[] = {"pwd", "-P", NULL};
     char how[64], got[64] = "";
-    tool_process process;
-    check(tool_process_start(&process, "/", argv, TOOL_READS_STDOUT) == 0, "pwd starts");
+    child_process process;
+    check(process_start(&process, "/", argv, PROCESS_READS_STDOUT) == 0, "pwd starts");
     check(fgets(got, sizeof got, process.output) != NULL && strcmp(got, "/\n") == 0, "it was in '%s'", got);
-    check(tool_process_wait(&process, how, sizeof how)[0] == '\0', "pwd %s", how);
+    check(process_wait(&process, how, sizeof how)[0] == '\0', "pwd %s", how);
 }
 
 static void run_absent(const void *argument)
 {
     const char *const argv[] = {argument, NULL};
-    tool_process process;
-    check(tool_process_start(&process, NULL, argv, TOOL_READS_ALL) == ENOENT, "there is no such program");
+    child_process process;
+    check(process_start(&process, NULL, argv, PROCESS_READS_ALL) == ENOENT, "there is no such program");
 }
 
 int main(int argc, char **argv)

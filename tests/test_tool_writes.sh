@@ -70,9 +70,9 @@ else
     echo "skip test_tool_writes no gnuplot"
 fi
 
-# tools/draw.sh: recorded pictures stay as they are unless both new ones are whole.
-mkdir -p scratch/tools scratch/figures stubs
-cp "$TREEATTN_SOURCE_DIR/tools/draw.sh" scratch/tools
+# scripts/draw.sh: recorded pictures stay as they are unless both new ones are whole.
+mkdir -p scratch/scripts scratch/figures stubs
+cp "$TREEATTN_SOURCE_DIR/scripts/draw.sh" scratch/scripts
 echo "plot data" >scratch/figures/a.gp
 echo "1,2" >scratch/figures/a.csv
 touch scratch/figures/style.gnuplot
@@ -85,7 +85,7 @@ case \$image in *svg) $3 ;; *) $4 ;; esac
 STUB
     chmod +x stubs/gnuplot
     echo recorded | tee scratch/figures/a.svg >scratch/figures/a.png
-    PATH=$work/stubs:$PATH bash -c "${5:-true} && scratch/tools/draw.sh a" >out 2>err
+    PATH=$work/stubs:$PATH bash -c "${5:-true} && scratch/scripts/draw.sh a" >out 2>err
     expect "draw.sh, $1: status" "$2" $?
     expect "draw.sh, $1: recorded pictures" $((2 * $2)) "$(cat scratch/figures/a.{svg,png} | grep -ac recorded)"
     expect "draw.sh, $1: nothing else" "a.csv a.gp a.png a.svg style.gnuplot " "$(files_in scratch/figures)"
@@ -115,19 +115,19 @@ if [ -x "$measure" ]; then
 fi
 if command -v python3 >/dev/null; then
     printf '[{"data": {"0": {"id": 0, "value": 1, "start": 0, "end": 0, "children": []}}}]' >trees.json
-    convert=$TREEATTN_SOURCE_DIR/tools/deft_to_ttr.py
+    convert=$TREEATTN_SOURCE_DIR/scripts/deft_to_ttr.py
     python3 "$convert" reason a trees.json >/dev/full 2>err
     fails_to_write "deft_to_ttr.py, full" $?
     python3 "$convert" reason a trees.json >&- 2>err
     fails_to_write "deft_to_ttr.py, closed" $?
 fi
-commit=$TREEATTN_SOURCE_DIR/tools/commit.cmake
+commit=$TREEATTN_SOURCE_DIR/cmake/commit.cmake
 (ulimit -f 0 && cmake -DSOURCE="$TREEATTN_SOURCE_DIR" -DOUT=commit.h -P "$commit" 2>&1) | cat >out
 expect "commit.cmake at a limit: fails" 1 "${PIPESTATUS[0]}"
 expect_match "commit.cmake at a limit: the message" 'commit.h' out
 
-# tools/coverage.sh: a machine of stubs; each program in turn fails.
-cp -r "$TREEATTN_SOURCE_DIR/tools" coverage
+# scripts/coverage.sh: a machine of stubs; each program in turn fails.
+cp -r "$TREEATTN_SOURCE_DIR/scripts" coverage
 mkdir coverage/build
 echo 'exit ${TESTS:-0}' >coverage/run_tests.sh
 for program in cmake gcovr; do
@@ -135,7 +135,7 @@ for program in cmake gcovr; do
     chmod +x stubs/$program
 done
 covers() { # NAME STATUS VARIABLE=VALUE
-    (cd coverage && mkdir -p tools && cp run_tests.sh tools && chmod +x tools/run_tests.sh &&
+    (cd coverage && mkdir -p scripts && cp run_tests.sh scripts && chmod +x scripts/run_tests.sh &&
         env "$3" PATH="$work/stubs:$PATH" bash coverage.sh build 1 >"${4:-$work/out}" 2>"$work/err")
     expect "coverage.sh, $1" "$2" "$(($? != 0))"
 }

@@ -145,7 +145,7 @@ static growth of_queue(shape form, uint32_t n, const tree_plan_config *config)
     step_count_start();
     check(plan_queue_build(&queue, plan, &heads, 264) == TREE_OK, "a queue");
     uint64_t num_tasks = (uint64_t)queue.num_tasks * heads.num_kv_heads;
-    growth g = {plan_size(plan) + num_tasks + queue.num_tiles + queue.num_tokens + queue.num_masks + queue.num_rows,
+    growth g = {plan_size(plan) + num_tasks + queue.num_tiles + queue.num_tokens + queue.num_masks + queue.num_partials,
                 step_count()};
     plan_queue_free(&queue);
     tree_plan_destroy(plan);

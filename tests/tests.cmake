@@ -71,7 +71,7 @@ function(treeattn_tests)
 
   # The queue is the GPU's, but plain C: its test needs no GPU.
   add_library(test_support STATIC ${support} gpu/plan_queue.c)
-  target_include_directories(test_support PUBLIC tests gpu)
+  target_include_directories(test_support PUBLIC tests gpu measure)
   target_compile_definitions(test_support PUBLIC TREEATTN_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_link_libraries(test_support PUBLIC treeattn)
 
@@ -119,6 +119,7 @@ function(treeattn_tests)
   endforeach()
   if(TARGET treeattn_emulated)
     add_library(test_emulated_support STATIC tests/gpu_support.c)
+    target_include_directories(test_emulated_support PUBLIC gpu/device)
     target_link_libraries(test_emulated_support PUBLIC test_support treeattn_emulated)
   endif()
   foreach(source ${emulated_programs})

@@ -5,6 +5,8 @@ set -u
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cases=0 failed=0 skipped=0
+# The folders of the library, as CMakeLists.txt has them.
+mapfile -t rooms < <(sed -n 's/^set(rooms \(.*\))$/\1/p' "$TREEATTN_SOURCE_DIR/CMakeLists.txt" | tr ' ' '\n')
 
 pass() {
     cases=$((cases + 1))

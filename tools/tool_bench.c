@@ -10,7 +10,7 @@
 #include "measure.h"
 #include "tool_input.h"
 #include "tool_limits.h"
-#include "tool_machine.h"
+#include "machine.h"
 #include "tool_scene.h"
 
 #ifndef TREEATTN_COMMIT
@@ -350,7 +350,7 @@ static void write_provenance(const tool_call *call, const bench *b)
 {
     if (call->format == TOOL_JSON)
         return;
-    tool_machine machine = tool_machine_look();
+    machine_info machine = machine_look();
     const char *lead = call->format == TOOL_CSV ? "# " : "";
     printf("%sdevice: %s, %u threads, largest cache %zu MiB\n", lead, machine.cpu, b->num_threads,
            measure_cache_bytes() >> 20);
@@ -383,7 +383,7 @@ static workload *read_workload(const tool_call *call, const tree_shape *shape, u
 static int run(const tool_call *call)
 {
     bench b = {.call = call, .shape = tool_shape(call, 32, 8, 128, TREE_BF16), .isa = tool_isa(call)};
-    b.num_threads = tool_count(call, "--threads", tool_machine_look().num_threads, 1, 1024);
+    b.num_threads = tool_count(call, "--threads", machine_look().num_threads, 1, 1024);
     b.repeats = tool_count(call, "--repeats", 31, 3, MAX_REPEATS);
     b.read_bytes = (4 * measure_cache_bytes() + ((size_t)64 << 20)) / 4096 * 4096;
     uint32_t iteration = tool_count(call, "--iteration", 0, 1, UINT32_MAX);

@@ -318,7 +318,7 @@ static int run(const tool_call *call)
     if (status != KV_OK)
         tool_fail("the search cannot be played: %s", kv_status_string(status));
     tool_picture picture = play_to_cut(demo, folder);
-    tool_machine machine = tool_machine_look();
+    machine_info machine = machine_look();
     machine.isa = tree_isa_name[isa];
     if (call->format == TOOL_JSON)
         demo_write_json(demo, &machine, folder, picture);

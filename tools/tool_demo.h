@@ -3,7 +3,7 @@
 #define TOOL_DEMO_H
 
 #include "game_of_24.h"
-#include "tool_machine.h"
+#include "machine.h"
 #include "tool_picture.h"
 #include "tool_scene.h"
 
@@ -44,8 +44,8 @@ typedef struct demo_result {
 } demo_result;
 
 /* picture: whether gnuplot drew the widest step. Only complete files are listed. */
-void demo_write_text(const demo_result *demo, const tool_machine *machine, const char *folder, tool_picture picture);
-void demo_write_json(const demo_result *demo, const tool_machine *machine, const char *folder, tool_picture picture);
+void demo_write_text(const demo_result *demo, const machine_info *machine, const char *folder, tool_picture picture);
+void demo_write_json(const demo_result *demo, const machine_info *machine, const char *folder, tool_picture picture);
 
 extern const char demo_next_step[];
 

@@ -10,7 +10,7 @@ static void write_machine_line(const tool_palette *palette, bool present, const 
            value);
 }
 
-static void write_machine(const tool_palette *palette, const tool_machine *machine)
+static void write_machine(const tool_palette *palette, const machine_info *machine)
 {
     char text[160];
     snprintf(text, sizeof text, "%.70s, %u online", machine->cpu, machine->num_cpus);
@@ -76,7 +76,7 @@ static const char *const picture_text[] = {
     [TOOL_PICTURE_FAILED] = " (gnuplot failed: tree.txt is the picture)",
 };
 
-void demo_write_text(const demo_result *demo, const tool_machine *machine, const char *folder, tool_picture picture)
+void demo_write_text(const demo_result *demo, const machine_info *machine, const char *folder, tool_picture picture)
 {
     const uint32_t *numbers = demo->game->config.numbers;
     tool_palette palette = tool_palette_for(stdout);
@@ -154,7 +154,7 @@ static void put_search(tool_json *json, const demo_result *demo)
     tool_json_close(json);
 }
 
-static void put_machine(tool_json *json, const tool_machine *machine)
+static void put_machine(tool_json *json, const machine_info *machine)
 {
     tool_json_open(json, "machine", '{');
     tool_json_text(json, "cpu", machine->cpu);
@@ -166,7 +166,7 @@ static void put_machine(tool_json *json, const tool_machine *machine)
     tool_json_close(json);
 }
 
-void demo_write_json(const demo_result *demo, const tool_machine *machine, const char *folder, tool_picture picture)
+void demo_write_json(const demo_result *demo, const machine_info *machine, const char *folder, tool_picture picture)
 {
     static const char *const files[] = {"tree.csv", "tree.gp", "tree.txt", "tree.svg", "tree.png"};
     tool_json json = {.file = stdout};

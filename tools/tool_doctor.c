@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tool_machine.h"
+#include "machine.h"
 
 #ifndef TREEATTN_COMMIT
 #define TREEATTN_COMMIT "unknown"
@@ -44,7 +44,7 @@ static void format_bytes(char *text, size_t text_bytes, uint64_t bytes)
         snprintf(text, text_bytes, "%.4g KiB", (double)bytes / 0x1p10);
 }
 
-static void add_cpu(fact_list *list, const tool_machine *machine)
+static void add_cpu(fact_list *list, const machine_info *machine)
 {
     snprintf(add_fact(list, "cpu", "v", NULL), VALUE_BYTES, "%s, %u online", machine->cpu, machine->num_cpus);
     bool crowded = machine->cpu_quota > 0 && (double)machine->num_threads > machine->cpu_quota + 0.5;
@@ -66,7 +66,7 @@ static void add_cpu(fact_list *list, const tool_machine *machine)
                  "single-threaded build");
 }
 
-static void add_gpu(fact_list *list, const tool_machine *machine)
+static void add_gpu(fact_list *list, const machine_info *machine)
 {
     if (machine->cuda_compiler[0] != '\0')
         snprintf(add_fact(list, "cuda_compiler", "v", NULL), VALUE_BYTES, "%s", machine->cuda_compiler);
@@ -83,7 +83,7 @@ static void add_gpu(fact_list *list, const tool_machine *machine)
                  machine->num_gpus, machine->num_gpus > 0 ? ", the first: " : "", machine->gpu);
 }
 
-static fact_list collect(const tool_machine *machine)
+static fact_list collect(const machine_info *machine)
 {
     fact_list list = {.num_facts = 0};
     snprintf(add_fact(&list, "version", "v", NULL), VALUE_BYTES, "%s", TREEATTN_VERSION);
@@ -142,7 +142,7 @@ static void write_csv(const fact_list *list)
 
 static int run(const tool_call *call)
 {
-    tool_machine machine = tool_machine_look();
+    machine_info machine = machine_look();
     fact_list list = collect(&machine);
     if (call->format == TOOL_JSON)
         write_json(&list);

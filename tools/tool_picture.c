@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "tool_options.h"
-#include "tool_process.h"
+#include "process.h"
 
 enum { MAX_PATH = 4096, MAX_COLUMNS = 96 };
 
@@ -165,17 +165,17 @@ static bool is_whole(const new_files *files, const char *name)
 
 static tool_picture draw(const new_files *files, const char *name)
 {
-    tool_process gnuplot;
+    child_process gnuplot;
     char assignments[64], how[64];
     snprintf(assignments, sizeof assignments, "data='tree.csv'; image='%s'", name);
     const char *const argv[] = {"gnuplot", "-e", assignments, "tree.gp", NULL};
-    int error = tool_process_start(&gnuplot, files->path, argv, TOOL_READS_NOTHING);
+    int error = process_start(&gnuplot, files->path, argv, PROCESS_READS_NOTHING);
     if (error == ENOENT)
         return TOOL_PICTURE_NO_GNUPLOT;
     if (error != 0)
         snprintf(how, sizeof how, "%s", strerror(error));
     else
-        tool_process_wait(&gnuplot, how, sizeof how);
+        process_wait(&gnuplot, how, sizeof how);
     if (how[0] == '\0' && is_whole(files, name))
         return TOOL_PICTURE_DRAWN;
     fflush(stdout);

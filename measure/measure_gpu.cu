@@ -1,0 +1,467 @@
+#include "measure_gpu.h"
+
+#include <cuda_fp16.h>
+#include <cuda_profiler_api.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "provenance.h"
+extern "C" {
+#include "process.h"
+}
+
+static bool is_counting;                    /* this run is the one under ncu */
+static std::vector<bench_counters> counted; /* by that run, for each line; empty: by none */
+static size_t num_asked;                    /* lines that asked for counters so far */
+
+bool bench_has_gpu(void)
+{
+    int cuda_error = 0;
+    tree_status status = tree_gpu_device_check(&cuda_error);
+    if (status != TREE_OK)
+        fprintf(stderr, "nothing measured: %s (CUDA: %s)\n", tree_status_string(status),
+                tree_cuda_error_string(cuda_error));
+    return status == TREE_OK;
+}
+
+FILE *bench_open(const char *path, const char *command)
+{
+    int device = 0, driver = 0, runtime = 0, clock_khz = 0, memory_khz = 0;
+    cudaDeviceProp properties;
+    BENCH_CUDA(cudaGetDevice(&device));
+    BENCH_CUDA(cudaGetDeviceProperties(&properties, device));
+    BENCH_CUDA(cudaDriverGetVersion(&driver));
+    BENCH_CUDA(cudaRuntimeGetVersion(&runtime));
+    BENCH_CUDA(cudaDeviceGetAttribute(&clock_khz, cudaDevAttrClockRate, device));
+    BENCH_CUDA(cudaDeviceGetAttribute(&memory_khz, cudaDevAttrMemoryClockRate, device));
+    FILE *file = figure_begin(is_counting ? "/dev/null" : path);
+    fprintf(file, "# device: %s, %d multiprocessors, L2 %d MiB; driver for CUDA %d.%d, runtime %d.%d\n",
+            properties.name, properties.multiProcessorCount, properties.l2CacheSize >> 20, driver / 1000,
+            driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
+    fprintf(file, "# clocks: not locked; at most %d MHz, memory %d MHz\n", clock_khz / 1000, memory_khz / 1000);
+    fprintf(file, "# commit: %s\n# command: %s\n", TREEATTN_COMMIT, command);
+    fprintf(file, "# statistic: median of 7 replays of a CUDA graph, us a call; cold: K and V sets rotated, 600 MB in "
+                  "all and at most 64 sets; warm: one set again and again\n");
+    return file;
+}
+
+void bench_close(FILE *csv)
+{
+    BENCH_MUST(counted.empty() || num_asked == counted.size(), "fewer lines than ncu counted");
+    figure_close(csv);
+    if (is_counting)
+        printf("\nlines: %zu\n", num_asked); /* read_ncu reads it */
+}
+
+/* ---- a tree with K and V ---- */
+
+static __host__ __device__ float random_element(uint64_t i, uint32_t seed)
+{
+    uint64_t x = (i + 1) * 0x9E3779B97F4A7C15ull + seed * 0xD1B54A32D192ED03ull;
+    x ^= x >> 32;
+    x *= 0xD6E8FEB86659FD93ull;
+    x ^= x >> 29;
+    return ((int)(x & 0xffff) - 32768) / 16384.0f;
+}
+
+static __global__ void fill(__half *array, uint64_t count, uint32_t seed)
+{
+    for (uint64_t i = blockIdx.x * (uint64_t)blockDim.x + threadIdx.x; i < count; i += (uint64_t)gridDim.x * blockDim.x)
+        array[i] = __float2half(random_element(i, seed));
+}
+
+static __global__ void read_all(const uint4 *array, uint64_t count, uint32_t *never)
+{
+    uint32_t x = 0;
+    for (uint64_t i = blockIdx.x * (uint64_t)blockDim.x + threadIdx.x; i < count;
+         i += (uint64_t)gridDim.x * blockDim.x) {
+        uint4 v = __ldcs(array + i);
+        x ^= v.x ^ v.y ^ v.z ^ v.w;
+    }
+    if (x == 0x12345678)
+        *never = x;
+}
+
+bench_case bench_create(const char *nodes, const char *tokens, uint32_t num_heads, uint32_t num_kv_heads,
+                        uint32_t head_dim, tree_storage storage)
+{
+    workload *work;
+    BENCH_MUST(workload_levels(&work, nodes, tokens, NULL) == KV_OK, "the tree");
+    return bench_create_at(work, 1, num_heads, num_kv_heads, head_dim, storage);
+}
+
+bench_case bench_create_at(workload *work, uint32_t iteration, uint32_t num_heads, uint32_t num_kv_heads,
+                           uint32_t head_dim, tree_storage storage)
+{
+    bench_case c = {};
+    replay_totals totals;
+    replay_result step = {};
+    c.work = work;
+    BENCH_MUST(storage == TREE_FP16, "these figures are in fp16");
+    BENCH_MUST(replay_measure(&totals, c.work, BENCH_BLOCK_TOKENS) == KV_OK, "the tree's blocks");
+    kv_pool_config pool = {};
+    pool.num_blocks = totals.peak_blocks;
+    pool.block_tokens = BENCH_BLOCK_TOKENS;
+    pool.max_branches = c.work->max_live_branches;
+    BENCH_MUST(kv_pool_create(&c.pool, &pool) == KV_OK && replay_create(&c.play, c.work, c.pool, NULL) == KV_OK,
+               "the tree's pool");
+    while (step.iteration < iteration)
+        BENCH_MUST(replay_step(c.play, &step) == KV_OK && !step.done, "the tree's step");
+    c.tables = (kv_table *)calloc(step.num_queries, sizeof *c.tables);
+    BENCH_MUST(c.tables && kv_branch_tables(c.pool, step.queries, step.num_queries, c.tables) == KV_OK, "block tables");
+    BENCH_MUST(kv_tree_build(&c.tree, c.tables, step.num_queries, BENCH_BLOCK_TOKENS, pool.num_blocks) == KV_OK,
+               "the tree's nodes");
+    c.shape = {step.num_queries, num_heads, num_kv_heads, head_dim, pool.num_blocks, BENCH_BLOCK_TOKENS, storage};
+
+    uint64_t half = (uint64_t)pool.num_blocks * num_kv_heads * BENCH_BLOCK_TOKENS * head_dim;
+    uint64_t num_query = (uint64_t)step.num_queries * num_heads * head_dim;
+    c.set_bytes = 4 * half;
+    c.num_sets = (uint32_t)std::min<uint64_t>(64, 600000000 / c.set_bytes + 2);
+    BENCH_CUDA(cudaStreamCreate(&c.stream));
+    BENCH_CUDA(cudaMalloc((void **)&c.d_kv, c.set_bytes * c.num_sets));
+    for (uint32_t s = 0; s < 2 * c.num_sets; s++)
+        fill<<<1024, 256, 0, c.stream>>>((__half *)(c.d_kv + s * (c.set_bytes / 2)), half, 1 + s % 2);
+    c.h_query = (float *)malloc(num_query * sizeof(float));
+    BENCH_MUST(c.h_query, "memory");
+    for (uint64_t i = 0; i < num_query; i++)
+        c.h_query[i] = __half2float(__float2half(random_element(i, 3)));
+    BENCH_CUDA(cudaMalloc((void **)&c.d_query, num_query * sizeof(float)));
+    BENCH_CUDA(cudaMalloc((void **)&c.d_out, num_query * sizeof(float)));
+    BENCH_CUDA(cudaMalloc((void **)&c.d_lse, num_query / head_dim * sizeof(float)));
+    BENCH_CUDA(cudaMemcpy(c.d_query, c.h_query, num_query * sizeof(float), cudaMemcpyHostToDevice));
+    BENCH_CUDA(cudaStreamSynchronize(c.stream));
+    return c;
+}
+
+void bench_destroy(bench_case *c)
+{
+    cudaFree(c->d_kv);
+    cudaFree(c->d_query);
+    cudaFree(c->d_out);
+    cudaFree(c->d_lse);
+    cudaStreamDestroy(c->stream);
+    free(c->h_query);
+    free(c->tables);
+    kv_tree_destroy(c->tree);
+    replay_destroy(c->play);
+    kv_pool_destroy(c->pool, false, NULL);
+    workload_destroy(c->work);
+}
+
+/* ---- time ---- */
+
+double bench_time(const bench_case *c, const std::function<void(uint32_t set)> &call, bool is_cold)
+{
+    enum { REPLAYS = 7, WARM_UP = 2 };
+    if (is_counting)
+        return 0;
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    cudaEvent_t begin, end;
+    std::vector<float> us;
+    BENCH_CUDA(cudaStreamBeginCapture(c->stream, cudaStreamCaptureModeGlobal));
+    for (uint32_t s = 0; s < c->num_sets; s++)
+        call(is_cold ? s : 0);
+    BENCH_CUDA(cudaStreamEndCapture(c->stream, &graph));
+    BENCH_CUDA(cudaGraphInstantiate(&exec, graph, 0));
+    BENCH_CUDA(cudaEventCreate(&begin));
+    BENCH_CUDA(cudaEventCreate(&end));
+    for (int r = 0; r < WARM_UP + REPLAYS; r++) {
+        float ms;
+        BENCH_CUDA(cudaEventRecord(begin, c->stream));
+        BENCH_CUDA(cudaGraphLaunch(exec, c->stream));
+        BENCH_CUDA(cudaEventRecord(end, c->stream));
+        BENCH_CUDA(cudaEventSynchronize(end));
+        BENCH_CUDA(cudaEventElapsedTime(&ms, begin, end));
+        if (r >= WARM_UP)
+            us.push_back(ms * 1000 / c->num_sets);
+    }
+    std::sort(us.begin(), us.end());
+    cudaEventDestroy(begin);
+    cudaEventDestroy(end);
+    cudaGraphExecDestroy(exec);
+    cudaGraphDestroy(graph);
+    return us[REPLAYS / 2];
+}
+
+double bench_floor(const bench_case *c)
+{
+    uint64_t unique_bytes = c->tree->unique_tokens * c->shape.num_kv_heads * c->shape.head_dim * 4;
+    double flop = 4.0 * (double)c->tree->path_tokens * c->shape.num_heads * c->shape.head_dim;
+    double read_us = bench_time(
+        c,
+        [&](uint32_t set) {
+            read_all<<<528, 512, 0, c->stream>>>((const uint4 *)(c->d_kv + set * c->set_bytes), unique_bytes / 16,
+                                                 (uint32_t *)c->d_out);
+        },
+        true);
+    return fmax(read_us, flop / BENCH_MATRIX_FLOPS * 1e6 + BENCH_LAUNCH_US);
+}
+
+/* ---- counters ---- */
+
+#define DRAM_BYTES "dram__bytes_read.sum"
+#define L2_HIT_PERCENT "lts__t_sector_hit_rate.pct"
+
+/* Fields of a line of csv; those in quotes may have commas. */
+static std::vector<std::string> split(const char *line)
+{
+    std::vector<std::string> fields(1);
+    bool is_quoted = false;
+    for (; *line; line++) {
+        if (*line == '"')
+            is_quoted = !is_quoted;
+        else if (*line == ',' && !is_quoted)
+            fields.emplace_back();
+        else
+            fields.back() += *line;
+    }
+    return fields;
+}
+
+/* 1,234 is a number, n/a is none: -1. */
+static double to_number(std::string text)
+{
+    char *end;
+    text.erase(std::remove(text.begin(), text.end(), ','), text.end());
+    double number = strtod(text.c_str(), &end);
+    return end == text.c_str() ? -1 : number;
+}
+
+/* What ncu counted: its table has a row for each metric of a range, and a range is what one line showed it.
+ * num_lines: as the counting run says. why: the first error in between, or the last line. */
+static std::vector<bench_counters> read_ncu(FILE *ncu, size_t *num_lines, std::string *why)
+{
+    std::vector<bench_counters> results;
+    std::vector<std::string> heading, fields;
+    std::string range;
+    char *line = NULL;
+    size_t capacity = 0;
+    auto field = [&](const char *name) {
+        size_t i = std::find(heading.begin(), heading.end(), name) - heading.begin();
+        return i < heading.size() && i < fields.size() ? fields[i] : "";
+    };
+    while (getline(&line, &capacity, ncu) > 0) {
+        line[strcspn(line, "\r\n")] = 0;
+        fields = split(line);
+        if (fields[0] == "ID")
+            heading = fields;
+        std::string metric = field("Metric Name");
+        if (metric == DRAM_BYTES || metric == L2_HIT_PERCENT) {
+            if (results.empty() || field("ID") != range)
+                results.push_back({-1, -1});
+            range = field("ID");
+            double *counter = metric == DRAM_BYTES ? &results.back().dram_bytes : &results.back().l2_hit_percent;
+            *counter = to_number(field("Metric Value"));
+        }
+        sscanf(line, "lines: %zu", num_lines);
+        if (*line && why->compare(0, 9, "==ERROR=="))
+            *why = line;
+    }
+    free(line);
+    return results;
+}
+
+void bench_count_all(int *argc, char **argv)
+{
+    is_counting = *argc > 1 && !strcmp(argv[*argc - 1], "--count");
+    if (is_counting) {
+        --*argc;
+        return;
+    }
+    /* A range: from cudaProfilerStart to cudaProfilerStop. With ranges ncu refuses --profile-from-start. */
+    std::vector<const char *> command = {"env", "LC_ALL=C", "ncu", "--csv", "--print-units", "base", "--replay-mode",
+                                         "app-range", "--cache-control", "none", "--clock-control", "none",
+                                         "--metrics", DRAM_BYTES "," L2_HIT_PERCENT};
+    command.insert(command.end(), argv, argv + *argc);
+    command.insert(command.end(), {"--count", NULL});
+    fprintf(stderr, "counting under ncu, before anything is timed: this takes a while\n");
+    size_t num_lines = 0;
+    std::string why;
+    char how[64];
+    child_process ncu;
+    BENCH_MUST(process_start(&ncu, NULL, command.data(), PROCESS_READS_ALL) == 0, "env could not be started");
+    counted = read_ncu(ncu.output, &num_lines, &why);
+    if (*process_wait(&ncu, how, sizeof how))
+        counted.clear();
+    if (counted.empty())
+        fprintf(stderr, "no hardware counters, the csv says -1: %s\n", why.c_str());
+    else if (counted.size() != num_lines)
+        why = "ncu counted " + std::to_string(counted.size()) + " calls for " + std::to_string(num_lines) + " lines";
+    BENCH_MUST(counted.empty() || counted.size() == num_lines, why.c_str());
+}
+
+bench_counters bench_count(const bench_case *c, const std::function<void(uint32_t set)> &call, bool is_cold)
+{
+    size_t line = num_asked++;
+    if (is_counting) {
+        for (uint32_t s = 1; s < c->num_sets; s++)
+            call(s);
+        if (!is_cold)
+            call(0);
+        BENCH_CUDA(cudaStreamSynchronize(c->stream));
+        BENCH_CUDA(cudaProfilerStart());
+        call(0);
+        BENCH_CUDA(cudaStreamSynchronize(c->stream));
+        BENCH_CUDA(cudaProfilerStop());
+    }
+    BENCH_MUST(counted.empty() || line < counted.size(), "more lines than ncu counted");
+    return counted.empty() ? bench_counters{-1, -1} : counted[line];
+}
+
+/* ---- plans ---- */
+
+static double now_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1e6 + t.tv_nsec * 1e-3;
+}
+
+static double median_us(const std::function<void()> &call)
+{
+    std::vector<double> us;
+    for (int i = 0; i < 5; i++) {
+        double begin = now_us();
+        call();
+        us.push_back(now_us() - begin);
+    }
+    std::sort(us.begin(), us.end());
+    return us[2];
+}
+
+static uint32_t num_multiprocessors(void)
+{
+    int device = 0, count = 0;
+    BENCH_CUDA(cudaGetDevice(&device));
+    BENCH_CUDA(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
+    return (uint32_t)count;
+}
+
+bench_plan bench_plan_create(const bench_case *c, tree_strategy strategy)
+{
+    bench_plan p = {};
+    tree_plan_config config = {};
+    int cuda_error = 0;
+    config.strategy = strategy;
+    config.group_size = c->shape.num_heads / c->shape.num_kv_heads;
+    config.num_workers = num_multiprocessors() * 8 / c->shape.num_kv_heads; /* it counts at 8 KV heads */
+    p.plan_us = median_us([&] {
+        tree_plan_destroy(p.plan);
+        BENCH_MUST(tree_plan_build(&p.plan, c->tree, &config) == TREE_OK, tree_strategy_name[strategy]);
+    });
+    BENCH_MUST(tree_plan_gpu_create(&p.gpu, p.plan, &c->shape, c->stream, &cuda_error) == TREE_OK,
+               "plan on the device");
+    p.upload_us = median_us([&] {
+        BENCH_MUST(tree_plan_gpu_update(p.gpu, p.plan, c->stream, &cuda_error) == TREE_OK, "plan on the device");
+    });
+    p.workspace_bytes = tree_attention_gpu_workspace_bytes(p.plan, &c->shape);
+    BENCH_CUDA(cudaMalloc(&p.d_workspace, p.workspace_bytes));
+    BENCH_MUST(tree_traffic_count(&p.traffic, p.plan, &c->shape, TRAFFIC_PACKED) == TREE_OK, "bytes");
+    BENCH_CUDA(cudaStreamSynchronize(c->stream));
+    return p;
+}
+
+void bench_plan_destroy(bench_plan *p)
+{
+    cudaFree(p->d_workspace);
+    tree_plan_gpu_destroy(p->gpu);
+    tree_plan_destroy(p->plan);
+}
+
+void bench_attention(const bench_case *c, const bench_plan *p, const tree_gpu_step *step, uint32_t set)
+{
+    const char *key = c->d_kv + set * c->set_bytes, *value = key + c->set_bytes / 2;
+    int cuda_error = 0;
+    tree_status status = tree_attention_gpu(c->d_out, c->d_lse, c->d_query, key, value, p->gpu, &c->shape,
+                                            1 / sqrtf((float)c->shape.head_dim), p->d_workspace, p->workspace_bytes,
+                                            c->stream, step, &cuda_error);
+    BENCH_MUST(status == TREE_OK, tree_cuda_error_string(cuda_error));
+}
+
+static double rounded(uint64_t i, uint32_t seed) { return __half2float(__float2half(random_element(i, seed))); }
+
+/* NaN is larger than anything; to fmax it is nothing. */
+static double larger(double a, double b) { return b <= a || a != a ? a : b; }
+
+double bench_error(const bench_case *c, const bench_plan *p, const tree_gpu_step *step)
+{
+    if (is_counting)
+        return 0;
+    const uint32_t heads = c->shape.num_heads, dim = c->shape.head_dim, group = heads / c->shape.num_kv_heads;
+    uint64_t num_out = (uint64_t)c->shape.num_queries * heads * dim;
+    std::vector<float> out(num_out), lse(num_out / dim);
+    double worst = 0;
+    BENCH_CUDA(cudaMemsetAsync(c->d_out, 0xff, num_out * 4, c->stream));
+    bench_attention(c, p, step, 0);
+    BENCH_CUDA(cudaStreamSynchronize(c->stream));
+    BENCH_CUDA(cudaMemcpy(out.data(), c->d_out, num_out * 4, cudaMemcpyDeviceToHost));
+    BENCH_CUDA(cudaMemcpy(lse.data(), c->d_lse, num_out / dim * 4, cudaMemcpyDeviceToHost));
+    for (uint32_t sample = 0; sample < 8; sample++) {
+        uint32_t query = (uint32_t)((uint64_t)sample * 7919 % c->shape.num_queries), head = sample * 5 % heads;
+        const kv_table *table = &c->tables[query];
+        uint64_t qh = (uint64_t)query * heads + head;
+        std::vector<double> scores(table->length), o(dim, 0);
+        double m = -INFINITY, l = 0;
+        auto first = [&](uint32_t t) {
+            uint64_t block = table->blocks[t / BENCH_BLOCK_TOKENS];
+            return ((block * c->shape.num_kv_heads + head / group) * BENCH_BLOCK_TOKENS + t % BENCH_BLOCK_TOKENS) * dim;
+        };
+        for (uint32_t t = 0; t < table->length; t++) {
+            for (uint32_t d = 0; d < dim; d++)
+                scores[t] += c->h_query[qh * dim + d] * rounded(first(t) + d, 1);
+            scores[t] /= sqrt((double)dim);
+            m = fmax(m, scores[t]);
+        }
+        for (uint32_t t = 0; t < table->length; t++) {
+            double weight = exp(scores[t] - m);
+            l += weight;
+            for (uint32_t d = 0; d < dim; d++)
+                o[d] += weight * rounded(first(t) + d, 2);
+        }
+        for (uint32_t d = 0; d < dim; d++)
+            worst = larger(worst, fabs(o[d] / l - out[qh * dim + d]));
+        worst = larger(worst, fabs(m + log(l) - lse[qh]));
+        BENCH_MUST(worst < 1e-2, "a wrong result");
+    }
+    return worst;
+}
+
+const tree_gpu_step *bench_step(const char *name)
+{
+    for (uint32_t i = 0; name && i < tree_gpu_num_steps; i++) {
+        if (!strcmp(tree_gpu_steps[i].name, name))
+            return &tree_gpu_steps[i];
+    }
+    BENCH_MUST(!name, name);
+    uint32_t last = tree_gpu_num_steps - 1;
+    while (!tree_gpu_step_takes(&tree_gpu_steps[last], TREE_FP16))
+        last--;
+    return &tree_gpu_steps[last];
+}
+
+void bench_line(FILE *csv, const char *name, const bench_case *c, double floor_us, tree_strategy strategy,
+                const tree_gpu_step *step)
+{
+    bench_plan p = bench_plan_create(c, strategy);
+    auto call = [&](uint32_t set) { bench_attention(c, &p, step, set); };
+    double error = bench_error(c, &p, step);
+    double cold_us = bench_time(c, call, true), warm_us = bench_time(c, call, false);
+    bench_counters counters = bench_count(c, call, true);
+    fprintf(csv, "\"%s\",%u,%u,%u,%s,%s,%.2f,%.2f,%.2f,%.3f,%.0f,%.0f,%u,%u,%llu,%llu,%llu,%.0f,%.1f,%zu,%.1e\n", name,
+            c->shape.num_queries, c->shape.num_heads, c->shape.num_kv_heads, tree_strategy_name[strategy], step->name,
+            cold_us, warm_us, floor_us, floor_us / cold_us, p.plan_us, p.upload_us, p.plan->num_items,
+            p.plan->num_partials, (unsigned long long)p.traffic.plan_bytes, (unsigned long long)p.traffic.logical_bytes,
+            (unsigned long long)p.traffic.unique_bytes, counters.dram_bytes, counters.l2_hit_percent, p.workspace_bytes,
+            error);
+    fflush(csv); /* a run that ends early leaves its lines in the file beside the csv */
+    fprintf(stderr, "%-40s %2u/%-2u %-14s %-20s %8.1f us, floor %.1f\n", name, c->shape.num_heads,
+            c->shape.num_kv_heads, tree_strategy_name[strategy], step->name, cold_us, floor_us);
+    bench_plan_destroy(&p);
+}

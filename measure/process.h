@@ -1,0 +1,26 @@
+/* child_process: another program, started without a shell: no character of an argument means anything. */
+#ifndef PROCESS_H
+#define PROCESS_H
+
+#include <stddef.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+/* How much of the program's output the caller reads; the rest, and standard input, is /dev/null. */
+typedef enum process_reads { PROCESS_READS_NOTHING, PROCESS_READS_STDOUT, PROCESS_READS_ALL } process_reads;
+
+typedef struct child_process {
+    pid_t id;
+    FILE *output; /* NULL if nothing is read */
+} child_process;
+
+/* Starts argv[0], looked up in PATH, with the arguments argv[1] up to a NULL, in the folder `folder` (NULL: the
+ * caller's). Relative entries of PATH count from that folder. Returns 0, or the errno of the failure: ENOENT if there
+ * is no such program. */
+int process_start(child_process *process, const char *folder, const char *const *argv, process_reads reads);
+
+/* Closes the output, waits for the end, and says how it was: "" if the program ended with status 0, otherwise "ended
+ * with status 3" or "was killed by signal 9". Returns `how`. */
+const char *process_wait(child_process *process, char *how, size_t how_bytes);
+
+#endif

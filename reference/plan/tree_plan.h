@@ -1,0 +1,145 @@
+/* tree_plan: what to compute, as data. A strategy is a plan, not a kernel.
+ *
+ * A plan is a list of items. An item joins some rows (queries) with some ranges of tokens, for every KV head: whoever
+ * runs it loads each of its tokens once and lets all of its rows see it. The strategies of the literature differ only
+ * in how they form items, so one reference function and one kernel run them all, and a plan predicts its traffic.
+ *
+ *   tree                     flash, per query     node, per node         flatten, per 4 tokens across nodes
+ *   a a a a a b b            q0: aaaaabb          q0 q1: aaaaa           q0 q1: aaaa
+ *            \c c c          q1: aaaaaccc         q0: bb    q1: ccc      q0 q1: a bb c  (b masked from q1, c from q0)
+ *                                                                        q1: cc
+ *
+ * Every (query, token that it sees) pair is covered exactly once: tree_plan_check. A query covered by several items
+ * gets a partial state (m, l, o) from each, merged in the order of its merge list. */
+#ifndef TREE_PLAN_H
+#define TREE_PLAN_H
+
+#include "kv_tree.h"
+#include "tree_shape.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum tree_strategy {
+    TREE_FLASH,          /* Flash-Attention: a query and its whole path */
+    TREE_FLASH_DECODING, /* Flash-Decoding: the path cut every piece_tokens */
+    TREE_RADIX,          /* Radix Attention: as flash_decoding, cut at nodes too, over shared storage */
+    TREE_TREE_MASK,      /* SpecInfer: all queries and all tokens in one item, a bit mask says who sees what */
+    TREE_NODE,           /* DeFT-Node: a node and the queries below it, at most max_rows */
+    TREE_NODE_CHUNK,     /* DeFT-Node-Chunk: as node, nodes cut every piece_tokens */
+    TREE_FLATTEN,        /* DeFT-Flatten: all nodes in one list, cut every piece_tokens across nodes; bit mask */
+    TREE_COST,           /* ours: nodes absorbed, packed or cut by a cost model */
+    TREE_NUM_STRATEGIES
+} tree_strategy;
+
+/* "flash", "flash_decoding", "radix", "tree_mask", "node", "node_chunk", "flatten", "cost". */
+extern const char *const tree_strategy_name[TREE_NUM_STRATEGIES];
+
+/* false for an unknown name; *strategy is untouched then. */
+bool tree_strategy_from_name(const char *name, tree_strategy *strategy);
+
+/* Whose prices `cost` weighs: docs/plans.md. */
+typedef enum tree_target { TREE_TARGET_GPU = 0, TREE_TARGET_CPU } tree_target;
+
+typedef struct tree_plan_config {
+    tree_strategy strategy;
+    tree_target target;    /* for cost */
+    uint32_t max_rows;     /* queries of one item; 0: the strategy's own (32 for DeFT's, all for tree_mask,
+                            * 64 / group_size for cost, 1024 / group_size on a CPU); flash, flash_decoding and radix
+                            * always take 1 */
+    uint32_t piece_tokens; /* where a strategy cuts; 0: its own (128; cost chooses); 0 in the plan: it never cuts */
+    uint32_t group_size;   /* num_heads / num_kv_heads, for cost; 0: 4 */
+    uint32_t num_workers;  /* SMs or cores that cost balances over, at 8 KV heads; 0: 132 */
+} tree_plan_config;
+
+#define TREE_NO_MASK UINT32_MAX
+
+/* Tokens that are consecutive in storage order: token t of the range lies in block
+ * blocks[first_block + (first_slot + t) / block_tokens], slot (first_slot + t) % block_tokens. */
+typedef struct tree_range {
+    uint32_t first_block; /* index into plan->blocks */
+    uint32_t first_slot;
+    uint32_t num_tokens;
+    uint32_t mask;        /* index into plan->masks, or TREE_NO_MASK: every row of the item sees every token */
+} tree_range;
+
+/* Rows plan->rows[first_row .. first_row + num_rows); row r writes partial state first_partial + r.
+ * Mask words of token t of a masked range: masks[range.mask + t * words .. + words), words = ceil(num_rows / 64);
+ * bit j of word w set: row 64 * w + j sees the token. No bit stands beyond the last row; each row sees some token. */
+typedef struct tree_item {
+    uint32_t first_row, num_rows;
+    uint32_t first_range, num_ranges;
+    uint32_t num_tokens;    /* sum over its ranges */
+    uint32_t first_partial;
+} tree_item;
+
+typedef struct tree_plan {
+    tree_plan_config config; /* as used: defaults filled in */
+    uint32_t block_tokens;
+    uint32_t num_queries, num_items, num_ranges, num_blocks;
+    uint32_t num_partials;   /* sum of num_rows over the items (R in DeFT's tables) */
+    uint32_t num_mask_words;
+    uint32_t max_block;      /* largest block id named; 0 if none */
+    uint64_t unique_tokens, path_tokens; /* U and S of the tree */
+    uint64_t loaded_tokens;  /* sum of num_tokens over the items: what plan_bytes count */
+    uint64_t masked_pairs;   /* (row, token) pairs of an item that the mask hides: work done for nothing */
+    tree_item *items;        /* [num_items] */
+    tree_range *ranges;      /* [num_ranges] */
+    uint32_t *blocks;        /* [num_blocks] same indices as the tree's `blocks` */
+    uint32_t *rows;          /* [num_queries] query ids, the tree's `rows` */
+    uint64_t *masks;         /* [num_mask_words] */
+    uint32_t *merge_first;   /* [num_queries + 1] query q merges merge_partials[merge_first[q] .. merge_first[q + 1]) */
+    uint32_t *merge_partials;/* [num_partials] in order along the path; an empty list: the query sees no token */
+    void *growth;            /* of tree_plan_grow */
+} tree_plan;
+
+/* Builds the plan of a strategy. The plan keeps nothing of the tree. TREE_INVAL for a bad config (unknown strategy,
+ * piece_tokens beyond 2^30, group_size beyond 2^16), TREE_NOMEM, TREE_OVERFLOW if a count does not fit 32 bits. On
+ * error *plan is untouched. Items follow each other as the nodes do, depth first: those of a query follow its path.
+ * Cost: linear in the tree (nodes, queries, block entries) and in the plan (items, ranges, partials, mask words); cost
+ * searches the list of a unit once for each cut, O(log nodes). Memory: one allocation of 24 bytes for each item, 16 for
+ * each range, 8 for each mask word, 4 for each partial and block entry, and 28 for each query.
+ * The plan may be much larger than its tree. For n nodes of one token in a chain, each of which a query ends at (draft
+ * tokens), and for n such leaves of one root:
+ *                          chain                            star
+ *   flash, flash_decoding  n^2 / 2 ranges                   2 n ranges
+ *   radix                  n^2 / 2 items and partials       2 n items and partials
+ *   node, node_chunk       n^2 / 2 partials                 2 n partials
+ *   tree_mask              n^2 / 64 mask words              n^2 / 64 mask words
+ *   flatten                n^2 / (2 max_rows) ranges        2 n piece_tokens / max_rows ranges
+ *   cost                   n^2 / (2 max_rows) ranges        n ranges
+ * A chain of 10^4 draft tokens takes cost 3 million ranges, 50 MB. The limits are TREE_OVERFLOW and TREE_NOMEM. */
+tree_status tree_plan_build(tree_plan **plan, const kv_tree *tree, const tree_plan_config *config);
+
+/* Bytes of the plan that tree_plan_build would return: tree_mask takes num_queries / 8 for each token of the tree. As
+ * tree_plan_build, but no plan is allocated; *bytes is untouched on error. Price: its first pass. */
+tree_status tree_plan_bytes(uint64_t *bytes, const kv_tree *tree, const tree_plan_config *config);
+
+/* After kv_tree_grow returned true for the tree that the plan was built from: follows the growth in place where the
+ * strategy's items keep their form: true. Otherwise false, nothing changed: build again. O(num_queries + new blocks),
+ * and for cost the mask words of the new tokens. Also false for a tree of other queries, paths, lengths or block lists;
+ * block ids that the plan has copied are not compared.
+ *   flash, node                        always
+ *   flash_decoding, radix, node_chunk  while the last piece of each path has at most 1.25 piece_tokens
+ *   cost                               while it has at most 1.5, and a masked end of a path grew by at most 32
+ *   tree_mask, flatten                 never: the masks or the cuts behind the growth would move */
+bool tree_plan_grow(tree_plan *plan, const kv_tree *tree);
+
+/* TREE_OK, or TREE_BAD_PLAN with what is wrong in message: an index out of bounds, a pair (query, token) covered
+ * twice or never, a merge list out of order, a sum that differs. TREE_NOMEM. Computed from the tree alone.
+ * Slow: O(sum over items of rows x tokens), and log(blocks) for each token and block entry of the tree; 12 bytes for
+ * each slot of the blocks that the tree uses. In a chain of n draft tokens every plan has n^2 / 2 pairs or more. */
+tree_status tree_plan_check(const tree_plan *plan, const kv_tree *tree, char *message, size_t message_bytes);
+
+/* Whether attention of this shape can run the plan: as tree_shape_check, and TREE_BAD_SHAPE if the plan is for other
+ * num_queries or block_tokens, TREE_BAD_PLAN if it names a block >= num_blocks. Every attention function calls it before
+ * anything else. O(1). */
+tree_status tree_plan_fits(const tree_plan *plan, const tree_shape *shape);
+
+void tree_plan_destroy(tree_plan *plan);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
