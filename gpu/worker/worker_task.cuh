@@ -12,7 +12,7 @@
 #ifndef WORKER_TASK_CUH
 #define WORKER_TASK_CUH
 
-#include "merge.cuh"
+#include "merge_ahead.cuh"
 #include "worker_copy.cuh"
 
 /* ---- a task's rows ---- */
