@@ -11,29 +11,12 @@
 #ifndef TREE_ATTENTION_CPU_H
 #define TREE_ATTENTION_CPU_H
 
+#include "tree_isa.h"
 #include "tree_plan.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-typedef enum tree_isa {
-    TREE_ISA_AUTO = 0,
-    TREE_ISA_PORTABLE,
-    TREE_ISA_AVX2,
-    TREE_ISA_AVX512,
-    TREE_ISA_AVX512_BF16, /* bf16 dot products; other storage types run as AVX512 */
-    TREE_NUM_ISAS
-} tree_isa;
-
-extern const char *const tree_isa_name[TREE_NUM_ISAS]; /* "auto", "portable", "avx2", "avx512", "avx512_bf16" */
-
-/* Whether this build has it, and this machine every subset that its object file was compiled for (AVX2: also FMA and
- * F16C; AVX512: F, BW, VL and DQ), with registers that the operating system saves. */
-bool tree_isa_available(tree_isa isa);
-
-/* What TREE_ISA_AUTO stands for on this machine: the path that runs can be asked. */
-tree_isa tree_isa_best(void);
 
 /* Bytes of workspace for this plan and shape with at most max_threads threads: partial states and a tile per thread.
  * 0 if tree_plan_fits refuses. */
