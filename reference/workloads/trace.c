@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kv_text_internal.h"
+
 enum { MAX_LINE = 160, MAX_ACCEPTED = 1 << 16, MAX_ACC_FIELDS = 50 };
 
 typedef struct reader {
@@ -47,19 +49,11 @@ typedef struct shown_word {
     char text[28];
 } shown_word;
 
-static const char utf8_mark[] = "\xef\xbb\xbf";
-
-static bool begins_with(const reader *r, size_t at, const char *bytes)
-{
-    size_t count = strlen(bytes);
-    return r->length - at >= count && memcmp(r->text + at, bytes, count) == 0;
-}
-
 static shown_word show_word(const reader *r, size_t at)
 {
     shown_word shown;
     size_t n = 0;
-    if (begins_with(r, at, utf8_mark))
+    if (kv_text_has_utf8_mark(r->text, r->length, at))
         return (shown_word){"a byte-order mark"};
     while (at < r->end && r->text[at] != ' ' && n < sizeof shown.text - 1) {
         unsigned char byte = (unsigned char)r->text[at++];
@@ -192,15 +186,8 @@ static bool number_field(reader *r, const char *what, int64_t minimum, int64_t m
     uint64_t limit = negative ? (uint64_t)-minimum : maximum > 0 ? (uint64_t)maximum : 0, magnitude = 0;
     if (negative)
         at++;
-    if (at == end)
+    if (!kv_text_number(r->text, r->end, &at, &magnitude) || at < end || magnitude > limit)
         return fail_word(r, r->at, expected);
-    for (; at < end; at++) {
-        if (r->text[at] < '0' || r->text[at] > '9')
-            return fail_word(r, r->at, expected);
-        magnitude = magnitude * 10 + (uint64_t)(r->text[at] - '0');
-        if (magnitude > limit) /* limits are below 2^60, so the product above never wraps */
-            return fail_word(r, r->at, expected);
-    }
     *value = negative ? -(int64_t)magnitude : (int64_t)magnitude;
     if (*value < minimum || *value > maximum)
         return fail_word(r, r->at, expected);
@@ -450,9 +437,9 @@ static const char *const record_word[] = {"tree", "draft", "rec"};
 /* Editors and shells of other systems put a byte-order mark in front: UTF-8's changes nothing. */
 static bool skip_mark(reader *r)
 {
-    if (begins_with(r, 0, utf8_mark))
-        r->next = strlen(utf8_mark);
-    if (!begins_with(r, 0, "\xff\xfe") && !begins_with(r, 0, "\xfe\xff"))
+    if (kv_text_has_utf8_mark(r->text, r->length, 0))
+        r->next = 3;
+    if (!kv_text_has_utf16_mark(r->text, r->length, 0))
         return true;
     return fail_at(r, 1, 1, "expected ASCII text, found the byte-order mark of UTF-16");
 }
