@@ -158,7 +158,7 @@ static bench_case *plan_workload(bench *b, const char *name, const workload *wor
     kv_status status = replay_measure(&totals, work, b->shape.block_tokens);
     if (status != KV_OK)
         tool_fail("%s: %s", name, kv_status_string(status));
-    tool_scene scene = tool_scene_open(work, b->shape.block_tokens, totals.peak_blocks, NULL);
+    tool_scene scene = tool_scene_open(work, b->shape.block_tokens, totals.peak_blocks);
     tool_play_to(&scene, iteration);
     kv_tree *tree = tool_scene_tree(&scene);
     bench_case *one = plan_tree(b, name, tree, totals.peak_blocks);

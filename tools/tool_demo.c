@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tool_agreement.h"
 #include "tool_input.h"
 #include "traffic.h"
 
@@ -227,28 +228,27 @@ static void compare_ways(demo_result *demo, const tool_scene *scene, const kv_tr
                                once.logical_bytes, once.plan_bytes};
 }
 
-static void check_agreement(demo_result *demo, const tool_scene *scene, const kv_store *store, const kv_tree *tree)
+static void check_agreement(demo_result *demo, const tool_scene *scene, const kv_tree *tree)
 {
-    tool_agreement agreement = {.within = true, .isa = demo->isa};
-    tool_truth truth = tool_truth_create(scene, store, NUM_HEADS, 24);
+    tool_agreement agreement = {.isa = demo->isa};
+    tool_queries queries = tool_queries_create(scene, NUM_HEADS, 24);
     for (int strategy = 0; strategy < TREE_NUM_STRATEGIES; strategy++) {
         tree_plan_config config = {.strategy = (tree_strategy)strategy};
         tree_plan *plan = tool_scene_plan(tree, &config);
-        tool_agreement_add(&agreement, &truth, store, plan);
+        tool_agreement_add(&agreement, scene, &queries, plan);
         tree_plan_destroy(plan);
-        demo->num_strategies++;
     }
-    demo->agreement = agreement.within;
-    tool_truth_destroy(&truth);
+    demo->num_strategies = agreement.num_plans;
+    demo->agreement = agreement.worst.text[0] == '\0';
+    tool_queries_destroy(&queries);
 }
 
-static tool_picture look_at_widest_step(demo_result *demo, const tool_scene *scene, const kv_store *store,
-                                        const char *folder)
+static tool_picture look_at_widest_step(demo_result *demo, const tool_scene *scene, const char *folder)
 {
     kv_tree *tree = tool_scene_tree(scene);
-    tree_shape shape = kv_store_shape(store, tree->num_queries, NUM_HEADS);
+    tree_shape shape = kv_store_shape(scene->store, tree->num_queries, NUM_HEADS);
     compare_ways(demo, scene, tree, &shape);
-    check_agreement(demo, scene, store, tree);
+    check_agreement(demo, scene, tree);
     char title[160];
     snprintf(title, sizeof title,
              "Iteration %u: %u queries see %" PRIu64 " tokens, %" PRIu64 " are stored: their nodes",
@@ -258,18 +258,6 @@ static tool_picture look_at_widest_step(demo_result *demo, const tool_scene *sce
     return picture;
 }
 
-static kv_store *create_store(uint32_t num_blocks)
-{
-    kv_store_config config = {.storage = TREE_BF16, .num_blocks = num_blocks, .block_tokens = BLOCK_TOKENS,
-                              .num_kv_heads = NUM_KV_HEADS, .head_dim = HEAD_DIM, .seed = 24,
-                              .poison = KV_POISON_NAN};
-    kv_store *store;
-    kv_status status = kv_store_create(&store, &config);
-    if (status != KV_OK)
-        tool_fail("keys and values of %u blocks: %s", num_blocks, kv_status_string(status));
-    return store;
-}
-
 /* Plays the search up to the cut, looking at it three times. Returns whether the picture was drawn. */
 static tool_picture play_to_cut(demo_result *demo, const char *folder)
 {
@@ -277,13 +265,13 @@ static tool_picture play_to_cut(demo_result *demo, const char *folder)
     workload *work = cut_workload(demo->game->workload, &cut);
     demo->widest_iteration = cut.widest_iteration;
     demo->num_queries = cut.num_queries;
-    kv_store *store = create_store(demo->totals.peak_blocks);
-    replay_events events = kv_store_events(store);
-    tool_scene scene = tool_scene_open(work, BLOCK_TOKENS, demo->totals.peak_blocks, &events);
+    tree_shape shape = {.num_heads = NUM_HEADS, .num_kv_heads = NUM_KV_HEADS, .head_dim = HEAD_DIM,
+                        .num_blocks = demo->totals.peak_blocks, .block_tokens = BLOCK_TOKENS, .storage = TREE_BF16};
+    tool_scene scene = tool_scene_open_with_kv(work, &shape, 24);
     tool_picture picture = TOOL_PICTURE_FAILED;
     while (tool_scene_next(&scene)) {
         if (scene.step.iteration == cut.widest_iteration)
-            picture = look_at_widest_step(demo, &scene, store, folder);
+            picture = look_at_widest_step(demo, &scene, folder);
         if (scene.step.iteration == cut.iteration)
             demo->before = look(demo->game, &scene);
         if (scene.step.iteration == cut.iteration + 1) {
@@ -292,7 +280,6 @@ static tool_picture play_to_cut(demo_result *demo, const char *folder)
         }
     }
     tool_scene_close(&scene);
-    kv_store_destroy(store);
     workload_destroy(work);
     return picture;
 }

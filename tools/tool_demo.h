@@ -6,6 +6,7 @@
 #include "machine.h"
 #include "tool_picture.h"
 #include "tool_scene.h"
+#include "tree_attention_cpu.h"
 
 enum { DEMO_MAX_LINES = 40 };
 

@@ -3,6 +3,7 @@
 #define TOOL_INPUT_H
 
 #include "tool_scene.h"
+#include "tree_attention_cpu.h"
 
 /* Rows for a verb's table of options. */
 #define TOOL_TRACE_OPTIONS(tree) \

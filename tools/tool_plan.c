@@ -234,7 +234,7 @@ static int run(const tool_call *call)
     request.bytes = tool_need_replay(call, work, request.shape.block_tokens, 0, &needs);
     request.bytes += (double)needs.peak_queries * QUERY_BYTES + (double)needs.most_blocks * TREE_BLOCK_BYTES;
     tool_need_memory(call, request.bytes, "the tree of %u queries and its replay", needs.peak_queries);
-    tool_scene scene = tool_scene_open(work, request.shape.block_tokens, 0, NULL);
+    tool_scene scene = tool_scene_open(work, request.shape.block_tokens, 0);
     tool_play_to(&scene, tool_count(call, "--iteration", 0, 1, UINT32_MAX));
     kv_tree *tree = tool_scene_tree(&scene);
     need_paths(call, tree);
