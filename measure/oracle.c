@@ -324,7 +324,7 @@ static void add_out(out_sums *sums, float out, const attention_truth *truth, uin
     sums->common += truth->common[row];
 }
 
-/* N of compare.h */
+/* N of oracle.h */
 static double independent_elements(const out_sums *sums)
 {
     double most = fmin(sums->square / sums->common, sums->magnitude_squared / sums->square);
