@@ -148,8 +148,8 @@ static void parse_option(tool_call *call, int argc, char **argv, int *i)
 
 tool_call tool_parse(const tool_verb *verb, int argc, char **argv)
 {
-    tool_call call = {.verb = verb, .format = default_format(verb)};
-    for (int i = 0; i < argc; i++) {
+    tool_call call = {.program = argv[0], .verb = verb, .format = default_format(verb)};
+    for (int i = 2; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             tool_print_help(verb);
             exit(TOOL_OK);
@@ -166,6 +166,15 @@ tool_call tool_parse(const tool_verb *verb, int argc, char **argv)
     if (verb->operand != NULL && call.operand == NULL)
         tool_bad_usage(verb, "%s: expected %s", verb->name, verb->operand);
     return call;
+}
+
+void tool_command(const tool_call *call, char command[TOOL_MAX_COMMAND], const char *arguments)
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._+-";
+    const char *program = call->program;
+    if (strlen(program) > TOOL_MAX_COMMAND / 2 || strspn(program, plain) != strlen(program))
+        program = "treeattn"; /* a name that a shell would not take as it is */
+    snprintf(command, TOOL_MAX_COMMAND, "%s %s", program, arguments);
 }
 
 static void print_option(const char *name, const char *value, const char *help)

@@ -34,14 +34,19 @@ typedef struct tool_verb {
 
 /* The command line of one verb, checked: no option is unknown, none lacks its value, the operand is there. */
 struct tool_call {
+    const char *program; /* as it was called: "build/treeattn" */
     const tool_verb *verb;
     const char *operand;                  /* NULL if the verb takes none */
     const char *values[TOOL_MAX_OPTIONS]; /* in the order of verb->options; NULL: not given, "": a flag */
     tool_format format;
 };
 
-/* Parses argv[0 .. argc) of a verb, argv[0] the first word after the verb's name. --help prints the help and exits. */
+/* Parses argv[2 .. argc), the words after the verb's name. --help prints the help and exits. */
 tool_call tool_parse(const tool_verb *verb, int argc, char **argv);
+
+/* A command line that calls this program the way it was called: "build/treeattn step --wait". */
+enum { TOOL_MAX_COMMAND = 512 };
+void tool_command(const tool_call *call, char command[TOOL_MAX_COMMAND], const char *arguments);
 
 void tool_print_help(const tool_verb *verb);
 

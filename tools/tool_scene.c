@@ -54,8 +54,17 @@ tool_scene tool_scene_open_with_kv(const workload *work, const tree_shape *shape
     return open_scene(work, shape->block_tokens, shape->num_blocks, create_store(shape, seed));
 }
 
+static void free_queries(tool_scene *scene)
+{
+    free(scene->queries);
+    free(scene->query_names);
+    scene->queries = NULL;
+    scene->query_names = NULL;
+}
+
 bool tool_scene_next(tool_scene *scene)
 {
+    free_queries(scene);
     uint32_t iteration = scene->step.iteration;
     kv_status status = replay_step(scene->replay, &scene->step);
     if (status == KV_NOBLOCKS)
@@ -67,6 +76,24 @@ bool tool_scene_next(tool_scene *scene)
     if (scene->store != NULL && kv_store_status(scene->store) != KV_OK)
         tool_fail("K and V: %s", kv_status_string(kv_store_status(scene->store)));
     return !scene->step.done;
+}
+
+void tool_scene_query_all(tool_scene *scene)
+{
+    uint32_t num_names = scene->workload->num_branches, num_queries = 0;
+    free_queries(scene);
+    scene->queries = tool_allocate(num_names, sizeof *scene->queries);
+    scene->query_names = tool_allocate(num_names, sizeof *scene->query_names);
+    for (uint32_t name = 0; name < num_names; name++) {
+        kv_branch handle = replay_handle(scene->replay, name);
+        if (handle == 0)
+            continue;
+        scene->queries[num_queries] = handle;
+        scene->query_names[num_queries++] = name;
+    }
+    scene->step.num_queries = num_queries;
+    scene->step.queries = scene->queries;
+    scene->step.query_names = scene->query_names;
 }
 
 kv_table *tool_scene_tables(const tool_scene *scene)
@@ -100,6 +127,7 @@ tree_plan *tool_scene_plan(const kv_tree *tree, const tree_plan_config *config)
 
 void tool_scene_close(tool_scene *scene)
 {
+    free_queries(scene);
     replay_destroy(scene->replay);
     kv_pool_destroy(scene->pool, true, NULL);
     if (scene->store != NULL)

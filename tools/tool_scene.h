@@ -15,6 +15,8 @@ typedef struct tool_scene {
     replay *replay;
     replay_result step; /* the one that was just played */
     uint32_t block_tokens, num_blocks;
+    kv_branch *queries; /* of tool_scene_query_all; NULL: the step's own */
+    uint32_t *query_names;
 } tool_scene;
 
 /* num_blocks 0: as many as a replay of this workload could need (replay_count_needs). Ends the program if the pool
@@ -26,6 +28,9 @@ tool_scene tool_scene_open_with_kv(const workload *work, const tree_shape *shape
 
 /* Plays one step; false: the workload is over. Ends the program with status 1 if the pool is too small. */
 bool tool_scene_next(tool_scene *scene);
+
+/* Puts one query at the end of every living branch, in the place of the step's queries, until the next step. */
+void tool_scene_query_all(tool_scene *scene);
 
 /* Tables of the queries of this step, in the order of the queries; the caller frees the array alone. */
 kv_table *tool_scene_tables(const tool_scene *scene);

@@ -52,7 +52,7 @@ int main(int argc, char **argv)
     }
     for (int v = 0; v < NUM_VERBS; v++) {
         if (strcmp(argv[1], verbs[v]->name) == 0) {
-            tool_call call = tool_parse(verbs[v], argc - 2, argv + 2);
+            tool_call call = tool_parse(verbs[v], argc, argv);
             return verbs[v]->run(&call);
         }
     }
