@@ -90,6 +90,14 @@ static double attention_bytes(const tree_shape *shape, uint32_t num_queries)
     return kv + (double)num_queries * shape->num_heads * row_bytes;
 }
 
+static void refuse_attention_options(const tool_call *call)
+{
+    static const char *const names[] = {"--every", "--heads", "--head-dim", "--storage", "--isa"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (tool_given(call, names[i]))
+            tool_bad_usage(call->verb, "%s: expected --attention beside it", names[i]);
+}
+
 static replay_attention attention_create(const tool_call *call, const workload *work, uint32_t *num_blocks)
 {
     replay_needs needs;
@@ -100,10 +108,10 @@ static replay_attention attention_create(const tool_call *call, const workload *
     attention.bytes = bytes;
     attention.every = tool_count(call, "--every", 1, 1, UINT32_MAX);
     tree_shape shape = tool_shape(call, 8, 2, 64, TREE_FP32);
-    if (!attention.wanted && tool_given(call, "--every"))
-        tool_bad_usage(call->verb, "--every: expected --attention beside it");
-    if (!attention.wanted)
+    if (!attention.wanted) {
+        refuse_attention_options(call);
         return attention;
+    }
     attention.config = (tree_plan_config){.strategy = tool_strategy(call, "--attention"),
                                           .group_size = shape.num_heads / shape.num_kv_heads};
     attention.shape = shape;
@@ -221,8 +229,8 @@ static const tool_option options[] = {
     {"--blocks", "N", "blocks of the pool (enough)"},
     TOOL_LIMIT_OPTIONS,
     {"--max-iterations", "N", "stop after N iterations (at the end)"},
-    {"--attention", "STRATEGY", "compute attention too: flash ... cost; K and V are random"},
-    {"--every", "N", "at every Nth iteration (1)"},
+    {"--attention", TOOL_STRATEGIES, "compute attention too, by this strategy's plans, on random K and V"},
+    {"--every", "N", "compute it at every Nth iteration (1)"},
     TOOL_SHAPE_OPTIONS("8/2", "64", "fp32"),
     TOOL_ISA_OPTION,
     {NULL, NULL, NULL},
@@ -234,9 +242,10 @@ const tool_verb tool_replay = {
     .operand = "FILE.ttr", /* -: standard input */
     .formats = "text csv json",
     .options = options,
-    .example = "  treeattn replay reason_sorting.ttr --tree 0 --format csv\n"
-               "  treeattn replay reason_sorting.ttr --tree 0 --attention flatten --every 500\n"
-               "  treeattn replay spec_accept.ttr --record apps0 --star 64 --block-tokens 1\n"
-               "  treeattn replay - < reason_sorting.ttr\n",
+    .example = "  treeattn replay docs/examples/traces/reason.ttr --format csv\n"
+               "  treeattn replay docs/examples/traces/reason.ttr --attention flatten --every 5\n"
+               "  treeattn replay docs/examples/traces/accept.ttr --star 4 --block-tokens 1\n"
+               "  treeattn replay docs/examples/traces/accept.ttr --draft docs/examples/traces/draft.ttr:8\n"
+               "  treeattn replay - < docs/examples/traces/reason.ttr\n",
     .run = run,
 };
