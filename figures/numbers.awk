@@ -1,7 +1,8 @@
 # The numbers that a figure's caption and titles quote, from its csv: read before figures/STEM.awk, which calls say and
 # holds. scripts/captions.sh compares them with the texts, or rewrites them there.
 #
-#   say("at {} branches", 256)      each {} of the phrase is a number of the text, and these are the values, as printed
+#   say("at {} branches", 256)      each {} of the phrase is a number of the text, and these are the values, as printed;
+#                                   the phrase begins with a word
 #   holds("two launches", truth)    the csv says that the phrase, numbers and all, is true
 #
 # Rows are numbered from 1, without the heading. Column names are those of the heading.
@@ -24,7 +25,7 @@ function split_row(line, field,    n, c, i, quoted, text) {
 function die(text) { print "FAIL " FILENAME ": " text >"/dev/stderr"; exit 2 }
 function cell(row, name) {
     if (!(name in column)) die("no column " name)
-    return cells[row, column[name]]
+    return cells[row, column[name]] ~ /^-?[0-9.]+(e[-+]?[0-9]+)?$/ ? cells[row, column[name]] + 0 : cells[row, column[name]]
 }
 # Rows in which columns have values, "plan=cost branches=64" ('_' for a blank in a value): row[1] and so on, their count.
 function find(where, row,    n, i, k, parts, terms, good, value) {
@@ -74,7 +75,10 @@ function ceiling(name,    at_name, rest) {
 function told(text) { return index(comments, text) > 0 }
 function d(decimals, value) { return sprintf("%." decimals "f", value) }
 function percent(decimals, part) { return d(decimals, 100 * part) }
-function say(phrase, a, b, c, e, f, g) { print phrase "\t" a "\t" b "\t" c "\t" e "\t" f "\t" g }
+function say(phrase, a, b, c, e, f, g) {
+    if (phrase ~ /^[{]/) die("begins with a number: " phrase)
+    print phrase "\t" a "\t" b "\t" c "\t" e "\t" f "\t" g
+}
 function holds(phrase, truth) {
     print phrase
     if (!truth) print "FAIL " FILENAME " does not bear out: " phrase >"/dev/stderr"

@@ -2,7 +2,7 @@
 # write=1: prints the one text file with the derived numbers in it. What is wrong goes to stderr, and the status is 1.
 function blank(n,    s) { s = sprintf("%" n "s", ""); gsub(/ /, "\001", s); return n ? s : "" }
 # The part of a line that a reader sees; the rest is as long, and blank.
-function visible(line,    out, literal, c, i) {
+function visible(line,    out, literal, is_text, c, i) {
     if (is_caption) {
         if (line ~ /^(# |\||<!--)/) return blank(length(line))
         while (match(line, /`[^`]*`|!\[[^]]*\]\([^)]*\)|\]\([^)]*\)/))
@@ -13,9 +13,11 @@ function visible(line,    out, literal, c, i) {
     out = ""; literal = ""
     for (i = 1; i <= length(line); i++) {
         c = substr(line, i, 1)
-        if (literal == "") { out = out "\001"; if (c == "'" || c == "\"") literal = c }
-        else if (c == literal) { out = out "\001"; literal = "" }
-        else out = out c
+        if (literal == "") {
+            out = out "\001"
+            if (c == "'" || c == "\"") { literal = c; is_text = substr(line, 1, i - 1) !~ /(font|rgb|name|eq|format) *$/ }
+        } else if (c == literal) { out = out "\001"; literal = "" }
+        else out = out (is_text ? c : "\001")
     }
     while (match(out, /%[0-9.]*[dfgs]|\\n/)) out = substr(out, 1, RSTART - 1) blank(RLENGTH) substr(out, RSTART + RLENGTH)
     return out
@@ -41,7 +43,7 @@ function look(p, l, from,    n, pieces, i, start, place, rest, good) {
 }
 function context(l, place) { return "..." substr(line[l], place > 30 ? place - 30 : 1, 70) "..." }
 function complain(text) { print "FAIL " text >"/dev/stderr"; failed = 1 }
-FNR == NR { n = split($0, parts, /\t/); phrase[++num_phrases] = parts[1]; for (i = 2; i <= n; i++) value[num_phrases, i - 1] = parts[i]; next }
+FILENAME == ARGV[1] { n = split($0, parts, /\t/); phrase[++num_phrases] = parts[1]; for (i = 2; i <= n; i++) value[num_phrases, i - 1] = parts[i]; next }
 { is_caption = FILENAME ~ /\.md$/; line[++num_lines] = $0; seen[num_lines] = visible($0); name[num_lines] = FILENAME }
 END {
     # Longer phrases first: a short one may be a part of them.
@@ -76,10 +78,9 @@ END {
     for (l = 1; l <= num_lines; l++) {
         if (write) { print line[l]; continue }
         rest = " " tolower(seen[l]) " "
-        while (match(rest, /[^a-z0-9_.][0-9]/) || match(rest, "[^a-z](" words ")[^a-z]")) {
+        while (match(rest, /[^a-z0-9_.][0-9][0-9.,]*/) || match(rest, "[^a-z](" words ")[^a-z]")) {
             complain(name[l] ": number without derivation: '" context(l, RSTART) "'")
-            rest = substr(rest, 1, RSTART) blank(1) substr(rest, RSTART + 2)
-            sub(/\001[0-9.,]+[0-9]/, "\001", rest)
+            rest = substr(rest, 1, RSTART) blank(RLENGTH - 1) substr(rest, RSTART + RLENGTH)
         }
     }
     exit failed
