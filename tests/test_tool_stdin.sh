@@ -61,7 +61,7 @@ error "UTF-16" 'utf16.ttr:1:1: .*byte-order mark of UTF-16' /dev/null replay "$w
 tr '\n' '\r' <"$small" >"$work/mac.ttr"
 error "carriage returns alone" 'mac.ttr:1:19: expected a newline after the carriage return' /dev/null \
     replay "$work/mac.ttr"
-error "a carriage return in levels" "--tree, tokens, column 4: .*, found a carriage return" /dev/null \
+error "a carriage return in levels" "--tree, tokens, column 8: .*, found a carriage return" /dev/null \
     plan --tree $'1,2/3,4\r'
 error "a carriage return in a number" "got '5.x0d'" /dev/null replay "$small" --max-iterations $'5\r'
 error "a control byte in a name" 'no.x1b.2Jfile: ' /dev/null replay $'no\e[2Jfile'

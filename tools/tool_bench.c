@@ -158,7 +158,7 @@ static bench_case *plan_workload(bench *b, const char *name, const workload *wor
     kv_status status = replay_measure(&totals, work, b->shape.block_tokens);
     if (status != KV_OK)
         tool_fail("%s: %s", name, kv_status_string(status));
-    tool_scene scene = tool_scene_open(work, b->shape.block_tokens, totals.peak_blocks, NULL);
+    tool_scene scene = tool_scene_open(work, b->shape.block_tokens, totals.peak_blocks);
     tool_play_to(&scene, iteration);
     kv_tree *tree = tool_scene_tree(&scene);
     bench_case *one = plan_tree(b, name, tree, totals.peak_blocks);
@@ -366,10 +366,20 @@ static void write_provenance(const tool_call *call, const bench *b)
 }
 
 /* NULL: no --trace. */
+static void refuse_trace_options(const tool_call *call)
+{
+    static const char *const names[] = {"--ordinal", "--record", "--star", "--draft", "--prompt", "--iteration"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (tool_given(call, names[i]))
+            tool_bad_usage(call->verb, "%s: expected --trace beside it", names[i]);
+}
+
 static workload *read_workload(const tool_call *call, const tree_shape *shape, uint32_t iteration)
 {
-    if (!tool_given(call, "--trace"))
+    if (!tool_given(call, "--trace")) {
+        refuse_trace_options(call);
         return NULL;
+    }
     workload *work = tool_workload_from_file(call, tool_text(call, "--trace", NULL), "--ordinal", iteration);
     replay_needs needs;
     double bytes = tool_need_replay(call, work, shape->block_tokens, 0, &needs);
@@ -441,6 +451,6 @@ const tool_verb tool_bench = {
     .summary = "measures the fast path against this machine's ceilings, and the host work",
     .formats = "text csv json",
     .options = options,
-    .example = "  treeattn bench --format csv > bench.csv\n",
+    .example = "  treeattn bench --repeats 3 --format csv > bench.csv\n",
     .run = run,
 };

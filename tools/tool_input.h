@@ -3,6 +3,7 @@
 #define TOOL_INPUT_H
 
 #include "tool_scene.h"
+#include "tree_attention_cpu.h"
 
 /* Rows for a verb's table of options. */
 #define TOOL_TRACE_OPTIONS(tree) \
@@ -14,9 +15,12 @@
 #define TOOL_SHAPE_OPTIONS(heads, head_dim, storage) \
     {"--heads", "HEADS/KV", "query heads and KV heads (" heads ")"}, \
     {"--head-dim", "N", "1 to 1024 (" head_dim ")"}, \
-    {"--storage", "TYPE", "fp32, fp16 or bf16 (" storage ")"}
+    {"--storage", "fp32|fp16|bf16", "type of K and V (" storage ")"}
 
-#define TOOL_ISA_OPTION {"--isa", "SET", "force portable, avx2, avx512 or avx512_bf16 (auto: the machine's best)"}
+#define TOOL_ISA_OPTION \
+    {"--isa", "auto|portable|avx2|avx512|avx512_bf16", "instruction set of the fast path (auto: the machine's best)"}
+
+#define TOOL_STRATEGIES "flash|flash_decoding|radix|tree_mask|node|node_chunk|flatten|cost"
 
 /* Of a file of any kind; "-" is standard input. `tree_option` names the option that chooses the tree. Bad input ends
  * the program with status 2: FILE:LINE:COLUMN: what was expected; so does a workload beyond the limits of

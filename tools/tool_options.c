@@ -148,8 +148,8 @@ static void parse_option(tool_call *call, int argc, char **argv, int *i)
 
 tool_call tool_parse(const tool_verb *verb, int argc, char **argv)
 {
-    tool_call call = {.verb = verb, .format = default_format(verb)};
-    for (int i = 0; i < argc; i++) {
+    tool_call call = {.program = argv[0], .verb = verb, .format = default_format(verb)};
+    for (int i = 2; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             tool_print_help(verb);
             exit(TOOL_OK);
@@ -168,24 +168,43 @@ tool_call tool_parse(const tool_verb *verb, int argc, char **argv)
     return call;
 }
 
+void tool_command(const tool_call *call, char command[TOOL_MAX_COMMAND], const char *arguments)
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._+-";
+    const char *program = call->program;
+    if (strlen(program) > TOOL_MAX_COMMAND / 2 || strspn(program, plain) != strlen(program))
+        program = "treeattn"; /* a name that a shell would not take as it is */
+    snprintf(command, TOOL_MAX_COMMAND, "%s %s", program, arguments);
+}
+
+void tool_format_choices(const tool_verb *verb, char choices[TOOL_MAX_FORMATS])
+{
+    snprintf(choices, TOOL_MAX_FORMATS, "%s", verb->formats);
+    for (char *at = choices; *at != '\0'; at++)
+        if (*at == ' ')
+            *at = '|';
+}
+
+enum { HELP_COLUMN = 24 };
+
+/* The help stands beside a short option, below a long one. */
 static void print_option(const char *name, const char *value, const char *help)
 {
-    char left[64];
-    snprintf(left, sizeof left, "%s%s%s", name, value != NULL ? " " : "", value != NULL ? value : "");
-    printf("  %-24s %s\n", left, help);
+    int length = printf("  %s%s%s", name, value != NULL ? " " : "", value != NULL ? value : "") - 2;
+    printf("%s%*s %s\n", length > HELP_COLUMN ? "\n  " : "", HELP_COLUMN - (length > HELP_COLUMN ? 0 : length), "", help);
 }
 
 void tool_print_help(const tool_verb *verb)
 {
+    char formats[TOOL_MAX_FORMATS];
+    tool_format_choices(verb, formats);
     printf("treeattn %s: %s\n\nUsage\n  treeattn %s%s%s [options]\n\nOptions\n", verb->name, verb->summary, verb->name,
            verb->operand != NULL ? " " : "", verb->operand != NULL ? verb->operand : "");
     for (const tool_option *option = verb->options; option->name != NULL; option++)
         print_option(option->name, option->value, option->help);
-    char formats[96];
-    snprintf(formats, sizeof formats, "one of: %s (the first unless told)", verb->formats);
-    print_option("--format", "FORMAT", formats);
+    print_option("--format", formats, TOOL_FORMAT_HELP);
     print_option("--help", NULL, "this text");
-    printf("\nExample\n%s\nExit status: 0 done, 1 failed, 2 bad usage or bad input.\n", verb->example);
+    printf("\nExamples\n%s\nExit status: " TOOL_STATUS_HELP "\n", verb->example);
 }
 
 static const char *value_of(const tool_call *call, const char *name)

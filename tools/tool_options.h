@@ -14,7 +14,7 @@ enum { TOOL_OK = 0, TOOL_FAILED = 1, TOOL_BAD_INPUT = 2 };
 
 typedef struct tool_option {
     const char *name;  /* "--block-tokens" */
-    const char *value; /* placeholder of its value; NULL: the option takes none */
+    const char *value; /* "N", a placeholder; "gpu|cpu", the choices; NULL: the option takes none */
     const char *help;  /* one line */
 } tool_option;
 
@@ -34,16 +34,30 @@ typedef struct tool_verb {
 
 /* The command line of one verb, checked: no option is unknown, none lacks its value, the operand is there. */
 struct tool_call {
+    const char *program; /* as it was called: "build/treeattn" */
     const tool_verb *verb;
     const char *operand;                  /* NULL if the verb takes none */
     const char *values[TOOL_MAX_OPTIONS]; /* in the order of verb->options; NULL: not given, "": a flag */
     tool_format format;
 };
 
-/* Parses argv[0 .. argc) of a verb, argv[0] the first word after the verb's name. --help prints the help and exits. */
+/* Parses argv[2 .. argc), the words after the verb's name. --help prints the help and exits. */
 tool_call tool_parse(const tool_verb *verb, int argc, char **argv);
 
+/* A command line that calls this program the way it was called: "build/treeattn step --wait". */
+enum { TOOL_MAX_COMMAND = 512 };
+void tool_command(const tool_call *call, char command[TOOL_MAX_COMMAND], const char *arguments);
+
 void tool_print_help(const tool_verb *verb);
+
+/* Said by --help and by the manual page. */
+#define TOOL_SUMMARY "attention over trees of shared KV blocks"
+#define TOOL_FORMAT_HELP "of the output (the first)"
+#define TOOL_STATUS_HELP "0 done, 1 failed, 2 bad usage or bad input."
+
+/* The formats of a verb as the value of an option: "text|csv|json". */
+enum { TOOL_MAX_FORMATS = 32 };
+void tool_format_choices(const tool_verb *verb, char choices[TOOL_MAX_FORMATS]);
 
 /* Values of options; `name` must stand in the verb's table. The ones with limits exit with status 2 and say what was
  * expected. */
