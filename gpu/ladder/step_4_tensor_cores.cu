@@ -14,7 +14,7 @@
  *           scores  16 rows x 16 tokens: lane i has rows i / 4 and i / 4 + 8, tokens 2 * (i % 4), + 1, + 8, + 9
  *           out     16 rows x head_dim:  lane i has the same rows, elements 2 * (i % 4), + 1 of each 8 */
 #include "merge.cuh"
-#include "tile.cuh"
+#include "task.cuh"
 
 enum { WARPS = QUEUE_TILE_ROWS / SLICE_ROWS, THREADS = WARPS * TILE_WARP, TOKENS = 32, PADDING = 8 };
 

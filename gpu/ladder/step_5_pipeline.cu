@@ -14,7 +14,8 @@
  *           copied      0 1 2    3   4   5    stage = tile % 3
  *           computed    0        1   2   3 */
 #include "merge.cuh"
-#include "tile.cuh"
+#include "swizzle.cuh"
+#include "task.cuh"
 
 enum { WARPS = QUEUE_TILE_ROWS / SLICE_ROWS, THREADS = WARPS * TILE_WARP, STAGES = 3, LEAD = STAGES - 1 };
 
