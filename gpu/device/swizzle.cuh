@@ -1,4 +1,5 @@
-/* From step 5: K and V tiles in swizzled shared memory, and the products that read them there. */
+/* K and V tiles in shared memory, swizzled against bank conflicts, and the matrix products that read them there with
+ * ldmatrix. Explained by step 5. */
 #ifndef SWIZZLE_CUH
 #define SWIZZLE_CUH
 
@@ -7,9 +8,9 @@
 
 #ifndef TREEATTN_EMULATE /* emulate.h has the same functions */
 
-/* Four 8 x 8 matrices of 2-byte elements from shared memory. Lanes 0-7 say where the rows of the first one are, 8-15
- * those of the second one, and so on: 16 bytes each, aligned. Lane i gets elements pair and pair + 1 of row i / 4 of
- * matrix j in r[j]; transposed: of column i / 4. */
+/* Loads four 8 x 8 matrices of 2-byte elements from shared memory. Lanes 0 to 7 bring the addresses of the rows of the
+ * first matrix, lanes 8 to 15 those of the second, and so on: 16 bytes each, aligned. Lane i gets elements pair and
+ * pair + 1 (mma.cuh) of row i / 4 of matrix j in r[j]; transposed: of column i / 4. */
 static __device__ __forceinline__ void ldmatrix_x4(uint32_t r[4], shared_at row)
 {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
@@ -26,11 +27,9 @@ static __device__ __forceinline__ void ldmatrix_x4_trans(uint32_t r[4], shared_a
 
 #endif
 
-/* ---- from step 5: K and V tiles in shared memory ---- */
-
-/* A tile is cut into panels of 64 columns: all tokens of one, 128 bytes each, then all of the next. Within a panel,
- * chunk c (16 bytes, 8 elements) of token t lies at chunk c ^ (t % 8): eight tokens' chunks of one column, which a
- * matrix load asks for at once, then lie in different banks. */
+/* A tile is cut into panels of 64 elements: 128 bytes of each token, one token after the other, then the next panel.
+ * Swizzle: within a panel, chunk c (16 bytes, 8 elements) of token t lies in place c ^ (t % 8). ldmatrix reads the same
+ * chunk of eight tokens at once; swizzled, these eight lie in different banks. */
 enum { PANEL_ROW = 128, PANEL_CHUNKS = 8 };
 template <int HEAD_DIM> struct tile_panel {
     enum { BYTES = 8192 / HEAD_DIM * PANEL_ROW }; /* queue_tile_tokens */
@@ -42,9 +41,8 @@ template <int HEAD_DIM> static __device__ __forceinline__ char *tile_chunk(char 
            + ((chunk % PANEL_CHUNKS ^ token % 8) << 4);
 }
 
-/* score the keys: 16 rows x the tokens of a slice. Where a chunk lies in its panel depends on token % 8 alone, so that
- * all of a lane's addresses are its first one with some bits turned over, or some slices or panels further on; a slice
- * begins at a multiple of 2048 bytes. */
+/* score the keys: 16 rows x the tokens of a slice. The swizzle depends on token % 8 alone, so each of a lane's addresses
+ * is its first one with some bits flipped, plus a constant; a slice begins at a multiple of 2048 bytes. */
 template <int HEAD_DIM, typename T, int TOKENS>
 static __device__ __forceinline__ void tile_scores(float score[TOKENS / 8][4], const uint32_t q[HEAD_DIM / 16][4],
                                                    const char *keys)
@@ -85,7 +83,7 @@ static __device__ __forceinline__ void tile_values(tile_state<HEAD_DIM> &state, 
     }
 }
 
-/* A slice's scores, softmax and values. */
+/* A slice: score the keys, absorb, o += weights x values. */
 template <int HEAD_DIM, typename T, int TOKENS>
 static __device__ __forceinline__ void tile_absorb(tile_state<HEAD_DIM> &state, const uint32_t q[HEAD_DIM / 16][4],
                                                    const char *keys, const char *values, uint32_t visible, float scale)
