@@ -3,6 +3,7 @@
 #ifndef WORKER_CUH
 #define WORKER_CUH
 
+#include "grid.cuh"
 #include "wgmma.cuh"
 #include "worker_task.cuh"
 
