@@ -20,8 +20,7 @@ enum {
     NUM_BRANCHES = 4,
     MAX_PARTS = NUM_BLOCKS * BLOCK_TOKENS, /* nodes of the tree, items of the plan: each has a slot of its own */
     PIECE_TOKENS = 4,                      /* tokens of an item, at most */
-    NUM_HEADS = 4,                         /* query heads */
-    NUM_KV_HEADS = 2,                      /* heads of K and V */
+    NUM_HEADS = 4, NUM_KV_HEADS = 2,       /* heads of queries; heads of K and V */
     GROUP_SIZE = NUM_HEADS / NUM_KV_HEADS, /* query heads that read the same KV head: grouped-query attention */
     HEAD_DIM = 8,
     TOKEN_BYTES = 2 * NUM_KV_HEADS * HEAD_DIM * sizeof(double) /* K and V of one token */
@@ -123,12 +122,10 @@ static void find_nodes(const branch *branches, uint32_t set, uint32_t one, uint3
 
 /* ---- 4. Plan: a list of items. An item loads each of its tokens once, for all of its queries together. ---- */
 typedef node item; /* a piece of a node: at most PIECE_TOKENS of its tokens, and all queries that see them */
-
 static item plan[MAX_PARTS];
 static uint32_t num_items;
 
-/* (An item for each query and its whole path is another plan, per-branch reading: it gives the same result, but loads a
- * shared token once for each branch.) */
+/* (Another plan is per-branch reading: an item for each query and its whole path. Same result, more loads.) */
 static void build_plan(void)
 {
     for (uint32_t n = 0; n < num_nodes; n++)
@@ -226,9 +223,13 @@ static void show(const char *what, const branch *b)
 static void show_parts(const char *name, const node *parts, uint32_t num_parts)
 {
     for (const node *p = parts; p < parts + num_parts; p++) {
-        printf("%*s%s %d  tokens %u..%u  queries", 2 * (int)p->depth + 2, "", name, (int)(p - parts), p->first_token,
-               p->first_token + p->num_tokens - 1);
-        for (int q = 0; q < NUM_BRANCHES; q++) printf(" %c", p->queries >> q & 1 ? 'A' + q : ' ');
+        uint32_t end = p->first_token + p->num_tokens;
+        printf("%*s%s %d  tokens %u..%u  blocks", 2 * (int)p->depth + 2, "", name, (int)(p - parts), p->first_token,
+               end - 1);
+        for (uint32_t i = p->first_token / BLOCK_TOKENS; i < blocks_for(end); i++) printf(" %u", p->blocks[i]);
+        printf("  queries");
+        for (int q = 0; q < NUM_BRANCHES; q++)
+            if (p->queries >> q & 1) printf(" %c", 'A' + q);
         puts("");
     }
 }

@@ -43,12 +43,12 @@ A appends 3 blocks 0 1 2 6 references 3 3 1 1 1 1 1 0 0
 copy 3 tokens of block 4 to block 7
 X is pruned blocks references 3 3 1 2 1 0 1 1 1
 B appends 2 blocks 0 1 3 4 5 references 4 4 1 2 1 1 1 1 1
-node 0 tokens 0..5 queries A B C D
-node 1 tokens 6..7 queries A B C
-node 2 tokens 8..12 queries A
-node 3 tokens 8..11 queries B C
-item 0 tokens 0..3 queries A B C D
-item 9 tokens 16..16 queries C
+node 0 tokens 0..5 blocks 0 1 queries A B C D
+node 1 tokens 6..7 blocks 1 queries A B C
+node 2 tokens 8..12 blocks 2 6 queries A
+node 3 tokens 8..11 blocks 3 queries B C
+item 0 tokens 0..3 blocks 0 queries A B C D
+item 9 tokens 16..16 blocks 8 queries C
 Bytes of K and V: logical 13568 (each branch loads its own path), plan 6912
 END
 grep -qE '^Check: largest difference to each branch alone [0-9.]+e-1[3-9]: ok$' "$work/trace" ||
