@@ -23,7 +23,7 @@ typedef struct attention_arguments {
                            head; 0 between launches, but for the highest bit of the first */
     float *m, *l; /* [num_partials][num_heads] */
     void *o;      /* [num_partials][num_heads][head_dim] shape.storage: divided by l, so that none is larger than V;
-                     from step 6 on in the order of merge_turned (merge.cuh) */
+                     from step 6 on in the order of merge_turned (merge_ahead.cuh) */
 } attention_arguments;
 
 /* Capacity for a plan: on the device, and twice in pinned memory, because the copy of one update may still be under way

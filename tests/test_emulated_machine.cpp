@@ -10,7 +10,7 @@ extern "C" {
 
 #include <vector>
 
-enum { WARP = 32, NUM_SEEDS = 8 };
+enum { NUM_SEEDS = 8 };
 #define ALL_LANES 0xffffffffu
 
 static void launch_ok(cudaError_t error)

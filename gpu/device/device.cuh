@@ -8,6 +8,9 @@
 #include "exact_math_internal.h"
 #include "launch.h"
 
+enum { WARP = 32 }; /* lanes of a warp */
+#define ALL_LANES 0xffffffffu
+
 #ifdef TREEATTN_EMULATE
 #include "emulate.h"
 #else

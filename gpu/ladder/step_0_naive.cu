@@ -48,7 +48,7 @@ static __device__ float largest_score(const attention_arguments &a, const warp_r
     float m = -INFINITY;
     for (uint32_t r = 0; r < w.item.num_ranges; r++) {
         const tree_range range = a.plan.ranges[w.item.first_range + r];
-        for (uint32_t t = threadIdx.x; t < range.num_tokens; t += ROW_WARP) {
+        for (uint32_t t = threadIdx.x; t < range.num_tokens; t += WARP) {
             float score = token_score<HEAD_DIM, T>(a, w, range, t);
             m = score > m ? score : m;
         }
@@ -63,7 +63,7 @@ static __device__ sum_type<T> sum_weights(const attention_arguments &a, const wa
     sum_type<T> l = 0;
     for (uint32_t r = 0; r < w.item.num_ranges; r++) {
         const tree_range range = a.plan.ranges[w.item.first_range + r];
-        for (uint32_t t = threadIdx.x; t < range.num_tokens; t += ROW_WARP)
+        for (uint32_t t = threadIdx.x; t < range.num_tokens; t += WARP)
             l += token_weight(token_score<HEAD_DIM, T>(a, w, range, t), m);
     }
     return row_warp_sum(l);
@@ -75,17 +75,17 @@ static __device__ void sum_values(sum_type<T> *o, const attention_arguments &a, 
 {
     for (uint32_t r = 0; r < w.item.num_ranges; r++) {
         const tree_range range = a.plan.ranges[w.item.first_range + r];
-        for (uint32_t first = 0; first < range.num_tokens; first += ROW_WARP) {
+        for (uint32_t first = 0; first < range.num_tokens; first += WARP) {
             float my_score = token_score<HEAD_DIM, T>(a, w, range, first + threadIdx.x);
             float my_weight = token_weight(my_score, m);
-            for (int i = 0; i < ROW_WARP; i++) {
-                float score = __shfl_sync(ROW_ALL_LANES, my_score, i);
-                float weight = __shfl_sync(ROW_ALL_LANES, my_weight, i);
+            for (int i = 0; i < WARP; i++) {
+                float score = __shfl_sync(ALL_LANES, my_score, i);
+                float weight = __shfl_sync(ALL_LANES, my_weight, i);
                 if (score == -INFINITY) /* the same for all lanes; its V may be NaN */
                     continue;
                 const T *v_bt = (const T *)a.value + row_token_offset(a, range, w.kv_head, first + i);
-                for (int j = 0; j < HEAD_DIM / ROW_WARP; j++)
-                    o[j] = multiply_add(weight, to_float(v_bt[threadIdx.x + j * ROW_WARP]), o[j]);
+                for (int j = 0; j < HEAD_DIM / WARP; j++)
+                    o[j] = multiply_add(weight, to_float(v_bt[threadIdx.x + j * WARP]), o[j]);
             }
         }
     }
@@ -107,7 +107,7 @@ template <int HEAD_DIM, typename T> static __global__ void attend(attention_argu
 
     /* absorb into the running maximum and sum: here in three passes, so nothing runs */
     float m = largest_score<HEAD_DIM, T>(a, w);
-    sum_type<T> l = sum_weights<HEAD_DIM, T>(a, w, m), o[HEAD_DIM / ROW_WARP] = {};
+    sum_type<T> l = sum_weights<HEAD_DIM, T>(a, w, m), o[HEAD_DIM / WARP] = {};
     sum_values<HEAD_DIM, T>(o, a, w, m);
 
     const sum_type<T> inverse = l == 0 ? 0 : 1 / l;
@@ -115,15 +115,15 @@ template <int HEAD_DIM, typename T> static __global__ void attend(attention_argu
         a.m[state] = m;
         a.l[state] = (float)l;
     }
-    for (int j = 0; j < HEAD_DIM / ROW_WARP; j++)
-        ((T *)a.o)[state * HEAD_DIM + threadIdx.x + j * ROW_WARP] = from_float<T>((float)(o[j] * inverse));
+    for (int j = 0; j < HEAD_DIM / WARP; j++)
+        ((T *)a.o)[state * HEAD_DIM + threadIdx.x + j * WARP] = from_float<T>((float)(o[j] * inverse));
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)
 {
     uint64_t num_states = (uint64_t)a.plan.num_partials * a.shape.num_heads;
     cudaError_t error = launch_kernel((uint32_t)((num_states + WARPS_PER_BLOCK - 1) / WARPS_PER_BLOCK),
-                                      dim3(ROW_WARP, WARPS_PER_BLOCK), 0, stream, attend<HEAD_DIM, T>, a);
+                                      dim3(WARP, WARPS_PER_BLOCK), 0, stream, attend<HEAD_DIM, T>, a);
     return error == cudaSuccess ? launch_merge<HEAD_DIM, T>(a, stream) : error; /* merge partial states, normalize */
 }
 

@@ -16,7 +16,7 @@ enum { WARPS_PER_BLOCK = 4, HEADS = 8 };
  * partial state n / slices / num_kv_heads. */
 template <int HEAD_DIM, typename T> static __global__ void attend(attention_arguments a, uint32_t slices)
 {
-    uint64_t n = (uint64_t)blockIdx.x * WARPS_PER_BLOCK + threadIdx.x / ROW_WARP;
+    uint64_t n = (uint64_t)blockIdx.x * WARPS_PER_BLOCK + threadIdx.x / WARP;
     uint32_t slice = (uint32_t)(n % slices), kv_head = (uint32_t)(n / slices % a.shape.num_kv_heads);
     uint64_t partial = n / slices / a.shape.num_kv_heads;
     if (partial >= a.plan.num_partials)
@@ -27,13 +27,13 @@ template <int HEAD_DIM, typename T> static __global__ void attend(attention_argu
     uint32_t num_heads = group_size - slice * HEADS < HEADS ? group_size - slice * HEADS : (uint32_t)HEADS;
     const float *q_qh = a.query + ((uint64_t)a.plan.rows[item.first_row + row] * a.shape.num_heads + head) * HEAD_DIM;
 
-    float q[HEADS][HEAD_DIM / ROW_WARP];
-    row_state<HEAD_DIM, T> state[HEADS];
+    float q[HEADS][HEAD_DIM / WARP];
+    softmax_state<HEAD_DIM, T> state[HEADS];
 #pragma unroll
     for (uint32_t h = 0; h < HEADS; h++) {
-        row_clear(state[h]);
-        for (int j = 0; j < HEAD_DIM / ROW_WARP && h < num_heads; j++)
-            q[h][j] = q_qh[h * HEAD_DIM + threadIdx.x % ROW_WARP + j * ROW_WARP];
+        softmax_state_empty(state[h]);
+        for (int j = 0; j < HEAD_DIM / WARP && h < num_heads; j++)
+            q[h][j] = q_qh[h * HEAD_DIM + threadIdx.x % WARP + j * WARP];
     }
     for (uint32_t r = 0; r < item.num_ranges; r++) {
         const tree_range range = a.plan.ranges[item.first_range + r];
@@ -47,14 +47,14 @@ template <int HEAD_DIM, typename T> static __global__ void attend(attention_argu
                     break;
                 /* score the keys, absorb into the running maximum and sum */
                 float score = row_score<HEAD_DIM, T>(q[h], (const T *)a.key + offset, a.scale);
-                row_absorb<HEAD_DIM, T>(state[h], score, (const T *)a.value + offset);
+                softmax_state_absorb(state[h], score, (const T *)a.value + offset);
             }
         }
     }
 #pragma unroll
     for (uint32_t h = 0; h < HEADS; h++) {
         if (h < num_heads)
-            row_store<HEAD_DIM, T>(a, state[h], partial * a.shape.num_heads + head + h);
+            store_partial(a, partial * a.shape.num_heads + head + h, state[h]);
     }
 }
 
@@ -63,7 +63,7 @@ template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_ar
     uint32_t slices = (a.shape.num_heads / a.shape.num_kv_heads + HEADS - 1) / HEADS;
     uint64_t num_warps = (uint64_t)a.plan.num_partials * a.shape.num_kv_heads * slices;
     cudaError_t error = launch_kernel((uint32_t)((num_warps + WARPS_PER_BLOCK - 1) / WARPS_PER_BLOCK),
-                                      WARPS_PER_BLOCK * ROW_WARP, 0, stream, attend<HEAD_DIM, T>, a, slices);
+                                      WARPS_PER_BLOCK * WARP, 0, stream, attend<HEAD_DIM, T>, a, slices);
     return error == cudaSuccess ? launch_merge<HEAD_DIM, T>(a, stream) : error;
 }
 

@@ -11,7 +11,7 @@
 #include "merge.cuh"
 #include "row.cuh"
 
-enum { WARPS = 8, THREADS = WARPS * ROW_WARP, TOKENS = 16, MINE = 4, SLICE = WARPS * MINE };
+enum { WARPS = 8, THREADS = WARPS * WARP, TOKENS = 16, MINE = 4, SLICE = WARPS * MINE };
 
 template <int HEAD_DIM, typename T> struct shared_tile {
     T key[TOKENS][HEAD_DIM], value[TOKENS][HEAD_DIM];
@@ -40,21 +40,21 @@ template <int HEAD_DIM, typename T> static __global__ void attend(attention_argu
     SHARED_VARIABLE(tile, shared_tile<HEAD_DIM, T>);
     const tree_item item = a.plan.items[a.partial_item[blockIdx.x]];
     const uint32_t kv_head = blockIdx.y, group_size = a.shape.num_heads / a.shape.num_kv_heads;
-    const uint32_t num_rows = item.num_rows * group_size, lane = threadIdx.x % ROW_WARP; /* below 2^31: steps.cu */
+    const uint32_t num_rows = item.num_rows * group_size, lane = threadIdx.x % WARP; /* below 2^31: steps.cu */
     const uint32_t begin = (blockIdx.x - item.first_partial) * group_size; /* this state's rows x heads */
-    const uint32_t slice = (begin + SLICE - 1) / SLICE + blockIdx.z, mine = slice * SLICE + threadIdx.x / ROW_WARP;
+    const uint32_t slice = (begin + SLICE - 1) / SLICE + blockIdx.z, mine = slice * SLICE + threadIdx.x / WARP;
     if (slice * SLICE >= begin + group_size)
         return;
 
-    float q[MINE][HEAD_DIM / ROW_WARP];
-    row_state<HEAD_DIM, T> state[MINE];
+    float q[MINE][HEAD_DIM / WARP];
+    softmax_state<HEAD_DIM, T> state[MINE];
 #pragma unroll
     for (uint32_t i = 0; i < MINE; i++) {
         uint32_t row = mine + i * WARPS, head = kv_head * group_size + row % group_size;
-        row_clear(state[i]);
-        for (int j = 0; j < HEAD_DIM / ROW_WARP && row < num_rows; j++) {
+        softmax_state_empty(state[i]);
+        for (int j = 0; j < HEAD_DIM / WARP && row < num_rows; j++) {
             uint64_t query = a.plan.rows[item.first_row + row / group_size];
-            q[i][j] = a.query[(query * a.shape.num_heads + head) * HEAD_DIM + lane + j * ROW_WARP];
+            q[i][j] = a.query[(query * a.shape.num_heads + head) * HEAD_DIM + lane + j * WARP];
         }
     }
     for (uint32_t r = 0; r < item.num_ranges; r++) {
@@ -71,7 +71,7 @@ template <int HEAD_DIM, typename T> static __global__ void attend(attention_argu
                         continue;
                     /* score the keys, absorb into the running maximum and sum */
                     float score = row_score<HEAD_DIM, T>(q[i], tile.key[t - first], a.scale);
-                    row_absorb<HEAD_DIM, T>(state[i], score, tile.value[t - first]);
+                    softmax_state_absorb(state[i], score, tile.value[t - first]);
                 }
             }
         }
@@ -81,7 +81,7 @@ template <int HEAD_DIM, typename T> static __global__ void attend(attention_argu
         uint32_t row = mine + i * WARPS, head = kv_head * group_size + row % group_size;
         const uint64_t partial = item.first_partial + row / group_size;
         if (row < num_rows)
-            row_store<HEAD_DIM, T>(a, state[i], partial * a.shape.num_heads + head);
+            store_partial(a, partial * a.shape.num_heads + head, state[i]);
     }
 }
 
