@@ -1,19 +1,34 @@
 /* Step 6: a queue. The grid is no longer the list of tasks, but as many workers as the GPU holds at once (a persistent
- * kernel); each worker has a list of tiles that the host has planned (plan_queue.h).
- *   idea    the host knows the cost of each task, so it deals them out: the most expensive first, to the worker with
- *           the least load so far. A worker does not drain its pipeline between tasks: while it computes one task's
- *           last tile, the next task's first tile is on its way. And the rows decide how the warps share the work: in a
- *           task of few rows they share the tokens, in a task of many each warp has its own 16 rows
+ * kernel); each worker has a list of tiles, which the host has planned (plan_queue.h).
+ *   idea    the host knows the cost of each task, so it deals them out: the most expensive first, each to the worker with
+ *           the least load so far. A worker does not drain its pipeline between tasks: while it computes the last tile
+ *           of one, the first tile of the next is on its way. And the rows of a task decide how the warps share it: of
+ *           few rows, each warp takes some of the tokens; of many, each warp has its own 16 rows
  *   wins    43 to 23 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
- *   price   the host expands the plan: 32 bytes per tile and KV head; 68 KB of shared memory per worker
+ *   price   the host expands the plan: 32 bytes per tile and KV head. 72 KB of shared memory per worker
  *   leaves  merge is a second launch, which begins when the last worker has ended: step 7
  *   threads 4 warps, warps_m x warps_n: 16 rows each x slices of at least 16 tokens
  *           tile of 64 tokens (head_dim 128)   K  [ 0-15 | 16-31 | 32-47 | 48-63 ]   warps_n = 4: one slice each
- *           stage n % 2                        tile n is computed, tile n + 1 is copied. Two workers share a
- *           multiprocessor, so that one computes while the other waits; a third stage no longer helps */
+ *           tile        n       n + 1
+ *           stage     n % 2   n % 2 ^ 1        two workers share a multiprocessor: one computes while the other waits;
+ *                   computed   copied          a third stage would win nothing
+ *   verbs   worker.cuh */
 #include "merge.cuh"
-#include "worker.cuh"
 #include "worker_redo.cuh"
+
+cudaError_t gpu_num_workers(uint32_t *num_workers)
+{
+    enum { RESERVED = 1024 }; /* bytes of shared memory that CUDA takes of each thread block's */
+    int device = 0, num_sms = 0, shared_bytes = 0;
+    cudaError_t error = cudaGetDevice(&device);
+    if (error == cudaSuccess)
+        error = cudaDeviceGetAttribute(&num_sms, cudaDevAttrMultiProcessorCount, device);
+    if (error == cudaSuccess)
+        error = cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device);
+    const uint32_t fit = (uint32_t)shared_bytes / (WORKER_SHARED_BYTES + RESERVED);
+    *num_workers = (uint32_t)num_sms * (fit < WORKERS_PER_SM ? fit : (uint32_t)WORKERS_PER_SM);
+    return error == cudaSuccess && *num_workers == 0 ? cudaErrorInvalidConfiguration : error;
+}
 
 template <int HEAD_DIM, typename T>
 static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
@@ -35,7 +50,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
         queue_tile tile;
         do {
             tile = worker_record(shared, w.tile);
-            cp_async_wait<LEAD - 1>(); /* this thread's copies of the tile have landed; behind the barrier, all threads' */
+            cp_async_wait<LEAD - 1>(); /* this thread's copies of the tile have landed; behind the barrier, those of all */
             __syncthreads();           /* have, and no warp reads the tile before: its stage is free */
             worker_prefetch<HEAD_DIM>(a, shared, w.list, w.tile + LEAD);
             cp_async_commit();
@@ -53,7 +68,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
 /* A warp for each query and head. A query with one partial state has its result already: end_task. */
 template <int HEAD_DIM, typename T> static __global__ void merge_queue(attention_arguments a)
 {
-    const uint64_t n = (uint64_t)blockIdx.x * MERGE_WARPS + threadIdx.x / TILE_WARP, query = n / a.shape.num_heads;
+    const uint64_t n = (uint64_t)blockIdx.x * MERGE_WARPS + threadIdx.x / WARP, query = n / a.shape.num_heads;
     if (query < a.plan.num_queries && a.plan.merge_first[query + 1] - a.plan.merge_first[query] != 1)
         merge_query<HEAD_DIM, T>(a, query, (uint32_t)(n % a.shape.num_heads), NULL);
 }
@@ -63,9 +78,10 @@ template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_ar
     const uint64_t num_merges = (uint64_t)a.plan.num_queries * a.shape.num_heads;
     cudaError_t error = launch_kernel(a.queue.num_workers, WORKER_THREADS, sizeof(worker_shared), stream,
                                       attend<HEAD_DIM, T>, a);
-    return error != cudaSuccess ? error
-                                : launch_kernel((uint32_t)((num_merges + MERGE_WARPS - 1) / MERGE_WARPS),
-                                                MERGE_WARPS * TILE_WARP, 0, stream, merge_queue<HEAD_DIM, T>, a);
+    if (error != cudaSuccess)
+        return error;
+    return launch_kernel((uint32_t)((num_merges + MERGE_WARPS - 1) / MERGE_WARPS), MERGE_WARPS * WARP, 0, stream,
+                         merge_queue<HEAD_DIM, T>, a);
 }
 
 cudaError_t step_6_queue(const attention_arguments *a, cudaStream_t stream)

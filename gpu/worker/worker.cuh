@@ -39,6 +39,7 @@ struct worker {
 
     __device__ __forceinline__ void request_queries(const attention_arguments &a, worker_shared &shared)
     {
+        next_queries = {};
         if (tile == list.count)
             return;
         const queue_tile first = worker_record(shared, tile);

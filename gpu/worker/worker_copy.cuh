@@ -10,7 +10,7 @@
 enum {
     WORKER_WARPS = QUEUE_TILE_ROWS / SLICE_ROWS,
     WORKER_THREADS = WORKER_WARPS * TILE_WARP,
-    WORKERS_PER_SM = 2,
+    WORKERS_PER_SM = 2, WORKER_SHARED_BYTES = 72 * 1024, /* two of them fit a multiprocessor of sm_80 and sm_90 */
     STAGES = 2,         /* tile n lies in stage n % STAGES */
     LEAD = STAGES - 1,  /* prefetch distance of K and V, in tiles */
     TILE_BYTES = 16384, /* K or V of a tile: queue_tile_tokens */
@@ -31,6 +31,7 @@ template <int HEAD_DIM> struct worker_tile {
     };
 };
 
+/* 72 KB, with room for what later rungs add. */
 struct alignas(1024) worker_shared {
     char kv[STAGES][2][TILE_BYTES];
     uint32_t kv_slots[SLOT_RING][MAX_TILE_TOKENS]; /* permuted: the MY_TOKENS entries of a thread are neighbours */

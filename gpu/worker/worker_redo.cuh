@@ -33,7 +33,7 @@ static __device__ __forceinline__ void copy_visible(const attention_arguments &a
 
 /* Query i of the task whose tiles begin with *tiles. */
 template <int HEAD_DIM, typename T, typename SPLIT, typename ORDER, auto ABSORB>
-static __device__ void redo_query(const attention_arguments &a, worker_shared &shared, const queue_tile *tiles,
+static __device__ __forceinline__ void redo_query(const attention_arguments &a, worker_shared &shared, const queue_tile *tiles,
                                   uint32_t i)
 {
     const queue_query *queries = a.queue.queries + tiles->first_partial;
@@ -59,7 +59,7 @@ static __device__ void redo_query(const attention_arguments &a, worker_shared &s
 
 /* The masked tasks among tiles [first, end) of the queue. */
 template <int HEAD_DIM, typename T, typename SPLIT, typename ORDER, auto ABSORB>
-static __device__ __noinline__ void redo_tasks(const attention_arguments &a, worker_shared &shared, uint32_t first,
+static __device__ __forceinline__ void redo_tasks(const attention_arguments &a, worker_shared &shared, uint32_t first,
                                                uint32_t end)
 {
     for (uint32_t n = first; n < end; n++) {
@@ -74,7 +74,7 @@ template <auto ABSORB, int HEAD_DIM, typename T, typename SPLIT, typename ORDER>
 static __device__ __forceinline__ void redo_spoilt(const attention_arguments &a, worker_shared &shared,
                                                    const worker<HEAD_DIM, T, SPLIT, ORDER> &w)
 {
-    if (w.first_spoilt != NOTHING_SPOILT)
+    if (__builtin_expect(w.first_spoilt != NOTHING_SPOILT, false)) /* keeps this code out of the way of the merge */
         redo_tasks<HEAD_DIM, T, SPLIT, ORDER, ABSORB>(a, shared, w.list.first + w.first_spoilt,
                                                       w.list.first + w.list.count);
 }
