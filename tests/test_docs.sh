@@ -55,8 +55,10 @@ sections() { sed -n "s#^ \{4,\}/\* \(.*[^ ]\) *\*/\$#\1#p" "$1" | sed "s/query's
 comments() { cat "$@" | grep -E '^ *(/\*| \*)' | tr -d '\n' | sed -E 's# *(/\*| \*) ?# #g'; }
 reference=reference/tree_attention.c
 [ "$(sections $reference | wc -l)" -ge 5 ] || fail "$reference has lost its section comments"
-for mirror in reference/cpu/tree_attention_cpu.c "gpu/ladder/step_0_naive.cu gpu/device/merge.cuh" "gpu/ladder/step_3_shared_tile.cu gpu/device/merge.cuh" \
-    "gpu/ladder/step_4_tensor_cores.cu gpu/device/merge.cuh" "gpu/worker/worker.cuh gpu/ladder/step_9_warpgroup.cu"; do
+mirrors=(reference/cpu/tree_attention_cpu.c gpu/tree_attention_gpu.cu)
+for step in gpu/ladder/step_[0-5]_*.cu; do mirrors+=("$step gpu/device/merge.cuh"); done
+mirrors+=("gpu/worker/worker.cuh gpu/ladder/step_9_warpgroup.cu")
+for mirror in "${mirrors[@]}"; do
     # shellcheck disable=SC2086 # several names
     rest=$(comments $mirror)
     while read -r section && [ -n "$section" ]; do

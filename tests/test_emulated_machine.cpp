@@ -2,6 +2,7 @@
  * triple loop does, copies land no sooner and no later than they may; and a kernel that breaks a rule is told so, with
  * the place in its source. */
 #include "device.cuh"
+#include "async_copy.cuh"
 #include "mma.cuh"
 
 extern "C" {

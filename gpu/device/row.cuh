@@ -1,4 +1,4 @@
-/* The rows of a plan as steps 0 to 3 walk them: straight from items, ranges and blocks. */
+/* How steps 0 to 3 walk a plan: straight from its items, ranges and blocks. */
 #ifndef ROW_CUH
 #define ROW_CUH
 
@@ -9,6 +9,7 @@
 #include "gpu_internal.h"
 #include "storage.cuh"
 
+/* As in reference/tree_attention.c. */
 static __device__ __forceinline__ bool row_sees(const tree_plan &plan, const tree_range &range, uint32_t num_rows,
                                                 uint32_t row, uint32_t t)
 {
@@ -29,7 +30,8 @@ static __device__ __forceinline__ uint64_t row_token_offset(const attention_argu
            * a.shape.head_dim;
 }
 
-static __device__ __forceinline__ float row_warp_max(float x)
+/* The largest x, which is not NaN, and the sum of x over the lanes; the same in all of them. */
+static __device__ __forceinline__ float warp_max(float x)
 {
     for (int distance = WARP / 2; distance > 0; distance /= 2) {
         float other = __shfl_xor_sync(ALL_LANES, x, distance);
@@ -38,23 +40,21 @@ static __device__ __forceinline__ float row_warp_max(float x)
     return x;
 }
 
-template <typename SUM> static __device__ __forceinline__ SUM row_warp_sum(SUM x)
+template <typename SUM> static __device__ __forceinline__ SUM warp_sum(SUM x)
 {
     for (int distance = WARP / 2; distance > 0; distance /= 2)
         x += __shfl_xor_sync(ALL_LANES, x, distance);
     return x;
 }
 
-/* ---- from step 1 ---- */
-
-/* The dot product of a lane's elements of q with those of a key, summed over the lanes. */
+/* From step 1: the score of a key of which each lane has the elements lane, lane + 32, ..., as of the query. */
 template <int HEAD_DIM, typename T>
 static __device__ __forceinline__ float row_score(const float q[HEAD_DIM / WARP], const T *k_bt, float scale)
 {
     float score = 0;
     for (int j = 0; j < HEAD_DIM / WARP; j++)
         score = fmaf(q[j], to_float(k_bt[threadIdx.x % WARP + j * WARP]), score);
-    return row_warp_sum(score) * scale;
+    return warp_sum(score) * scale;
 }
 
 #endif

@@ -1,11 +1,12 @@
-/* Step 2: split. The tokens of a row are shared by eight warps, whose states meet in shared memory.
- *   idea    softmax states merge in any cut: what Flash-Decoding does between thread blocks, this does between the
- *           warps of one. Warp w has the tokens w, w + 8, ... of each range, and eight chains of dependent tokens
- *           run at once
- *   wins    1064 to 691 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
- *   price   head_dim + 2 floats of shared memory for each warp, one more merge
- *   leaves  each row still loads the item's K and V for itself: where 64 branches share a prefix, 64 times: step 3
- *   threads as step 1, one head at a time, warp w has every eighth token */
+/* Step 2: split. Eight warps share the tokens of a query, and their states meet in shared memory.
+ *   idea    softmax states merge wherever the tokens are cut. Flash-Decoding cuts between thread blocks, this rung
+ *           between the warps of one: warp w has the tokens w, w + 8, ... of each range, so that eight chains of
+ *           dependent tokens run at once
+ *   wins    1064 to 691 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
+ *   price   shared memory for the states of eight warps, and one more merge
+ *   leaves  each query still loads the item's K and V for itself: a prefix that 64 branches share is loaded 64 times:
+ *           step 3
+ *   threads as step 1, with one head at a time; warp w has every eighth token */
 #include "merge.cuh"
 #include "row.cuh"
 
@@ -39,6 +40,7 @@ template <int HEAD_DIM, typename T> static __global__ void attend(attention_argu
     const tree_item item = a.plan.items[a.partial_item[partial]];
     uint32_t row = partial - item.first_partial, kv_head = head / (a.shape.num_heads / a.shape.num_kv_heads);
     const float *q_qh = a.query + ((uint64_t)a.plan.rows[item.first_row + row] * a.shape.num_heads + head) * HEAD_DIM;
+
     float q[HEAD_DIM / WARP];
     softmax_state<HEAD_DIM, T> state;
     softmax_state_empty(state);
@@ -47,11 +49,15 @@ template <int HEAD_DIM, typename T> static __global__ void attend(attention_argu
     for (uint32_t r = 0; r < item.num_ranges; r++) {
         const tree_range range = a.plan.ranges[item.first_range + r];
         for (uint32_t t = warp; t < range.num_tokens; t += WARPS) {
+            /* find this item's blocks */
             if (!row_sees(a.plan, range, item.num_rows, row, t))
                 continue;
-            uint64_t offset = row_token_offset(a, range, kv_head, t); /* find this item's blocks */
-            /* score the keys, absorb into the running maximum and sum */
+            uint64_t offset = row_token_offset(a, range, kv_head, t);
+
+            /* score the keys */
             float score = row_score<HEAD_DIM, T>(q, (const T *)a.key + offset, a.scale);
+
+            /* absorb into the running maximum and sum */
             softmax_state_absorb(state, score, (const T *)a.value + offset);
         }
     }
@@ -64,7 +70,7 @@ template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_ar
 {
     cudaError_t error = launch_kernel(a.plan.num_partials * a.shape.num_heads, WARPS * WARP, 0, stream,
                                       attend<HEAD_DIM, T>, a);
-    return error == cudaSuccess ? launch_merge<HEAD_DIM, T>(a, stream) : error;
+    return error == cudaSuccess ? launch_merge<HEAD_DIM, T>(a, stream) : error; /* merge partial states, normalize */
 }
 
 cudaError_t step_2_split(const attention_arguments *a, cudaStream_t stream) { return DISPATCH_ANY(launch, *a, stream); }

@@ -5,7 +5,7 @@
 #define WORKER_COPY_CUH
 
 #include "gpu_internal.h"
-#include "tile.cuh"
+#include "swizzle.cuh"
 
 enum {
     WORKER_WARPS = QUEUE_TILE_ROWS / SLICE_ROWS,
