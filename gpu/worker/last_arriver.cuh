@@ -2,6 +2,7 @@
 #ifndef LAST_ARRIVER_CUH
 #define LAST_ARRIVER_CUH
 
+#include "grid.cuh"
 #include "merge_ahead.cuh"
 #include "worker_copy.cuh"
 

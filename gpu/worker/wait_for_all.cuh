@@ -2,8 +2,7 @@
 #ifndef WAIT_FOR_ALL_CUH
 #define WAIT_FOR_ALL_CUH
 
-#include "device.cuh"
-#include "mma.cuh"
+#include "grid.cuh"
 
 /* Returns when all thread blocks have arrived here, and makes what they wrote before visible. All of them must run at
  * the same time: a cooperative launch. The arrival of all flips the highest bit of *arrivals, and leaves the others 0

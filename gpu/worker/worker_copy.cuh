@@ -9,7 +9,7 @@
 
 enum {
     WORKER_WARPS = QUEUE_TILE_ROWS / SLICE_ROWS,
-    WORKER_THREADS = WORKER_WARPS * TILE_WARP,
+    WORKER_THREADS = WORKER_WARPS * WARP,
     WORKERS_PER_SM = 2, WORKER_SHARED_BYTES = 72 * 1024, /* two of them fit a multiprocessor of sm_80 and sm_90 */
     STAGES = 2,         /* tile n lies in stage n % STAGES */
     LEAD = STAGES - 1,  /* prefetch distance of K and V, in tiles */
@@ -66,7 +66,7 @@ static __device__ __forceinline__ queue_tile worker_record(const worker_shared &
 static __device__ __forceinline__ void copy_record(const attention_arguments &a, worker_shared &shared,
                                                    const worker_list &list, uint32_t n)
 {
-    const uint32_t lane = threadIdx.x % TILE_WARP;
+    const uint32_t lane = threadIdx.x % WARP;
     if (n < list.count && lane < 2)
         cp_async<16>((char *)&shared.tiles[n % RECORD_RING] + lane * 16,
                      (const char *)&a.queue.tiles[list.first + n] + lane * 16);
@@ -84,8 +84,8 @@ static __device__ __forceinline__ void copy_slots(const attention_arguments &a, 
     const uint32_t *from = a.queue.kv_slots + tile.first_token;
     const uint32_t num_tokens = tile.num_tokens;
 #pragma unroll
-    for (int i = 0; i < worker_tile<HEAD_DIM>::TOKENS; i += TILE_WARP) {
-        const uint32_t token = i + threadIdx.x % TILE_WARP;
+    for (int i = 0; i < worker_tile<HEAD_DIM>::TOKENS; i += WARP) {
+        const uint32_t token = i + threadIdx.x % WARP;
         if (token < num_tokens)
             cp_async<4>(&shared.kv_slots[n % SLOT_RING][token % AT_ONCE * MY_TOKENS + token / AT_ONCE], from + token);
     }
@@ -98,7 +98,7 @@ static __device__ __forceinline__ void copy_queries(const attention_arguments &a
     const queue_tile &tile = shared.tiles[n % RECORD_RING];
     if (n >= list.count || !tile.is_first)
         return;
-    for (uint32_t i = threadIdx.x % TILE_WARP; i < tile.num_queries; i += TILE_WARP)
+    for (uint32_t i = threadIdx.x % WARP; i < tile.num_queries; i += WARP)
         cp_async<8>(&shared.queries[list.num_copied % QUERY_RING][i], &a.queue.queries[tile.first_partial + i]);
     list.num_copied++;
 }
@@ -130,7 +130,7 @@ template <int HEAD_DIM>
 static __device__ __forceinline__ void worker_prefetch(const attention_arguments &a, worker_shared &shared,
                                                        worker_list &list, uint32_t n)
 {
-    const uint32_t warp = threadIdx.x / TILE_WARP;
+    const uint32_t warp = threadIdx.x / WARP;
     if (warp == 0)
         copy_slots<HEAD_DIM>(a, shared, list, n + LEAD);
     else if (warp == 1)
@@ -155,7 +155,7 @@ static __device__ __forceinline__ void worker_prefetch(const attention_arguments
 template <int HEAD_DIM>
 static __device__ __forceinline__ worker_list worker_find_tiles(const attention_arguments &a, worker_shared &shared)
 {
-    const uint32_t warp = threadIdx.x / TILE_WARP;
+    const uint32_t warp = threadIdx.x / WARP;
     const queue_start *start = &a.queue.starts[blockIdx.x];
     if (threadIdx.x < sizeof *start / 16)
         cp_async<16>((char *)&shared.start + threadIdx.x * 16, (const char *)start + threadIdx.x * 16);

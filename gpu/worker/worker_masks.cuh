@@ -14,9 +14,9 @@ static __device__ __forceinline__ void prefetch_masks(const attention_arguments 
                                                       const worker_list &list, uint32_t n)
 {
     const queue_tile &tile = shared.tiles[n % RECORD_RING];
-    if (threadIdx.x / TILE_WARP != 2 || n >= list.count || tile.first_mask == QUEUE_NO_MASK)
+    if (threadIdx.x / WARP != 2 || n >= list.count || tile.first_mask == QUEUE_NO_MASK)
         return;
-    for (uint32_t token = threadIdx.x % TILE_WARP; token < tile.num_tokens; token += TILE_WARP)
+    for (uint32_t token = threadIdx.x % WARP; token < tile.num_tokens; token += WARP)
         cp_async<8>(&shared.masks[n % STAGES][token], &a.queue.masks[tile.first_mask + token]);
 }
 

@@ -22,7 +22,7 @@ static __device__ __forceinline__ void copy_visible(const attention_arguments &a
         if (sees && tile.first_mask != QUEUE_NO_MASK)
             sees = a.queue.masks[tile.first_mask + token] >> i & 1;
         const uint32_t slot = sees ? a.queue.kv_slots[tile.first_token + token] : 0;
-        const uint64_t from = tile_offset<HEAD_DIM>(a.shape, slot, tile.kv_head) + chunk * 8;
+        const uint64_t from = ((uint64_t)slot + tile.kv_head * a.shape.block_tokens) * HEAD_DIM + chunk * 8;
         char *to = tile_chunk<HEAD_DIM>(stage[0], token, chunk);
         cp_async_16(to, (const uint16_t *)a.key + from, sees);
         cp_async_16(to + TILE_BYTES, (const uint16_t *)a.value + from, sees);

@@ -31,7 +31,7 @@ struct split_rows_then_tokens {
 /* The task's row that is this lane's first (h = 0) or second (h = 1). */
 static __device__ __forceinline__ uint32_t lane_row(uint32_t warps_m, uint32_t h)
 {
-    return threadIdx.x / TILE_WARP % warps_m * SLICE_ROWS + threadIdx.x % TILE_WARP / 4 + 8 * h;
+    return threadIdx.x / WARP % warps_m * SLICE_ROWS + threadIdx.x % WARP / 4 + 8 * h;
 }
 
 /* Starts the loads of this lane's part of the queries. queries: of the task. */
@@ -68,7 +68,7 @@ template <int HEAD_DIM> static __device__ __forceinline__ tile_share find_share(
     share.warps_n = 1 << shift;
     share.slice_tokens = tokens < LEAST ? (uint32_t)LEAST : tokens < MOST ? tokens : (uint32_t)MOST;
     share.num_slices = TOKENS / LEAST >> (share.slice_tokens == LEAST ? 0 : share.slice_tokens == 2 * LEAST ? 1 : 2);
-    share.warp_n = threadIdx.x / TILE_WARP >> (2 - shift);
+    share.warp_n = threadIdx.x / WARP >> (2 - shift);
     for (int h = 0; h < 2; h++) {
         const uint32_t i = tile_query_of_row(tile, lane_row(warps_m, h));
         share.query[h] = i < tile.num_queries ? i : tile.num_queries - 1u;
@@ -211,7 +211,7 @@ static __device__ __forceinline__ void store_shared_rows(const attention_argumen
                                                          char *buffer, uint32_t first, uint32_t end)
 {
     enum { COLUMNS = HEAD_DIM < 128 ? HEAD_DIM : 128, QUADS = COLUMNS / 4, AT_ONCE = WORKER_THREADS / QUADS };
-    const uint32_t warp = threadIdx.x / TILE_WARP, lane = threadIdx.x % TILE_WARP;
+    const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     const uint32_t column = threadIdx.x % QUADS * 4, num_rows = tile_rows(tile);
 #pragma unroll
     for (int pass = 0; pass < 2 * HEAD_DIM / COLUMNS; pass++) {
