@@ -67,7 +67,7 @@ expect "lengths in turn" "$((3 + 4 + 9 + 4 + 9 + 4))" "$(row node packed loaded_
 # The same tree at the prices of a GPU and of a CPU.
 for target in gpu cpu; do
     run plan --tree '1,4,16 / 300,60,20' --strategy cost --target $target --format csv
-    echo "$(row cost packed items loaded_tokens partial_rows masked_pairs)" >>"$work/targets"
+    printf "%s\n" "$(row cost packed items loaded_tokens partial_rows masked_pairs)" >>"$work/targets"
 done
 expect "the target decides: plans differ" 2 "$(sort -u "$work/targets" | wc -l)"
 run plan --tree '1,4,16 / 300,60,20' --strategy cost --format csv

@@ -12,6 +12,10 @@
 
 enum { MAX_PATH = 4096, MAX_COLUMNS = 96 };
 
+#ifndef GNUPLOT_SECONDS /* the test waits less */
+#define GNUPLOT_SECONDS 20
+#endif
+
 static const char script[] =
     "# gnuplot -e \"data='tree.csv'; image='tree.svg'\" tree.gp\n"
     "set datafile separator ','\n"
@@ -169,7 +173,7 @@ static tool_picture draw(const new_files *files, const char *name)
     char assignments[64], how[64];
     snprintf(assignments, sizeof assignments, "data='tree.csv'; image='%s'", name);
     const char *const argv[] = {"gnuplot", "-e", assignments, "tree.gp", NULL};
-    int error = process_start(&gnuplot, files->path, argv, PROCESS_READS_NOTHING);
+    int error = process_start_limited(&gnuplot, files->path, argv, PROCESS_READS_NOTHING, GNUPLOT_SECONDS);
     if (error == ENOENT)
         return TOOL_PICTURE_NO_GNUPLOT;
     if (error != 0)
