@@ -21,22 +21,23 @@ void tool_write_escaped(FILE *file, const char *text)
     }
 }
 
-static void print_message(const char *format, va_list arguments)
+static void print_message(const char *format, va_list arguments, const char *end)
 {
     char message[2048];
     vsnprintf(message, sizeof message, format, arguments);
     fflush(stdout);
     fputs("treeattn: ", stderr);
     tool_write_escaped(stderr, message);
+    fputs(end, stderr);
 }
 
 void tool_bad_usage(const tool_verb *verb, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    print_message(format, arguments);
+    print_message(format, arguments, "; see 'treeattn ");
     va_end(arguments);
-    fprintf(stderr, "; see 'treeattn %s%s--help'\n", verb != NULL ? verb->name : "", verb != NULL ? " " : "");
+    fprintf(stderr, "%s%s--help'\n", verb != NULL ? verb->name : "", verb != NULL ? " " : "");
     exit(TOOL_BAD_INPUT);
 }
 
@@ -44,9 +45,8 @@ void tool_bad_input(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    print_message(format, arguments);
+    print_message(format, arguments, "\n");
     va_end(arguments);
-    fputc('\n', stderr);
     exit(TOOL_BAD_INPUT);
 }
 
@@ -54,9 +54,8 @@ void tool_fail(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    print_message(format, arguments);
+    print_message(format, arguments, "\n");
     va_end(arguments);
-    fputc('\n', stderr);
     exit(TOOL_FAILED);
 }
 
@@ -64,9 +63,8 @@ void tool_warn(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    print_message(format, arguments);
+    print_message(format, arguments, "\n");
     va_end(arguments);
-    fputc('\n', stderr);
 }
 
 void *tool_allocate(size_t count, size_t bytes)
