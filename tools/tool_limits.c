@@ -1,4 +1,4 @@
-/* Says what a verb needs, before it takes it. */
+/* Compares the needs of a verb with its limits. */
 #include "tool_limits.h"
 
 #include <math.h>
@@ -62,7 +62,7 @@ double tool_need_replay(const tool_call *call, const workload *work, uint32_t bl
 {
     kv_status status = replay_count_needs(needs, work, block_tokens);
     if (status != KV_OK)
-        tool_fail("the workload cannot be played: %s", kv_status_string(status));
+        tool_fail("the workload cannot be replayed: %s", kv_status_string(status));
     workload_size size = {.num_operations = work->num_operations, .num_branches = work->num_branches};
     double pool_blocks = num_blocks > 0 ? num_blocks : (double)needs->most_blocks;
     /* tables grow by doubling */

@@ -113,14 +113,14 @@ static tool_format default_format(const tool_verb *verb)
     return TOOL_TEXT;
 }
 
-/* The value of an option: behind '=' or the next word. */
+/* The value of an option: after '=', or the next word. */
 static const char *take_value(const tool_verb *verb, const char *word, int argc, char **argv, int *i)
 {
     const char *equals = strchr(word, '=');
     if (equals != NULL)
         return equals + 1;
     if (*i + 1 >= argc)
-        tool_bad_usage(verb, "%s: expected a value behind it", word);
+        tool_bad_usage(verb, "%s: expected a value after it", word);
     return argv[++*i];
 }
 
@@ -185,7 +185,7 @@ void tool_format_choices(const tool_verb *verb, char choices[TOOL_MAX_FORMATS])
 
 enum { HELP_COLUMN = 24 };
 
-/* The help stands beside a short option, below a long one. */
+/* The help follows a short option on its line, and a long one on the next line. */
 static void print_option(const char *name, const char *value, const char *help)
 {
     int length = printf("  %s%s%s", name, value != NULL ? " " : "", value != NULL ? value : "") - 2;
