@@ -57,7 +57,7 @@ static void measure_task(FILE *csv, const char *folder, const char *task)
     for (int32_t ordinal = 0; ordinal < PAPER_TREES; ordinal++) {
         const trace_tree *tree = trace_find(t, ordinal);
         BENCH_MUST(tree, "a tree of the paper is missing");
-        uint32_t every = tree->last_iteration < EVERY ? tree->last_iteration / 2 : EVERY;
+        uint32_t every = tree->last_iteration < EVERY ? tree->last_iteration / 2 : (uint32_t)EVERY;
         for (uint32_t i = every; i < tree->last_iteration; i += every) {
             workload *work;
             BENCH_MUST(workload_from_tree(&work, tree, 0, i) == KV_OK, "a tree of the paper");

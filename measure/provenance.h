@@ -1,4 +1,4 @@
-/* provenance: the comment lines that open every recorded csv. */
+/* provenance: the comment lines that open every recorded csv, and how it is replaced by a whole one. */
 #ifndef PROVENANCE_H
 #define PROVENANCE_H
 
@@ -72,15 +72,29 @@ static inline FILE *figure_begin(const char *path)
     return file;
 }
 
-/* Opens the csv `path` and writes its first lines. statistic: what a value is, "exact count" or "median of ...". */
+/* Where a measurement comes from, each line behind `lead`. statistic: what a value is, "exact count" or "median of
+ * ...". */
+static inline void provenance_write(FILE *file, const char *lead, const char *device, const char *command,
+                                    const char *statistic)
+{
+    fprintf(file, "%sdevice: %s\n%scommit: %s\n%scommand: %s\n%sstatistic: %s\n", lead, device, lead, TREEATTN_COMMIT,
+            lead, command, lead, statistic);
+}
+
+/* Opens the csv `path` and writes its first lines, measured on this device. */
+static inline FILE *figure_open_on(const char *path, const char *device, const char *command, const char *statistic)
+{
+    FILE *file = figure_begin(path);
+    provenance_write(file, "# ", device, command, statistic);
+    return file;
+}
+
+/* The same, measured on the processor. */
 static inline FILE *figure_open(const char *path, const char *command, const char *statistic)
 {
     char device[256];
     figure_device(device, sizeof device);
-    FILE *file = figure_begin(path);
-    fprintf(file, "# device: %s\n# commit: %s\n# command: %s\n# statistic: %s\n", device, TREEATTN_COMMIT, command,
-            statistic);
-    return file;
+    return figure_open_on(path, device, command, statistic);
 }
 
 /* The csv is complete: it replaces the recorded one. If it could not be written, the recorded one stays as it was, and
