@@ -24,8 +24,10 @@ test: setup-test all ## build, then run every test
 	@scripts/run_tests.sh $(build) $(jobs)
 
 figures: setup-figures $(csv:.csv=.svg) $(csv:.csv=.png) ## redraw figures/*.svg and *.png from the recorded csv
+	@scripts/captions.sh || echo "scripts/captions.sh --write puts the numbers of the csv into the captions"
 
 measure: setup-measure all ## measure this machine: rewrite figures/*.csv, then bench
+	@cmake --build $(build) --parallel $(jobs) --target measure_programs
 	@set -e; for program in $(build)/measure_*; do echo "$$program"; $$program; done
 	$(build)/treeattn bench
 

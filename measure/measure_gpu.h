@@ -35,6 +35,9 @@ const bench_ceilings &bench_ceilings_of_gpu(void);
 FILE *bench_open(const char *path, const char *command);
 void bench_close(FILE *csv);
 
+/* Lines of the recorded csv that begin with one of `starts` stay: figure_keep. */
+int bench_keep(FILE *csv, const char *const *starts);
+
 /* Hardware counters, before anything is measured: runs the program once more, under ncu and with --count behind its
  * arguments. That run goes through the same lines in the same order, but times and checks nothing and writes no csv:
  * where a line needs counters it shows ncu one call. bench_count then gives out, line by line, what was counted; if

@@ -97,6 +97,42 @@ static inline FILE *figure_open(const char *path, const char *command, const cha
     return figure_open_on(path, device, command, statistic);
 }
 
+/* True if a figure's trace is there. Otherwise says on stderr that `part` of the figure keeps its recorded data. */
+static inline int figure_has_trace(const char *figure, const char *part, const char *folder, const char *file)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", folder, file);
+    if (access(path, F_OK) == 0)
+        return 1;
+    fprintf(stderr, "%s: %s recorded data, because the trace %s was not found (looked in %s; scripts/deft_to_ttr.py "
+                    "makes it)\n", figure, part, file, folder);
+    return 0;
+}
+
+/* Copies the lines of the recorded csv that begin with one of `starts` (up to a NULL) into the new one, and before them
+ * a comment with the commit of their recording. Returns their number. */
+static inline int figure_keep(FILE *file, const char *const *starts)
+{
+    char line[4096], commit[256] = "unknown";
+    int num_kept = 0;
+    FILE *recorded = figure_part[0] != '\0' ? fopen(figure_path, "r") : NULL;
+    while (recorded != NULL && fgets(line, sizeof line, recorded) != NULL) {
+        sscanf(line, "# commit: %255s", commit);
+        sscanf(line, "# kept from the recording of commit %255s", commit);
+        for (const char *const *start = starts; *start != NULL; start++) {
+            if (strncmp(line, *start, strlen(*start)) != 0)
+                continue;
+            if (num_kept++ == 0)
+                fprintf(file, "# kept from the recording of commit %s\n", commit);
+            fputs(line, file);
+            break;
+        }
+    }
+    if (recorded != NULL)
+        fclose(recorded);
+    return num_kept;
+}
+
 /* The csv is complete: it replaces the recorded one. If it could not be written, the recorded one stays as it was, and
  * the program ends with a message and status 1. */
 static inline void figure_close(FILE *file)
