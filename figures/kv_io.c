@@ -1,6 +1,6 @@
 /* kv_io: the bytes that each strategy moves on the workloads of the DeFT paper, summed over whole runs.
  *
- * Each workload is played on the allocator, one token a block; at every iteration the tree is found from the block
+ * Each workload is played on the allocator, one token per block; at every iteration the tree is found from the block
  * tables, each strategy plans it, and the plan's bytes are counted. With N, every Nth iteration only; sums of U and S
  * are over all iterations in any case. A task of ten trees gives their mean. Takes half a minute.
  *

@@ -1,4 +1,4 @@
-/* launch_fusion: what launches and intermediates cost. Standard attention in three launches with everything
+/* launch_fusion: the price of launches and of intermediate arrays. Standard attention in three launches with everything
  * materialised, two launches with partial states (step 6), and one (step 7, and the last rung).
  *
  * measure_launch_fusion [CSV] */

@@ -1,5 +1,5 @@
-/* measure: what this machine can do at most, and how long something takes. Shared by `treeattn bench` and the programs
- * behind the figures. Nothing here asserts: a measurement measures. */
+/* measure: the ceilings of this machine, and the time of a call. Shared by `treeattn bench` and the programs behind the
+ * figures. Nothing here asserts: a measurement measures. */
 #ifndef MEASURE_H
 #define MEASURE_H
 
@@ -28,7 +28,7 @@ double measure_read_us(const void *data, size_t bytes, uint32_t num_threads);
  * by itself: a ceiling is the machine's, whatever set is forced. */
 double measure_peak_gflops(tree_storage storage, uint32_t num_threads);
 
-/* K and V of `shape`, num_sets times, so that a call finds its set out of the cache if the sets are larger than it. */
+/* K and V of `shape`, num_sets times, so that a call's set is not in the cache if the sets are larger than it. */
 typedef struct measure_sets {
     tree_shape shape;
     uint32_t num_sets;

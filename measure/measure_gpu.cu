@@ -24,7 +24,7 @@ extern "C" {
 
 static bool is_counting;                    /* this run is the one under ncu */
 static std::vector<bench_counters> counted; /* by that run, for each line; empty: by none */
-static size_t num_asked;                    /* lines that asked for counters so far */
+static size_t num_lines_counted;            /* lines that needed counters so far */
 
 bool bench_has_gpu(void)
 {
@@ -51,10 +51,10 @@ FILE *bench_open(const char *path, const char *command)
                                 "locked, at most %d MHz, memory %d MHz",
              properties.name, properties.multiProcessorCount, properties.l2CacheSize >> 20, driver / 1000,
              driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10, clock_khz / 1000, memory_khz / 1000);
+    const bench_ceilings &most = bench_ceilings_of_gpu();
     FILE *file = figure_open_on(is_counting ? "/dev/null" : path, name, command,
                                 "median of 7 replays of a CUDA graph, us per call; cold: K and V sets rotated, 600 MB "
                                 "in all and at most 64 sets; warm: one set again and again");
-    const bench_ceilings &most = bench_ceilings_of_gpu();
     fprintf(file, "# ceilings: measured in this run; GB/s, TFLOP/s, us\n# dram_gbps: %.0f\n# l2_gbps: %.0f\n"
                   "# matrix_tflops: %.0f\n# launch_us: %.2f\n",
             most.dram_gbps, most.l2_gbps, most.matrix_tflops, most.launch_us);
@@ -63,10 +63,10 @@ FILE *bench_open(const char *path, const char *command)
 
 void bench_close(FILE *csv)
 {
-    BENCH_MUST(counted.empty() || num_asked == counted.size(), "fewer lines than ncu counted");
+    BENCH_MUST(counted.empty() || num_lines_counted == counted.size(), "fewer lines than ncu counted");
     figure_close(csv);
     if (is_counting)
-        printf("\nlines: %zu\n", num_asked); /* read_ncu reads it */
+        printf("\nlines: %zu\n", num_lines_counted); /* read_ncu reads it */
 }
 
 int bench_keep(FILE *csv, const char *const *starts) { return figure_keep(csv, starts); }
@@ -387,7 +387,7 @@ static double to_number(std::string text)
     return end == text.c_str() ? -1 : number;
 }
 
-/* What ncu counted: its table has a row for each metric of a range, and a range is what one line showed it.
+/* The counters of ncu: its table has a line for each metric of a range, and a range is the call that one line showed it.
  * num_lines: as the counting run says. why: the first error in between, or the last line. */
 static std::vector<bench_counters> read_ncu(FILE *ncu, size_t *num_lines, std::string *why)
 {
@@ -452,7 +452,7 @@ void bench_count_all(int *argc, char **argv)
 
 bench_counters bench_count(const bench_case *c, const std::function<void(uint32_t set)> &call, bool is_cold)
 {
-    size_t line = num_asked++;
+    size_t line = num_lines_counted++;
     if (is_counting) {
         for (uint32_t s = 1; s < c->num_sets; s++)
             call(s);
@@ -539,7 +539,7 @@ static void copy_rounded(float *to, uint64_t first, uint32_t count, uint32_t see
         to[d] = __half2float(__float2half(random_element(first + d, seed)));
 }
 
-/* The row of one query and head: the truth, and what the device wrote. */
+/* Adds the truth of the row of one query and head. */
 static void add_row(const bench_case *c, attention_truth *truth, uint32_t sample, uint32_t query, uint32_t head)
 {
     const uint32_t dim = c->shape.head_dim, kv_head = head / (c->shape.num_heads / c->shape.num_kv_heads);

@@ -1,4 +1,4 @@
-/* measure_gpu: what the programs behind the GPU figures share. A tree with K and V in device memory, and the time of
+/* measure_gpu: shared by the programs behind the GPU figures. A tree with K and V in device memory, and the time of
  * kernels over it, replayed from a CUDA graph. Anything that goes wrong ends the program with one line. */
 #ifndef MEASURE_GPU_H
 #define MEASURE_GPU_H
@@ -20,10 +20,10 @@ extern "C" {
 /* False, and one line on stderr, where no GPU can run the steps. */
 bool bench_has_gpu(void);
 
-/* What the GPU can do at most, measured when first needed, in half a second. */
+/* The ceilings of the GPU, measured when first needed, in half a second. */
 struct bench_ceilings {
     double dram_gbps;     /* read of 2 GB, more than L2 holds; or of half the free memory, if that is less */
-    double l2_gbps;       /* repeated read of two thirds of what L2 holds */
+    double l2_gbps;       /* repeated read of two thirds of the size of L2 */
     double matrix_tflops; /* product of two matrices of 8192 x 8192, random fp16, sums in fp32, by cuBLAS */
     double launch_us;     /* an empty kernel in a CUDA graph */
 };
@@ -40,8 +40,8 @@ int bench_keep(FILE *csv, const char *const *starts);
 
 /* Hardware counters, before anything is measured: runs the program once more, under ncu and with --count behind its
  * arguments. That run goes through the same lines in the same order, but times and checks nothing and writes no csv:
- * where a line needs counters it shows ncu one call. bench_count then gives out, line by line, what was counted; if
- * nothing could be, one line on stderr says why. In that other run it only takes --count from the arguments. */
+ * where a line needs counters it shows ncu one call. bench_count then returns the counters, line by line; if
+ * nothing was counted, one line on stderr says why. In that other run it only takes --count from the arguments. */
 void bench_count_all(int *argc, char **argv);
 
 /* It divides the lengths of the level trees' nodes, so that no branch has to copy a started block. */
