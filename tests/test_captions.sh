@@ -17,7 +17,7 @@ done
 
 # The same texts with a mistake in them.
 mkdir -p "$work/copy/docs" && cp -r scripts "$work/copy" && cp docs/{peers_h200,deft_table4}.csv "$work/copy/docs"
-fresh() { rm -rf "$work/copy/figures" && cp -r figures "$work/copy" && cd "$work/copy" || exit 1; }
+fresh() { cd "$TREEATTN_SOURCE_DIR" && rm -rf "$work/copy/figures" && cp -r figures "$work/copy" && cd "$work/copy" || exit 1; }
 notices() { # NAME FILE SED_SCRIPT MESSAGE
     fresh
     cp "figures/$2" before
@@ -54,7 +54,7 @@ if command -v gnuplot >/dev/null; then
     fresh
     sed -i 's/^# dram_gbps: .*/# dram_gbps: 2039/' figures/l2_amortization.csv
     scripts/draw.sh l2_amortization 2>err
-    expect "another GPU: drawn against its own memory" "0 2" "$? $(grep -c 'read of memory, 2.04 TB/s' figures/l2_amortization.svg)"
+    expect "another GPU: drawn against its own memory" "0 4" "$? $(grep -c 'read of memory, 2.04 TB/s' figures/l2_amortization.svg)"
     sed -i '/^# dram_gbps/d' figures/l2_amortization.csv
     scripts/draw.sh l2_amortization 2>err
     expect "no ceiling: no picture" 1 $?
