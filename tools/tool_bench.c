@@ -11,11 +11,8 @@
 #include "tool_input.h"
 #include "tool_limits.h"
 #include "machine.h"
+#include "provenance.h"
 #include "tool_scene.h"
-
-#ifndef TREEATTN_COMMIT
-#define TREEATTN_COMMIT "unknown"
-#endif
 
 enum {
     MAX_REPEATS = 1001,
@@ -352,14 +349,14 @@ static void write_provenance(const tool_call *call, const bench *b)
         return;
     machine_info machine = machine_look();
     const char *lead = call->format == TOOL_CSV ? "# " : "";
-    printf("%sdevice: %s, %u threads, largest cache %zu MiB\n", lead, machine.cpu, b->num_threads,
-           measure_cache_bytes() >> 20);
-    printf("%sinstruction set: %s; compiler: %s; commit: %s\n", lead, tree_isa_name[b->isa], machine.compiler,
-           TREEATTN_COMMIT);
-    printf("%scommand: treeattn bench; %u repeats, medians; ceilings and cases take turns in one run\n", lead,
-           b->repeats);
-    printf("%scold: K and V sets rotated through 4 times the largest cache; warm: the same set twice, the second "
-           "timed\n", lead);
+    char device[256], statistic[256];
+    snprintf(device, sizeof device, "%s, %u threads, largest cache %zu MiB", machine.cpu, b->num_threads,
+             measure_cache_bytes() >> 20);
+    snprintf(statistic, sizeof statistic,
+             "median of %u; ceilings and cases take turns in one run; cold: K and V sets rotated through 4 times the "
+             "largest cache; warm: the same set twice, the second timed", b->repeats);
+    provenance_write(stdout, lead, device, "treeattn bench", statistic);
+    printf("%sinstruction set: %s; compiler: %s\n", lead, tree_isa_name[b->isa], machine.compiler);
     printf("%sshape: %u/%u heads, head_dim %u, %u tokens per block; ceiling: the larger of unique bytes / memory read "
            "and operations / multiply-add peak\n", lead, b->shape.num_heads, b->shape.num_kv_heads, b->shape.head_dim,
            b->shape.block_tokens);
