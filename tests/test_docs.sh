@@ -3,7 +3,7 @@
 # machine that it was written on, a mirror has the section comments of its reference, and a rung the times recorded.
 # shellcheck disable=SC2016 # backquotes in patterns
 set -u
-cd "$TREEATTN_SOURCE_DIR" || exit 1
+cd "${TREEATTN_SOURCE_DIR:-$(dirname "$0")/..}" || exit 1
 failed=0 checked=0
 fail() {
     echo "FAIL $*"
