@@ -1,7 +1,7 @@
 # Each strategy on DeFT's workloads, as a ratio to Radix; below them the ratios of DeFT's own table.
 width = 1340; height = 860
 load 'figures/style.gnuplot'
-# One row a workload, iterations and trees of a trace summed up: its name, then Radix's time / time of each plan.
+# One line per workload, iterations and trees of a trace summed up: its name, then Radix's time / time of each plan.
 rows = '< awk -F, ''!/^#/ && $1 != "tree" { gsub(/"/, "", $1); sub(/ t[0-9]+ i[0-9]+$/, "", $1);' \
      . ' if (!($1 in number)) { number[$1] = n; name[n++] = $1 } us[$1, $5] += $7 }' \
      . ' END { split("'.strategies.'", plan, " "); for (i = 0; i < n; i++) { printf "%s", name[i];' \

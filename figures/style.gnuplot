@@ -1,4 +1,4 @@
-# What all figures share: load it first. Needs `data` and `image`; the suffix of `image` picks the terminal.
+# Shared by all figures: load it first. Needs `data` and `image`; the suffix of `image` picks the terminal.
 # width, height: of the picture in points, set before loading.
 if (!exists('width')) width = 960
 if (!exists('height')) height = 480
@@ -29,7 +29,7 @@ set linetype 6 lc rgb '#3a9a40' lw 2.5 dt (18,4) pt 13
 set linetype 7 lc rgb '#00695c' lw 2.5 dt (12,4,3,4) pt 5
 set linetype 8 lc rgb '#0b2f7f' lw 2.5 dt 1 pt 7
 
-# What is no strategy: K and V copied for each branch, the kernels of others, and the lines that nothing can pass.
+# Not strategies: K and V copied for each branch, the kernels of others, and the lines that nothing can pass.
 copied = 9; others = 10; floor_line = 11; dram_line = 12; l2_line = 13
 set linetype 9 lc rgb '#8c8c8c' lw 2.5 dt (10,6) pt 1
 set linetype 10 lc rgb '#a0673c' lw 2.5 dt 1 pt 12
@@ -42,5 +42,6 @@ set linetype 21 lc rgb '#0b2f7f' lw 2.5 dt 1 pt 7
 set linetype 22 lc rgb '#3f76cf' lw 2.5 dt (10,4) pt 4
 set linetype 23 lc rgb '#86b0ea' lw 2.5 dt (3,3) pt 8
 
-# A ceiling that was measured on the same GPU, from the csv's comment lines ("# dram_gbps: 4550"). None: no picture.
-ceiling(name) = real(system(sprintf("sed -n 's/^# %s: //p' '%s' | grep . || { echo 'no %s in the csv' >&2; echo NaN; }", name, data, name)))
+# A ceiling that was measured on the same GPU, from the csv's comment lines ("# dram_gbps: 4550"); without one gnuplot
+# ends with an error, because a message is no number.
+ceiling(name) = real(system(sprintf("sed -n 's/^# %s: //p' '%s' | grep . || echo 'no %s in the csv'", name, data, name)))

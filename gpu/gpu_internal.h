@@ -23,7 +23,7 @@ typedef struct attention_arguments {
                            head; 0 between launches, but for the highest bit of the first */
     float *m, *l; /* [num_partials][num_heads] */
     void *o;      /* [num_partials][num_heads][head_dim] shape.storage: divided by l, so that none is larger than V;
-                     from step 6 on in the order of merge_turned (merge_ahead.cuh) */
+                     from step 8 on in fragment order (merge_ahead.cuh) */
 } attention_arguments;
 
 /* Capacity for a plan: on the device, and twice in pinned memory, because the copy of one update may still be under way
@@ -62,8 +62,11 @@ cudaError_t step_4_tensor_cores(const attention_arguments *a, cudaStream_t strea
 cudaError_t step_5_pipeline(const attention_arguments *a, cudaStream_t stream);
 cudaError_t step_6_queue(const attention_arguments *a, cudaStream_t stream);
 cudaError_t step_7_one_launch(const attention_arguments *a, cudaStream_t stream);
-cudaError_t step_8_masks(const attention_arguments *a, cudaStream_t stream);
-cudaError_t step_9_warpgroup(const attention_arguments *a, cudaStream_t stream);
+cudaError_t step_8_merge_ahead(const attention_arguments *a, cudaStream_t stream);
+cudaError_t step_9_masks(const attention_arguments *a, cudaStream_t stream);
+cudaError_t step_10_warpgroup(const attention_arguments *a, cudaStream_t stream);
+cudaError_t step_11_last_arriver(const attention_arguments *a, cudaStream_t stream);
+cudaError_t step_12_early_launch(const attention_arguments *a, cudaStream_t stream);
 
 /* The last step of the table that takes this storage on the current device, NULL: none. */
 const tree_gpu_step *tree_gpu_last_step(tree_storage storage);

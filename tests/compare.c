@@ -64,7 +64,7 @@ static bool all_bits(const float *data, uint64_t count, uint32_t bits)
 void guarded_check(const guarded *array, const char *what)
 {
     check(all_bits(array->storage, GUARD_FLOATS, guard_bits), "%s: nothing is written before the array", what);
-    check(all_bits(array->data + array->count, GUARD_FLOATS, guard_bits), "%s: nothing is written behind the array",
+    check(all_bits(array->data + array->count, GUARD_FLOATS, guard_bits), "%s: nothing is written after the array",
           what);
 }
 

@@ -17,7 +17,7 @@ done
 
 # The same texts with a mistake in them.
 mkdir -p "$work/copy/docs" && cp -r scripts "$work/copy" && cp docs/{peers_h200,deft_table4}.csv "$work/copy/docs"
-fresh() { rm -rf "$work/copy/figures" && cp -r figures "$work/copy" && cd "$work/copy" || exit 1; }
+fresh() { cd "$TREEATTN_SOURCE_DIR" && rm -rf "$work/copy/figures" && cp -r figures "$work/copy" && cd "$work/copy" || exit 1; }
 notices() { # NAME FILE SED_SCRIPT MESSAGE
     fresh
     cp "figures/$2" before
@@ -48,4 +48,20 @@ expect "new recording: rewritten" "0 figures/ladder.md" "$? $(cat out)"
 expect_match "new recording: the number of the last rung" 'the rung, 0 to 11\.' figures/ladder.md
 expect "new recording: as many numbers as before" "$(grep -oE '[0-9.]+' "$TREEATTN_SOURCE_DIR/figures/ladder.md" | wc -l)" \
     "$(grep -oE '[0-9.]+' figures/ladder.md | wc -l)"
+
+# Another GPU is drawn against its own lines, and none against no lines.
+if command -v gnuplot >/dev/null; then
+    fresh
+    sed -i 's/^# dram_gbps: .*/# dram_gbps: 2039/' figures/l2_amortization.csv
+    scripts/draw.sh l2_amortization 2>err
+    expect "another GPU: drawn against its own memory" "0 4" "$? $(grep -c 'read of memory, 2.04 TB/s' figures/l2_amortization.svg)"
+    sed -i '/^# dram_gbps/d' figures/l2_amortization.csv
+    scripts/draw.sh l2_amortization 2>err
+    expect "no ceiling: no picture" 1 $?
+    sed -i 's/step_9_warpgroup/step_9_a/; /step_9_a/ { p; s/step_9_a/step_10_b/; p; s/step_10_b/step_11_c/; p; s/step_11_c/step_12_d/ }' figures/ladder.csv
+    scripts/draw.sh ladder 2>err
+    expect "more rungs: each has its place" "0 4" "$? $(grep -cE '>(9 a|10 b|11 c|12 d)<' figures/ladder.svg)"
+else
+    skip "another GPU: drawn against its own memory" "no gnuplot"
+fi
 finish

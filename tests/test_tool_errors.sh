@@ -9,7 +9,7 @@ expect_error "unknown verb" 2 "unknown verb 'fly'; see 'treeattn --help'" fly
 for verb in demo replay plan step bench doctor; do
     expect_error "$verb: unknown option" 2 "unknown option '--colour'; see 'treeattn $verb --help'" $verb --colour
     expect_error "$verb: unknown format" 2 "--format: expected one of .* got 'xml'" $verb --format xml
-    expect_error "$verb: value missing" 2 "--format: expected a value behind it" $verb --format
+    expect_error "$verb: value missing" 2 "--format: expected a value after it" $verb --format
 done
 expect_error "demo has no csv" 2 "--format: expected one of 'text json', got 'csv'" demo --format csv
 expect_error "operand missing" 2 "replay: expected FILE.ttr" replay
@@ -48,7 +48,7 @@ expect_error "a draft tree is no star" 2 "--star: is for steps without a draft t
     replay "$examples/accept.ttr" --draft "$examples/draft.ttr:8" --star 2
 for option in '--every 2' '--heads 4/2' '--head-dim 32' '--storage bf16' '--isa portable'; do
     # shellcheck disable=SC2086 # an option and its value
-    expect_error "$option without --attention" 2 "${option% *}: expected --attention beside it" replay "$small" $option
+    expect_error "$option without --attention" 2 "${option% *}: works only with --attention" replay "$small" $option
 done
 for option in '--target cpu' '--workers 4'; do
     # shellcheck disable=SC2086 # an option and its value
@@ -58,10 +58,10 @@ done
 expect_error "target" 2 "--target: expected gpu or cpu, got 'tpu'" plan --tree '1,2 / 3,4' --target tpu
 expect_error "variant of items" 2 "--variant: counts bytes, and --items lists none" \
     plan --tree '1,2 / 3,4' --strategy node --items --variant all
-expect_error "bench: --star without a trace" 2 "--star: expected --trace beside it" bench --star 3
+expect_error "bench: --star without a trace" 2 "--star: works only with --trace" bench --star 3
 expect_error "neither tree nor trace" 2 "expected either --tree .* or --trace FILE" plan
 expect_error "iteration beyond the end" 2 "iteration 10: expected 1 to 9" plan --trace "$small" --iteration 10
-expect_error "items of all strategies" 2 "--items: expected one --strategy" plan --tree '1,2 / 3,4' --items
+expect_error "items of all strategies" 2 "--items: works only with one --strategy" plan --tree '1,2 / 3,4' --items
 expect_error "variant" 2 "--variant: expected packed, .* got 'best'" plan --tree '1,2 / 3,4' --variant best
 
 expect_error "a folder" 2 "^treeattn: $work: Is a directory$" replay "$work"

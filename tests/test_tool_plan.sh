@@ -25,7 +25,7 @@ expect "tree_mask" "1 11 2 8" "$(row tree_mask packed items loaded_tokens partia
 expect "flatten" "1 11 2 8" "$(row flatten packed items loaded_tokens partial_rows masked_pairs)"
 expect "materialised rows" 2 "$(grep -c ',materialised,' "$work/out")"
 
-# Rows of DeFT's tables: a star of one-token leaves behind 4000 tokens, one token a block.
+# Rows of DeFT's tables: a star of one-token leaves behind 4000 tokens, one token per block.
 while read -r leaves flatten flatten_tokens flatten_rows node node_tokens node_rows chunk chunk_rows; do
     run plan --tree "1,$leaves / 4000,1" --block-tokens 1 --format csv
     expect "star $leaves: flatten" "$flatten $flatten_tokens $flatten_rows" \
@@ -57,7 +57,7 @@ run plan --trace "$small" --iteration 6 --block-tokens 1 --heads 1/1 --head-dim 
 expect "trace, iteration 6" "$((81 * 8)) $((35 * 8))" "$(row flash packed logical_bytes unique_bytes)"
 run plan --trace "$small" --block-tokens 1 --heads 1/1 --head-dim 1 --storage fp32 --format csv
 expect "trace, widest step" "3 $((24 * 8))" "$(row flash packed items unique_bytes)"
-# Siblings of different lengths: nodes 3, 4 and 9; U = 16, S = 7 + 12; one token a block, so that all is shared.
+# Siblings of different lengths: nodes 3, 4 and 9; U = 16, S = 7 + 12; one token per block, so that all is shared.
 run plan --tree '1,2 / 3,4|9' --block-tokens 1 --format csv
 expect "siblings differ: node" "3 16 4" "$(row node packed items loaded_tokens partial_rows)"
 expect "siblings differ: flash" "2 19" "$(row flash packed items loaded_tokens)"
@@ -67,7 +67,7 @@ expect "lengths in turn" "$((3 + 4 + 9 + 4 + 9 + 4))" "$(row node packed loaded_
 # The same tree at the prices of a GPU and of a CPU.
 for target in gpu cpu; do
     run plan --tree '1,4,16 / 300,60,20' --strategy cost --target $target --format csv
-    echo "$(row cost packed items loaded_tokens partial_rows masked_pairs)" >>"$work/targets"
+    printf "%s\n" "$(row cost packed items loaded_tokens partial_rows masked_pairs)" >>"$work/targets"
 done
 expect "the target decides: plans differ" 2 "$(sort -u "$work/targets" | wc -l)"
 run plan --tree '1,4,16 / 300,60,20' --strategy cost --format csv

@@ -53,7 +53,7 @@ sed 's/^node 4 1 /node 4 5 /' "$small" >"$work/wrong.ttr"
 error "the line is named" '^treeattn: standard input:8:8: expected a PARENT' "$work/wrong.ttr" replay -
 error "a tree that is not there" '^treeattn: standard input: expected a tree of ordinal 7' "$small" replay - --tree 7
 error "an endless input" '^treeattn: standard input: expected at most 67108864 bytes' /dev/zero replay -
-error "read once" 'standard input is the trace already' "$work/accept.ttr" replay - --draft -:4
+error "read once" 'standard input is already read as the trace' "$work/accept.ttr" replay - --draft -:4
 error "its workload has the limits of a file" 'standard input: a workload of .* more than --max-memory 1$' \
     "$work/accept.ttr" replay - --star 100000 --max-memory 1
 { printf '\377\376' && cat "$small"; } >"$work/utf16.ttr"

@@ -1,4 +1,4 @@
-/* Runs the fast path on a scene and asks the oracle. */
+/* Runs the fast path on a scene and compares it with the oracle. */
 #define _POSIX_C_SOURCE 200809L
 #include "tool_agreement.h"
 

@@ -105,7 +105,7 @@ static void add_line(demo_state *state, const demo_line *line)
         state->lines_left_out++;
 }
 
-/* Adds the lines that stand for several nodes, for depths greater than `depth`. */
+/* Adds the pending lines of several thoughts at depths greater than `depth`. */
 static void flush(demo_state *state, demo_line pending[MAX_DEPTH], uint32_t depth)
 {
     for (uint32_t d = MAX_DEPTH - 1; d > depth; d--) {
@@ -164,7 +164,7 @@ static void add_nodes(demo_state *state, const game_of_24 *game, const tool_scen
     free(depths);
 }
 
-/* The tree of all living branches, as the pool has it now; the scene asks them all. */
+/* The pool and the tree of all living branches, each of which has a query in the scene. */
 static demo_state look(const game_of_24 *game, const tool_scene *scene, const kv_tree *tree)
 {
     kv_pool_stats stats;
@@ -304,7 +304,7 @@ static int run(const tool_call *call)
     demo->game = game;
     status = replay_measure(&demo->totals, game->workload, BLOCK_TOKENS);
     if (status != KV_OK)
-        tool_fail("the search cannot be played: %s", kv_status_string(status));
+        tool_fail("the search cannot be replayed: %s", kv_status_string(status));
     char next[TOOL_MAX_COMMAND];
     tool_command(call, next, "step --wait");
     demo_files files = {.folder = folder, .next = next};
@@ -318,8 +318,8 @@ static int run(const tool_call *call)
 }
 
 static const tool_option options[] = {
-    {"--verbose", NULL, "both trees in full and all about the machine"},
-    {"--out", "FOLDER", "where to write tree.csv, .gp, .txt, .svg and .png, replacing them (build/demo)"},
+    {"--verbose", NULL, "both trees in full, and a legend of every column"},
+    {"--out", "FOLDER", "folder of tree.csv, .gp, .txt, .svg and .png, which are replaced (build/demo)"},
     TOOL_ISA_OPTION,
     {NULL, NULL, NULL},
 };

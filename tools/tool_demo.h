@@ -46,7 +46,7 @@ typedef struct demo_result {
     replay_totals totals;                /* of the whole search */
 } demo_result;
 
-/* Where the files lie, and what to type next. */
+/* The folder of the files, and the command to try next. */
 typedef struct demo_files {
     const char *folder;
     tool_picture picture; /* whether gnuplot drew it; only complete files are listed */

@@ -182,8 +182,8 @@ void demo_write_all(const demo_result *demo, const machine_info *machine, const 
          "  branches: the branches that list the node's blocks (their reference count)\n");
     write_ways(&palette, demo);
     puts("  K and V of a token: 32/8 heads, head_dim 128, bf16\n"
-         "  logical_bytes: S tokens, as if each branch read its own path\n"
-         "  plan_bytes: the loaded bytes; S tokens, or grouped by nodes U, each once\n");
+         "  logical_bytes: S tokens, which the branches would read if nothing were shared\n"
+         "  plan_bytes: S tokens are loaded, or U where reading is grouped: each node once\n");
     write_agreement(demo);
     printf(":\n  on %s, %u queries, 32 heads; largest error / limit %.2g\n", machine->isa, demo->before.num_branches,
            demo->agreement.worst.worst);

@@ -10,7 +10,7 @@
 
 enum { MAX_LEVELS_TEXT = 4096 };
 
-/* "-" is standard input, which can be read once. */
+/* "-" is standard input. */
 static const char *name_of(const char *file)
 {
     return strcmp(file, "-") == 0 ? "standard input" : file;
@@ -46,7 +46,7 @@ static void check_built(kv_status status, const char *file)
     if (status == KV_NOMEM)
         tool_fail("%s: %s", file, kv_status_string(status));
     if (status != KV_OK)
-        tool_bad_input("%s: no workload can be made of it: %s", file, kv_status_string(status));
+        tool_bad_input("%s: cannot be made into a workload: %s", file, kv_status_string(status));
 }
 
 /* Options of another kind of input would change nothing: they are refused. */
@@ -75,7 +75,7 @@ static workload *from_reason(const tool_call *call, const trace *records, const 
     if (tree == NULL && ordinal == -1 && records->num_trees > 0)
         tree = &records->trees[0];
     if (tree == NULL)
-        tool_bad_input("%s: expected a tree of ordinal %d, the file has %u trees and not that one", name_of(file),
+        tool_bad_input("%s: expected a tree of ordinal %d; none of the %u trees in the file has it", name_of(file),
                        ordinal, records->num_trees);
     workload *work;
     uint32_t prompt = tool_count(call, "--prompt", 0, 1, KV_MAX_LENGTH);
@@ -88,7 +88,7 @@ static workload *from_draft(const tool_call *call, const trace *records, const c
 {
     refuse_accept_options(call, file, "the draft file");
     if (records->num_drafts == 0)
-        tool_bad_input("%s: expected a draft tree, the file has none", name_of(file));
+        tool_bad_input("%s: expected a draft tree; the file has none", name_of(file));
     uint32_t label = tool_count(call, tree_option, records->drafts[0].label, 0, UINT32_MAX);
     const trace_draft *draft = trace_find_draft(records, label);
     if (draft == NULL)
@@ -98,7 +98,7 @@ static workload *from_draft(const tool_call *call, const trace *records, const c
     return work;
 }
 
-/* "FILE:LABEL": the draft tree of the last colon's label; the trace it lives in is left in *holder. */
+/* "FILE:LABEL", where LABEL follows the last colon. *holder is set to the trace that holds the draft tree. */
 static const trace_draft *read_draft(const tool_call *call, const char *text, bool trace_is_stdin, trace **holder)
 {
     const char *colon = strrchr(text, ':');
@@ -109,7 +109,7 @@ static const trace_draft *read_draft(const tool_call *call, const char *text, bo
     memcpy(file, text, (size_t)(colon - text));
     file[colon - text] = '\0';
     if (strcmp(file, "-") == 0 && trace_is_stdin)
-        tool_bad_usage(call->verb, "--draft: standard input is the trace already");
+        tool_bad_usage(call->verb, "--draft: standard input is already read as the trace");
     *holder = read_trace(file);
     const trace_draft *draft = trace_find_draft(*holder, (uint32_t)strtoul(colon + 1, NULL, 10));
     if (draft == NULL)

@@ -21,22 +21,23 @@ void tool_write_escaped(FILE *file, const char *text)
     }
 }
 
-static void print_message(const char *format, va_list arguments)
+static void print_message(const char *format, va_list arguments, const char *end)
 {
     char message[2048];
     vsnprintf(message, sizeof message, format, arguments);
     fflush(stdout);
     fputs("treeattn: ", stderr);
     tool_write_escaped(stderr, message);
+    fputs(end, stderr);
 }
 
 void tool_bad_usage(const tool_verb *verb, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    print_message(format, arguments);
+    print_message(format, arguments, "; see 'treeattn ");
     va_end(arguments);
-    fprintf(stderr, "; see 'treeattn %s%s--help'\n", verb != NULL ? verb->name : "", verb != NULL ? " " : "");
+    fprintf(stderr, "%s%s--help'\n", verb != NULL ? verb->name : "", verb != NULL ? " " : "");
     exit(TOOL_BAD_INPUT);
 }
 
@@ -44,9 +45,8 @@ void tool_bad_input(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    print_message(format, arguments);
+    print_message(format, arguments, "\n");
     va_end(arguments);
-    fputc('\n', stderr);
     exit(TOOL_BAD_INPUT);
 }
 
@@ -54,9 +54,8 @@ void tool_fail(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    print_message(format, arguments);
+    print_message(format, arguments, "\n");
     va_end(arguments);
-    fputc('\n', stderr);
     exit(TOOL_FAILED);
 }
 
@@ -64,9 +63,8 @@ void tool_warn(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    print_message(format, arguments);
+    print_message(format, arguments, "\n");
     va_end(arguments);
-    fputc('\n', stderr);
 }
 
 void *tool_allocate(size_t count, size_t bytes)
@@ -115,14 +113,14 @@ static tool_format default_format(const tool_verb *verb)
     return TOOL_TEXT;
 }
 
-/* The value of an option: behind '=' or the next word. */
+/* The value of an option: after '=', or the next word. */
 static const char *take_value(const tool_verb *verb, const char *word, int argc, char **argv, int *i)
 {
     const char *equals = strchr(word, '=');
     if (equals != NULL)
         return equals + 1;
     if (*i + 1 >= argc)
-        tool_bad_usage(verb, "%s: expected a value behind it", word);
+        tool_bad_usage(verb, "%s: expected a value after it", word);
     return argv[++*i];
 }
 
@@ -187,7 +185,7 @@ void tool_format_choices(const tool_verb *verb, char choices[TOOL_MAX_FORMATS])
 
 enum { HELP_COLUMN = 24 };
 
-/* The help stands beside a short option, below a long one. */
+/* The help follows a short option on its line, and a long one on the next line. */
 static void print_option(const char *name, const char *value, const char *help)
 {
     int length = printf("  %s%s%s", name, value != NULL ? " " : "", value != NULL ? value : "") - 2;

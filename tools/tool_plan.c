@@ -12,7 +12,7 @@
 #include "tool_scene.h"
 #include "traffic.h"
 
-/* Of a tree: tables, nodes, rows and what its building notes; entries of blocks and their owners. */
+/* Of a tree, for each query and block: tables, nodes, rows, entries, and the memory of building it. */
 enum { QUERY_BYTES = 160, TREE_BLOCK_BYTES = 12 };
 
 typedef struct plan_request {
@@ -22,7 +22,7 @@ typedef struct plan_request {
     bool wide; /* false: a screen's width; columns that do not depend on the strategy are left out */
     traffic_variant variant;
     const tool_call *call;
-    double bytes; /* that are taken already */
+    double bytes; /* that are in use already */
 } plan_request;
 
 static tree_target read_target(const tool_call *call)
@@ -122,8 +122,8 @@ static void put_materialised(tool_table *table, const char *name, const tree_tra
     put_traffic(table, traffic, wide);
 }
 
-/* NULL: its plan is too large. That ends the program where this strategy was asked for; among all strategies it is left
- * out, with a line that says so, and its row stays empty. */
+/* NULL: the plan is too large. A strategy that was named then ends the program; of all strategies it is left out, with
+ * a message, and its row stays empty. */
 static tree_plan *build_plan(const kv_tree *tree, const plan_request *request, const tree_plan_config *config)
 {
     const char *name = tree_strategy_name[config->strategy];
@@ -218,7 +218,7 @@ static void put_items(tool_table *table, const tree_plan *plan, const plan_reque
     }
 }
 
-/* Plans of a query each go through the nodes of its path. */
+/* The strategies that plan each query alone visit all nodes of its path. */
 static void need_paths(const tool_call *call, const kv_tree *tree)
 {
     uint32_t *depth = tool_allocate(tree->num_nodes, sizeof *depth);
@@ -232,7 +232,7 @@ static void need_paths(const tool_call *call, const kv_tree *tree)
                    tree->num_queries, (double)path_nodes / 1e6);
 }
 
-/* Of levels: what became of their nodes. A trace names no nodes. */
+/* Nodes and tokens of the levels beside those that are stored. */
 static void write_sharing(const kv_tree *tree, const workload *levels)
 {
     printf("given: %u nodes, %" PRIu64 " tokens; stored: %u nodes, %" PRIu64 " tokens\n", levels->num_branches,
@@ -282,7 +282,7 @@ static int run(const tool_call *call)
     bool items = tool_given(call, "--items");
     request.wide = call->format != TOOL_TEXT || request.all_variants;
     if (items && request.all_strategies)
-        tool_bad_usage(call->verb, "--items: expected one --strategy beside it");
+        tool_bad_usage(call->verb, "--items: works only with one --strategy");
     if (items && tool_given(call, "--variant"))
         tool_bad_usage(call->verb, "--variant: counts bytes, and --items lists none");
     workload *work = tool_workload(call);
@@ -319,16 +319,16 @@ static int run(const tool_call *call)
 
 static const tool_option options[] = {
     {"--tree", "'NODES / TOKENS'", "levels of a tree: '1,4 / 100,8' has 4 leaves of 8 tokens, '1,4 / 100,6|9' of 6, 9, 6, 9"},
-    {"--trace", "FILE.ttr", "a step of a trace instead (-: standard input); with --ordinal and --iteration"},
+    {"--trace", "FILE.ttr", "a step of a trace instead (-: standard input); see --ordinal and --iteration"},
     TOOL_TRACE_OPTIONS("--ordinal"),
-    {"--iteration", "K", "the step, from 1 (the one with the most queries)"},
+    {"--iteration", "K", "which step, from 1 (the one with the most queries)"},
     {"--strategy", TOOL_STRATEGIES "|all", "how items are formed (all)"},
     {"--target", "gpu|cpu", "whose prices the strategy cost weighs (gpu)"},
     {"--workers", "N", "SMs or cores over which cost balances (132)"},
     {"--variant", "packed|deft_counted|deft_issued|all", "how bytes are counted (packed)"},
     {"--items", NULL, "list the items of one strategy"},
-    {"--piece-tokens", "N", "where a strategy cuts (its own)"},
-    {"--max-rows", "N", "queries of one item at most (its own)"},
+    {"--piece-tokens", "N", "a strategy cuts after N tokens (its own N)"},
+    {"--max-rows", "N", "most queries of one item (the strategy's own)"},
     TOOL_LIMIT_OPTIONS,
     {"--block-tokens", "N", "tokens of a block, a power of two from 1 to 256 (16)"},
     TOOL_SHAPE_OPTIONS("32/8", "128", "bf16"),
@@ -337,7 +337,7 @@ static const tool_option options[] = {
 
 const tool_verb tool_plan = {
     .name = "plan",
-    .summary = "lists the items and the bytes of each strategy for a tree",
+    .summary = "shows the items and bytes that each strategy makes of a tree",
     .formats = "text csv json",
     .options = options,
     .example = "  treeattn plan --tree '1,16,64 / 1024,256,32' --strategy flatten --items\n"

@@ -1,5 +1,5 @@
-/* treeattn replay: drives the allocator with every fork, append and prune of a trace and says what it held; with
- * --attention also computes, on random keys and values, what each step would. */
+/* treeattn replay: performs every fork, append and prune of a trace on the allocator and adds up its blocks and tokens;
+ * with --attention it also computes the attention of the steps, on random K and V, and compares it with the oracle. */
 #include "tool_options.h"
 
 #include <inttypes.h>
@@ -13,8 +13,8 @@
 
 /* Sums over the iterations, taken from the pool and its block tables. */
 typedef struct replay_sums {
-    uint64_t queries, unique_tokens, path_tokens; /* slots held by live blocks; slots in the tables that ask */
-    uint64_t filled_tokens, query_lengths;        /* the same without the empty ends of last blocks */
+    uint64_t queries, unique_tokens, path_tokens; /* slots of used blocks; slots in the tables of queries */
+    uint64_t filled_tokens, query_lengths;        /* the same, without the empty slots of last blocks */
     uint32_t iterations, peak_queries;
 } replay_sums;
 
@@ -36,11 +36,11 @@ static void add_step(replay_sums *sums, const tool_scene *scene)
     }
 }
 
-/* --attention: what to compute, and what came of it so far. */
+/* --attention: the request, and the results so far. */
 typedef struct replay_attention {
     bool wanted;
     const tool_call *call;
-    double bytes; /* that are taken already */
+    double bytes; /* that are in use already */
     uint32_t every;
     tree_shape shape; /* num_queries is left 0 */
     tree_plan_config config;
@@ -95,7 +95,7 @@ static void refuse_attention_options(const tool_call *call)
     static const char *const names[] = {"--every", "--heads", "--head-dim", "--storage", "--isa"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (tool_given(call, names[i]))
-            tool_bad_usage(call->verb, "%s: expected --attention beside it", names[i]);
+            tool_bad_usage(call->verb, "%s: works only with --attention", names[i]);
 }
 
 static replay_attention attention_create(const tool_call *call, const workload *work, uint32_t *num_blocks)
@@ -115,9 +115,9 @@ static replay_attention attention_create(const tool_call *call, const workload *
     attention.config = (tree_plan_config){.strategy = tool_strategy(call, "--attention"),
                                           .group_size = shape.num_heads / shape.num_kv_heads};
     attention.shape = shape;
-    if (attention.every == 1) /* otherwise each iteration is asked for before it is computed */
+    if (attention.every == 1) /* otherwise each iteration is counted before it is computed */
         need_attention_work(&attention, needs.path_tokens);
-    if (*num_blocks == 0) { /* as many as are used: keys and values take memory */
+    if (*num_blocks == 0) { /* no more than are used, since K and V take memory */
         replay_totals totals;
         kv_status status = replay_measure(&totals, work, shape.block_tokens);
         if (status != KV_OK)
@@ -162,14 +162,14 @@ static void put_attention(tool_table *table, const replay_attention *attention)
         tool_put_real(table, "error_limit", attention->agreement.worst.limit, 4);
         tool_put_text(table, "within_limit", attention->agreement.worst.text[0] == '\0' ? "yes" : "no");
     } else {
-        tool_warn("attention was computed at no iteration: the trace ends before the first one that --every takes");
+        tool_warn("attention was computed at no iteration: the trace ends before the first one that --every selects");
         tool_put_nothing(table, "max_error");
         tool_put_nothing(table, "error_limit");
         tool_put_nothing(table, "within_limit");
     }
     tool_put_count(table, "logical_bytes", attention->logical_bytes);
     tool_put_count(table, "plan_bytes", attention->plan_bytes);
-    tool_put_nothing(table, "dram_bytes"); /* a hardware counter's, and none is read here */
+    tool_put_nothing(table, "dram_bytes"); /* of a hardware counter, which is not read here */
 }
 
 static uint32_t write_result(const tool_call *call, const tool_scene *scene, const replay_sums *sums,
@@ -197,8 +197,8 @@ static uint32_t write_result(const tool_call *call, const tool_scene *scene, con
         put_attention(table, attention);
     tool_table_write(table, stdout, call->format, true);
     if (attention->wanted && call->format == TOOL_TEXT)
-        puts("\nByte counts: one layer, summed over attention_iterations. dram_bytes: not measured, it needs a "
-             "hardware counter.");
+        puts("\nByte counts are those of one layer, summed over attention_iterations. dram_bytes come from a "
+             "hardware\ncounter, which replay does not read.");
     return stats.used_blocks;
 }
 
@@ -226,9 +226,9 @@ static int run(const tool_call *call)
 static const tool_option options[] = {
     TOOL_TRACE_OPTIONS("--tree"),
     {"--block-tokens", "N", "tokens of a block, a power of two from 1 to 256 (16)"},
-    {"--blocks", "N", "blocks of the pool (enough)"},
+    {"--blocks", "N", "blocks of the pool (as many as the trace needs)"},
     TOOL_LIMIT_OPTIONS,
-    {"--max-iterations", "N", "stop after N iterations (at the end)"},
+    {"--max-iterations", "N", "stop after N iterations (all)"},
     {"--attention", TOOL_STRATEGIES, "compute attention too, by this strategy's plans, on random K and V"},
     {"--every", "N", "compute it at every Nth iteration (1)"},
     TOOL_SHAPE_OPTIONS("8/2", "64", "fp32"),
@@ -238,7 +238,7 @@ static const tool_option options[] = {
 
 const tool_verb tool_replay = {
     .name = "replay",
-    .summary = "plays a trace on the allocator and sums what it held",
+    .summary = "replays a trace on the allocator and adds up its blocks and tokens",
     .operand = "FILE.ttr", /* -: standard input */
     .formats = "text csv json",
     .options = options,

@@ -10,7 +10,7 @@ static uint32_t enough_blocks(const workload *work, uint32_t block_tokens)
     if (status == KV_OK && needs.most_blocks >= UINT32_MAX)
         status = KV_RANGE;
     if (status != KV_OK)
-        tool_fail("the workload cannot be played: %s", kv_status_string(status));
+        tool_fail("the workload cannot be replayed: %s", kv_status_string(status));
     return needs.most_blocks > 0 ? (uint32_t)needs.most_blocks : 1;
 }
 
@@ -40,7 +40,7 @@ static tool_scene open_scene(const workload *work, uint32_t block_tokens, uint32
         events = kv_store_events(store);
     status = replay_create(&scene.replay, work, scene.pool, &events);
     if (status != KV_OK)
-        tool_fail("the workload cannot be played: %s", kv_status_string(status));
+        tool_fail("the workload cannot be replayed: %s", kv_status_string(status));
     return scene;
 }
 
@@ -68,9 +68,9 @@ bool tool_scene_next(tool_scene *scene)
     uint32_t iteration = scene->step.iteration;
     kv_status status = replay_step(scene->replay, &scene->step);
     if (status == KV_NOBLOCKS)
-        tool_fail("the pool of %u blocks of %u tokens is too small: refused at operation %u, after iteration %u; "
-                  "nothing was lost, a larger pool (or a prune) lets it go on",
-                  scene->num_blocks, scene->block_tokens, replay_position(scene->replay), iteration);
+        tool_fail("the pool of %u blocks of %u tokens is too small: after iteration %u, operation %u was refused; "
+                  "nothing was lost, and a larger pool (or a prune) would let the replay continue",
+                  scene->num_blocks, scene->block_tokens, iteration, replay_position(scene->replay));
     if (status != KV_OK)
         tool_fail("operation %u: %s", replay_position(scene->replay), kv_status_string(status));
     if (scene->store != NULL && kv_store_status(scene->store) != KV_OK)

@@ -20,7 +20,7 @@ typedef struct tool_scene {
 } tool_scene;
 
 /* num_blocks 0: as many as a replay of this workload could need (replay_count_needs). Ends the program if the pool
- * cannot be had. */
+ * cannot be created. */
 tool_scene tool_scene_open(const workload *work, uint32_t block_tokens, uint32_t num_blocks);
 
 /* The same with K and V for all blocks: num_blocks, block_tokens, num_kv_heads, head_dim and storage of the shape. */

@@ -44,7 +44,7 @@ static bool print_page(int argc, char **argv)
     return true;
 }
 
-/* At every exit: all output was written, or there is a message and status 1. */
+/* At every exit: if a part of the output could not be written, a message says so and the status is 1. */
 static void check_stdout(void)
 {
     if (fflush(stdout) != 0 || ferror(stdout)) {

@@ -22,10 +22,16 @@ const tree_gpu_step tree_gpu_steps[] = {
      &kernels_of<step_6_queue>},
     {"step_7_one_launch", "the thread blocks wait for each other and merge in the same launch", HALF_STORAGE, false,
      &kernels_of<step_7_one_launch>},
-    {"step_8_masks", "masks travel with their tile, and slices that no query of a warp sees are skipped", HALF_STORAGE,
-     false, &kernels_of<step_8_masks>},
-    {"step_9_warpgroup", "four warps multiply K and V straight from shared memory (wgmma)", HALF_STORAGE, true,
-     &kernels_of<step_9_warpgroup>},
+    {"step_8_merge_ahead", "a warp that merges requests eight rows of states before it adds up the first",
+     HALF_STORAGE, false, &kernels_of<step_8_merge_ahead>},
+    {"step_9_masks", "masks travel with their tile, and slices that no query of a warp sees are skipped", HALF_STORAGE,
+     false, &kernels_of<step_9_masks>},
+    {"step_10_warpgroup", "four warps multiply K and V straight from shared memory (wgmma)", HALF_STORAGE, true,
+     &kernels_of<step_10_warpgroup>},
+    {"step_11_last_arriver", "of few rows, the last worker of each KV head merges, and no worker waits", HALF_STORAGE,
+     true, &kernels_of<step_11_last_arriver>},
+    {"step_12_early_launch", "the launch begins before the previous one in the stream has ended", HALF_STORAGE, true,
+     &kernels_of<step_12_early_launch>},
 };
 const uint32_t tree_gpu_num_steps = sizeof tree_gpu_steps / sizeof tree_gpu_steps[0];
 
