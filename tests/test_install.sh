@@ -75,7 +75,7 @@ expect_gpu() { # expect_gpu HOW PROGRAM
     fi
 }
 example=$TREEATTN_SOURCE_DIR/docs/examples/gpu_step.c
-if [ -e "$TREEATTN_BUILD_DIR/libtreeattn_gpu.a" ]; then
+if grep -q libtreeattn_gpu "$TREEATTN_BUILD_DIR/cmake_install.cmake"; then
     for header in tree_attention_gpu kv_gpu standard_attention_gpu; do
         [ -f "$work/prefix/include/treeattn/$header.h" ] || { echo "FAIL $header.h is not installed"; exit 1; }
     done
