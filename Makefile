@@ -68,7 +68,8 @@ fresh: ## README's two commands on a minimal Debian, set up for it (as root, wit
 	@scripts/fresh_machine.sh
 
 install: export PREFIX := $(PREFIX)
-install: all ## install library, headers and program (PREFIX=/usr/local)
+install: cuda_architectures ?= all
+install: all ## install libraries, headers and program (PREFIX=/usr/local)
 	cmake --install $(build) $${PREFIX:+--prefix "$$PREFIX"}
 
 clean: ## remove what was built
@@ -80,7 +81,8 @@ help: ## this list
 
 # Configured for each verb: a compiler that was installed since the last one is found (0.2 s where nothing is new).
 $(build)/CTestTestfile.cmake: always
-	@cmake -S . -B $(build) --log-level=NOTICE >/dev/null
+	@cmake -S . -B $(build) --log-level=NOTICE \
+	    $(if $(cuda_architectures),-DTREEATTN_CUDA_ARCHITECTURES=$(cuda_architectures)) >/dev/null
 
 $(build)-sanitize/CTestTestfile.cmake: always
 	@cmake -S . -B $(build)-sanitize --log-level=NOTICE -DTREEATTN_SANITIZE=address,undefined >/dev/null

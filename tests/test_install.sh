@@ -1,5 +1,6 @@
 #!/bin/bash
-# Claim: a ten-line program finds the installed library by pkg-config and by CMake's find_package, and runs.
+# Claim: a ten-line program finds the installed library by pkg-config and by CMake's find_package, and runs; so does
+# docs/examples/gpu_step.c with the GPU library, where there is a CUDA toolkit. It runs where there is a GPU.
 set -eu
 read_cache() { sed -n "s/^$1:[A-Z]*=//p" "$TREEATTN_BUILD_DIR/CMakeCache.txt"; }
 if [ -n "$(read_cache TREEATTN_SANITIZE)" ] || [ "$(read_cache TREEATTN_COVERAGE)" = ON ]; then
@@ -58,9 +59,62 @@ cmake -S . -B build "-DCMAKE_PREFIX_PATH=$work/prefix" "-DCMAKE_C_COMPILER=$cc" 
 cmake --build build >log 2>&1 || { cat log; exit 1; }
 expect_run find_package ./build/consumer
 
+# The GPU library. The example itself says whether it found a GPU: status 77 and one line if not.
+expect_gpu() { # expect_gpu HOW PROGRAM
+    local status=0
+    "$2" >log 2>&1 || status=$?
+    if [ $status = 77 ] && [ "${REQUIRE_GPU:-0}" = 0 ]; then
+        echo "pass $1: compiled and linked"
+        echo "skip $1_runs $(cat log)"
+    elif [ $status = 0 ] && grep -q 'out as on the CPU$' log; then
+        echo "pass $1: runs"
+    else
+        cat log
+        echo "FAIL $1: status $status"
+        exit 1
+    fi
+}
+example=$TREEATTN_SOURCE_DIR/docs/examples/gpu_step.c
+if grep -q libtreeattn_gpu "$TREEATTN_BUILD_DIR/cmake_install.cmake"; then
+    for header in tree_attention_gpu kv_gpu standard_attention_gpu; do
+        [ -f "$work/prefix/include/treeattn/$header.h" ] || { echo "FAIL $header.h is not installed"; exit 1; }
+    done
+    if command -v pkg-config >/dev/null; then
+        # shellcheck disable=SC2046 # words of flags
+        "$cc" -std=c11 -o gpu_by_pkg_config "$example" $(pkg-config --cflags --libs treeattn_gpu)
+        expect_gpu gpu_pkg-config ./gpu_by_pkg_config
+    else
+        echo "skip gpu_pkg-config no pkg-config"
+    fi
+    mkdir gpu
+    cp "$example" gpu
+    cat >gpu/CMakeLists.txt <<'END'
+cmake_minimum_required(VERSION 3.18)
+project(gpu_step C)
+find_package(Treeattn 0.1 REQUIRED COMPONENTS gpu)
+add_executable(gpu_step gpu_step.c)
+target_link_libraries(gpu_step Treeattn::treeattn_gpu)
+END
+    cmake -S gpu -B gpu/build "-DCMAKE_PREFIX_PATH=$work/prefix" "-DCMAKE_C_COMPILER=$cc" >log 2>&1 ||
+        { cat log; exit 1; }
+    cmake --build gpu/build >log 2>&1 || { cat log; exit 1; }
+    expect_gpu gpu_find_package gpu/build/gpu_step
+else
+    echo "skip gpu_library no CUDA compiler"
+    sed 's/0.1 REQUIRED/& COMPONENTS gpu/' CMakeLists.txt >without && mkdir without_gpu && mv without without_gpu/CMakeLists.txt
+    cp consumer.c without_gpu
+    if cmake -S without_gpu -B without_gpu/build "-DCMAKE_PREFIX_PATH=$work/prefix" "-DCMAKE_C_COMPILER=$cc" >log 2>&1; then
+        echo "FAIL the component gpu is found and was not installed"
+        exit 1
+    fi
+    grep -q 'gpu' log || { cat log; echo "FAIL CMake does not say that the component gpu is missing"; exit 1; }
+    echo "pass without the GPU library, its component is refused"
+fi
+
 "$work/prefix/bin/treeattn" --version | grep -q '^treeattn [0-9]' || { echo "FAIL treeattn --version"; exit 1; }
 echo "pass installed program"
 for header in "$work"/prefix/include/treeattn/*.h; do # tests/test_headers.sh tries the other languages
+    case $header in *_gpu.h) continue ;; esac # they need CUDA's headers
     printf '#include <%s>\n' "${header##*/}" >header.c
     "$cc" -std=c11 -Wall -Werror -fsyntax-only "-I$work/prefix/include/treeattn" header.c
 done

@@ -55,9 +55,23 @@ stub c++ 'exit 1'
 expect "a C++ compiler without headers is none" 0 1 'goes on without g[+][+]:' test
 for cxx in c++ g++ clang++; do
     have cc cmake "$cxx"
-    expect "test asks for no more than a C++ compiler: $cxx" 0 0 '^$' test
+    expect "test needs no more than a C++ compiler: $cxx" 0 0 '^$' test
 done
 expect "coverage without gcovr goes on" 0 1 'goes on without gcovr' coverage
+
+# The container for editors: git and make, and what setup.sh names for README's two commands on a bare machine.
+have
+named=$(for verb in demo test; do PATH=$machine "$bash" "$setup" $verb 2>/dev/null; done |
+    sed 's/.*--no-install-recommends //' | tr ' ' '\n' | sort -u)
+container=$(sed -n 's/^ \{4\}\([^&]*\)\\$/\1/p' "$TREEATTN_SOURCE_DIR/.devcontainer/Dockerfile" | tr -s ' ' '\n' | sort -u)
+if [ -n "$named" ] && [ "$container" = "$(printf '%s\n' "$named" git make ca-certificates | sort -u)" ]; then
+    echo "pass the container has what setup.sh installs"
+    passed=$((passed + 1))
+else
+    echo "FAIL .devcontainer/Dockerfile installs: $container; setup.sh: $named"
+    failed=$((failed + 1))
+fi
+
 have clang clang++ cmake
 expect "clang is a compiler too" 0 0 '^$' test
 
@@ -67,8 +81,8 @@ cd "$odd/back\\slash" || exit 1
 expect "a path that CMake cannot read" 1 1 'move the folder$' test
 cd "$TREEATTN_SOURCE_DIR" || exit 1
 
-# An apt-get that installs: it makes stubs of the packages that it is asked for. As root it is called directly, as
-# anybody else through sudo.
+# An apt-get that installs: it makes stubs of the packages that are named to it. Root calls it directly, other users
+# through sudo.
 installing_apt=$(printf '%s\n' 'case "$*" in *" install "*) ;; *) exit 0 ;; esac' \
     'for package; do case $package in' \
     'gcc) name=cc ;; gnuplot-nox) name=gnuplot ;; cmake) name=cmake ;; *) continue ;; esac' \

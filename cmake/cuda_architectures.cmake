@@ -1,0 +1,92 @@
+# Which architectures the kernels are compiled for by ${cuda_compiler}: ${cuda_targets}, and nvcc's ${cuda_flags} for them.
+# CMAKE_CUDA_ARCHITECTURES wins over TREEATTN_CUDA_ARCHITECTURES; then CMake makes the flags.
+set(TREEATTN_CUDA_ARCHITECTURES native CACHE STRING
+  "native: the GPUs of this machine, all if it has none; all: what an installed library needs")
+set_property(CACHE TREEATTN_CUDA_ARCHITECTURES PROPERTY STRINGS native all)
+if(NOT TREEATTN_CUDA_ARCHITECTURES MATCHES "^(native|all)$")
+  message(FATAL_ERROR "TREEATTN_CUDA_ARCHITECTURES is ${TREEATTN_CUDA_ARCHITECTURES}: expected native or all; "
+    "CMAKE_CUDA_ARCHITECTURES takes a list")
+endif()
+
+# cp.async and the bf16 matrix instruction came with sm_80.
+foreach(arch ${CMAKE_CUDA_ARCHITECTURES})
+  if(arch MATCHES "^(all|all-major)$" OR (arch MATCHES "^([0-9]+)" AND CMAKE_MATCH_1 LESS 80))
+    message(FATAL_ERROR "CMAKE_CUDA_ARCHITECTURES names ${arch}: the kernels need sm_80 or newer, sm_75 and older "
+      "are refused")
+  endif()
+endforeach()
+
+# The compute capabilities of this machine's GPUs, as the driver lists them ("9.0" is 90). An empty list: no GPU, no
+# driver, or a GPU that the kernels or this nvcc do not know.
+function(treeattn_find_gpus offered result)
+  set(found "")
+  execute_process(COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader
+    OUTPUT_VARIABLE answer RESULT_VARIABLE status ERROR_QUIET TIMEOUT 30)
+  if(status EQUAL 0)
+    string(REGEX MATCHALL "[0-9]+[.][0-9]+" found "${answer}")
+    list(TRANSFORM found REPLACE "[.]" "")
+    list(REMOVE_DUPLICATES found)
+  endif()
+  foreach(arch ${found})
+    if(arch LESS 80 OR NOT offered MATCHES "compute_${arch}\n")
+      message(NOTICE "A GPU here is sm_${arch}, which the kernels or ${cuda_compiler} do not support: "
+        "compiled for all architectures")
+      set(found "")
+    endif()
+  endforeach()
+  set(${result} ${found} PARENT_SCOPE)
+endfunction()
+
+# treeattn_compile_for(VIRTUAL REAL...): the code of each REAL, from one compilation for compute_VIRTUAL.
+function(treeattn_compile_for virtual)
+  list(JOIN ARGN "," real)
+  set(cuda_flags ${cuda_flags} "-gencode=arch=compute_${virtual},code=[${real}]" PARENT_SCOPE)
+  set(cuda_targets ${cuda_targets} ${ARGN} PARENT_SCOPE)
+endfunction()
+
+# Warpgroup products are in sm_90a alone; its kernels run where those of sm_90 do.
+execute_process(COMMAND ${cuda_compiler} --help OUTPUT_VARIABLE help ERROR_QUIET)
+set(hopper 90)
+if(help MATCHES "compute_90a")
+  set(hopper 90a)
+endif()
+if(CMAKE_CUDA_ARCHITECTURES)
+  if(hopper STREQUAL 90a)
+    list(TRANSFORM CMAKE_CUDA_ARCHITECTURES REPLACE "^90-real$" "90a-real")
+    list(TRANSFORM CMAKE_CUDA_ARCHITECTURES REPLACE "^90$" "90a-real;90-virtual")
+  endif()
+  set(cuda_targets ${CMAKE_CUDA_ARCHITECTURES})
+else()
+  execute_process(COMMAND ${cuda_compiler} --list-gpu-arch OUTPUT_VARIABLE offered ERROR_QUIET)
+  if(TREEATTN_CUDA_ARCHITECTURES STREQUAL native)
+    treeattn_find_gpus("${offered}" gpus)
+  endif()
+  if(gpus)
+    foreach(arch ${gpus})
+      string(REGEX REPLACE "^90$" "${hopper}" arch ${arch})
+      treeattn_compile_for(${arch} sm_${arch})
+    endforeach()
+  else()
+    # Of the architectures that the kernels are written for, those that this nvcc offers; the last one also as PTX for
+    # what comes later. sm_80, 86 and 89 share their PTX: no kernel distinguishes them, and most of the time goes there.
+    foreach(arch 80 86 89)
+      if(offered MATCHES "compute_${arch}\n")
+        list(APPEND ampere sm_${arch})
+        set(newest ${arch})
+      endif()
+    endforeach()
+    if(ampere)
+      treeattn_compile_for(80 ${ampere})
+    endif()
+    if(offered MATCHES "compute_90\n")
+      treeattn_compile_for(${hopper} sm_${hopper})
+      set(newest 90)
+    endif()
+    if(newest)
+      treeattn_compile_for(${newest} compute_${newest})
+    endif()
+  endif()
+endif()
+if(CMAKE_SCRIPT_MODE_FILE) # tests/test_cuda_architectures.sh
+  message(NOTICE "targets: ${cuda_targets}\nflags: ${cuda_flags}")
+endif()
