@@ -365,10 +365,8 @@ static void write_provenance(const tool_call *call, const bench *b)
 /* NULL: no --trace. */
 static void refuse_trace_options(const tool_call *call)
 {
-    static const char *const names[] = {"--ordinal", "--record", "--star", "--draft", "--prompt", "--iteration"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (tool_given(call, names[i]))
-            tool_bad_usage(call->verb, "%s: works only with --trace", names[i]);
+    static const char *const names[] = {"--ordinal", "--record", "--star", "--draft", "--prompt", "--iteration", NULL};
+    tool_refuse(call, names, "works only with --trace");
 }
 
 static workload *read_workload(const tool_call *call, const tree_shape *shape, uint32_t iteration)

@@ -217,6 +217,18 @@ bool tool_given(const tool_call *call, const char *name)
     return value_of(call, name) != NULL;
 }
 
+void tool_refuse(const tool_call *call, const char *const *names, const char *why_format, ...)
+{
+    char why[1024];
+    va_list arguments;
+    va_start(arguments, why_format);
+    vsnprintf(why, sizeof why, why_format, arguments);
+    va_end(arguments);
+    for (; *names != NULL; names++)
+        if (tool_given(call, *names))
+            tool_bad_usage(call->verb, "%s: %s", *names, why);
+}
+
 const char *tool_text(const tool_call *call, const char *name, const char *absent)
 {
     const char *value = value_of(call, name);

@@ -37,11 +37,8 @@ static tree_target read_target(const tool_call *call)
 
 static void refuse_cost_options(const tool_call *call)
 {
-    static const char *const names[] = {"--target", "--workers"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (tool_given(call, names[i]))
-            tool_bad_usage(call->verb, "%s: only the strategy cost weighs it, got --strategy %s", names[i],
-                           tool_text(call, "--strategy", ""));
+    static const char *const names[] = {"--target", "--workers", NULL};
+    tool_refuse(call, names, "works only with the strategy cost, not with %s", tool_text(call, "--strategy", ""));
 }
 
 static plan_request read_request(const tool_call *call)
@@ -284,7 +281,7 @@ static int run(const tool_call *call)
     if (items && request.all_strategies)
         tool_bad_usage(call->verb, "--items: works only with one --strategy");
     if (items && tool_given(call, "--variant"))
-        tool_bad_usage(call->verb, "--variant: counts bytes, and --items lists none");
+        tool_bad_usage(call->verb, "--variant: works only without --items, which lists no bytes");
     workload *work = tool_workload(call);
     replay_needs needs;
     request.bytes = tool_need_replay(call, work, request.shape.block_tokens, 0, &needs);
