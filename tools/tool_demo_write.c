@@ -32,8 +32,8 @@ static void write_machine(const tool_palette *palette, const machine_info *machi
 
 static void write_machine_short(const machine_info *machine)
 {
-    char cpu[48];
-    snprintf(cpu, sizeof cpu, "%.34s", machine->cpu);
+    char cpu[40];
+    snprintf(cpu, sizeof cpu, "%.32s", machine->cpu);
     printf("%s, %u thread%s, %s; %s; %s\n", cpu, machine->num_threads, machine->num_threads == 1 ? "" : "s",
            machine->isa, machine->cuda_compiler[0] != '\0' ? "CUDA" : "no CUDA",
            machine->gnuplot[0] != '\0' ? "gnuplot" : "no gnuplot");
