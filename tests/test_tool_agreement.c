@@ -1,5 +1,5 @@
-/* Claim: what replay and demo call agreement goes away when one visible value is wrong, a little, wildly, or NaN, and
- * only then. */
+/* Claim: replay and demo report a disagreement when one visible value is wrong, by a little, wildly, or NaN, and only
+ * then. */
 /* The program's own code; it is in no library. First, because it names the POSIX version that it needs. */
 #include "../tools/tool_output.c"
 #include "../tools/tool_options.c"
@@ -11,8 +11,8 @@
 typedef struct fault {
     const char *name;
     float add;      /* to one value of a visible slot */
-    bool visible;   /* false: to a slot behind the end instead */
-    bool within;    /* what is to be found */
+    bool visible;   /* false: to a slot after the end instead */
+    bool within;    /* the verdict */
 } fault;
 
 static const fault faults[] = {
@@ -66,7 +66,7 @@ static void run_fault(const void *argument)
 
 int main(int argc, char **argv)
 {
-    test_begin(argc, argv, "agreement goes away when one visible value is wrong");
+    test_begin(argc, argv, "a disagreement is reported when one visible value is wrong");
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
         test_add(run_fault, &faults[i], "fault_%s", faults[i].name);
     return test_end();

@@ -23,7 +23,7 @@ skip() {
     echo "skip ${1// /_} $2"
 }
 
-# run NAME ARGUMENTS...: runs the program; its exit status is in $status, what it wrote in $work/out and $work/err.
+# run ARGUMENTS...: runs the program; its exit status is in $status, its output in $work/out and $work/err.
 run() {
     "$TREEATTN_BIN" "$@" >"$work/out" 2>"$work/err" </dev/null
     status=$?

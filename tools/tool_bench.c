@@ -1,5 +1,5 @@
-/* treeattn bench: the fast path against the ceilings of this machine, grouped against per-branch reading, and the cost of
- * the host work. It measures and asserts nothing; both numbers of a ratio come from the same run. */
+/* treeattn bench: the fast path against the ceilings of this machine, grouped against per-branch reading, and the cost
+ * of the host work. It measures and asserts nothing; both numbers of a ratio come from the same run. */
 #include "tool_options.h"
 
 #include <math.h>
@@ -31,7 +31,7 @@ typedef struct bench {
     uint32_t num_threads, repeats;
     tree_shape shape; /* heads, head_dim, storage */
     tree_isa isa;
-    double read_us, peak_gflops; /* medians, taken with the case that was measured last; read: `read_bytes` from memory */
+    double read_us, peak_gflops; /* medians, taken with the last case; read: `read_bytes` from memory */
     size_t read_bytes;
     char *read_data;
     tool_table *table;

@@ -189,7 +189,8 @@ enum { HELP_COLUMN = 24 };
 static void print_option(const char *name, const char *value, const char *help)
 {
     int length = printf("  %s%s%s", name, value != NULL ? " " : "", value != NULL ? value : "") - 2;
-    printf("%s%*s %s\n", length > HELP_COLUMN ? "\n  " : "", HELP_COLUMN - (length > HELP_COLUMN ? 0 : length), "", help);
+    bool is_long = length > HELP_COLUMN;
+    printf("%s%*s %s\n", is_long ? "\n  " : "", HELP_COLUMN - (is_long ? 0 : length), "", help);
 }
 
 void tool_print_help(const tool_verb *verb)

@@ -235,8 +235,9 @@ static void write_sharing(const kv_tree *tree, const workload *levels)
     printf("given: %u nodes, %" PRIu64 " tokens; stored: %u nodes, %" PRIu64 " tokens\n", levels->num_branches,
            levels->num_tokens, tree->num_nodes, tree->unique_tokens);
     if (tree->unique_tokens > levels->num_tokens)
-        printf("  Only full blocks of %u tokens are shared: a branch that continues a part-filled block has its\n"
-               "  own copy of that block, and a node that fills no block is copied whole. --block-tokens 1 shares all.\n",
+        printf("  Only full blocks of %u tokens are shared: a branch that continues a part-filled\n"
+               "  block has its own copy of that block, and a node that fills no block is copied\n"
+               "  whole. --block-tokens 1 shares every token.\n",
                tree->block_tokens);
     else if (tree->num_nodes < levels->num_branches)
         puts("  Nodes that the same branches see are one node.");
@@ -315,7 +316,8 @@ static int run(const tool_call *call)
 }
 
 static const tool_option options[] = {
-    {"--tree", "'NODES / TOKENS'", "levels of a tree: '1,4 / 100,8' has 4 leaves of 8 tokens, '1,4 / 100,6|9' of 6, 9, 6, 9"},
+    {"--tree", "'NODES / TOKENS'",
+     "levels of a tree: '1,4 / 100,8' has 4 leaves of 8 tokens, '1,4 / 100,6|9' of 6, 9, 6, 9"},
     {"--trace", "FILE.ttr", "a step of a trace instead (-: standard input); see --ordinal and --iteration"},
     TOOL_TRACE_OPTIONS("--ordinal"),
     {"--iteration", "K", "which step, from 1 (the one with the most queries)"},
