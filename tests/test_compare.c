@@ -176,7 +176,7 @@ static void run_rows_one_by_one(const void *argument)
     float query[ROWS * DIM], key[LENGTH * DIM], value[LENGTH * DIM];
     (void)argument;
     for (int i = 0; i < ROWS * DIM; i++) query[i] = (float)test_normal();
-    memcpy(query + 3 * DIM, query + 2 * DIM, DIM * sizeof *query); /* heads 2 and 3 share a KV head */
+    for (int d = 0; d < DIM; d++) query[3 * DIM + d] = query[2 * DIM + d]; /* heads 2 and 3 share a KV head */
     for (int i = 0; i < LENGTH * DIM; i++) {
         key[i] = (float)test_normal();
         value[i] = (float)test_normal();

@@ -89,7 +89,8 @@ for arguments in '' '--strategy node --items'; do
     # shellcheck disable=SC2086 # several
     run plan --tree '1,2 / 32,4' $arguments
     legend=$(sed '1,/^ *\(strategy\|item\) /d' "$work/out" | sed '1,/^$/d')
-    for name in $(grep -E '^ *(strategy|item) ' "$work/out" | sed 's/^ *[a-z]* *//'); do
+    read -ra names < <(grep -E '^ *(strategy|item) ' "$work/out" | sed 's/^ *[a-z]* *//')
+    for name in "${names[@]}"; do
         expect "legend: $name" 1 "$(grep -cw -- "$name" <<<"$legend" | sed 's/^[2-9]/1/')"
     done
 done

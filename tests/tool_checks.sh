@@ -6,6 +6,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cases=0 failed=0 skipped=0
 # The folders of the library, as CMakeLists.txt has them.
+# shellcheck disable=SC2034 # by the tests that source this
 mapfile -t rooms < <(sed -n 's/^set(rooms \(.*\))$/\1/p' "$TREEATTN_SOURCE_DIR/CMakeLists.txt" | tr ' ' '\n')
 
 pass() {
