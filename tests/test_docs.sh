@@ -3,7 +3,7 @@
 # machine that it was written on, a mirror has the section comments of its reference, and a rung the times recorded.
 # shellcheck disable=SC2016 # backquotes in patterns
 set -u
-cd "$TREEATTN_SOURCE_DIR" || exit 1
+cd "${TREEATTN_SOURCE_DIR:-$(dirname "$0")/..}" || exit 1
 failed=0 checked=0
 fail() {
     echo "FAIL $*"
@@ -81,7 +81,7 @@ done
 # The journeys of docs/architecture.md: each function is named in the body of an earlier one of its list, or gets its data
 # through a field that both bodies name.
 body() { # body FILE FUNCTION: the lines from its name to the brace that closes it, without comments
-    sed -E 's#/\*.*\*/##; s#^ *(/\*| \*).*##' "$1" | awk -v name="$2" '
+    sed -E 's#/\*.*\*/##; s#^ *(/\*| \* ).*##' "$1" | awk -v name="$2" '
         inside { text = text "\n" $0; if ($0 ~ end) { print text; exit } next }
         $0 ~ "(^|[^A-Za-z0-9_.>])" name "\\(" && $0 ~ /^ *[A-Za-z_][^=(]*\(/ && !/^ *(if|for|while|return|else|switch)/ { text = ""; ahead = 1 }
         ahead {
