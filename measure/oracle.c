@@ -409,8 +409,8 @@ static void describe_element(verdict *v, const char *of, const comparison *c, co
 {
     uint64_t row = c->first_bad / num_elements;
     snprintf(v->text, sizeof v->text,
-             "%s of query %u head %u element %u: %.9g for %.9g, error %.3g, limit %.3g, %llu elements beyond theirs", of,
-             (unsigned)(row / truth->num_heads), (unsigned)(row % truth->num_heads),
+             "%s of query %u head %u element %u: %.9g for %.9g, error %.3g, limit %.3g, %llu elements beyond theirs",
+             of, (unsigned)(row / truth->num_heads), (unsigned)(row % truth->num_heads),
              (unsigned)(c->first_bad % num_elements), got, want, c->error, c->limit, (unsigned long long)c->num_bad);
 }
 
@@ -437,7 +437,8 @@ verdict attention_verdict(const float *out, const float *lse, const attention_tr
         v.limit = out_limit(truth, in_out.worst_index, u);
     }
     if (in_out.num_bad > 0)
-        describe_element(&v, "out", &in_out, truth, truth->head_dim, out[in_out.first_bad], truth->out[in_out.first_bad]);
+        describe_element(&v, "out", &in_out, truth, truth->head_dim, out[in_out.first_bad],
+                         truth->out[in_out.first_bad]);
     else if (in_lse.num_bad > 0)
         describe_element(&v, "lse", &in_lse, truth, 1, lse[in_lse.first_bad], truth->lse[in_lse.first_bad]);
     else if (mean_out.num_bad > 0)

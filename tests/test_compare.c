@@ -1,5 +1,5 @@
-/* Claim: the mean errors of compare count each row of their group once and no other row, leave out rows without a
- * finite lse, and each roundoff widens the limit that it should. */
+/* Claim: the mean errors of the oracle count each row of their group once and no other row, leave out rows without a
+ * finite lse, and each roundoff widens the limit that it should; its verdict is made of all four comparisons. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,6 +132,78 @@ static void run_groups_compared(const void *argument)
     }
 }
 
+/* attention_verdict makes all four comparisons, and names the one that fails. */
+static void run_verdict(const void *argument)
+{
+    made_up m;
+    float out[ROWS * DIM], lse[ROWS];
+    (void)argument;
+    make_up(&m);
+    for (int i = 0; i < ROWS * DIM; i++) out[i] = 1;
+    for (int row = 0; row < ROWS; row++) lse[row] = 0;
+    verdict right = attention_verdict(out, lse, &m.truth, &coarse);
+    check(right.text[0] == '\0' && right.worst == 0 && right.error == 0, "nothing is wrong: '%s'", right.text);
+
+    out[5] = 1.25f;
+    verdict wrong = attention_verdict(out, lse, &m.truth, &coarse);
+    check(strncmp(wrong.text, "out of query 0 head 2 element 1: 1.25 for 1", 43) == 0, "an element: '%s'", wrong.text);
+    check(wrong.error == 0.25 && wrong.limit == out_limit(&m.truth, 5, &coarse) && wrong.worst >= 0.25 / wrong.limit,
+          "error %g, limit %g", wrong.error, wrong.limit);
+    out[5] = NAN;
+    wrong = attention_verdict(out, lse, &m.truth, &coarse);
+    check(wrong.text[0] != '\0' && isinf(wrong.worst) && isnan(wrong.error), "a NaN: '%s'", wrong.text);
+    out[5] = 1;
+
+    lse[7] = 1;
+    wrong = attention_verdict(out, lse, &m.truth, &coarse);
+    check(strncmp(wrong.text, "lse of query 1 head 3", 21) == 0, "an element: '%s'", wrong.text);
+    check(attention_verdict(out, NULL, &m.truth, &coarse).text[0] == '\0', "lse may be NULL");
+    lse[7] = 0;
+
+    for (int i = 0; i < ROWS * DIM; i++) out[i] = (float)(1 + 0.9 * out_limit(&m.truth, 0, &coarse));
+    wrong = attention_verdict(out, lse, &m.truth, &coarse);
+    check(strncmp(wrong.text, "mean error of out", 17) == 0, "each within its limit, the mean not: '%s'", wrong.text);
+    for (int i = 0; i < ROWS * DIM; i++) out[i] = 1;
+    for (int row = 0; row < ROWS; row++) lse[row] = (float)(0.9 * lse_limit(&m.truth, 0, &coarse));
+    wrong = attention_verdict(out, lse, &m.truth, &coarse);
+    check(strncmp(wrong.text, "mean error of lse", 17) == 0, "each within its limit, the mean not: '%s'", wrong.text);
+}
+
+/* Rows that are added one by one are those of the whole, whatever their order. */
+static void run_rows_one_by_one(const void *argument)
+{
+    enum { LENGTH = 9 };
+    float query[ROWS * DIM], key[LENGTH * DIM], value[LENGTH * DIM];
+    (void)argument;
+    for (int i = 0; i < ROWS * DIM; i++) query[i] = (float)test_normal();
+    for (int d = 0; d < DIM; d++) query[3 * DIM + d] = query[2 * DIM + d]; /* heads 2 and 3 share a KV head */
+    for (int i = 0; i < LENGTH * DIM; i++) {
+        key[i] = (float)test_normal();
+        value[i] = (float)test_normal();
+    }
+    const tree_shape shape = {QUERIES, HEADS, HEADS, DIM, 1, 16, TREE_FP32};
+    float pool_key[HEADS * 16 * DIM] = {0}, pool_value[HEADS * 16 * DIM] = {0};
+    for (uint32_t head = 0; head < HEADS; head++) {
+        memcpy(pool_key + tree_kv_offset(&shape, 0, head, 0), key, sizeof key);
+        memcpy(pool_value + tree_kv_offset(&shape, 0, head, 0), value, sizeof value);
+    }
+    static const uint32_t blocks[] = {0};
+    const kv_table one = {.blocks = blocks, .num_blocks = 1, .length = LENGTH}, tables[QUERIES] = {one, one, one};
+    token_paths paths = token_paths_create(tables, NULL, QUERIES, 16);
+    attention_truth whole = attention_truth_create(query, pool_key, pool_value, &paths, &shape, 0.5f);
+    attention_truth rows = attention_truth_begin(query, QUERIES, HEADS, KV_HEADS, DIM);
+    for (uint64_t row = ROWS; row-- > 0;)
+        attention_truth_row(&rows, row, query + row * DIM, key, value, LENGTH, 0.5f);
+    check(memcmp(whole.out, rows.out, ROWS * DIM * sizeof(double)) == 0, "out");
+    check(memcmp(whole.magnitude, rows.magnitude, ROWS * DIM * sizeof(double)) == 0, "A");
+    check(memcmp(whole.lse, rows.lse, ROWS * sizeof(double)) == 0, "lse");
+    check(memcmp(whole.score, rows.score, ROWS * sizeof(double)) == 0, "B");
+    check(rows.repeats[3] && !rows.repeats[2] && !rows.repeats[4], "head 3 repeats the query of head 2");
+    token_paths_destroy(&paths);
+    attention_truth_destroy(&whole);
+    attention_truth_destroy(&rows);
+}
+
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "mean errors count the rows of their group, and each roundoff");
@@ -140,5 +212,7 @@ int main(int argc, char **argv)
     test_add(run_rows_without_lse, NULL, "rows_without_a_finite_lse_do_not_count");
     test_add(run_limits, NULL, "each_roundoff_widens_its_limit");
     test_add(run_groups_compared, NULL, "one_wrong_row_shows_in_its_three_means");
+    test_add(run_verdict, NULL, "verdict_names_the_comparison_that_fails");
+    test_add(run_rows_one_by_one, NULL, "rows_one_by_one_are_the_whole");
     return test_end();
 }

@@ -113,6 +113,9 @@ fi
 
 "$work/prefix/bin/treeattn" --version | grep -q '^treeattn [0-9]' || { echo "FAIL treeattn --version"; exit 1; }
 echo "pass installed program"
+"$work/prefix/bin/treeattn" --man | cmp - "$work/prefix/share/man/man1/treeattn.1"
+"$work/prefix/bin/treeattn" --completion bash | cmp - "$work/prefix/share/bash-completion/completions/treeattn"
+echo "pass installed manual page and completion"
 for header in "$work"/prefix/include/treeattn/*.h; do # tests/test_headers.sh tries the other languages
     case $header in *_gpu.h) continue ;; esac # they need CUDA's headers
     printf '#include <%s>\n' "${header##*/}" >header.c

@@ -10,9 +10,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 read_cache() { sed -n "s/^$1:[A-Z]*=//p" "$TREEATTN_BUILD_DIR/CMakeCache.txt"; }
 
-# Without gnuplot the demo names another picture: then that line is not compared.
+# Without gnuplot the demo names another picture: then the name is not compared.
 drawn=(cat)
-command -v gnuplot >/dev/null || { drawn=(grep -v '^picture '); echo "skip line_of_the_picture no gnuplot"; }
+command -v gnuplot >/dev/null || { drawn=(sed 's/; picture .*//'); echo "skip name_of_the_picture no gnuplot"; }
 mkdir "$work/build" && ln -s "$TREEATTN_BIN" "$work/build/treeattn" # make demo calls it build/treeattn
 present_demo() { (cd "$work" && NO_COLOR=1 build/treeattn demo) | sed '1,/^$/d'; }
 

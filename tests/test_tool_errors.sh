@@ -34,17 +34,17 @@ expect_error "levels: more tokens than nodes" 2 "--tree, tokens, column 12: " pl
 expect_error "levels: more lengths than nodes" 2 "--tree, tokens, column 14: .*as many lengths" plan --tree '1,2 / 3, 4|5|6'
 expect_error "levels: bar between nodes" 2 "--tree, nodes, column 2: " plan --tree '1|2 / 3'
 for option in --ordinal --record --star --draft --prompt; do
-    expect_error "levels take no $option" 2 "$option: is for --trace, not for --tree" plan --tree '1,2 / 3,4' $option 1
+    expect_error "levels take no $option" 2 "$option: works only with --trace, not with --tree" plan --tree '1,2 / 3,4' $option 1
 done
 for option in --record --star --draft; do
-    expect_error "a reason file takes no $option" 2 "$option: is for accept files, not for the reason file $small" \
+    expect_error "a reason file takes no $option" 2 "$option: works only with an accept file, and $small is a reason file" \
         replay "$small" $option 1
-    expect_error "a draft file takes no $option" 2 "$option: is for accept files, not for the draft file" \
+    expect_error "a draft file takes no $option" 2 "$option: works only with an accept file, and .*/draft.ttr is a draft file" \
         plan --trace "$examples/draft.ttr" $option 1
 done
-expect_error "an accept file takes no --tree" 2 "--tree: is for reason and draft files, not for the accept file" \
+expect_error "an accept file takes no --tree" 2 "--tree: works only with a reason or draft file, and .*/accept.ttr is an accept file" \
     replay "$examples/accept.ttr" --tree 0
-expect_error "a draft tree is no star" 2 "--star: is for steps without a draft tree" \
+expect_error "a draft tree is no star" 2 "--star: works only without --draft" \
     replay "$examples/accept.ttr" --draft "$examples/draft.ttr:8" --star 2
 for option in '--every 2' '--heads 4/2' '--head-dim 32' '--storage bf16' '--isa portable'; do
     # shellcheck disable=SC2086 # an option and its value
@@ -52,11 +52,11 @@ for option in '--every 2' '--heads 4/2' '--head-dim 32' '--storage bf16' '--isa 
 done
 for option in '--target cpu' '--workers 4'; do
     # shellcheck disable=SC2086 # an option and its value
-    expect_error "$option of another strategy" 2 "${option% *}: only the strategy cost weighs it, got --strategy node" \
+    expect_error "$option of another strategy" 2 "${option% *}: works only with the strategy cost, not with node" \
         plan --tree '1,2 / 3,4' --strategy node $option
 done
 expect_error "target" 2 "--target: expected gpu or cpu, got 'tpu'" plan --tree '1,2 / 3,4' --target tpu
-expect_error "variant of items" 2 "--variant: counts bytes, and --items lists none" \
+expect_error "variant of items" 2 "--variant: works only without --items" \
     plan --tree '1,2 / 3,4' --strategy node --items --variant all
 expect_error "bench: --star without a trace" 2 "--star: works only with --trace" bench --star 3
 expect_error "neither tree nor trace" 2 "expected either --tree .* or --trace FILE" plan

@@ -28,7 +28,7 @@ for verb in "replay $small" demo bench; do
     expect_error "${verb%% *} --isa avx1024" 2 "--isa: expected auto, portable, .* got 'avx1024'" $verb --isa avx1024
 done
 
-# on_cpu MODEL: what the program finds there, and whether that runs.
+# on_cpu MODEL: the instruction sets that the program reports there, and whether the best of them runs.
 on_cpu() {
     qemu-x86_64 -cpu "$1" "$TREEATTN_BIN" doctor >"$work/out" 2>/dev/null
     sed -n 's/^. instruction_sets *//p' "$work/out"

@@ -71,7 +71,7 @@ expect_error "bench: attention is work" 2 '^treeattn: bench, 1,64 .* takes 164 m
     bench --repeats 3 --threads 1 --heads 64/8 --max-work 100
 expect_error "bench: the host work alone is within it" 2 'bench, 1,64 .*, with 3 repeats, takes' \
     bench --repeats 3 --threads 1 --max-work 7
-# A set holds the whole pool: where a step sees 2 tokens of a block of 256, the sets take 128 times their tokens.
+# A set holds the whole pool: if a step sees 2 tokens of a block of 256, the sets need 128 times the memory of its tokens.
 expect_error "bench: a step that uses little of its pool" 2 '^treeattn: bench, trace step, needs [0-9]+ MiB of memory' \
     bench --repeats 3 --threads 1 --trace "$work/long.ttr" --iteration 1 --block-tokens 256
 expect_error "bench: a long path" 2 'K and V of 62501 blocks, twice, needs 7[0-9]{3} MiB of memory' \

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Claim: a file name is a name and nothing else: no shell and no gnuplot script takes a part of it for a command,
-# wherever a name is given. (tests/test_tool_picture.c tries more names on demo's folder, test_figure_csv.c on a csv.)
+# Claim: a file name is only a name: no shell and no gnuplot script takes a part of it for a command, in any place that
+# takes a name. (tests/test_tool_picture.c tries more names on demo's folder, test_figure_csv.c on a csv.)
 # shellcheck source=tests/tool_checks.sh
 . "$(dirname "$0")/tool_checks.sh"
 # shellcheck disable=SC2016 # nothing in a name may be expanded
@@ -77,7 +77,7 @@ else
     echo "skip test_tool_names no trace files beside the source"
 fi
 
-# No program has a shell to hand a name to: this covers what cannot run here, as the GPU's measuring programs.
+# No program calls a shell. This covers the programs that cannot run here, as the GPU's measuring programs.
 found=$(cd "$TREEATTN_SOURCE_DIR" && grep -nE '\<(popen|system|wordexp) ?\(' allocator/*.[ch] reference/*.[ch] reference/*/*.[ch] \
     tools/*.[ch] measure/*.c* measure/*.h figures/*.c figures/*.cu gpu/*.c* gpu/*.h gpu/*/*.c* gpu/*/*.h)
 expect "no popen and no system in any program" "" "$found"

@@ -24,7 +24,7 @@ if command -v shellcheck >/dev/null; then
 else
     skip "completion: shellcheck" "no shellcheck"
 fi
-# complete WORDS...: what bash offers for the last of them.
+# complete_words WORDS...: the words that bash offers for the last of them.
 complete_words() {
     bash -c '. "$1"; shift; COMP_WORDS=(treeattn "$@"); COMP_CWORD=$#; _treeattn; echo "${COMPREPLY[*]}"' - \
         "$work/completion" "$@"
@@ -50,7 +50,7 @@ run --man
 expect "man: status" 0 "$status"
 expect "man: the file that is installed" "$(cat "$work/out")" "$(cat "$build/treeattn.1")"
 cp "$work/out" "$work/treeattn.1"
-# Of the source: the options of each verb, in their order.
+# From the source of the page: the options of each verb, in their order.
 sed -n -e 's/^\.SS treeattn \([a-z]*\).*/\1/p' -e 's/\\-/-/g' -e "s/\\\\(aq/'/g" \
     -e 's/^\\fB\(--[^\\]*\)\\fR\( \\fI\(.*\)\\fR\)\{0,1\}$/\1 \3/p' "$work/treeattn.1" | sed 's/ $//' >"$work/man.options"
 for verb in "${verbs[@]}"; do

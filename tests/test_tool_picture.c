@@ -18,14 +18,14 @@
 static const char whole_stub[] = "case $2 in *svg*) printf '<svg><g></g></svg>\\n\\n' >tree.svg ;;\n"
                                  "*) printf 'PNG pixels IEND\\256B`\\202' >tree.png ;; esac";
 
-/* What is done in a new folder, which is the child's present one. */
+/* One run in a new folder, in which the child works. */
 typedef struct setting {
     const char *name;
     const char *folder;  /* NULL: "out" */
     const char *gnuplot; /* body of a shell script in the place of gnuplot; "": none is there; NULL: the machine's */
     const char *link;    /* out/LINK is a symbolic link to `target` */
     const char *target;
-    long file_limit;  /* bytes of a file, as of a disk that is full then; 0: no limit */
+    long file_limit;  /* largest size of a file in bytes, in the place of a full disk; 0: no limit */
     int status;       /* exit status of the child, OK for TOOL_PICTURE_DRAWN and so on */
     const char *said; /* on stderr; NULL: nothing */
     int num_files;    /* in the folder then, of any name */
@@ -86,13 +86,13 @@ static const setting failures[] = {
      .gnuplot = "case $2 in *svg*) printf '<svg><g></g></sv' >tree.svg ;; *) printf 'PNG pixels IEND\\256B`\\202' "
                 ">tree.png ;; esac",
      .status = BAD,
-     .said = "tree.svg was not drawn: gnuplot wrote a part of it",
+     .said = "tree.svg was not drawn: gnuplot wrote only a part of it",
      .num_files = 3},
     {.name = "gnuplot_cuts_the_png",
      .gnuplot = "case $2 in *svg*) printf '<svg><g></g></svg>\\n' >tree.svg ;; *) printf 'PNG pixels pixels IEND' "
                 ">tree.png ;; esac",
      .status = BAD,
-     .said = "tree.png was not drawn: gnuplot wrote a part of it",
+     .said = "tree.png was not drawn: gnuplot wrote only a part of it",
      .num_files = 3},
     {.name = "no_byte_fits",
      .gnuplot = whole_stub,
@@ -168,7 +168,7 @@ static kv_tree *build_tree(void)
     return tree;
 }
 
-/* A failed check would go on with the next case, in the child too: so there is none. */
+/* No check here: a failed one would continue with the next case in the child too. */
 static void draw_in_child(const setting *s, const kv_tree *tree, const char *folder)
 {
     if (s->file_limit > 0) {
@@ -183,7 +183,7 @@ static void draw_in_child(const setting *s, const kv_tree *tree, const char *fol
     _exit(OK + (int)drawn);
 }
 
-/* Its exit status; what it says goes through a pipe, which has no limit as files may have. */
+/* Its exit status. Its messages come through a pipe, which has no size limit. */
 static int draw_here(const setting *s, const char *folder)
 {
     int ends[2], status;
@@ -236,7 +236,7 @@ static void remove_place(void)
     check(process_wait(&rm, how, sizeof how)[0] == '\0', "rm %s", how);
 }
 
-/* bin, precious and the folder: whatever else lies there was made by a part of a name, or through a link. */
+/* bin, precious and the folder: anything else was made by a part of a name, or through a link. */
 static void check_neighbours(void)
 {
     check(count_files(".") == 3, "nothing was made beside the folder");
@@ -282,7 +282,7 @@ static void run_failure(const void *argument)
     remove_place();
 }
 
-/* A whole picture of an earlier run stays until another whole one is there. */
+/* The whole picture of an earlier run stays until the next whole one replaces it. */
 static void run_earlier_picture(const void *argument)
 {
     (void)argument;

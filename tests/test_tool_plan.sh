@@ -1,5 +1,6 @@
 #!/bin/bash
-# Claim: treeattn plan lists what the strategies' rules make of a tree, and the items add up to the plan.
+# Claim: treeattn plan lists the items and bytes that follow from the strategies' rules, the items add up to the plan, and
+# the output says what was stored of the given levels.
 # shellcheck source=tests/tool_checks.sh
 . "$(dirname "$0")/tool_checks.sh"
 
@@ -13,7 +14,7 @@ row() {
     ' "$work/out"
 }
 
-# Two branches of 4 tokens behind 3: U = 11, S = 14; a token is 2 * 8 * 128 * 2 = 4096 bytes of K and V.
+# Two branches with 4 tokens each behind a prefix of 3: U = 11, S = 14; a token is 2 * 8 * 128 * 2 = 4096 bytes of K and V.
 run plan --tree '1,2 / 3,4' --block-tokens 1 --format csv
 expect "status" 0 "$status"
 expect "flash" "2 14 2 0" "$(row flash packed items loaded_tokens partial_rows masked_pairs)"
@@ -88,8 +89,8 @@ for arguments in '' '--strategy node --items'; do
     # shellcheck disable=SC2086 # several
     run plan --tree '1,2 / 32,4' $arguments
     legend=$(sed '1,/^ *\(strategy\|item\) /d' "$work/out" | sed '1,/^$/d')
-    # shellcheck disable=SC2013 # words
-    for name in $(grep -E '^ *(strategy|item) ' "$work/out" | sed 's/^ *[a-z]* *//'); do
+    read -ra names < <(grep -E '^ *(strategy|item) ' "$work/out" | sed 's/^ *[a-z]* *//')
+    for name in "${names[@]}"; do
         expect "legend: $name" 1 "$(grep -cw -- "$name" <<<"$legend" | sed 's/^[2-9]/1/')"
     done
 done

@@ -68,7 +68,9 @@ static void run_limit(const void *argument)
     const char *const argv[] = {"sh", "-c", argument, NULL};
     char how[64], line[8], rest[8];
     child_process process;
+    int held[2]; /* its write end is open as long as one of them lives */
     double start_s = clock_s();
+    check(pipe(held) == 0, "a pipe");
     check(process_start_limited(&process, NULL, argv, PROCESS_READS_STDOUT, 1) == 0, "sh starts");
     check(process_read_line(&process, line, sizeof line) && strcmp(line, "first") == 0, "read '%s'", line);
     process_read_line(&process, rest, sizeof rest);
@@ -76,6 +78,10 @@ static void run_limit(const void *argument)
     check(strcmp(how, "did not end within 1 s") == 0, "it %s", how);
     check(strncmp("cut after 7", rest, strlen(rest)) == 0, "the rest is '%s'", rest);
     check(clock_s() - start_s < 30, "not after its sleep");
+    close(held[1]);
+    struct pollfd end = {.fd = held[0], .events = POLLIN};
+    check(poll(&end, 1, 30000) == 1 && (end.revents & POLLHUP), "none of them is left");
+    close(held[0]);
 }
 
 static void run_in_time(const void *argument)

@@ -6,7 +6,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cases=0 failed=0 skipped=0
 # The folders of the library, as CMakeLists.txt has them.
-# shellcheck disable=SC2034 # for the tests
+# shellcheck disable=SC2034 # by the tests that source this
 mapfile -t rooms < <(sed -n 's/^set(rooms \(.*\))$/\1/p' "$TREEATTN_SOURCE_DIR/CMakeLists.txt" | tr ' ' '\n')
 
 pass() {
@@ -24,7 +24,7 @@ skip() {
     echo "skip ${1// /_} $2"
 }
 
-# run NAME ARGUMENTS...: runs the program; its exit status is in $status, what it wrote in $work/out and $work/err.
+# run ARGUMENTS...: runs the program; its exit status is in $status, its output in $work/out and $work/err.
 run() {
     "$TREEATTN_BIN" "$@" >"$work/out" 2>"$work/err" </dev/null
     status=$?

@@ -1,5 +1,5 @@
-/* treeattn bench: the fast path against the ceilings of this machine, grouped against per-branch reading, and the cost of
- * the host work. It measures and asserts nothing; both numbers of a ratio come from the same run. */
+/* treeattn bench: the fast path against the ceilings of this machine, grouped against per-branch reading, and the cost
+ * of the host work. It measures and asserts nothing; both numbers of a ratio come from the same run. */
 #include "tool_options.h"
 
 #include <math.h>
@@ -31,7 +31,7 @@ typedef struct bench {
     uint32_t num_threads, repeats;
     tree_shape shape; /* heads, head_dim, storage */
     tree_isa isa;
-    double read_us, peak_gflops; /* medians, taken with the case that was measured last; read: `read_bytes` from memory */
+    double read_us, peak_gflops; /* medians, taken with the last case; read: `read_bytes` from memory */
     size_t read_bytes;
     char *read_data;
     tool_table *table;
@@ -365,10 +365,8 @@ static void write_provenance(const tool_call *call, const bench *b)
 /* NULL: no --trace. */
 static void refuse_trace_options(const tool_call *call)
 {
-    static const char *const names[] = {"--ordinal", "--record", "--star", "--draft", "--prompt", "--iteration"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (tool_given(call, names[i]))
-            tool_bad_usage(call->verb, "%s: works only with --trace", names[i]);
+    static const char *const names[] = {"--ordinal", "--record", "--star", "--draft", "--prompt", "--iteration", NULL};
+    tool_refuse(call, names, "works only with --trace");
 }
 
 static workload *read_workload(const tool_call *call, const tree_shape *shape, uint32_t iteration)

@@ -54,7 +54,7 @@ typedef struct demo_files {
 } demo_files;
 
 void demo_write_screen(const demo_result *demo, const machine_info *machine, const demo_files *files,
-                       const char *more); /* 80 columns, 23 lines; more: the command for demo_write_all */
+                       const char *more); /* 80 columns, 22 lines; more: the command for demo_write_all */
 void demo_write_all(const demo_result *demo, const machine_info *machine, const demo_files *files);
 void demo_write_json(const demo_result *demo, const machine_info *machine, const demo_files *files);
 

@@ -32,8 +32,8 @@ static void write_machine(const tool_palette *palette, const machine_info *machi
 
 static void write_machine_short(const machine_info *machine)
 {
-    char cpu[48];
-    snprintf(cpu, sizeof cpu, "%.34s", machine->cpu);
+    char cpu[40];
+    snprintf(cpu, sizeof cpu, "%.32s", machine->cpu);
     printf("%s, %u thread%s, %s; %s; %s\n", cpu, machine->num_threads, machine->num_threads == 1 ? "" : "s",
            machine->isa, machine->cuda_compiler[0] != '\0' ? "CUDA" : "no CUDA",
            machine->gnuplot[0] != '\0' ? "gnuplot" : "no gnuplot");
@@ -78,7 +78,7 @@ static void write_prune(const tool_palette *palette, const demo_result *demo)
     demo_line others = {.depth = 1};
     char branches[24];
     char heading[64];
-    snprintf(heading, sizeof heading, "Level %d, before > after its prune", DEMO_LEVEL);
+    snprintf(heading, sizeof heading, "Tree of thoughts, level %d, before > after", DEMO_LEVEL);
     write_tree_heading(palette, heading);
     for (uint32_t i = 0; i < before->num_lines; i++) {
         const demo_line *line = &before->lines[i];
@@ -116,16 +116,11 @@ static void write_ways(const tool_palette *palette, const demo_result *demo)
 
 /* ---- text ---- */
 
-static const char *solution_of(const demo_result *demo)
-{
-    return demo->game->solved ? demo->game->solution : "no solution";
-}
-
 static void write_title(const demo_result *demo)
 {
     const uint32_t *numbers = demo->game->config.numbers;
-    printf("\nGame of 24 with %u %u %u %u as a tree of thoughts: a byte is a token, %u a block\n", numbers[0],
-           numbers[1], numbers[2], numbers[3], demo->block_tokens);
+    printf("\nGame of 24, %u %u %u %u: %s. A byte is a token, %u a block\n", numbers[0], numbers[1], numbers[2],
+           numbers[3], demo->game->solved ? demo->game->solution : "no solution", demo->block_tokens);
 }
 
 static void write_agreement(const demo_result *demo)
@@ -150,11 +145,9 @@ void demo_write_screen(const demo_result *demo, const machine_info *machine, con
     puts("  own: the thought's text; in node: its branches' blocks, copied tails included");
     write_ways(&palette, demo);
     write_agreement(demo);
-    printf("; %s; %u blocks leaked\n", solution_of(demo), demo->totals.leaked_blocks);
-    fputs("picture ", stdout);
+    printf("; %u blocks leaked; picture ", demo->totals.leaked_blocks);
     tool_write_escaped(stdout, files->folder);
-    printf("/%s   more: %s\n", pictures[files->picture], more);
-    printf("next    %s   # the softmax of one query, token by token\n", files->next);
+    printf("/%s\nnext    %s   # more: %s\n", pictures[files->picture], files->next, more);
 }
 
 void demo_write_all(const demo_result *demo, const machine_info *machine, const demo_files *files)
@@ -187,9 +180,8 @@ void demo_write_all(const demo_result *demo, const machine_info *machine, const 
     write_agreement(demo);
     printf(":\n  on %s, %u queries, 32 heads; largest error / limit %.2g\n", machine->isa, demo->before.num_branches,
            demo->agreement.worst.worst);
-    printf("search: %s\n  %u iterations, %u thoughts, %" PRIu64 " block copies, %u blocks leaked\n",
-           solution_of(demo), demo->totals.iterations, demo->game->num_thoughts, demo->totals.copies,
-           demo->totals.leaked_blocks);
+    printf("search: %u iterations, %u thoughts, %" PRIu64 " block copies, %u blocks leaked\n",
+           demo->totals.iterations, demo->game->num_thoughts, demo->totals.copies, demo->totals.leaked_blocks);
     fputs("files   ", stdout);
     tool_write_escaped(stdout, files->folder);
     printf("/tree.csv, tree.gp, tree.txt%s\n", pictures[files->picture]);

@@ -49,26 +49,16 @@ static void check_built(kv_status status, const char *file)
         tool_bad_input("%s: cannot be made into a workload: %s", file, kv_status_string(status));
 }
 
-/* Options of another kind of input would change nothing: they are refused. */
-static void refuse_option(const tool_call *call, const char *option, const char *belongs, const char *file)
-{
-    if (tool_given(call, option))
-        tool_bad_usage(call->verb, "%s: is for %s, not for %s", option, belongs, file);
-}
-
 static void refuse_accept_options(const tool_call *call, const char *file, const char *kind)
 {
-    static const char *const names[] = {"--record", "--star", "--draft"};
-    char what[128];
-    snprintf(what, sizeof what, "%s %.80s", kind, name_of(file));
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        refuse_option(call, names[i], "accept files", what);
+    static const char *const names[] = {"--record", "--star", "--draft", NULL};
+    tool_refuse(call, names, "works only with an accept file, and %s is a %s file", name_of(file), kind);
 }
 
 static workload *from_reason(const tool_call *call, const trace *records, const char *file, const char *tree_option,
                              uint32_t max_steps)
 {
-    refuse_accept_options(call, file, "the reason file");
+    refuse_accept_options(call, file, "reason");
     int32_t first = records->num_trees > 0 ? records->trees[0].ordinal : 0;
     int32_t ordinal = (int32_t)tool_integer(call, tree_option, first, -1, INT32_MAX);
     const trace_tree *tree = trace_find(records, ordinal);
@@ -86,7 +76,7 @@ static workload *from_reason(const tool_call *call, const trace *records, const 
 
 static workload *from_draft(const tool_call *call, const trace *records, const char *file, const char *tree_option)
 {
-    refuse_accept_options(call, file, "the draft file");
+    refuse_accept_options(call, file, "draft");
     if (records->num_drafts == 0)
         tool_bad_input("%s: expected a draft tree; the file has none", name_of(file));
     uint32_t label = tool_count(call, tree_option, records->drafts[0].label, 0, UINT32_MAX);
@@ -105,7 +95,7 @@ static const trace_draft *read_draft(const tool_call *call, const char *text, bo
     char file[4096];
     if (colon == NULL || colon == text || colon[1] == '\0' || strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
         strlen(colon + 1) > 9 || (size_t)(colon - text) >= sizeof file)
-        tool_bad_usage(call->verb, "--draft: expected FILE:LABEL, as in spec_draft.ttr:64; got '%s'", text);
+        tool_bad_usage(call->verb, "--draft: expected FILE:LABEL, as in draft.ttr:8; got '%s'", text);
     memcpy(file, text, (size_t)(colon - text));
     file[colon - text] = '\0';
     if (strcmp(file, "-") == 0 && trace_is_stdin)
@@ -120,11 +110,10 @@ static const trace_draft *read_draft(const tool_call *call, const char *text, bo
 static workload *from_accept(const tool_call *call, const trace *records, const char *file, const char *tree_option,
                              uint32_t max_steps)
 {
-    char what[128];
-    snprintf(what, sizeof what, "the accept file %.80s", name_of(file));
-    refuse_option(call, tree_option, "reason and draft files", what);
+    const char *const tree_names[] = {tree_option, NULL}, *const star_names[] = {"--star", NULL};
+    tool_refuse(call, tree_names, "works only with a reason or draft file, and %s is an accept file", name_of(file));
     if (tool_given(call, "--draft"))
-        refuse_option(call, "--star", "steps without a draft tree", "--draft");
+        tool_refuse(call, star_names, "works only without --draft");
     const char *record = tool_text(call, "--record", NULL);
     const trace_accept *accept = record != NULL ? trace_find_accept(records, record) : records->accepts;
     if (accept == NULL || records->num_accepts == 0)
@@ -186,9 +175,8 @@ static void read_level_text(const tool_call *call, const char *levels, level_tex
 
 static workload *from_levels(const tool_call *call, const char *levels)
 {
-    static const char *const names[] = {"--ordinal", "--record", "--star", "--draft", "--prompt"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        refuse_option(call, names[i], "--trace", "--tree");
+    static const char *const names[] = {"--ordinal", "--record", "--star", "--draft", "--prompt", NULL};
+    tool_refuse(call, names, "works only with --trace, not with --tree");
     level_text *text = tool_allocate(1, sizeof *text);
     read_level_text(call, levels, text);
     workload *work;

@@ -189,7 +189,8 @@ enum { HELP_COLUMN = 24 };
 static void print_option(const char *name, const char *value, const char *help)
 {
     int length = printf("  %s%s%s", name, value != NULL ? " " : "", value != NULL ? value : "") - 2;
-    printf("%s%*s %s\n", length > HELP_COLUMN ? "\n  " : "", HELP_COLUMN - (length > HELP_COLUMN ? 0 : length), "", help);
+    bool is_long = length > HELP_COLUMN;
+    printf("%s%*s %s\n", is_long ? "\n  " : "", HELP_COLUMN - (is_long ? 0 : length), "", help);
 }
 
 void tool_print_help(const tool_verb *verb)
@@ -215,6 +216,18 @@ static const char *value_of(const tool_call *call, const char *name)
 bool tool_given(const tool_call *call, const char *name)
 {
     return value_of(call, name) != NULL;
+}
+
+void tool_refuse(const tool_call *call, const char *const *names, const char *why_format, ...)
+{
+    char why[1024];
+    va_list arguments;
+    va_start(arguments, why_format);
+    vsnprintf(why, sizeof why, why_format, arguments);
+    va_end(arguments);
+    for (; *names != NULL; names++)
+        if (tool_given(call, *names))
+            tool_bad_usage(call->verb, "%s: %s", *names, why);
 }
 
 const char *tool_text(const tool_call *call, const char *name, const char *absent)

@@ -67,6 +67,11 @@ const char *tool_text(const tool_call *call, const char *name, const char *absen
 uint32_t tool_count(const tool_call *call, const char *name, uint32_t absent, uint32_t least, uint32_t most);
 int64_t tool_integer(const tool_call *call, const char *name, int64_t absent, int64_t least, int64_t most);
 
+/* Ends the program with "OPTION: WHY" if one of these options was given, which would change nothing. names ends with
+ * NULL. */
+void tool_refuse(const tool_call *call, const char *const *names, const char *why_format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* "32/8": two counts with a slash between them. */
 void tool_heads(const tool_call *call, const char *name, uint32_t *num_heads, uint32_t *num_kv_heads);
 

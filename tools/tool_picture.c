@@ -148,7 +148,8 @@ static void write_text(const kv_tree *tree, FILE *file)
         }
         fprintf(file, "%5u %s\n", token, line);
     }
-    fprintf(file, "queries per column: %u; a node is shared by . one  + 2..7  # 8..31  @ 32 or more queries\n", per_column);
+    fprintf(file, "queries per column: %u; a node is shared by . one  + 2..7  # 8..31  @ 32 or more queries\n",
+            per_column);
 }
 
 /* gnuplot 5.4 may end with status 0 on a full disk. A picture is whole if it has the end of its format. */
@@ -183,7 +184,8 @@ static tool_picture draw(const new_files *files, const char *name)
     if (how[0] == '\0' && is_whole(files, name))
         return TOOL_PICTURE_DRAWN;
     fflush(stdout);
-    fprintf(stderr, "treeattn: %s/%s was not drawn: gnuplot %s; to see why, type in that folder: gnuplot -e \"%s\" tree.gp\n",
+    fprintf(stderr,
+            "treeattn: %s/%s was not drawn: gnuplot %s; to see why, type in that folder: gnuplot -e \"%s\" tree.gp\n",
             files->folder, name, how[0] != '\0' ? how : "wrote only a part of it", assignments);
     return TOOL_PICTURE_FAILED;
 }

@@ -37,11 +37,8 @@ static tree_target read_target(const tool_call *call)
 
 static void refuse_cost_options(const tool_call *call)
 {
-    static const char *const names[] = {"--target", "--workers"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (tool_given(call, names[i]))
-            tool_bad_usage(call->verb, "%s: only the strategy cost weighs it, got --strategy %s", names[i],
-                           tool_text(call, "--strategy", ""));
+    static const char *const names[] = {"--target", "--workers", NULL};
+    tool_refuse(call, names, "works only with the strategy cost, not with %s", tool_text(call, "--strategy", ""));
 }
 
 static plan_request read_request(const tool_call *call)
@@ -238,8 +235,9 @@ static void write_sharing(const kv_tree *tree, const workload *levels)
     printf("given: %u nodes, %" PRIu64 " tokens; stored: %u nodes, %" PRIu64 " tokens\n", levels->num_branches,
            levels->num_tokens, tree->num_nodes, tree->unique_tokens);
     if (tree->unique_tokens > levels->num_tokens)
-        printf("  Only full blocks of %u tokens are shared: a branch that continues a part-filled block has its\n"
-               "  own copy of that block, and a node that fills no block is copied whole. --block-tokens 1 shares all.\n",
+        printf("  Only full blocks of %u tokens are shared: a branch that continues a part-filled\n"
+               "  block has its own copy of that block, and a node that fills no block is copied\n"
+               "  whole. --block-tokens 1 shares every token.\n",
                tree->block_tokens);
     else if (tree->num_nodes < levels->num_branches)
         puts("  Nodes that the same branches see are one node.");
@@ -284,7 +282,7 @@ static int run(const tool_call *call)
     if (items && request.all_strategies)
         tool_bad_usage(call->verb, "--items: works only with one --strategy");
     if (items && tool_given(call, "--variant"))
-        tool_bad_usage(call->verb, "--variant: counts bytes, and --items lists none");
+        tool_bad_usage(call->verb, "--variant: works only without --items, which lists no bytes");
     workload *work = tool_workload(call);
     replay_needs needs;
     request.bytes = tool_need_replay(call, work, request.shape.block_tokens, 0, &needs);
@@ -318,7 +316,8 @@ static int run(const tool_call *call)
 }
 
 static const tool_option options[] = {
-    {"--tree", "'NODES / TOKENS'", "levels of a tree: '1,4 / 100,8' has 4 leaves of 8 tokens, '1,4 / 100,6|9' of 6, 9, 6, 9"},
+    {"--tree", "'NODES / TOKENS'",
+     "levels of a tree: '1,4 / 100,8' has 4 leaves of 8 tokens, '1,4 / 100,6|9' of 6, 9, 6, 9"},
     {"--trace", "FILE.ttr", "a step of a trace instead (-: standard input); see --ordinal and --iteration"},
     TOOL_TRACE_OPTIONS("--ordinal"),
     {"--iteration", "K", "which step, from 1 (the one with the most queries)"},

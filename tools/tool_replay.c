@@ -92,10 +92,8 @@ static double attention_bytes(const tree_shape *shape, uint32_t num_queries)
 
 static void refuse_attention_options(const tool_call *call)
 {
-    static const char *const names[] = {"--every", "--heads", "--head-dim", "--storage", "--isa"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (tool_given(call, names[i]))
-            tool_bad_usage(call->verb, "%s: works only with --attention", names[i]);
+    static const char *const names[] = {"--every", "--heads", "--head-dim", "--storage", "--isa", NULL};
+    tool_refuse(call, names, "works only with --attention");
 }
 
 static replay_attention attention_create(const tool_call *call, const workload *work, uint32_t *num_blocks)

@@ -1,5 +1,5 @@
-/* treeattn step: walks the softmax of one query token by token, then splits the tokens in two parts and merges them, with
- * the same result. */
+/* treeattn step: walks the softmax of one query token by token, then splits the tokens in two parts and merges them,
+ * with the same result. */
 #define _POSIX_C_SOURCE 200809L
 #include "tool_options.h"
 
@@ -59,7 +59,8 @@ static double score_of(const step_input *input, uint32_t token)
 
 static step_line line_of(const char *operation, uint32_t first_token, uint32_t num_tokens, const softmax_state *state)
 {
-    step_line line = {.operation = operation, .first_token = first_token, .num_tokens = num_tokens, .score = NAN, .rescale = NAN,
+    step_line line = {.operation = operation, .first_token = first_token, .num_tokens = num_tokens,
+                      .score = NAN, .rescale = NAN,
                       .m = state->m, .l = state->l};
     for (int d = 0; d < HEAD_DIM; d++)
         line.out[d] = state->l == 0 ? 0 : state->o[d] / state->l;
