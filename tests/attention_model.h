@@ -29,7 +29,12 @@ typedef void attention_body(const attention_backend *backend, const void *argume
 void attention_add(attention_body *body, const void *argument, const char *name_format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* All backends that this machine can run, one after another; NULL behind the last. */
+/* The same with one storage type for each family: number `index` of them, counted round. For tests in which the storage
+ * type is one factor of several. */
+void attention_add_one_storage(attention_body *body, const void *argument, uint32_t index, const char *name_format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* All backends that this machine can run, one after another; NULL after the last. */
 const attention_backend *attention_backend_at(uint32_t index);
 
 typedef struct attention_size {

@@ -81,8 +81,8 @@ int main(int argc, char **argv)
     static const uint32_t draft_tokens[] = {1, 2, 16, 36};
     test_begin(argc, argv, "the shape of the tree is no matter");
     for (size_t i = 0; i < sizeof trees / sizeof trees[0]; i++)
-        attention_add(run_tree, &trees[i], "every_strategy_agrees_on_%s", trees[i].name);
-    attention_add(run_deep_chain, NULL, "every_strategy_agrees_on_chain_of_depth_1000");
+        attention_add_one_storage(run_tree, &trees[i], (uint32_t)i, "every_strategy_agrees_on_%s", trees[i].name);
+    attention_add_one_storage(run_deep_chain, NULL, 0, "every_strategy_agrees_on_chain_of_depth_1000");
     for (size_t i = 0; i < sizeof draft_tokens / sizeof draft_tokens[0]; i++)
         attention_add(run_drafts, &draft_tokens[i], "every_strategy_agrees_on_draft_trees_of_%u_tokens",
                       draft_tokens[i]);
