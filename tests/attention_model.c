@@ -33,7 +33,7 @@ static void *create_stored(const float *array, uint64_t count, tree_storage stor
     return stored;
 }
 
-/* The workspace is full of NaN, and a zone behind it is watched. */
+/* The workspace is full of NaN, and the zone after it is checked. */
 static tree_status run_cpu(const attention_backend *backend, float *out, float *lse, const float *query,
                            const float *key, const float *value, const tree_plan *plan, const tree_shape *shape,
                            float scale)

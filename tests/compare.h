@@ -142,7 +142,7 @@ void tally_attention(tally *total, const float *out, const float *lse, const att
 /* Fails the running case unless both arrays have the same bits (two NaN of one kind are the same). */
 void check_same_bits(const float *a, const float *b, uint64_t count, const char *what);
 
-/* An array filled with NaN between two zones that nobody may touch. */
+/* An array filled with NaN between two zones that must not be written. */
 typedef struct guarded {
     float *data;    /* [count] */
     uint64_t count;

@@ -1,5 +1,5 @@
-/* Claim: sums do not drift. However many tokens a query sees, and however many partial states it merges, values of one
- * sign give an error that stays below one and the same bound. */
+/* Claim: sums do not drift. The error for values of one sign stays below the same bound for any number of tokens and of
+ * merged partial states. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

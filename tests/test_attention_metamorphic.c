@@ -1,5 +1,6 @@
-/* Claim: what must not matter does not, and what must matter does so exactly. The same question is asked in two ways:
- * where the plan stays the same, or cuts at fixed positions, the same bits come out; otherwise within the limit. */
+/* Claim: a change of the input that must not change the result does not, and one that must change it does so exactly.
+ * The same attention is computed in two ways: with equal bits where the plan is the same or cuts at the same positions,
+ * within the limit otherwise. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* Claim: under every plan, each query gets the attention over its own path, within the derived limit, and no token that
- * the query does not see has any influence. Every strategy, tree, group size, head_dim, block size and storage type meets
- * each value of the others. */
+ * the query does not see has any influence. Every strategy, tree, group size, head_dim, block size and storage type
+ * meets each value of the others. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,8 +106,8 @@ static void check_query(const attention_case *c, uint32_t q, const attention_res
     check_attention(out, lse, truth, &c->backend->u, "the clean query");
 }
 
-/* Tokens that other rows of the same item see: each query in turn is the only one whose tokens are clean. Nothing of
- * theirs changes a bit of its result. */
+/* Tokens that other rows of the same item see: each query in turn is the only one whose tokens are clean. The poison
+ * of the others changes no bit of its result. */
 static void run_strangers(const attention_backend *backend, const void *argument)
 {
     tree_strategy strategy = *(const tree_strategy *)argument;
@@ -143,7 +143,7 @@ static void run_strangers(const attention_backend *backend, const void *argument
     check(masked_pairs > 0 || (strategy != TREE_TREE_MASK && strategy != TREE_FLATTEN), "masks took part");
 }
 
-/* Branches that nobody asks lie in the pool beside those that are asked. */
+/* Branches without a query lie in the pool beside those that have one. */
 static void run_other_branches(const attention_backend *backend, const void *unused)
 {
     (void)unused;
@@ -155,7 +155,7 @@ static void run_other_branches(const attention_backend *backend, const void *unu
     attention_case_free(&c);
 }
 
-/* Where a strategy cuts, and how many rows it joins, is no matter. */
+/* The result does not depend on where a strategy cuts and how many rows it joins. */
 static void run_cuts(const attention_backend *backend, const void *argument)
 {
     tree_strategy strategy = *(const tree_strategy *)argument;
@@ -167,7 +167,7 @@ static void run_cuts(const attention_backend *backend, const void *argument)
     for (uint32_t i = 0; i < 8; i++) {
         tree_plan *plan = attention_plan(&c, strategy, pieces[i], i % 3);
         attention_result result = attention_run(&c, plan);
-        check_attention(result.out.data, result.lse.data, &truth, &backend->u, "cut otherwise");
+        check_attention(result.out.data, result.lse.data, &truth, &backend->u, "cut differently");
         most_partials = plan->num_partials > most_partials ? plan->num_partials : most_partials;
         attention_result_free(&result);
         tree_plan_destroy(plan);
@@ -198,6 +198,6 @@ int main(int argc, char **argv)
         attention_add(run_strangers, &strategies[s], "%s_tokens_of_strangers", tree_strategy_name[s]);
         attention_add(run_cuts, &strategies[s], "%s_cut_anywhere", tree_strategy_name[s]);
     }
-    attention_add(run_other_branches, NULL, "branches_that_nobody_asks");
+    attention_add(run_other_branches, NULL, "branches_without_a_query");
     return test_end();
 }

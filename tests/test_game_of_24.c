@@ -1,5 +1,5 @@
-/* Claim: the Game of 24 search is what its header says: real arithmetic, a thought a branch, the best kept, the rest
- * pruned, the same every time; and it solves the example. */
+/* Claim: the Game of 24 search does what its header states: exact arithmetic, one branch per thought, the best kept,
+ * the rest pruned, the same result every time; and it solves the example. */
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* Claim: what lies in the blocks of a branch, read through its table, is what its private list of tokens tells, in
- * every storage type; and slots that nobody sees hold the poison. */
+/* Claim: the blocks of a branch, read through its table, hold the keys and values of its private list of tokens, in
+ * every storage type; and slots that no branch sees hold the poison. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -234,21 +234,21 @@ static void run_rows(const void *argument)
     double sum = 0, squares = 0, count = 0;
     for (uint32_t token = 0; token < 200; token++)
         for (uint32_t head = 0; head < 4; head++) {
-            kv_store_row(store, token, head, false, row);
-            kv_store_row(again, token, head, false, twin);
+            kv_store_vector(store, token, head, false, row);
+            kv_store_vector(again, token, head, false, twin);
             check(memcmp(row, twin, sizeof row) == 0, "the same again");
             for (uint32_t i = 0; i < 256; i++, count++) {
                 check(fabsf(row[i]) <= 2 * 4.9f, "within 4.9 deviations: %g", row[i]);
                 sum += row[i];
                 squares += (double)row[i] * row[i];
             }
-            kv_store_row(store, token, head, true, twin);
+            kv_store_vector(store, token, head, true, twin);
             check(memcmp(row, twin, sizeof row) != 0, "V is not K");
-            kv_store_row(store, token + 1, head, false, twin);
+            kv_store_vector(store, token + 1, head, false, twin);
             check(memcmp(row, twin, sizeof row) != 0, "another token");
-            kv_store_row(store, token, (head + 1) % 4, false, twin);
+            kv_store_vector(store, token, (head + 1) % 4, false, twin);
             check(memcmp(row, twin, sizeof row) != 0, "another head");
-            kv_store_row(other, token, head, false, twin);
+            kv_store_vector(other, token, head, false, twin);
             check(memcmp(row, twin, sizeof row) != 0, "another seed");
         }
     double mean = sum / count, deviation = sqrt(squares / count - mean * mean);

@@ -5,7 +5,7 @@
 # shellcheck source=tests/tool_checks.sh
 . "$(dirname "$0")/tool_checks.sh"
 
-# A folder, and the folders that it may include from beside itself. FOLDER/FILE: this file may do so, and why.
+# A folder, and the folders that it may include from beside itself. FOLDER/FILE: this file alone, with the reason.
 table='
 allocator
 reference/shape

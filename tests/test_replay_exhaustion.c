@@ -1,5 +1,5 @@
-/* Claim: a pool that runs out stops the replay with a status and is whole; the same call goes on after room was made,
- * and nothing of the result differs. */
+/* Claim: a pool that runs out of blocks stops the replay with a status and stays whole. After room was made the same
+ * call continues, with the same result as without the stop. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
-/* Claim: whatever a list of operations holds, workload_check refuses it without writing beyond its arrays, or replay
- * keeps within its lists and hands out living branches with the lengths that the operations ask for. */
+/* Claim: for any contents of a list of operations, either workload_check refuses it without writing beyond its arrays,
+ * or replay stays within its lists and returns living branches with the lengths that the operations give them. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* Claim: whichever allocation fails, reading, building, replaying and storing say KV_NOMEM, write no result and lose
- * nothing; a replay goes on from where it stopped. */
+/* Claim: if any allocation fails, reading, building, replaying and storing return KV_NOMEM, write no result and leak
+ * nothing; a replay continues where it stopped. */
 #include <stdlib.h>
 #include <string.h>
 
