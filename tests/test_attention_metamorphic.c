@@ -232,7 +232,7 @@ static void run_branches_permuted(const attention_backend *backend, const void *
     attention_case_free(&c);
 }
 
-/* Fewer and fewer tables are asked, down to one alone: those that stay do not notice. */
+/* Fewer and fewer tables have queries, down to one: the results of those that stay do not change. */
 static void run_siblings_pruned(const attention_backend *backend, const void *argument)
 {
     tree_strategy strategy = *(const tree_strategy *)argument;
@@ -374,7 +374,7 @@ static void run_kv_heads_repeated(const attention_backend *backend, const void *
     attention_case_free(&c);
 }
 
-/* Tokens appended, written and given back, with the copy that appending asked for: as if they had never been. */
+/* Tokens are appended, with the block copy that this needs, written and truncated again: the result is the same. */
 static void run_tokens_rejected(const attention_backend *backend, const void *argument)
 {
     tree_strategy strategy = *(const tree_strategy *)argument;

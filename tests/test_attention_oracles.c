@@ -306,9 +306,9 @@ int main(int argc, char **argv)
     static const stain stains[] = {STAIN_KEY, STAIN_VALUE};
     test_begin(argc, argv, "not one token is lost, counted twice, exchanged or invented");
     for (uint32_t s = 0; s < TREE_NUM_STRATEGIES; s++) {
-        attention_add(run_needle, &strategies[s], "needle_%s", tree_strategy_name[s]);
-        attention_add(run_twins, &strategies[s], "twins_%s", tree_strategy_name[s]);
-        attention_add(run_count, &strategies[s], "count_%s", tree_strategy_name[s]);
+        attention_add_one_storage(run_needle, &strategies[s], s, "needle_%s", tree_strategy_name[s]);
+        attention_add_one_storage(run_twins, &strategies[s], s + 1, "twins_%s", tree_strategy_name[s]);
+        attention_add_one_storage(run_count, &strategies[s], s + 2, "count_%s", tree_strategy_name[s]);
     }
     attention_add(run_constant, NULL, "constant_value_of_each_kv_head");
     attention_add(run_single_token, NULL, "single_token");

@@ -261,7 +261,7 @@ static void run_deterministic(const void *argument)
     game_of_24_destroy(c);
 }
 
-/* All hands of four cards: every solution is right, and the heuristic finds most of what can be found. */
+/* All hands of four cards: every solution is right, and the heuristic finds most solutions. */
 static void run_all_hands(const void *argument)
 {
     (void)argument;

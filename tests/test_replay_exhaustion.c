@@ -144,7 +144,7 @@ static void run_one_block_short(const void *argument)
         check(status == (missing ? KV_NOBLOCKS : KV_OK), "%u blocks missing: status %d", missing, status);
         check(missing == 0 || w->operations[replay_position(r)].kind == WORKLOAD_STEP, "it stopped at a STEP");
         replay_destroy(r);
-        check(kv_pool_destroy(pool, false, NULL) == KV_OK, "given up half way, nothing is left in the pool");
+        check(kv_pool_destroy(pool, false, NULL) == KV_OK, "a replay destroyed half way leaves nothing in the pool");
     }
     workload_destroy(w);
 }

@@ -330,7 +330,7 @@ static void run_random(const void *argument)
 
 int main(int argc, char **argv)
 {
-    test_begin(argc, argv, "the builders write the operations that the trace's meaning asks for");
+    test_begin(argc, argv, "the builders write the operations that a trace means");
     for (size_t i = 0; i < sizeof tree_cases / sizeof tree_cases[0]; i++)
         test_add(run_tree, &tree_cases[i], "tree_%s", tree_cases[i].name);
     test_add(run_accept, NULL, "accept_star");

@@ -69,7 +69,7 @@ static void run_queries_of_the_dead(const void *argument)
         workload_add(w, WORKLOAD_PRUNE, branch, 0);
     }
     workload_add(w, WORKLOAD_STEP, 0, 0);
-    check(try_list(w) == KV_INVAL, "a branch that asks is pruned before its STEP");
+    check(try_list(w) == KV_INVAL, "a branch with a query is pruned before its STEP");
     workload_destroy(w);
 }
 

@@ -211,7 +211,7 @@ static void run_goes_on(const void *argument)
     tidy();
 }
 
-/* What can never be finished is refused before any memory is asked for: too many tokens, or too many operations. */
+/* A list that can never be finished is refused before any allocation: too many tokens, or too many operations. */
 static void run_hopeless(const void *argument)
 {
     (void)argument;
