@@ -18,7 +18,7 @@ typedef struct number {
 typedef struct state {
     number numbers[4];
     uint32_t count;
-    uint32_t thought; /* the last one; TRACE_NONE: the prompt */
+    uint32_t thought; /* the last thought on the way here; TRACE_NONE: the prompt */
     uint32_t branch;
 } state;
 

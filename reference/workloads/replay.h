@@ -60,7 +60,8 @@ kv_branch replay_handle(const replay *replay, uint32_t branch);
 /* Index of the next operation, for messages: workload->operations[.] is where it stopped. */
 uint32_t replay_position(const replay *replay);
 
-/* Prunes the branches that the replay still holds in the pool (so a replay may stop anywhere; no event is called). */
+/* Prunes the branches that the replay still holds in the pool, without events, and frees the replay, which may stop at
+ * any step. */
 void replay_destroy(replay *replay);
 
 /* Counts of a whole replay, taken from the pool and its block tables, not from the workload. */
