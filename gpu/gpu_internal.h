@@ -23,7 +23,7 @@ typedef struct attention_arguments {
                            head; 0 between launches, but for the highest bit of the first */
     float *m, *l; /* [num_partials][num_heads] */
     void *o;      /* [num_partials][num_heads][head_dim] shape.storage: divided by l, so that none is larger than V;
-                     from step 6 on in the order of merge_turned (merge.cuh) */
+                     from step 8 on in fragment order (merge_ahead.cuh) */
 } attention_arguments;
 
 /* Capacity for a plan: on the device, and twice in pinned memory, because the copy of one update may still be under way
@@ -46,7 +46,14 @@ struct tree_plan_gpu {
     cudaEvent_t copied[2]; /* that half has been read */
 };
 
-/* The launchers, of the type of tree_gpu_step.launch. */
+/* Enqueues the kernels of a step; everything was checked. */
+typedef cudaError_t step_launch(const attention_arguments *a, cudaStream_t stream);
+
+typedef struct tree_gpu_kernels {
+    step_launch *launch;
+} tree_gpu_kernels;
+
+/* gpu/ladder/ */
 cudaError_t step_0_naive(const attention_arguments *a, cudaStream_t stream);
 cudaError_t step_1_coalesced(const attention_arguments *a, cudaStream_t stream);
 cudaError_t step_2_split(const attention_arguments *a, cudaStream_t stream);
@@ -55,8 +62,14 @@ cudaError_t step_4_tensor_cores(const attention_arguments *a, cudaStream_t strea
 cudaError_t step_5_pipeline(const attention_arguments *a, cudaStream_t stream);
 cudaError_t step_6_queue(const attention_arguments *a, cudaStream_t stream);
 cudaError_t step_7_one_launch(const attention_arguments *a, cudaStream_t stream);
-cudaError_t step_8_masks(const attention_arguments *a, cudaStream_t stream);
-cudaError_t step_9_warpgroup(const attention_arguments *a, cudaStream_t stream); /* in tree_attention.cu */
+cudaError_t step_8_merge_ahead(const attention_arguments *a, cudaStream_t stream);
+cudaError_t step_9_masks(const attention_arguments *a, cudaStream_t stream);
+cudaError_t step_10_warpgroup(const attention_arguments *a, cudaStream_t stream);
+cudaError_t step_11_last_arriver(const attention_arguments *a, cudaStream_t stream);
+cudaError_t step_12_early_launch(const attention_arguments *a, cudaStream_t stream);
+
+/* The last step of the table that takes this storage on the current device, NULL: none. */
+const tree_gpu_step *tree_gpu_last_step(tree_storage storage);
 
 /* Fills the m, l, o of the arguments: where the partial states lie in a workspace. */
 void attention_place_partials(attention_arguments *a, void *workspace);

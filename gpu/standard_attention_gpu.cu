@@ -14,8 +14,7 @@
 #include "standard_attention_gpu.h"
 #include "storage.cuh"
 
-enum { WARP = 32, THREADS = 256, WARPS = THREADS / WARP, PIECE = 16, MAX_BLOCKS = 0x7fffffff };
-#define ALL_LANES 0xffffffffu
+enum { THREADS = 256, WARPS = THREADS / WARP, PIECE = 16, MAX_BLOCKS = 0x7fffffff };
 
 struct standard_paths_gpu {
     uint32_t num_queries, block_tokens, max_block;

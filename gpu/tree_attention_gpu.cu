@@ -1,62 +1,10 @@
-/* The ladder as a table, and what every step has in common: the checks before the first launch, and the arguments. */
+/* tree_attention_gpu: the checks, and the launch of one rung. The kernels that run are in gpu/ladder; the last rung is
+ * the fastest one, step 0 the one to lay beside reference/tree_attention.c. */
 #include <assert.h>
 
 #include "gpu_internal.h"
 
-enum {
-    ANY_STORAGE = 1 << TREE_FP32 | 1 << TREE_FP16 | 1 << TREE_BF16,
-    HALF_STORAGE = 1 << TREE_FP16 | 1 << TREE_BF16,
-    MAX_BLOCKS = 0x7fffffff /* of one launch; each has at least one warp */
-};
-
-const tree_gpu_step tree_gpu_steps[] = {
-    {"step_0_naive", "the reference, one warp for each partial state and head", ANY_STORAGE, false, step_0_naive},
-    {"step_1_coalesced", "the lanes of a warp share each key, the heads of a group share K and V", ANY_STORAGE, false,
-     step_1_coalesced},
-    {"step_2_split", "the warps of a thread block share the tokens of a row, and merge", ANY_STORAGE, false,
-     step_2_split},
-    {"step_3_shared_tile", "K and V of an item are loaded once for all of its rows", ANY_STORAGE, false,
-     step_3_shared_tile},
-    {"step_4_tensor_cores", "rows x group of heads are one matrix, scores and values its products", HALF_STORAGE, false,
-     step_4_tensor_cores},
-    {"step_5_pipeline", "two tiles are on their way from memory while one is computed", HALF_STORAGE, false,
-     step_5_pipeline},
-    {"step_6_queue", "the host deals the work out to workers that stay, in tiles that fit it", HALF_STORAGE, false,
-     step_6_queue},
-    {"step_7_one_launch", "the workers wait for each other and merge in the same launch", HALF_STORAGE, false,
-     step_7_one_launch},
-    {"step_8_masks", "masks travel with their tile, and slices that nobody sees are passed over", HALF_STORAGE, false,
-     step_8_masks},
-    {"step_9_warpgroup", "four warps multiply what lies in shared memory, without loading it", HALF_STORAGE, true,
-     step_9_warpgroup},
-};
-const uint32_t tree_gpu_num_steps = sizeof tree_gpu_steps / sizeof tree_gpu_steps[0];
-
-static bool has_warpgroups()
-{
-#if defined TREEATTN_EMULATE
-    return true;
-#elif defined TREEATTN_SM_90A
-    int device = 0, major = 0;
-    return cudaGetDevice(&device) == cudaSuccess
-           && cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess && major == 9;
-#else
-    return false;
-#endif
-}
-
-bool tree_gpu_step_takes(const tree_gpu_step *step, tree_storage storage)
-{
-    return step->storages >> storage & 1 && (!step->needs_warpgroups || has_warpgroups());
-}
-
-static const tree_gpu_step *last_step(tree_storage storage)
-{
-    for (uint32_t i = tree_gpu_num_steps; i-- > 0;)
-        if (tree_gpu_step_takes(&tree_gpu_steps[i], storage))
-            return &tree_gpu_steps[i];
-    return NULL;
-}
+enum { MAX_BLOCKS = 0x7fffffff }; /* thread blocks of one launch; each has at least one warp */
 
 static bool aligned(const void *array, size_t bytes) { return (uintptr_t)array % bytes == 0; }
 
@@ -134,7 +82,16 @@ tree_status tree_attention_gpu(float *out, float *lse, const float *query, const
     a.arrivals = plan->arrivals;
     attention_place_partials(&a, workspace);
 
-    step = step ? step : last_step(shape->storage);
+    step = step ? step : tree_gpu_last_step(shape->storage);
     status = check_arguments(&a, workspace, workspace_bytes, step);
-    return status == TREE_OK ? gpu_status(step->launch(&a, stream), cuda_error) : status;
+    if (status != TREE_OK)
+        return status;
+
+    /* What follows is enqueued and runs later, over thread blocks instead of loops, in one launch or two:
+     *     find this item's blocks                      a.plan (steps 0 to 3), a.queue (from step 4)
+     *     score the keys
+     *     absorb into the running maximum and sum      of partial states, which go to a.m, a.l, a.o
+     *     merge partial states
+     *     normalize                                    to a.out and a.lse */
+    return gpu_status(step->kernels->launch(&a, stream), cuda_error);
 }

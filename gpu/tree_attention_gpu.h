@@ -42,16 +42,13 @@ tree_status tree_plan_gpu_update(tree_plan_gpu *gpu_plan, const tree_plan *plan,
 /* Waits for kernels that still read it. NULL is allowed. */
 void tree_plan_gpu_destroy(tree_plan_gpu *gpu_plan);
 
-struct attention_arguments;
-
 /* A rung of the ladder. */
 typedef struct tree_gpu_step {
     const char *name;   /* of its file: "step_0_naive" */
     const char *lesson; /* one sentence */
     uint32_t storages;  /* bit 1 << tree_storage: it takes this type */
     bool needs_warpgroups; /* compute capability 9.0, and a library that was built for it (sm_90a) */
-    /* Enqueues the kernels; everything was checked. Private to the library. */
-    cudaError_t (*launch)(const struct attention_arguments *arguments, cudaStream_t stream);
+    const struct tree_gpu_kernels *kernels; /* private to the library */
 } tree_gpu_step;
 
 extern const tree_gpu_step tree_gpu_steps[]; /* [tree_gpu_num_steps] in reading order */

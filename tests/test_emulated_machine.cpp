@@ -2,6 +2,7 @@
  * triple loop does, copies land no sooner and no later than they may; and a kernel that breaks a rule is told so, with
  * the place in its source. */
 #include "device.cuh"
+#include "async_copy.cuh"
 #include "mma.cuh"
 
 extern "C" {
@@ -10,7 +11,7 @@ extern "C" {
 
 #include <vector>
 
-enum { WARP = 32, NUM_SEEDS = 8 };
+enum { NUM_SEEDS = 8 };
 #define ALL_LANES 0xffffffffu
 
 static void launch_ok(cudaError_t error)

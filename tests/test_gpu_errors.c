@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "gpu_internal.h"
 #include "gpu_support.h"
 #include "kv_gpu.h"
 #include "standard_attention_gpu.h"
@@ -282,8 +283,6 @@ static void run_workspace_bytes(const void *unused)
 
 /* ---- what CUDA answers ---- */
 
-typedef cudaError_t launcher(const struct attention_arguments *arguments, cudaStream_t stream);
-
 #define LAUNCHER(name, error) \
     static cudaError_t name(const struct attention_arguments *a, cudaStream_t stream) \
     { \
@@ -301,7 +300,7 @@ LAUNCHER(failed_launch, cudaErrorLaunchFailure)
 static const struct answer {
     cudaError_t error;
     tree_status status;
-    launcher *launch;
+    step_launch *launch;
 } answers[] = {
     {cudaErrorMemoryAllocation, TREE_NOMEM, no_memory},
     {cudaErrorNoDevice, TREE_NO_DEVICE, no_device},
@@ -320,7 +319,8 @@ static void run_answers(const void *unused)
     set_up(&s, TREE_FP16);
     call c = call_of(&s);
     for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
-        tree_gpu_step step = {"a step that CUDA refuses", "", 1 << TREE_FP16, false, answers[i].launch};
+        const tree_gpu_kernels kernels = {answers[i].launch};
+        const tree_gpu_step step = {"a step that CUDA refuses", "", 1 << TREE_FP16, false, &kernels};
         int cuda_error = -1;
         tree_status status = make(&c, &step, &cuda_error);
         check(status == answers[i].status && cuda_error == (int)answers[i].error, "%s: %s",

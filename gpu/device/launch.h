@@ -4,9 +4,9 @@
 
 enum {
     LAUNCH_COOPERATIVE = 1, /* all thread blocks run at the same time, or the launch is refused */
-    LAUNCH_EARLY = 2        /* it may begin before the stream's last launch has ended, as soon as that lets it
-                               (begin_next_launch), and says itself where it waits for that (wait_for_last_launch);
-                               needs sm_90, elsewhere it is a launch like any other */
+    LAUNCH_EARLY = 2        /* may start before the previous launch in the stream ends (programmatic dependent launch),
+                               once that one calls begin_next_launch; must call wait_for_last_launch before it reads
+                               results of earlier work. Needs sm_90; elsewhere a launch like any other */
 };
 
 #endif

@@ -1,4 +1,4 @@
-/* The rows of a plan as steps 0 to 3 walk them: straight from items, ranges and blocks. */
+/* How steps 0 to 3 walk a plan: straight from its items, ranges and blocks. */
 #ifndef ROW_CUH
 #define ROW_CUH
 
@@ -9,9 +9,7 @@
 #include "gpu_internal.h"
 #include "storage.cuh"
 
-enum { ROW_WARP = 32 };
-#define ROW_ALL_LANES 0xffffffffu
-
+/* As in reference/tree_attention.c. */
 static __device__ __forceinline__ bool row_sees(const tree_plan &plan, const tree_range &range, uint32_t num_rows,
                                                 uint32_t row, uint32_t t)
 {
@@ -32,80 +30,31 @@ static __device__ __forceinline__ uint64_t row_token_offset(const attention_argu
            * a.shape.head_dim;
 }
 
-static __device__ __forceinline__ float row_warp_max(float x)
+/* The largest x, which is not NaN, and the sum of x over the lanes; the same in all of them. */
+static __device__ __forceinline__ float warp_max(float x)
 {
-    for (int distance = ROW_WARP / 2; distance > 0; distance /= 2) {
-        float other = __shfl_xor_sync(ROW_ALL_LANES, x, distance);
+    for (int distance = WARP / 2; distance > 0; distance /= 2) {
+        float other = __shfl_xor_sync(ALL_LANES, x, distance);
         x = other > x ? other : x;
     }
     return x;
 }
 
-template <typename SUM> static __device__ __forceinline__ SUM row_warp_sum(SUM x)
+template <typename SUM> static __device__ __forceinline__ SUM warp_sum(SUM x)
 {
-    for (int distance = ROW_WARP / 2; distance > 0; distance /= 2)
-        x += __shfl_xor_sync(ROW_ALL_LANES, x, distance);
+    for (int distance = WARP / 2; distance > 0; distance /= 2)
+        x += __shfl_xor_sync(ALL_LANES, x, distance);
     return x;
 }
 
-/* ---- from step 1: a state of which each lane has head_dim / 32 elements ---- */
-
-template <int HEAD_DIM, typename T> struct row_state {
-    float m;
-    sum_type<T> l, o[HEAD_DIM / ROW_WARP]; /* o: elements lane, lane + 32, ... */
-};
-
-template <int HEAD_DIM, typename T> static __device__ __forceinline__ void row_clear(row_state<HEAD_DIM, T> &state)
-{
-    state.m = -INFINITY;
-    state.l = 0;
-    for (int j = 0; j < HEAD_DIM / ROW_WARP; j++)
-        state.o[j] = 0;
-}
-
-/* absorb into the running maximum and sum: one token with its score, the same in all lanes. v_bt may be in any
- * memory. */
+/* From step 1: the score of a key of which each lane has the elements lane, lane + 32, ..., as of the query. */
 template <int HEAD_DIM, typename T>
-static __device__ __forceinline__ void row_absorb(row_state<HEAD_DIM, T> &state, float score, const T *v_bt)
-{
-    if (score == -INFINITY)
-        return;
-    if (!(score <= state.m)) { /* larger, or NaN */
-        sum_type<T> rescale = exp((sum_type<T>)state.m - score);
-        state.m = score;
-        state.l *= rescale;
-        for (int j = 0; j < HEAD_DIM / ROW_WARP; j++)
-            state.o[j] *= rescale;
-    }
-    float weight = expf(score - state.m);
-    state.l += weight;
-    for (int j = 0; j < HEAD_DIM / ROW_WARP; j++)
-        state.o[j] = multiply_add(weight, to_float(v_bt[threadIdx.x % ROW_WARP + j * ROW_WARP]), state.o[j]);
-}
-
-/* The dot product of a lane's elements of q with those of a key, summed over the lanes. */
-template <int HEAD_DIM, typename T>
-static __device__ __forceinline__ float row_score(const float q[HEAD_DIM / ROW_WARP], const T *k_bt, float scale)
+static __device__ __forceinline__ float row_score(const float q[HEAD_DIM / WARP], const T *k_bt, float scale)
 {
     float score = 0;
-    for (int j = 0; j < HEAD_DIM / ROW_WARP; j++)
-        score = fmaf(q[j], to_float(k_bt[threadIdx.x % ROW_WARP + j * ROW_WARP]), score);
-    return row_warp_sum(score) * scale;
-}
-
-/* Writes a partial state. */
-template <int HEAD_DIM, typename T>
-static __device__ __forceinline__ void row_store(const attention_arguments &a, const row_state<HEAD_DIM, T> &state,
-                                                 uint64_t place)
-{
-    const sum_type<T> inverse = state.l == 0 ? 0 : 1 / state.l;
-    if (threadIdx.x % ROW_WARP == 0) {
-        a.m[place] = state.m;
-        a.l[place] = (float)state.l;
-    }
-    T *o = (T *)a.o + place * HEAD_DIM + threadIdx.x % ROW_WARP;
-    for (int j = 0; j < HEAD_DIM / ROW_WARP; j++)
-        o[j * ROW_WARP] = from_float<T>((float)(state.o[j] * inverse));
+    for (int j = 0; j < HEAD_DIM / WARP; j++)
+        score = fmaf(q[j], to_float(k_bt[threadIdx.x % WARP + j * WARP]), score);
+    return warp_sum(score) * scale;
 }
 
 #endif

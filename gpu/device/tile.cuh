@@ -1,8 +1,8 @@
-/* What one warp does with the tensor cores: 16 rows (query heads of one KV head) meet 16 tokens or more at a time. The
- * first part is explained by step 4, the second by step 5.
+/* One warp and the tensor cores: 16 rows (queries x query heads of one KV head) meet 16 tokens or more at a time.
+ * Explained by step 4.
  *
- * Layout of every 16 x N matrix of a warp: mma.cuh. Lane i has rows i / 4 and i / 4 + 8, each with three other
- * lanes. */
+ * Every 16 x N matrix of a warp is spread over its lanes as mma.cuh draws it: lane i has the rows i / 4 and i / 4 + 8,
+ * each together with three other lanes. */
 #ifndef TILE_CUH
 #define TILE_CUH
 
@@ -11,16 +11,16 @@
 #include "gpu_internal.h"
 #include "mma.cuh"
 
-enum { TILE_WARP = 32, SLICE_ROWS = 16, SLICE_TOKENS = 16 };
-#define TILE_ALL_LANES 0xffffffffu
+enum { TILE_WARP = WARP, SLICE_ROWS = 16, SLICE_TOKENS = 16 };
+#define TILE_ALL_LANES ALL_LANES
+#define ALL_ROWS UINT32_MAX /* in place of the number of one query of a task */
 #define LN_2 0.693147180559945309f
 
-/* ---- from step 4: scores and softmax in registers ---- */
-
-/* Softmax state of a warp's 16 rows, this lane's part. m counts in powers of 2, l is this lane's share of the sum. */
+/* The softmax states of a warp's 16 rows, this lane's part: of the rows lane / 4 (h = 0) and lane / 4 + 8 (h = 1). m is
+ * the running maximum in powers of 2 instead of e; l is this lane's share of the sum (tile_sum_rows). */
 template <int HEAD_DIM> struct tile_state {
     float m[2], l[2];
-    float o[HEAD_DIM / 8][4]; /* the rows lane / 4, elements pair and pair + 1 of each 8; the rows + 8 */
+    float o[HEAD_DIM / 8][4]; /* [j][2 * h + e]: element 8 * j + lane % 4 * 2 + e */
 };
 
 template <int HEAD_DIM> static __device__ __forceinline__ void tile_clear(tile_state<HEAD_DIM> &state)
@@ -32,11 +32,14 @@ template <int HEAD_DIM> static __device__ __forceinline__ void tile_clear(tile_s
         state.o[j][0] = state.o[j][1] = state.o[j][2] = state.o[j][3] = 0;
 }
 
-/* The 16 queries of a warp as memory has them, this lane's part; NULL: a row of zeros. */
+/* ---- queries ---- */
+
+/* The queries of a warp's 16 rows as they are in memory, this lane's part. */
 template <int HEAD_DIM> struct tile_floats {
     float2 pair[HEAD_DIM / 16][4];
 };
 
+/* row, row_8: the queries of this lane's two rows; NULL: zeros. */
 template <int HEAD_DIM>
 static __device__ __forceinline__ void tile_load(tile_floats<HEAD_DIM> &x, const float *row, const float *row_8)
 {
@@ -48,8 +51,8 @@ static __device__ __forceinline__ void tile_load(tile_floats<HEAD_DIM> &x, const
     }
 }
 
-/* As left sides of HEAD_DIM / 16 products, rounded to T and multiplied by the sign of scale (-1, 0 or 1); tile_softmax
- * multiplies by tile_scale. With scale 0 an infinite key thus scores NaN, as in the reference. */
+/* The queries as the left matrices of HEAD_DIM / 16 products: rounded to T, and negated if scale < 0, zero if it is 0.
+ * tile_softmax multiplies the scores by tile_scale. With scale 0 an infinite key scores NaN, as in the reference. */
 template <int HEAD_DIM, typename T>
 static __device__ __forceinline__ void tile_round(uint32_t q[HEAD_DIM / 16][4], const tile_floats<HEAD_DIM> &x,
                                                   float scale)
@@ -60,17 +63,25 @@ static __device__ __forceinline__ void tile_round(uint32_t q[HEAD_DIM / 16][4], 
         q[i / 4][i % 4] = pack_pair<T>(sign * x.pair[i / 4][i % 4].x, sign * x.pair[i / 4][i % 4].y);
 }
 
-/* |scale| times log2(e). For scale 0 as for 1: tile_round has made the scores 0, and -infinity, the score of a hidden
- * token, must not meet a factor of 0. */
+/* |scale| x log2(e). For scale 0 the same as for 1: tile_round has made the scores 0, and 0 x -infinity, the score of a
+ * hidden token, would be NaN. */
 static __device__ __forceinline__ float tile_scale(float scale) { return (scale == 0 ? 1 : fabsf(scale)) * LOG2_E; }
 
-/* A slice is TOKENS = 16, 32 or 64 tokens of a tile. A lane's scores of it are score[n][e]: row lane / 4 + e / 2 * 8,
- * token 8 * n + pair + e % 2. Bit 4 * n + e of `visible` says that the row sees the token. */
+/* ---- scores of a slice: TOKENS = 16, 32 or 64 tokens of a tile ---- */
+
+/* A lane has TOKENS / 2 of the slice's 16 x TOKENS scores: score[i / 4][i % 4] is of its row h = fragment_row(i) and
+ * token fragment_token(i). Bit i of `visible` says that the row sees the token. */
+static __device__ __forceinline__ int fragment_row(int i) { return i % 4 / 2; }
+static __device__ __forceinline__ int fragment_token(int i)
+{
+    return i / 4 * 8 + (int)(threadIdx.x % 4 * 2) + i % 2;
+}
+
 template <int TOKENS> struct tile_all_tokens {
     enum : uint32_t { BITS = (uint32_t)(((uint64_t)1 << TOKENS / 2) - 1) };
 };
 
-/* Those bits where all rows see the first num_tokens. */
+/* `visible` where all rows see the first num_tokens tokens. */
 template <int TOKENS> static __device__ __forceinline__ uint32_t tile_first_tokens(int num_tokens)
 {
     int left = num_tokens - (int)(threadIdx.x % 4 * 2);
@@ -83,8 +94,8 @@ template <int TOKENS> static __device__ __forceinline__ uint32_t tile_first_toke
     return visible;
 }
 
-/* The same bits where each token has a mask, of which bit r says that query row r sees it; row[h] < 64 is the query
- * row of this lane's row lane / 4 + 8 * h. */
+/* `visible` where each token has a mask, of which bit r says that query r of the task sees the token; row[h] < 64 is the
+ * query of this lane's row h. */
 template <int TOKENS>
 static __device__ __forceinline__ uint32_t tile_visible(const uint64_t *masks, int num_tokens, const uint32_t row[2])
 {
@@ -92,14 +103,16 @@ static __device__ __forceinline__ uint32_t tile_visible(const uint64_t *masks, i
     uint32_t visible = 0;
 #pragma unroll
     for (int i = 0; i < TOKENS / 2; i++) {
-        int token = i / 4 * 8 + (int)(threadIdx.x % 4 * 2) + i % 2, h = i % 4 / 2;
+        const int token = fragment_token(i), h = fragment_row(i);
         const uint32_t *half = (const uint32_t *)&masks[token < num_tokens ? token : num_tokens - 1] + row[h] / 32;
         visible |= *half & bit[h] ? 1u << i : 0;
     }
     return num_tokens < TOKENS ? visible & tile_first_tokens<TOKENS>(num_tokens) : visible;
 }
 
-/* m follows the largest score of each row, and what was summed shrinks by as much. */
+/* ---- softmax ---- */
+
+/* Raises m to the largest score of each row where that is larger by more than at_most, and rescales l and o. */
 template <int HEAD_DIM>
 static __device__ __forceinline__ void tile_raise(tile_state<HEAD_DIM> &state, const float largest[2], float at_most)
 {
@@ -108,7 +121,7 @@ static __device__ __forceinline__ void tile_raise(tile_state<HEAD_DIM> &state, c
         float m = largest[h];
         m = fmaxf(m, __shfl_xor_sync(TILE_ALL_LANES, m, 1));
         m = fmaxf(m, __shfl_xor_sync(TILE_ALL_LANES, m, 2));
-        m = m > state.m[h] + at_most ? m : state.m[h]; /* a row's bits do not depend on the others */
+        m = m > state.m[h] + at_most ? m : state.m[h]; /* each row for itself: its bits do not depend on others */
         float rescale = m == -INFINITY ? 1 : exp2_approx(state.m[h] - m);
         state.m[h] = m;
         state.l[h] *= rescale;
@@ -120,11 +133,14 @@ static __device__ __forceinline__ void tile_raise(tile_state<HEAD_DIM> &state, c
     }
 }
 
-/* Absorb into the running maximum and sum: updates m and l, rescales o where m has grown, and leaves exp(score - m) as
- * the left sides of weights x values. m follows the largest score only when one is more than 2^8 times as heavy: until
- * then weights stay far from overflow, and the lanes of a row need not exchange their largest scores.
- * m is a rounded product. One fmaf subtracts it from the exact product, so that the rounding error stays in the weight:
- * from LARGE on a factor of 2^(2^-8) or more, up to 0 or infinity. There the products are rounded first. */
+/* absorb into the running maximum and sum: updates m and l, rescales o where m grows, and returns the weights
+ * exp(score - m) as the left matrices of weights x values.
+ *
+ * Numerics notes. m is raised only when a new weight would exceed 2^8: below that nothing comes near overflow, and the
+ * lanes of a row need not exchange their largest scores.
+ * m is a rounded product, but fmaf subtracts it from the exact one, so the weight is wrong by a factor of 2 to the power
+ * of m's rounding error. Where |m| > LARGE that is 2^(2^-8) or more, up to 0 or infinity: there the products are rounded
+ * before m is subtracted. */
 template <int HEAD_DIM, typename T, int TOKENS>
 static __device__ __forceinline__ void tile_softmax(tile_state<HEAD_DIM> &state, uint32_t weights[TOKENS / 16][4],
                                                     float score[TOKENS / 8][4], uint32_t visible, float scale)
@@ -137,35 +153,35 @@ static __device__ __forceinline__ void tile_softmax(tile_state<HEAD_DIM> &state,
             score[i / 4][i % 4] = visible >> i & 1 ? score[i / 4][i % 4] : -INFINITY;
     }
 #pragma unroll
-    for (int i = 0; i < TOKENS / 2; i++) /* a NaN is none; it comes back as a weight */
-        largest[i % 4 / 2] = fmaxf(largest[i % 4 / 2], score[i / 4][i % 4]);
+    for (int i = 0; i < TOKENS / 2; i++) /* fmaxf ignores NaN, which reappears in the weights */
+        largest[fragment_row(i)] = fmaxf(largest[fragment_row(i)], score[i / 4][i % 4]);
     largest[0] *= scale_2;
     largest[1] *= scale_2;
     bool grows = largest[0] > state.m[0] + at_most || largest[1] > state.m[1] + at_most;
     if (__any_sync(TILE_ALL_LANES, grows))
         tile_raise<HEAD_DIM>(state, largest, at_most);
-    /* no token yet: exp2(-infinity - 0) is 0, and no NaN */
+    /* a row without a token so far: exp2(-infinity - 0) is 0, but -infinity - -infinity would be NaN */
     const float base[2] = {state.m[0] == -INFINITY ? 0 : state.m[0], state.m[1] == -INFINITY ? 0 : state.m[1]};
     float factor[2] = {scale_2, scale_2};
-    if (fmaxf(fabsf(base[0]), fabsf(base[1])) > LARGE) { /* each row for itself: its bits do not depend on the other */
+    if (fmaxf(fabsf(base[0]), fabsf(base[1])) > LARGE) { /* each row for itself: its bits do not depend on others */
 #pragma unroll
         for (int i = 0; i < TOKENS / 2; i++)
-            score[i / 4][i % 4] *= fabsf(base[i % 4 / 2]) > LARGE ? scale_2 : 1;
+            score[i / 4][i % 4] *= fabsf(base[fragment_row(i)]) > LARGE ? scale_2 : 1;
 #pragma unroll
         for (int h = 0; h < 2; h++)
             factor[h] = fabsf(base[h]) > LARGE ? 1 : scale_2;
     }
 #pragma unroll
-    for (int i = 0; i < TOKENS / 4; i++) { /* register i % 4 of left side i / 4: row i % 2 * 8, tokens 8 * (i / 2) */
-        const float *s = &score[i / 2][i % 2 * 2];
-        float low = exp2_approx(fmaf(s[0], factor[i % 2], -base[i % 2]));
-        float high = exp2_approx(fmaf(s[1], factor[i % 2], -base[i % 2]));
-        state.l[i % 2] += low + high;
-        weights[i / 4][i % 4] = pack_pair<T>(low, high);
+    for (int i = 0; i < TOKENS / 2; i += 2) { /* a pair of tokens of one row becomes one register: mma.cuh */
+        const int h = fragment_row(i);
+        float low = exp2_approx(fmaf(score[i / 4][i % 4], factor[h], -base[h]));
+        float high = exp2_approx(fmaf(score[i / 4][i % 4 + 1], factor[h], -base[h]));
+        state.l[h] += low + high;
+        weights[i / 8][i / 2 % 4] = pack_pair<T>(low, high);
     }
 }
 
-/* The four lanes of a row add up their shares of l. */
+/* Adds up the four lanes' shares of l. */
 template <int HEAD_DIM> static __device__ __forceinline__ void tile_sum_rows(tile_state<HEAD_DIM> &state)
 {
     for (int h = 0; h < 2; h++) {
@@ -174,166 +190,15 @@ template <int HEAD_DIM> static __device__ __forceinline__ void tile_sum_rows(til
     }
 }
 
-/* Whether this lane's o has a NaN: 0 * NaN, where a value that its row must not see is none. */
+/* NaN and masks: in a matrix product the weight 0 of a hidden token times a V that is NaN is NaN, so that one NaN in V
+ * contaminates every row of the task. Whether this lane's o has a NaN, or an infinity. */
 template <int HEAD_DIM> static __device__ __forceinline__ bool tile_has_nan(const tile_state<HEAD_DIM> &state)
 {
     float sum = 0;
 #pragma unroll
     for (int j = 0; j < HEAD_DIM / 8; j++)
-        sum += (state.o[j][0] + state.o[j][1]) * 0 + (state.o[j][2] + state.o[j][3]) * 0; /* infinity * 0 is one too */
+        sum += (state.o[j][0] + state.o[j][1]) * 0 + (state.o[j][2] + state.o[j][3]) * 0; /* infinity x 0 is NaN too */
     return sum != 0;
-}
-
-/* ---- from step 4: the rows of a thread block that has one task and one KV head, 16 for each of its warps ---- */
-
-#define ALL_ROWS UINT32_MAX
-
-/* What this lane works on: of its two rows, h = 0 and 1, the query row in the task and the head. */
-struct lane_rows {
-    queue_task task;
-    uint32_t kv_head, row[2], head[2]; /* row at or past task.num_queries: none */
-    uint32_t mask_row[2];              /* whose masks they obey: the same; none: the last row's */
-};
-
-/* Thread block n has task n / num_kv_heads and KV head n % num_kv_heads; the tile's rows are the task's rows times its
- * query heads, 16 of them a warp. */
-static __device__ __forceinline__ lane_rows tile_find_rows(const attention_arguments &a)
-{
-    lane_rows at;
-    uint32_t group_size = a.shape.num_heads / a.shape.num_kv_heads;
-    at.task = a.queue.tasks[blockIdx.x / a.shape.num_kv_heads];
-    at.kv_head = blockIdx.x % a.shape.num_kv_heads;
-    for (int h = 0; h < 2; h++) {
-        uint32_t tile_row = threadIdx.x / TILE_WARP * SLICE_ROWS + threadIdx.x % TILE_WARP / 4 + 8 * h;
-        at.row[h] = tile_row / at.task.num_heads;
-        at.head[h] = at.kv_head * group_size + at.task.first_head + tile_row % at.task.num_heads;
-        at.mask_row[h] = at.row[h] < at.task.num_queries ? at.row[h] : at.task.num_queries - 1u;
-    }
-    return at;
-}
-
-/* The lane's part of the queries. */
-template <int HEAD_DIM, typename T>
-static __device__ __forceinline__ void tile_load_queries(uint32_t q[HEAD_DIM / 16][4], const attention_arguments &a,
-                                                         const lane_rows &at)
-{
-    const float *from[2] = {NULL, NULL};
-    for (int h = 0; h < 2; h++) {
-        if (at.row[h] < at.task.num_queries) {
-            uint64_t query = a.queue.queries[at.task.first_partial + at.row[h]].query;
-            from[h] = a.query + (query * a.shape.num_heads + at.head[h]) * HEAD_DIM;
-        }
-    }
-    tile_floats<HEAD_DIM> x;
-    tile_load<HEAD_DIM>(x, from[0], from[1]);
-    tile_round<HEAD_DIM, T>(q, x, a.scale);
-}
-
-/* Whether the row sees token t of the task; ALL_ROWS: every token is wanted. */
-static __device__ __forceinline__ bool tile_row_sees(const attention_arguments &a, const queue_task &task, uint32_t row,
-                                                     uint32_t t)
-{
-    return row == ALL_ROWS || a.queue.masks[task.first_mask + t] >> row & 1;
-}
-
-/* Writes the partial states of all rows or of one; after tile_sum_rows. */
-template <int HEAD_DIM, typename T>
-static __device__ __forceinline__ void tile_store(const attention_arguments &a, const lane_rows &at,
-                                                  const tile_state<HEAD_DIM> &state, uint32_t only_row)
-{
-    uint32_t pair = threadIdx.x % 4 * 2;
-    for (int h = 0; h < 2; h++) {
-        if (at.row[h] >= at.task.num_queries || (only_row != ALL_ROWS && at.row[h] != only_row))
-            continue;
-        uint64_t partial = ((uint64_t)at.task.first_partial + at.row[h]) * a.shape.num_heads + at.head[h];
-        T *o = (T *)a.o + partial * HEAD_DIM;
-        float inverse = state.l[h] == 0 ? 0 : 1 / state.l[h];
-#pragma unroll
-        for (int j = 0; j < HEAD_DIM / 8; j++)
-            *(uint32_t *)&o[8 * j + pair] = pack_pair<T>(state.o[j][2 * h] * inverse, state.o[j][2 * h + 1] * inverse);
-        if (pair == 0) {
-            a.m[partial] = state.m[h] * LN_2;
-            a.l[partial] = state.l[h];
-        }
-    }
-}
-
-/* Index of the first element of K and V of an entry of queue.kv_slots. */
-template <int HEAD_DIM>
-static __device__ __forceinline__ uint64_t tile_offset(const tree_shape &shape, uint32_t token, uint32_t kv_head)
-{
-    return ((uint64_t)token + kv_head * shape.block_tokens) * HEAD_DIM;
-}
-
-/* ---- from step 5: K and V tiles in shared memory ---- */
-
-/* A tile is cut into panels of 64 columns: all tokens of one, 128 bytes each, then all of the next. Within a panel,
- * chunk c (16 bytes, 8 elements) of token t lies at chunk c ^ (t % 8): eight tokens' chunks of one column, which a
- * matrix load asks for at once, then lie in different banks. */
-enum { PANEL_ROW = 128, PANEL_CHUNKS = 8 };
-template <int HEAD_DIM> struct tile_panel {
-    enum { BYTES = 8192 / HEAD_DIM * PANEL_ROW }; /* queue_tile_tokens */
-};
-
-template <int HEAD_DIM> static __device__ __forceinline__ char *tile_chunk(char *tile, uint32_t token, uint32_t chunk)
-{
-    return tile + chunk / PANEL_CHUNKS * tile_panel<HEAD_DIM>::BYTES + token * PANEL_ROW
-           + ((chunk % PANEL_CHUNKS ^ token % 8) << 4);
-}
-
-/* score the keys: 16 rows x the tokens of a slice. Where a chunk lies in its panel depends on token % 8 alone, so that
- * all of a lane's addresses are its first one with some bits turned over, or some slices or panels further on; a slice
- * begins at a multiple of 2048 bytes. */
-template <int HEAD_DIM, typename T, int TOKENS>
-static __device__ __forceinline__ void tile_scores(float score[TOKENS / 8][4], const uint32_t q[HEAD_DIM / 16][4],
-                                                   const char *keys)
-{
-    uint32_t lane = threadIdx.x % TILE_WARP, token = lane % 8 + lane / 16 * 8;
-    shared_at first = shared_address(keys) + token * PANEL_ROW + ((lane / 8 % 2 ^ token % 8) << 4);
-#pragma unroll
-    for (int i = 0; i < TOKENS / 2; i++)
-        score[i / 4][i % 4] = 0;
-#pragma unroll
-    for (int k = 0; k < HEAD_DIM / 16; k++) {
-#pragma unroll
-        for (int n = 0; n < TOKENS / 16; n++) {
-            uint32_t b[4];
-            ldmatrix_x4(b, (first ^ k % 4 << 5) + k / 4 * tile_panel<HEAD_DIM>::BYTES + n * 16 * PANEL_ROW);
-            mma_16x8x16<T>(score[2 * n], q[k], b);
-            mma_16x8x16<T>(score[2 * n + 1], q[k], b + 2);
-        }
-    }
-}
-
-/* o += weights x the values of a slice. */
-template <int HEAD_DIM, typename T, int TOKENS>
-static __device__ __forceinline__ void tile_values(tile_state<HEAD_DIM> &state, const uint32_t weights[TOKENS / 16][4],
-                                                   const char *values)
-{
-    uint32_t lane = threadIdx.x % TILE_WARP, token = lane % 16;
-    shared_at first = shared_address(values) + token * PANEL_ROW + ((lane / 16 ^ token % 8) << 4);
-#pragma unroll
-    for (int n = 0; n < TOKENS / 16; n++) {
-#pragma unroll
-        for (int j = 0; j < HEAD_DIM / 16; j++) {
-            uint32_t b[4];
-            ldmatrix_x4_trans(b, (first ^ j % 4 << 5) + j / 4 * tile_panel<HEAD_DIM>::BYTES + n * 16 * PANEL_ROW);
-            mma_16x8x16<T>(state.o[2 * j], weights[n], b);
-            mma_16x8x16<T>(state.o[2 * j + 1], weights[n], b + 2);
-        }
-    }
-}
-
-/* A slice's scores, softmax and values. */
-template <int HEAD_DIM, typename T, int TOKENS>
-static __device__ __forceinline__ void tile_absorb(tile_state<HEAD_DIM> &state, const uint32_t q[HEAD_DIM / 16][4],
-                                                   const char *keys, const char *values, uint32_t visible, float scale)
-{
-    float score[TOKENS / 8][4];
-    uint32_t weights[TOKENS / 16][4];
-    tile_scores<HEAD_DIM, T, TOKENS>(score, q, keys);
-    tile_softmax<HEAD_DIM, T, TOKENS>(state, weights, score, visible, scale);
-    tile_values<HEAD_DIM, T, TOKENS>(state, weights, values);
 }
 
 #endif

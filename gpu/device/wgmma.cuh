@@ -10,8 +10,8 @@
 #ifndef WGMMA_CUH
 #define WGMMA_CUH
 
-#include "device.cuh"
-#include "mma.cuh"
+#include "async_copy.cuh"
+#include "storage.cuh"
 
 #ifndef TREEATTN_EMULATE /* emulate.h has the same functions */
 

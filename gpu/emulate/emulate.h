@@ -113,6 +113,13 @@ static cudaError_t launch_kernel_as(unsigned how, dim3 grid, dim3 threads, size_
                           [](void *context) { (*(decltype(thread) *)context)(); }, &thread);
 }
 
+template <typename... Parameters, typename... Arguments>
+static cudaError_t launch_kernel(dim3 grid, dim3 threads, size_t shared_bytes, cudaStream_t stream,
+                                 void (*kernel)(Parameters...), Arguments... arguments)
+{
+    return launch_kernel_as(0, grid, threads, shared_bytes, stream, kernel, arguments...);
+}
+
 /* ---- together ---- */
 
 /* The place in a kernel's source that a call comes from, as default arguments of what kernels call. */

@@ -1,13 +1,13 @@
 /* Step 0: the reference, with one warp for each partial state and head.
- *   idea    nothing but the loops of tree_attention_ref spread over the GPU: no partial state needs another, so each
- *           gets a warp of its own; softmax in three passes, as one would write it down: maximum, sum, values
- *   wins    nothing, it is the start: 7269 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
- *   price   each pass scores all keys again; a row that shares its item with others loads the item's K and V anew, and
- *           so does each head of a GQA group; a partial state, head_dim elements and two floats, goes out to memory and
- *           back
- *   leaves  a lane walks along its own key, so that the 32 loads of a warp lie head_dim floats apart: step 1
- *   threads scores      lane i has token i, i + 32, ... of a range: the whole dot product; maximum and sum across lanes
- *           values, out lane i has elements i, i + 32, ...; the weights of 32 tokens pass from lane to lane */
+ *   idea    the loops of tree_attention_ref, spread over the GPU: no partial state depends on another, so each gets a
+ *           warp of its own. Softmax takes three passes, as in a textbook: maximum, sum, values
+ *   wins    nothing, this is the start: 7269 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
+ *   price   each pass computes all scores again. The queries of an item load its K and V separately, and so do the
+ *           heads of a GQA group. A partial state, head_dim elements and two floats, travels to memory and back
+ *   leaves  each lane walks along its own key, so the 32 loads of a warp are head_dim elements apart: step 1
+ *   threads scores       lane i has the tokens i, i + 32, ... of a range and computes whole dot products; maximum and
+ *                        sum are reduced over the lanes
+ *           values, out  lane i has the elements i, i + 32, ...; weights pass from lane to lane, 32 tokens at a time */
 #include "merge.cuh"
 #include "row.cuh"
 
@@ -21,7 +21,7 @@ struct warp_row {
 };
 
 /* The score of token t of the range; -infinity, and nothing is read, behind the range's end and where the row does not
- * see it. */
+ * see the token. */
 template <int HEAD_DIM, typename T>
 static __device__ float token_score(const attention_arguments &a, const warp_row &w, const tree_range &range,
                                     uint32_t t)
@@ -35,7 +35,7 @@ static __device__ float token_score(const attention_arguments &a, const warp_row
     float score = 0;
     for (int d = 0; d < HEAD_DIM; d++)
         score = fmaf(w.q_qh[d], to_float(k_bt[d]), score);
-    return __fmul_rn(score, a.scale); /* rounded, not fused with the subtraction of m: each pass sees the same score */
+    return __fmul_rn(score, a.scale); /* rounded, not fused with the subtraction of m: all passes see the same score */
 }
 
 /* exp(score - m); a score of -infinity counts as no token, even where m is -infinity too. */
@@ -48,12 +48,12 @@ static __device__ float largest_score(const attention_arguments &a, const warp_r
     float m = -INFINITY;
     for (uint32_t r = 0; r < w.item.num_ranges; r++) {
         const tree_range range = a.plan.ranges[w.item.first_range + r];
-        for (uint32_t t = threadIdx.x; t < range.num_tokens; t += ROW_WARP) {
+        for (uint32_t t = threadIdx.x; t < range.num_tokens; t += WARP) {
             float score = token_score<HEAD_DIM, T>(a, w, range, t);
             m = score > m ? score : m;
         }
     }
-    return row_warp_max(m);
+    return warp_max(m);
 }
 
 /* Pass 2: l = sum of exp(score - m). */
@@ -63,41 +63,41 @@ static __device__ sum_type<T> sum_weights(const attention_arguments &a, const wa
     sum_type<T> l = 0;
     for (uint32_t r = 0; r < w.item.num_ranges; r++) {
         const tree_range range = a.plan.ranges[w.item.first_range + r];
-        for (uint32_t t = threadIdx.x; t < range.num_tokens; t += ROW_WARP)
+        for (uint32_t t = threadIdx.x; t < range.num_tokens; t += WARP)
             l += token_weight(token_score<HEAD_DIM, T>(a, w, range, t), m);
     }
-    return row_warp_sum(l);
+    return warp_sum(l);
 }
 
-/* Pass 3: o = sum of exp(score - m) * value. All lanes stay together: they exchange weights. */
+/* Pass 3: o = sum of exp(score - m) * value. All lanes stay together, because they exchange weights. */
 template <int HEAD_DIM, typename T>
-static __device__ void sum_values(sum_type<T> *o, const attention_arguments &a, const warp_row &w, float m)
+static __device__ void sum_values(softmax_state<HEAD_DIM, T> &state, const attention_arguments &a, const warp_row &w)
 {
     for (uint32_t r = 0; r < w.item.num_ranges; r++) {
         const tree_range range = a.plan.ranges[w.item.first_range + r];
-        for (uint32_t first = 0; first < range.num_tokens; first += ROW_WARP) {
+        for (uint32_t first = 0; first < range.num_tokens; first += WARP) {
             float my_score = token_score<HEAD_DIM, T>(a, w, range, first + threadIdx.x);
-            float my_weight = token_weight(my_score, m);
-            for (int i = 0; i < ROW_WARP; i++) {
-                float score = __shfl_sync(ROW_ALL_LANES, my_score, i);
-                float weight = __shfl_sync(ROW_ALL_LANES, my_weight, i);
-                if (score == -INFINITY) /* the same for all lanes; its V may be NaN */
+            float my_weight = token_weight(my_score, state.m);
+            for (int i = 0; i < WARP; i++) {
+                float score = __shfl_sync(ALL_LANES, my_score, i);
+                float weight = __shfl_sync(ALL_LANES, my_weight, i);
+                if (score == -INFINITY) /* the same in all lanes; the token's V may be NaN */
                     continue;
                 const T *v_bt = (const T *)a.value + row_token_offset(a, range, w.kv_head, first + i);
-                for (int j = 0; j < HEAD_DIM / ROW_WARP; j++)
-                    o[j] = multiply_add(weight, to_float(v_bt[threadIdx.x + j * ROW_WARP]), o[j]);
+                for (int j = 0; j < state.ELEMENTS; j++)
+                    state.o[j] = multiply_add(weight, to_float(v_bt[threadIdx.x + j * WARP]), state.o[j]);
             }
         }
     }
 }
 
-/* Warp n of the grid makes the partial state n / num_heads of head n % num_heads. */
+/* Warp n of the grid computes the partial state n / num_heads of head n % num_heads. */
 template <int HEAD_DIM, typename T> static __global__ void attend(attention_arguments a)
 {
-    uint64_t state = (uint64_t)blockIdx.x * WARPS_PER_BLOCK + threadIdx.y;
-    if (state >= (uint64_t)a.plan.num_partials * a.shape.num_heads)
+    uint64_t n = (uint64_t)blockIdx.x * WARPS_PER_BLOCK + threadIdx.y;
+    if (n >= (uint64_t)a.plan.num_partials * a.shape.num_heads)
         return;
-    uint32_t partial = (uint32_t)(state / a.shape.num_heads), head = (uint32_t)(state % a.shape.num_heads);
+    uint32_t partial = (uint32_t)(n / a.shape.num_heads), head = (uint32_t)(n % a.shape.num_heads);
     warp_row w;
     w.item = a.plan.items[a.partial_item[partial]];
     w.row = partial - w.item.first_partial;
@@ -105,25 +105,20 @@ template <int HEAD_DIM, typename T> static __global__ void attend(attention_argu
     uint64_t q = a.plan.rows[w.item.first_row + w.row];
     w.q_qh = a.query + (q * a.shape.num_heads + head) * HEAD_DIM;
 
-    /* absorb into the running maximum and sum: here in three passes, so nothing runs */
-    float m = largest_score<HEAD_DIM, T>(a, w);
-    sum_type<T> l = sum_weights<HEAD_DIM, T>(a, w, m), o[HEAD_DIM / ROW_WARP] = {};
-    sum_values<HEAD_DIM, T>(o, a, w, m);
-
-    const sum_type<T> inverse = l == 0 ? 0 : 1 / l;
-    if (threadIdx.x == 0) {
-        a.m[state] = m;
-        a.l[state] = (float)l;
-    }
-    for (int j = 0; j < HEAD_DIM / ROW_WARP; j++)
-        ((T *)a.o)[state * HEAD_DIM + threadIdx.x + j * ROW_WARP] = from_float<T>((float)(o[j] * inverse));
+    /* absorb into the running maximum and sum: here in three passes, so nothing is running yet */
+    softmax_state<HEAD_DIM, T> state;
+    softmax_state_empty(state);
+    state.m = largest_score<HEAD_DIM, T>(a, w);
+    state.l = sum_weights<HEAD_DIM, T>(a, w, state.m);
+    sum_values(state, a, w);
+    store_partial(a, n, state);
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)
 {
     uint64_t num_states = (uint64_t)a.plan.num_partials * a.shape.num_heads;
     cudaError_t error = launch_kernel((uint32_t)((num_states + WARPS_PER_BLOCK - 1) / WARPS_PER_BLOCK),
-                                      dim3(ROW_WARP, WARPS_PER_BLOCK), 0, stream, attend<HEAD_DIM, T>, a);
+                                      dim3(WARP, WARPS_PER_BLOCK), 0, stream, attend<HEAD_DIM, T>, a);
     return error == cudaSuccess ? launch_merge<HEAD_DIM, T>(a, stream) : error; /* merge partial states, normalize */
 }
 

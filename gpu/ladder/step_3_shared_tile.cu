@@ -1,23 +1,22 @@
-/* Step 3: a tile in shared memory. The thread block has the item, not the row: what it loads serves all rows.
- *   idea    KV-guided: 16 tokens of K and V are loaded once for the rows of the item and the heads of the group,
- *           and each warp lets its rows, one after the other, meet the tile. This is where the plan's grouping
- *           begins to pay
- *   wins    nothing yet: 691 to 950 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
- *   price   the states of a warp's rows wait in registers, so that a thread block takes 32 rows x heads at most,
- *           and an item of more is loaded again for each 32; two barriers a tile
- *   leaves  multiplying and adding: 2 x head_dim operations for each row and token, one a lane at a time: step 4
+/* Step 3: a tile in shared memory. A thread block has an item instead of a query, and loads K and V for all its queries.
+ *   idea    KV-guided: 16 tokens of K and V are loaded once for all queries of the item and all heads of the group;
+ *           each warp then takes its rows through the tile, one after the other. From here on the plan's grouping pays
+ *   wins    nothing yet: 691 to 950 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
+ *   price   a warp keeps the states of its rows in registers, so that a thread block has at most 32 rows (queries x
+ *           heads) and a larger item is loaded again for every 32; two barriers per tile
+ *   leaves  the arithmetic: 2 x head_dim multiply-adds for each row and token, one per lane at a time: step 4
  *   threads loads           thread t has every 256th element of the tile
- *           scores, values  warp w has rows x heads w, w + 8, w + 16, w + 24 of the slice; lanes as in step 1 */
+ *           scores, values  warp w has the rows w, w + 8, w + 16, w + 24 of the task; lanes as in step 1 */
 #include "merge.cuh"
 #include "row.cuh"
 
-enum { WARPS = 8, THREADS = WARPS * ROW_WARP, TOKENS = 16, MINE = 4, SLICE = WARPS * MINE };
+enum { WARPS = 8, THREADS = WARPS * WARP, TOKENS = 16, MINE = 4, TASK_ROWS = WARPS * MINE };
 
 template <int HEAD_DIM, typename T> struct shared_tile {
     T key[TOKENS][HEAD_DIM], value[TOKENS][HEAD_DIM];
 };
 
-/* find this item's blocks: tokens first .. of the range; the rest of the tile is left as it was. */
+/* find this item's blocks: tokens first .. of the range; beyond its end the tile stays as it was. */
 template <int HEAD_DIM, typename T>
 static __device__ void load_tile(shared_tile<HEAD_DIM, T> &tile, const attention_arguments &a, const tree_range &range,
                                  uint32_t kv_head, uint32_t first)
@@ -32,46 +31,49 @@ static __device__ void load_tile(shared_tile<HEAD_DIM, T> &tile, const attention
     }
 }
 
-/* The rows x heads of an item and KV head are cut into slices of 32. Thread block (x, y, z) has KV head y and the z-th
- * of the slices that begin in the row of partial state x; where none begins there, it returns. So the grid grows with
- * the partial states: items x queries would be quadratic. */
+/* The rows of an item and KV head are cut into tasks of 32. Thread block (x, y, z) has KV head y and the z-th of the
+ * tasks that begin in the query of partial state x; where none begins, it returns. So the grid grows with the number of
+ * partial states: items x queries would be quadratic. */
 template <int HEAD_DIM, typename T> static __global__ void attend(attention_arguments a)
 {
     SHARED_VARIABLE(tile, shared_tile<HEAD_DIM, T>);
     const tree_item item = a.plan.items[a.partial_item[blockIdx.x]];
     const uint32_t kv_head = blockIdx.y, group_size = a.shape.num_heads / a.shape.num_kv_heads;
-    const uint32_t num_rows = item.num_rows * group_size, lane = threadIdx.x % ROW_WARP; /* below 2^31: steps.cu */
-    const uint32_t begin = (blockIdx.x - item.first_partial) * group_size; /* this state's rows x heads */
-    const uint32_t slice = (begin + SLICE - 1) / SLICE + blockIdx.z, mine = slice * SLICE + threadIdx.x / ROW_WARP;
-    if (slice * SLICE >= begin + group_size)
+    const uint32_t num_rows = item.num_rows * group_size, lane = threadIdx.x % WARP; /* below 2^31: check_arguments */
+    const uint32_t begin = (blockIdx.x - item.first_partial) * group_size; /* first row of this partial state */
+    const uint32_t task = (begin + TASK_ROWS - 1) / TASK_ROWS + blockIdx.z;
+    const uint32_t mine = task * TASK_ROWS + threadIdx.x / WARP;
+    if (task * TASK_ROWS >= begin + group_size)
         return;
 
-    float q[MINE][HEAD_DIM / ROW_WARP];
-    row_state<HEAD_DIM, T> state[MINE];
+    float q[MINE][HEAD_DIM / WARP];
+    softmax_state<HEAD_DIM, T> state[MINE];
 #pragma unroll
     for (uint32_t i = 0; i < MINE; i++) {
         uint32_t row = mine + i * WARPS, head = kv_head * group_size + row % group_size;
-        row_clear(state[i]);
-        for (int j = 0; j < HEAD_DIM / ROW_WARP && row < num_rows; j++) {
+        softmax_state_empty(state[i]);
+        for (int j = 0; j < HEAD_DIM / WARP && row < num_rows; j++) {
             uint64_t query = a.plan.rows[item.first_row + row / group_size];
-            q[i][j] = a.query[(query * a.shape.num_heads + head) * HEAD_DIM + lane + j * ROW_WARP];
+            q[i][j] = a.query[(query * a.shape.num_heads + head) * HEAD_DIM + lane + j * WARP];
         }
     }
     for (uint32_t r = 0; r < item.num_ranges; r++) {
         const tree_range range = a.plan.ranges[item.first_range + r];
         for (uint32_t first = 0; first < range.num_tokens; first += TOKENS) {
-            __syncthreads(); /* the tile before was read */
+            __syncthreads(); /* no warp still reads the previous tile */
             load_tile<HEAD_DIM, T>(tile, a, range, kv_head, first);
             __syncthreads();
             for (uint32_t t = first; t < first + TOKENS && t < range.num_tokens; t++) {
 #pragma unroll
                 for (uint32_t i = 0; i < MINE; i++) {
-                    const uint32_t row = (mine + i * WARPS) / group_size;
-                    if (row >= item.num_rows || !row_sees(a.plan, range, item.num_rows, row, t))
+                    const uint32_t query = (mine + i * WARPS) / group_size;
+                    if (query >= item.num_rows || !row_sees(a.plan, range, item.num_rows, query, t))
                         continue;
-                    /* score the keys, absorb into the running maximum and sum */
+                    /* score the keys */
                     float score = row_score<HEAD_DIM, T>(q[i], tile.key[t - first], a.scale);
-                    row_absorb<HEAD_DIM, T>(state[i], score, tile.value[t - first]);
+
+                    /* absorb into the running maximum and sum */
+                    softmax_state_absorb(state[i], score, tile.value[t - first]);
                 }
             }
         }
@@ -81,16 +83,16 @@ template <int HEAD_DIM, typename T> static __global__ void attend(attention_argu
         uint32_t row = mine + i * WARPS, head = kv_head * group_size + row % group_size;
         const uint64_t partial = item.first_partial + row / group_size;
         if (row < num_rows)
-            row_store<HEAD_DIM, T>(a, state[i], partial * a.shape.num_heads + head);
+            store_partial(a, partial * a.shape.num_heads + head, state[i]);
     }
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)
 {
     const uint32_t group_size = a.shape.num_heads / a.shape.num_kv_heads;
-    const dim3 grid(a.plan.num_partials, a.shape.num_kv_heads, (group_size + SLICE - 1) / SLICE);
+    const dim3 grid(a.plan.num_partials, a.shape.num_kv_heads, (group_size + TASK_ROWS - 1) / TASK_ROWS);
     cudaError_t error = launch_kernel(grid, THREADS, 0, stream, attend<HEAD_DIM, T>, a);
-    return error == cudaSuccess ? launch_merge<HEAD_DIM, T>(a, stream) : error;
+    return error == cudaSuccess ? launch_merge<HEAD_DIM, T>(a, stream) : error; /* merge partial states, normalize */
 }
 
 cudaError_t step_3_shared_tile(const attention_arguments *a, cudaStream_t stream)

@@ -1,31 +1,87 @@
-/* Step 6: a queue. The grid is no longer the list of tasks but as many workers as the GPU holds at once; each has
- * a list of tiles that the host made: plan_queue.
- *   idea    the host knows what each task costs, so it deals them out: the dearest first, to whoever has least. A
- *           worker that ends one task is already copying the next one's tiles. And the shape of the work follows
- *           the rows: few rows, and the warps share the tokens; many, and each warp has its own 16 of them.
- *           The loop over the tiles is worker_run (worker.cuh), which steps 7 and 8 call too
+/* Step 6: a queue. The grid is no longer the list of tasks, but as many workers as the GPU holds at once (a persistent
+ * kernel); each worker has a list of tiles, which the host has planned (plan_queue.h).
+ *   idea    the host knows the cost of each task, so it deals them out: the most expensive first, each to the worker with
+ *           the least load so far. A worker does not drain its pipeline between tasks: while it computes the last tile
+ *           of one, the first tile of the next is on its way. And the rows of a task decide how the warps share it: of
+ *           few rows, each warp takes some of the tokens; of many, each warp has its own 16 rows
  *   wins    43 to 23 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
- *   price   the host expands the plan: 32 bytes a tile and KV head; 72 KB of shared memory a worker
+ *   price   the host expands the plan: 32 bytes per tile and KV head. 72 KB of shared memory per worker
  *   leaves  merge is a second launch, which begins when the last worker has ended: step 7
- *   threads 4 warps, warps_m x warps_n: rows x slices of 16 tokens
+ *   threads 4 warps, warps_m x warps_n: 16 rows each x slices of at least 16 tokens
  *           tile of 64 tokens (head_dim 128)   K  [ 0-15 | 16-31 | 32-47 | 48-63 ]   warps_n = 4: one slice each
- *           stages   copied: tile i + 1        computed: i              (two workers a multiprocessor: one
- *           of them computes while the other waits; a third stage is worth nothing any more) */
-#include "worker.cuh"
+ *           tile        n       n + 1
+ *           stage     n % 2   n % 2 ^ 1        two workers share a multiprocessor: one computes while the other waits;
+ *                   computed   copied          a third stage would win nothing
+ *   verbs   worker.cuh */
+#include "merge.cuh"
+#include "worker_redo.cuh"
+
+cudaError_t gpu_num_workers(uint32_t *num_workers)
+{
+    enum { RESERVED = 1024 }; /* bytes of shared memory that CUDA takes of each thread block's */
+    int device = 0, num_sms = 0, shared_bytes = 0;
+    cudaError_t error = cudaGetDevice(&device);
+    if (error == cudaSuccess)
+        error = cudaDeviceGetAttribute(&num_sms, cudaDevAttrMultiProcessorCount, device);
+    if (error == cudaSuccess)
+        error = cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device);
+    const uint32_t fit = (uint32_t)shared_bytes / (WORKER_SHARED_BYTES + RESERVED);
+    *num_workers = (uint32_t)num_sms * (fit < WORKERS_PER_SM ? fit : (uint32_t)WORKERS_PER_SM);
+    return error == cudaSuccess && *num_workers == 0 ? cudaErrorInvalidConfiguration : error;
+}
 
 template <int HEAD_DIM, typename T>
 static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     attend(const __grid_constant__ attention_arguments a)
 {
     SHARED_MEMORY(char, memory);
-    worker_run<HEAD_DIM, T, worker_absorb<HEAD_DIM, T>>(a, *(worker_shared *)memory);
+    worker_shared &shared = *(worker_shared *)memory;
+    worker<HEAD_DIM, T> w;
+
+    /* find this item's blocks: from here on, LEAD tiles ahead */
+    w.find_tiles(a, shared);
+    w.request_queries(a, shared);
+    for (uint32_t n = 0; n < LEAD; n++) {
+        worker_prefetch<HEAD_DIM>(a, shared, w.list, n);
+        cp_async_commit();
+    }
+    while (w.tile < w.list.count) {
+        w.begin_task(a, shared);
+        queue_tile tile;
+        do {
+            tile = worker_record(shared, w.tile);
+            cp_async_wait<LEAD - 1>(); /* this thread's copies of the tile have landed; behind the barrier, those of all */
+            __syncthreads();           /* have, and no warp reads the tile before: its stage is free */
+            worker_prefetch<HEAD_DIM>(a, shared, w.list, w.tile + LEAD);
+            cp_async_commit();
+
+            /* score the keys, absorb into the running maximum and sum */
+            absorb_tile<HEAD_DIM, T>(w.state, w.q, w.share, tile, shared.kv[w.tile % STAGES],
+                                     a.queue.masks + tile.first_mask, a.scale);
+            w.tile++;
+        } while (!tile.is_last);
+        w.end_task(a, shared, tile);
+    }
+    redo_spoilt<absorb_tile<HEAD_DIM, T>>(a, shared, w);
+}
+
+/* A warp for each query and head. A query with one partial state has its result already: end_task. */
+template <int HEAD_DIM, typename T> static __global__ void merge_queue(attention_arguments a)
+{
+    const uint64_t n = (uint64_t)blockIdx.x * MERGE_WARPS + threadIdx.x / WARP, query = n / a.shape.num_heads;
+    if (query < a.plan.num_queries && a.plan.merge_first[query + 1] - a.plan.merge_first[query] != 1)
+        merge_query<HEAD_DIM, T>(a, query, (uint32_t)(n % a.shape.num_heads), NULL);
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)
 {
+    const uint64_t num_merges = (uint64_t)a.plan.num_queries * a.shape.num_heads;
     cudaError_t error = launch_kernel(a.queue.num_workers, WORKER_THREADS, sizeof(worker_shared), stream,
                                       attend<HEAD_DIM, T>, a);
-    return error == cudaSuccess ? launch_merge<HEAD_DIM, T, true>(a, stream) : error;
+    if (error != cudaSuccess)
+        return error;
+    return launch_kernel((uint32_t)((num_merges + MERGE_WARPS - 1) / MERGE_WARPS), MERGE_WARPS * WARP, 0, stream,
+                         merge_queue<HEAD_DIM, T>, a);
 }
 
 cudaError_t step_6_queue(const attention_arguments *a, cudaStream_t stream)

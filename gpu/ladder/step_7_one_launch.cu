@@ -1,16 +1,29 @@
 /* Step 7: one launch. The workers merge too.
- *   idea    a worker without tiles left waits until all others are there too (one counter), then the workers share out
- *           the queries and heads. States are merged in the order of the plan's list, so that the same plan gives the
- *           same bits. And one launch need not wait for the end of another: on sm_90 it begins as soon as there is
- *           room, reads its plan, and waits only before it reads what the one before may have written
- *   wins    23 to 23 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv); 3 percent there
- *           in another run, 4 to 9 on fewer branches (figures/launch_fusion.csv), early start and merging together
- *   price   a wait of two trips to the L2 cache. Who waits must not keep those from running that it waits for: the
- *           launch is cooperative, all workers are on the GPU at once. 8 warps a multiprocessor merge, where a
- *           launch of its own would have more
- *   leaves  a masked task computes all its rows against all its tokens, and each lane asks memory for its bits: step 8
+ *   idea    a worker without tiles left waits until all others have none either (one counter in memory), then the warps
+ *           of all workers share out the queries and heads. States are merged in the order of the plan's list, so that
+ *           the same plan gives the same bits
+ *   wins    23 to 23 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
+ *   price   the wait: two trips to the L2 cache. A worker that waits must not keep another from starting, so the launch is
+ *           cooperative: all workers are on the GPU at once. 8 warps per multiprocessor merge, where a launch of its own
+ *           would have more
+ *   leaves  a warp that merges waits for one state after the other: step 8
  *   threads as step 6; merge: a warp for each query and head */
-#include "worker.cuh"
+#include "merge.cuh"
+#include "wait_for_all.cuh"
+#include "worker_redo.cuh"
+
+/* The queries and heads, shared out among the warps of the grid. A query with one partial state has its result already:
+ * end_task. */
+template <int HEAD_DIM, typename T> static __device__ void merge_queue(const attention_arguments &a)
+{
+    const uint32_t num_heads = a.shape.num_heads, num_warps = gridDim.x * WORKER_WARPS;
+    const uint64_t num_merges = (uint64_t)a.plan.num_queries * num_heads;
+    for (uint64_t n = threadIdx.x / WARP * gridDim.x + blockIdx.x; n < num_merges; n += num_warps) {
+        const uint64_t query = n / num_heads;
+        if (a.plan.merge_first[query + 1] - a.plan.merge_first[query] != 1)
+            merge_query<HEAD_DIM, T>(a, query, (uint32_t)(n % num_heads), NULL);
+    }
+}
 
 template <int HEAD_DIM, typename T>
 static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
@@ -18,18 +31,43 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
 {
     SHARED_MEMORY(char, memory);
     worker_shared &shared = *(worker_shared *)memory;
-    begin_next_launch();
-    /* its loads have long arrived when they are needed */
-    merge_place merges = merge_begin(a, threadIdx.x / TILE_WARP * gridDim.x + blockIdx.x, gridDim.x * WORKER_WARPS);
-    worker_run<HEAD_DIM, T, worker_absorb<HEAD_DIM, T>>(a, shared);
-    worker_wait_for_all(a.arrivals);
-    merge_all<HEAD_DIM, T, true>(a, merges);
+    worker<HEAD_DIM, T> w;
+
+    /* find this item's blocks: from here on, LEAD tiles ahead */
+    w.find_tiles(a, shared);
+    w.request_queries(a, shared);
+    for (uint32_t n = 0; n < LEAD; n++) {
+        worker_prefetch<HEAD_DIM>(a, shared, w.list, n);
+        cp_async_commit();
+    }
+    while (w.tile < w.list.count) {
+        w.begin_task(a, shared);
+        queue_tile tile;
+        do {
+            tile = worker_record(shared, w.tile);
+            cp_async_wait<LEAD - 1>(); /* this thread's copies of the tile have landed; behind the barrier, those of all */
+            __syncthreads();           /* have, and no warp reads the tile before: its stage is free */
+            worker_prefetch<HEAD_DIM>(a, shared, w.list, w.tile + LEAD);
+            cp_async_commit();
+
+            /* score the keys, absorb into the running maximum and sum */
+            absorb_tile<HEAD_DIM, T>(w.state, w.q, w.share, tile, shared.kv[w.tile % STAGES],
+                                     a.queue.masks + tile.first_mask, a.scale);
+            w.tile++;
+        } while (!tile.is_last);
+        w.end_task(a, shared, tile);
+    }
+    redo_spoilt<absorb_tile<HEAD_DIM, T>>(a, shared, w);
+
+    /* merge partial states, normalize */
+    wait_for_all(a.arrivals);
+    merge_queue<HEAD_DIM, T>(a);
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)
 {
-    return launch_kernel_as(LAUNCH_COOPERATIVE | LAUNCH_EARLY, a.queue.num_workers, WORKER_THREADS,
-                            sizeof(worker_shared), stream, attend<HEAD_DIM, T>, a);
+    return launch_kernel_as(LAUNCH_COOPERATIVE, a.queue.num_workers, WORKER_THREADS, sizeof(worker_shared), stream,
+                            attend<HEAD_DIM, T>, a);
 }
 
 cudaError_t step_7_one_launch(const attention_arguments *a, cudaStream_t stream)

@@ -1,173 +1,218 @@
-/* How a worker begins and ends a task: which rows each warp has, their queries, and what becomes of their states.
- * Explained by step 6.
- *
- * The rows of a task (queries x query heads) decide how its warps share a tile of 64 tokens (head_dim 128),
- * warps_m x warps_n = 4:
- *
- *     rows <= 16   1 x 4   every warp has the same 16 rows and a slice of 16 tokens
- *     rows <= 32   2 x 2   warp w has rows 16 * (w % 2) .. and a slice of 32 tokens
- *     rows <= 64   4 x 1   every warp has its own 16 rows and all 64 tokens
- *
- * A step with OWN_ROWS has 4 x 1 always. */
+/* The rows of a task: which of them each warp computes, their queries, a tile absorbed into their states, and the
+ * states written. First read by step 6. */
 #ifndef WORKER_TASK_CUH
 #define WORKER_TASK_CUH
 
-#include "merge_ahead.cuh"
 #include "worker_copy.cuh"
 
-/* ---- a task's rows ---- */
+/* ---- the rows of a task: row = query of the task * num_heads + head ---- */
 
 static __device__ __forceinline__ uint32_t tile_rows(const queue_tile &tile) { return tile.num_queries * tile.num_heads; }
 
-/* The query of a row, as a row of the task. */
-static __device__ __forceinline__ uint32_t tile_query_row(const queue_tile &tile, uint32_t row)
+static __device__ __forceinline__ uint32_t tile_query_of_row(const queue_tile &tile, uint32_t row)
 {
     return row * tile.reciprocal >> 15;
 }
 
-template <bool OWN_ROWS> static __device__ __forceinline__ uint32_t worker_warps_m(const queue_tile &tile)
+/* How many groups of 16 rows a task has decides how its four warps share a tile of 64 tokens (head_dim 128),
+ * warps_m x warps_n = 4:
+ *
+ *     rows <= 16   1 x 4   every warp has the same 16 rows, and 16 of the tokens
+ *     rows <= 32   2 x 2   warp w has rows 16 * (w % 2) .. + 15, and 32 of the tokens
+ *     rows <= 64   4 x 1   every warp has its own 16 rows, and all 64 tokens */
+struct split_rows_then_tokens {
+    static __device__ __forceinline__ uint32_t warps_m(const queue_tile &tile)
+    {
+        const uint32_t rows = tile_rows(tile);
+        return rows > 32 ? 4 : rows > 16 ? 2 : 1;
+    }
+};
+
+/* The task's row that is this lane's first (h = 0) or second (h = 1). */
+static __device__ __forceinline__ uint32_t lane_row(uint32_t warps_m, uint32_t h)
 {
-    uint32_t rows = tile_rows(tile);
-    return OWN_ROWS || rows > 32 ? 4 : rows > 16 ? 2 : 1;
+    return threadIdx.x / WARP % warps_m * SLICE_ROWS + threadIdx.x % WARP / 4 + 8 * h;
 }
 
-/* The tile's row that is this lane's first (h = 0) or second (h = 1). */
-static __device__ __forceinline__ uint32_t worker_row(uint32_t warps_m, uint32_t h)
+/* Starts the loads of this lane's part of the queries. queries: of the task. */
+template <int HEAD_DIM>
+static __device__ __forceinline__ void load_queries(const attention_arguments &a, const queue_tile &tile,
+                                                    const queue_query *queries, uint32_t warps_m,
+                                                    tile_floats<HEAD_DIM> &x)
 {
-    return threadIdx.x / TILE_WARP % warps_m * SLICE_ROWS + threadIdx.x % TILE_WARP / 4 + 8 * h;
-}
-
-/* Asks for this lane's queries of a task. */
-template <int HEAD_DIM, bool OWN_ROWS>
-static __device__ __forceinline__ void worker_load_queries(const attention_arguments &a, const queue_tile &tile,
-                                                           const queue_query *rows, tile_floats<HEAD_DIM> &x)
-{
-    uint32_t num_rows = tile_rows(tile), warps_m = worker_warps_m<OWN_ROWS>(tile);
+    const uint32_t num_rows = tile_rows(tile);
     const float *from[2] = {NULL, NULL};
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-        uint32_t row = worker_row(warps_m, h), query_row = tile_query_row(tile, row);
+        const uint32_t row = lane_row(warps_m, h), i = tile_query_of_row(tile, row);
         if (row < num_rows) {
-            uint64_t head = tile.head + row - query_row * tile.num_heads;
-            from[h] = a.query + ((uint64_t)rows[query_row].query * a.shape.num_heads + head) * HEAD_DIM;
+            const uint64_t head = tile.head + row - i * tile.num_heads;
+            from[h] = a.query + ((uint64_t)queries[i].query * a.shape.num_heads + head) * HEAD_DIM;
         }
     }
     tile_load<HEAD_DIM>(x, from[0], from[1]);
 }
 
-/* What this warp does of each tile of a task. */
-struct worker_part {
-    uint32_t warps_n, slice; /* warps that share the tokens; tokens of a slice */
-    uint32_t warp, slices;   /* its number of warps_n; slices of a tile */
-    uint32_t row[2];         /* query rows of the lane's rows; where those are none, the last one */
-    uint64_t rows;           /* bit r: some of its rows are of query row r */
+/* This warp's share of each tile of a task. Its slices are every warps_n-th of the tile. */
+struct tile_share {
+    uint32_t warps_n, slice_tokens;
+    uint32_t warp_n, num_slices; /* of warps_n; slices of 16 tokens, or of slice_tokens if that is more, in a tile */
+    uint32_t query[2];           /* of the task: that of each of the lane's rows, the last one for rows past the end */
 };
 
-template <int HEAD_DIM, bool OWN_ROWS>
-static __device__ __forceinline__ worker_part worker_find_part(const queue_tile &tile)
+template <int HEAD_DIM> static __device__ __forceinline__ tile_share find_share(const queue_tile &tile, uint32_t warps_m)
 {
     enum { TOKENS = worker_tile<HEAD_DIM>::TOKENS, LEAST = SLICE_TOKENS, MOST = worker_tile<HEAD_DIM>::MAX_SLICE };
-    worker_part part;
-    uint32_t warps_m = worker_warps_m<OWN_ROWS>(tile), shift = warps_m == 4 ? 0 : 3 - warps_m;
-    uint32_t share = TOKENS >> shift, first_row = threadIdx.x / TILE_WARP % warps_m * SLICE_ROWS;
-    part.warps_n = 1 << shift;
-    part.slice = share < LEAST ? (uint32_t)LEAST : share < MOST ? share : (uint32_t)MOST;
-    part.slices = TOKENS / LEAST >> (part.slice == LEAST ? 0 : part.slice == 2 * LEAST ? 1 : 2);
-    part.warp = threadIdx.x / TILE_WARP >> (2 - shift);
+    tile_share share;
+    const uint32_t shift = warps_m == 4 ? 0 : 3 - warps_m, tokens = TOKENS >> shift;
+    share.warps_n = 1 << shift;
+    share.slice_tokens = tokens < LEAST ? (uint32_t)LEAST : tokens < MOST ? tokens : (uint32_t)MOST;
+    share.num_slices = TOKENS / LEAST >> (share.slice_tokens == LEAST ? 0 : share.slice_tokens == 2 * LEAST ? 1 : 2);
+    share.warp_n = threadIdx.x / WARP >> (2 - shift);
     for (int h = 0; h < 2; h++) {
-        uint32_t row = tile_query_row(tile, worker_row(warps_m, h));
-        part.row[h] = row < tile.num_queries ? row : tile.num_queries - 1u;
+        const uint32_t i = tile_query_of_row(tile, lane_row(warps_m, h));
+        share.query[h] = i < tile.num_queries ? i : tile.num_queries - 1u;
     }
-    uint32_t first = tile_query_row(tile, first_row), last = tile_query_row(tile, first_row + SLICE_ROWS - 1);
-    part.rows = first < 64 ? UINT64_MAX << first : 0;
-    part.rows &= last < 63 ? ((uint64_t)2 << last) - 1 : UINT64_MAX;
-    return part;
+    return share;
 }
 
-/* The first token of its first slice of a tile; those of the others are warps_n slices further on. */
-static __device__ __forceinline__ uint32_t worker_first_token(const worker_part &part, const queue_tile &tile)
+/* The first token of this warp's first slice. The slices of a task, counted through all of its tiles, go to the warps in
+ * turn. */
+static __device__ __forceinline__ uint32_t first_token(const tile_share &share, const queue_tile &tile)
 {
-    return ((part.warp - tile.number * part.slices) & (part.warps_n - 1)) * part.slice;
+    return ((share.warp_n - tile.number * share.num_slices) & (share.warps_n - 1)) * share.slice_tokens;
+}
+
+/* ---- a tile ---- */
+
+/* A slice of up to TOKENS tokens, in the smallest of 16, 32 or 64 that holds num_tokens. masks: of its tokens, if the
+ * tile is masked. */
+template <int HEAD_DIM, typename T, int TOKENS>
+static __device__ __forceinline__ void absorb_slice(tile_state<HEAD_DIM> &state, const uint32_t q[HEAD_DIM / 16][4],
+                                                    const tile_share &share, const char *keys, const char *values,
+                                                    bool is_masked, const uint64_t *masks, uint32_t num_tokens,
+                                                    float scale)
+{
+    if (TOKENS > SLICE_TOKENS && num_tokens <= TOKENS / 2) {
+        absorb_slice<HEAD_DIM, T, (TOKENS > SLICE_TOKENS ? TOKENS / 2 : TOKENS)>(state, q, share, keys, values,
+                                                                                 is_masked, masks, num_tokens, scale);
+        return;
+    }
+    const uint32_t visible = is_masked ? tile_visible<TOKENS>(masks, (int)num_tokens, share.query)
+                                       : tile_first_tokens<TOKENS>((int)num_tokens);
+    tile_absorb<HEAD_DIM, T, TOKENS>(state, q, keys, values, visible, scale);
+}
+
+/* Absorbs this warp's slices of a tile. kv: its K and V. masks: of its tokens, if it is masked. */
+template <int HEAD_DIM, typename T>
+static __device__ __forceinline__ void absorb_tile(tile_state<HEAD_DIM> &state, const uint32_t q[HEAD_DIM / 16][4],
+                                                   const tile_share &share, const queue_tile &tile,
+                                                   const char kv[2][TILE_BYTES], const uint64_t *masks, float scale)
+{
+    const uint32_t stride = share.warps_n * share.slice_tokens;
+    for (uint32_t first = first_token(share, tile); first < tile.num_tokens; first += stride) {
+        const uint32_t offset = first * PANEL_ROW, left = tile.num_tokens - first;
+        absorb_slice<HEAD_DIM, T, worker_tile<HEAD_DIM>::MAX_SLICE>(
+            state, q, share, kv[0] + offset, kv[1] + offset, tile.first_mask != QUEUE_NO_MASK, masks + first,
+            left < share.slice_tokens ? left : share.slice_tokens, scale);
+    }
 }
 
 /* ---- from the states of the warps to partial states ---- */
 
-/* Where the sum of a row goes, and by what it is multiplied: a partial state; or out, where this is the query's only
- * state. One of the row's threads writes the rest of the state, or lse. */
-struct worker_target {
-    uint32_t place; /* row of out or of o */
+/* Where a row's o goes, and the factor that it is multiplied by: to its partial state; or to out, if that is the
+ * query's only state. */
+struct row_target {
+    uint32_t index; /* of the row in out or in o */
     bool is_result;
-    float reciprocal;
+    float factor;
 };
 
-static __device__ __forceinline__ worker_target worker_find_target(const attention_arguments &a, const queue_tile &tile,
-                                                                   const queue_query *rows, uint32_t row, float m,
-                                                                   float l, bool writes_rest)
+/* One of the row's threads also writes the rest: m and l of the partial state, or lse. */
+static __device__ __forceinline__ row_target find_target(const attention_arguments &a, const queue_tile &tile,
+                                                         const queue_query *queries, uint32_t row, float m, float l,
+                                                         bool writes_rest)
 {
-    uint32_t query_row = tile_query_row(tile, row), head = tile.head + row - query_row * tile.num_heads;
-    queue_query at = rows[query_row];
-    bool is_result = at.state == QUEUE_ONLY_STATE;
-    uint32_t place = (is_result ? at.query : at.state) * a.shape.num_heads + head; /* below 2^31: steps.cu */
+    const uint32_t i = tile_query_of_row(tile, row), head = tile.head + row - i * tile.num_heads;
+    const queue_query query = queries[i];
+    const bool is_result = query.state == QUEUE_ONLY_STATE;
+    /* below 2^31: check_arguments */
+    const uint32_t index = (is_result ? query.query : query.state) * a.shape.num_heads + head;
     m *= LN_2;
     if (writes_rest && !is_result) {
-        __stcg(&a.m[place], m);
-        __stcg(&a.l[place], l);
-    } else if (writes_rest && a.lse)
-        a.lse[place] = m + logf(l);
-    return {place, is_result, l == 0 ? 0 : reciprocal_approx(l)};
+        __stcg(&a.m[index], m);
+        __stcg(&a.l[index], l);
+    } else if (writes_rest && a.lse) {
+        a.lse[index] = m + logf(l);
+    }
+    return {index, is_result, l == 0 ? 0 : reciprocal_approx(l)};
 }
 
-/* Every warp has rows of its own: straight from the registers, those that belong to the queries [first, end). */
-template <int HEAD_DIM, typename T>
-static __device__ __forceinline__ void worker_store_own(const attention_arguments &a, const queue_tile &tile,
-                                                        const queue_query *rows, const tile_state<HEAD_DIM> &state,
-                                                        uint32_t first, uint32_t end)
+/* How a row of partial o is written: element i at place i. */
+struct plain_order {
+    /* A lane's elements of a row, o[j][first] and o[j][first + 1] for each j. */
+    template <int HEAD_DIM, typename T>
+    static __device__ __forceinline__ void write_fragment(T *row, const float o[HEAD_DIM / 8][4], int first,
+                                                          float factor)
+    {
+#pragma unroll
+        for (int j = 0; j < HEAD_DIM / 8; j++)
+            __stcg((uint32_t *)(row + 8 * j + threadIdx.x % 4 * 2),
+                   pack_pair<T>(o[j][first] * factor, o[j][first + 1] * factor));
+    }
+
+    /* Four neighbouring elements. */
+    template <typename T> static __device__ __forceinline__ void write_four(T *row, uint32_t element, float4 x)
+    {
+        __stcg((uint32_t *)(row + element), pack_pair<T>(x.x, x.y));
+        __stcg((uint32_t *)(row + element + 2), pack_pair<T>(x.z, x.w));
+    }
+};
+
+/* Where every warp has rows of its own: from registers, those of the queries [first, end) of the task. */
+template <int HEAD_DIM, typename T, typename ORDER>
+static __device__ __forceinline__ void store_own_rows(const attention_arguments &a, const queue_tile &tile,
+                                                      const queue_query *queries, const tile_state<HEAD_DIM> &state,
+                                                      uint32_t first, uint32_t end)
 {
-    uint32_t pair = threadIdx.x % 4 * 2;
+    const uint32_t pair = threadIdx.x % 4 * 2;
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-        uint32_t row = worker_row(WORKER_WARPS, h);
+        const uint32_t row = lane_row(WORKER_WARPS, h);
         if (row < first * tile.num_heads || row >= end * tile.num_heads)
             continue;
-        worker_target to = worker_find_target(a, tile, rows, row, state.m[h], state.l[h], pair == 0);
-        float *result = a.out + (uint64_t)to.place * HEAD_DIM + pair;
-        T *partial = (T *)a.o + (uint64_t)to.place * HEAD_DIM + merge_turned(pair);
+        const row_target to = find_target(a, tile, queries, row, state.m[h], state.l[h], pair == 0);
         if (to.is_result) {
+            float *result = a.out + (uint64_t)to.index * HEAD_DIM + pair;
 #pragma unroll
             for (int j = 0; j < HEAD_DIM / 8; j++)
                 __stcg((float2 *)(result + 8 * j),
-                       make_float2(state.o[j][2 * h] * to.reciprocal, state.o[j][2 * h + 1] * to.reciprocal));
+                       make_float2(state.o[j][2 * h] * to.factor, state.o[j][2 * h + 1] * to.factor));
         } else {
-#pragma unroll
-            for (int j = 0; j < HEAD_DIM / 8; j += 4) {
-                uint32_t x[4];
-#pragma unroll
-                for (int i = 0; i < 4; i++)
-                    x[i] = pack_pair<T>(state.o[j + i][2 * h] * to.reciprocal, state.o[j + i][2 * h + 1] * to.reciprocal);
-                __stcg((uint4 *)(partial + 8 * j), make_uint4(x[0], x[1], x[2], x[3]));
-            }
+            ORDER::template write_fragment<HEAD_DIM>((T *)a.o + (uint64_t)to.index * HEAD_DIM, state.o, 2 * h,
+                                                     to.factor);
         }
     }
 }
 
-/* Where warps leave COLUMNS columns of o of 8 rows; columns are turned by 8 for each row, so that the lanes of a warp
- * write to different banks. */
+/* Where warps leave COLUMNS columns of o of 8 rows each. Swizzled: column c of a row lies at c ^ row % 4 * 8, so that
+ * the lanes of a warp write to different banks. */
 template <int COLUMNS>
-static __device__ __forceinline__ float *worker_column(char *buffer, uint32_t warp, uint32_t row, uint32_t column)
+static __device__ __forceinline__ float *meeting_place(char *buffer, uint32_t warp, uint32_t row, uint32_t column)
 {
     return (float *)buffer + (warp * 8 + row) * COLUMNS + (column ^ row % 4 * 8);
 }
 
-/* Warps w, w + warps_m, ... have states of the same rows: they meet in `buffer`, 8 rows of each warp at a time. */
-template <int HEAD_DIM, typename T>
-static __device__ __forceinline__ void worker_store_shared(const attention_arguments &a, worker_shared &shared,
-                                                           const queue_tile &tile, const queue_query *rows,
-                                                           const tile_state<HEAD_DIM> &state, char *buffer,
-                                                           uint32_t first, uint32_t end)
+/* Where warps w, w + warps_m, ... have states of the same rows: they meet in buffer, 8 rows of each warp at a time. */
+template <int HEAD_DIM, typename T, typename ORDER>
+static __device__ __forceinline__ void store_shared_rows(const attention_arguments &a, worker_shared &shared,
+                                                         const queue_tile &tile, const queue_query *queries,
+                                                         const tile_state<HEAD_DIM> &state, uint32_t warps_m,
+                                                         char *buffer, uint32_t first, uint32_t end)
 {
     enum { COLUMNS = HEAD_DIM < 128 ? HEAD_DIM : 128, QUADS = COLUMNS / 4, AT_ONCE = WORKER_THREADS / QUADS };
-    uint32_t warp = threadIdx.x / TILE_WARP, lane = threadIdx.x % TILE_WARP, warps_m = worker_warps_m<false>(tile);
-    uint32_t column = threadIdx.x % QUADS * 4, num_rows = tile_rows(tile);
+    const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    const uint32_t column = threadIdx.x % QUADS * 4, num_rows = tile_rows(tile);
 #pragma unroll
     for (int pass = 0; pass < 2 * HEAD_DIM / COLUMNS; pass++) {
         const int h = pass % 2, first_column = pass / 2 * COLUMNS;
@@ -181,11 +226,11 @@ static __device__ __forceinline__ void worker_store_shared(const attention_argum
 #pragma unroll
         for (int j = 0; j < COLUMNS / 8; j++) {
             const float *o = state.o[first_column / 8 + j] + 2 * h;
-            *(float2 *)worker_column<COLUMNS>(buffer, warp, lane / 4, 8 * j + lane % 4 * 2) = make_float2(o[0], o[1]);
+            *(float2 *)meeting_place<COLUMNS>(buffer, warp, lane / 4, 8 * j + lane % 4 * 2) = make_float2(o[0], o[1]);
         }
         __syncthreads();
         for (uint32_t i = threadIdx.x / QUADS; i < 8 * warps_m; i += AT_ONCE) {
-            uint32_t row = i / 8 * SLICE_ROWS + 8 * h + i % 8;
+            const uint32_t row = i / 8 * SLICE_ROWS + 8 * h + i % 8;
             if (row < first * tile.num_heads || row >= end * tile.num_heads)
                 continue;
             float m = -INFINITY, l = 0;
@@ -193,41 +238,37 @@ static __device__ __forceinline__ void worker_store_shared(const attention_argum
             for (uint32_t w = i / 8; w < WORKER_WARPS; w += warps_m)
                 m = fmaxf(m, shared.m[w][i % 8]);
             for (uint32_t w = i / 8; w < WORKER_WARPS; w += warps_m) {
-                float weight = m == -INFINITY ? 0 : exp2_approx(shared.m[w][i % 8] - m);
-                float4 o = *(const float4 *)worker_column<COLUMNS>(buffer, w, i % 8, column);
+                const float weight = m == -INFINITY ? 0 : exp2_approx(shared.m[w][i % 8] - m);
+                const float4 o = *(const float4 *)meeting_place<COLUMNS>(buffer, w, i % 8, column);
                 l += weight * shared.l[w][i % 8];
                 sum.x += weight * o.x;
                 sum.y += weight * o.y;
                 sum.z += weight * o.z;
                 sum.w += weight * o.w;
             }
-            worker_target to = worker_find_target(a, tile, rows, row, m, l, first_column + column == 0);
-            const uint32_t element = first_column + column;
-            sum = make_float4(sum.x * to.reciprocal, sum.y * to.reciprocal, sum.z * to.reciprocal, sum.w * to.reciprocal);
-            if (to.is_result) {
-                __stcg((float4 *)(a.out + (uint64_t)to.place * HEAD_DIM + element), sum);
-            } else {
-                T *partial = (T *)a.o + (uint64_t)to.place * HEAD_DIM;
-                __stcg((uint32_t *)(partial + merge_turned(element)), pack_pair<T>(sum.x, sum.y));
-                __stcg((uint32_t *)(partial + merge_turned(element + 2)), pack_pair<T>(sum.z, sum.w));
-            }
+            const row_target to = find_target(a, tile, queries, row, m, l, first_column + column == 0);
+            sum = make_float4(sum.x * to.factor, sum.y * to.factor, sum.z * to.factor, sum.w * to.factor);
+            if (to.is_result)
+                __stcg((float4 *)(a.out + (uint64_t)to.index * HEAD_DIM + first_column + column), sum);
+            else
+                ORDER::write_four((T *)a.o + (uint64_t)to.index * HEAD_DIM, first_column + column, sum);
         }
     }
 }
 
-/* Writes the rows of the queries [first, end) of the task. buffer: 16 KB that nobody else uses until the next
+/* Writes the rows of the queries [first, end) of the task. buffer: 16 KB that no other warp uses until the next
  * barrier. */
-template <int HEAD_DIM, typename T, bool OWN_ROWS>
-static __device__ __forceinline__ void worker_store(const attention_arguments &a, worker_shared &shared,
-                                                    const queue_tile &tile, const queue_query *rows,
-                                                    tile_state<HEAD_DIM> &state, char *buffer, uint32_t first,
-                                                    uint32_t end)
+template <int HEAD_DIM, typename T, typename ORDER>
+static __device__ __forceinline__ void store_rows(const attention_arguments &a, worker_shared &shared,
+                                                  const queue_tile &tile, const queue_query *queries,
+                                                  tile_state<HEAD_DIM> &state, uint32_t warps_m, char *buffer,
+                                                  uint32_t first, uint32_t end)
 {
     tile_sum_rows<HEAD_DIM>(state);
-    if (worker_warps_m<OWN_ROWS>(tile) == WORKER_WARPS)
-        worker_store_own<HEAD_DIM, T>(a, tile, rows, state, first, end);
+    if (warps_m == WORKER_WARPS)
+        store_own_rows<HEAD_DIM, T, ORDER>(a, tile, queries, state, first, end);
     else
-        worker_store_shared<HEAD_DIM, T>(a, shared, tile, rows, state, buffer, first, end);
+        store_shared_rows<HEAD_DIM, T, ORDER>(a, shared, tile, queries, state, warps_m, buffer, first, end);
 }
 
 #endif

@@ -1,0 +1,76 @@
+/* Step 10: the warpgroup (sm_90 alone; elsewhere step 9 is the last rung).
+ *   idea    the four warps of a worker form a warpgroup and issue wgmma, which reads K and V directly from shared memory.
+ *           In step 9 each warp loaded every fragment of K and V with ldmatrix, so shared memory was read four times per
+ *           tile; now it is read once. The copies of the next tile are issued while the tensor cores compute the scores.
+ *           All tasks go this way, those of few rows and masked ones too
+ *   wins    22 to 19 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
+ *   price   wgmma always multiplies 64 rows, also when the task has 4; and slices that no row sees are not skipped, so a
+ *           masked tile costs as much as any other. Code for one GPU generation alone
+ *   leaves  on a tree of few rows, every worker waits for all before a few warps merge: step 11
+ *   threads warp w has the rows 16 * w .. + 15 of a task, each lane its part of them as in step 4
+ *           time           barrier   scores of tile n    softmax   values   barrier
+ *           warps                    copy tile n + 1     ...
+ *           tensor cores             ################              ######## */
+#include "merge_ahead.cuh"
+#include "wait_for_all.cuh"
+#include "worker_redo.cuh"
+#include "worker_warpgroup.cuh"
+
+template <int HEAD_DIM, typename T>
+static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
+    attend(const __grid_constant__ attention_arguments a)
+{
+    SHARED_MEMORY(char, memory);
+    masked_shared &shared = *(masked_shared *)memory;
+    worker<HEAD_DIM, T, own_rows, fragment_order> w;
+    /* its loads have landed long before they are needed */
+    merge_cursor merges = merge_start(a, threadIdx.x / WARP * gridDim.x + blockIdx.x, gridDim.x * WORKER_WARPS);
+
+    /* find this item's blocks: from here on, LEAD tiles ahead */
+    w.find_tiles(a, shared);
+    w.request_queries(a, shared);
+    for (uint32_t n = 0; n < LEAD; n++) {
+        worker_prefetch<HEAD_DIM>(a, shared, w.list, n);
+        prefetch_masks(a, shared, w.list, n);
+        cp_async_commit();
+    }
+    while (w.tile < w.list.count) {
+        w.begin_task(a, shared);
+        queue_tile tile;
+        do {
+            tile = worker_record(shared, w.tile);
+            cp_async_wait<LEAD - 1>();
+            warpgroup_fence(); /* what this thread has copied becomes visible to wgmma */
+            __syncthreads();
+
+            /* score the keys: the tensor cores do, while the next tile is requested */
+            typename warpgroup_tile<HEAD_DIM, T>::scores scores;
+            warpgroup_tile<HEAD_DIM, T>::begin_scores(scores, w.q, shared.kv[w.tile % STAGES][0]);
+            worker_prefetch<HEAD_DIM>(a, shared, w.list, w.tile + LEAD);
+            prefetch_masks(a, shared, w.list, w.tile + LEAD);
+            cp_async_commit();
+
+            /* absorb into the running maximum and sum */
+            warpgroup_tile<HEAD_DIM, T>::absorb_scores(w.state, scores, w.share, tile, shared.kv[w.tile % STAGES][1],
+                                                       shared.masks[w.tile % STAGES], a.scale);
+            w.tile++;
+        } while (!tile.is_last);
+        w.end_task(a, shared, tile);
+    }
+    redo_spoilt<warpgroup_tile<HEAD_DIM, T>::absorb>(a, shared, w);
+
+    /* merge partial states, normalize */
+    wait_for_all(a.arrivals);
+    merge_all<HEAD_DIM, T>(a, merges);
+}
+
+template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)
+{
+    return launch_kernel_as(LAUNCH_COOPERATIVE, a.queue.num_workers, WORKER_THREADS, sizeof(masked_shared), stream,
+                            attend<HEAD_DIM, T>, a);
+}
+
+cudaError_t step_10_warpgroup(const attention_arguments *a, cudaStream_t stream)
+{
+    return DISPATCH_HALF(launch, *a, stream);
+}

@@ -1,0 +1,80 @@
+/* tree_attention on the GPU: step 12, the last rung, on sm_90. An early launch.
+ *   idea    programmatic dependent launch: the kernel begins as soon as the launch before it in the stream leaves room,
+ *           reads its plan and finds its tiles, and waits for the end of that launch only before it reads queries, K and V
+ *   wins    to be measured
+ *   price   two instructions. Work that is enqueued before must not write the plan: plans are uploaded by copies, which
+ *           do not overlap with launches
+ *   leaves  each task of 64 rows loads K and V from L2 for itself: two tasks of the same tokens, or a cluster of thread
+ *           blocks, could share them. And the fixed times: three dependent loads before the first tile is requested, the
+ *           wait for all, the merge
+ *   threads as step 11 */
+#include "last_arriver.cuh"
+#include "wait_for_all.cuh"
+#include "worker_redo.cuh"
+#include "worker_warpgroup.cuh"
+
+template <int HEAD_DIM, typename T>
+static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
+    attend(const __grid_constant__ attention_arguments a)
+{
+    SHARED_MEMORY(char, memory);
+    masked_shared &shared = *(masked_shared *)memory;
+    worker<HEAD_DIM, T, own_rows, fragment_order> w;
+    /* its loads have landed long before they are needed */
+    merge_cursor merges = a.queue.is_small ? last_arriver_start(a)
+                                           : merge_start(a, threadIdx.x / WARP * gridDim.x + blockIdx.x,
+                                                         gridDim.x * WORKER_WARPS);
+    begin_next_launch();
+
+    /* find this item's blocks: from here on, LEAD tiles ahead */
+    w.find_tiles(a, shared);
+    wait_for_last_launch(); /* until here, the plan alone was read */
+    w.request_queries(a, shared);
+    for (uint32_t n = 0; n < LEAD; n++) {
+        worker_prefetch<HEAD_DIM>(a, shared, w.list, n);
+        prefetch_masks(a, shared, w.list, n);
+        cp_async_commit();
+    }
+    while (w.tile < w.list.count) {
+        w.begin_task(a, shared);
+        queue_tile tile;
+        do {
+            tile = worker_record(shared, w.tile);
+            cp_async_wait<LEAD - 1>();
+            warpgroup_fence(); /* what this thread has copied becomes visible to wgmma */
+            __syncthreads();
+
+            /* score the keys: the tensor cores do, while the next tile is requested */
+            typename warpgroup_tile<HEAD_DIM, T>::scores scores;
+            warpgroup_tile<HEAD_DIM, T>::begin_scores(scores, w.q, shared.kv[w.tile % STAGES][0]);
+            worker_prefetch<HEAD_DIM>(a, shared, w.list, w.tile + LEAD);
+            prefetch_masks(a, shared, w.list, w.tile + LEAD);
+            cp_async_commit();
+
+            /* absorb into the running maximum and sum */
+            warpgroup_tile<HEAD_DIM, T>::absorb_scores(w.state, scores, w.share, tile, shared.kv[w.tile % STAGES][1],
+                                                       shared.masks[w.tile % STAGES], a.scale);
+            w.tile++;
+        } while (!tile.is_last);
+        w.end_task(a, shared, tile);
+    }
+    redo_spoilt<warpgroup_tile<HEAD_DIM, T>::absorb>(a, shared, w);
+
+    /* merge partial states, normalize */
+    if (!a.queue.is_small)
+        wait_for_all(a.arrivals);
+    else if (!is_last_arriver(a, shared.start, merges))
+        return;
+    merge_all<HEAD_DIM, T>(a, merges);
+}
+
+template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)
+{
+    return launch_kernel_as(LAUNCH_EARLY | (a.queue.is_small ? 0 : LAUNCH_COOPERATIVE), a.queue.num_workers, WORKER_THREADS, sizeof(masked_shared), stream,
+                            attend<HEAD_DIM, T>, a);
+}
+
+cudaError_t step_12_early_launch(const attention_arguments *a, cudaStream_t stream)
+{
+    return DISPATCH_HALF(launch, *a, stream);
+}
