@@ -6,7 +6,7 @@
  * merged: softmax needs no second pass. The state of no tokens is m = -infinity, l = 0, o = 0.
  *
  * Numerics notes. (-infinity) - (-infinity) is NaN, so a score of -infinity and an empty state, whose weight is 0
- * whatever the others are, are left out instead of being computed. A score of +infinity or NaN makes l NaN, and a NaN
+ * in any company, are left out instead of being computed. A score of +infinity or NaN makes l NaN, and a NaN
  * in l or o stays: no later token washes it out. So the file refuses -ffast-math, under which there is no infinity. */
 #ifndef SOFTMAX_STATE_H
 #define SOFTMAX_STATE_H

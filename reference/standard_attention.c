@@ -1,4 +1,4 @@
-/* Unfused attention: each step runs over everything and leaves an array behind for the next.
+/* Unfused attention: each step processes all tokens and writes an array for the next step.
  *
  * Numerics notes. The arrays are float, the sums between them double. The last step skips the tokens that the mask
  * hides; a matrix product would not, and 0 * NaN of another branch's value would reach the result. */
@@ -32,7 +32,7 @@ static tree_status check_tree(const kv_tree *tree, const tree_shape *shape)
     return TREE_OK;
 }
 
-/* An array of floats that is counted in arrays->bytes; NULL if it cannot be had. */
+/* An array of floats that is counted in arrays->bytes; NULL without memory. */
 static float *create_array(standard_arrays *arrays, uint64_t rows, uint64_t columns)
 {
     arrays->bytes += rows * columns * sizeof(float);

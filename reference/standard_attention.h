@@ -1,6 +1,6 @@
-/* standard_attention: the two attentions that materialise what they compute. Baselines: the point is their price.
+/* standard_attention: two attentions that materialise their intermediate arrays. They are baselines: they show a price.
  *
- * Bytes of the arrays that lie between the steps, for S = path_tokens and U = unique_tokens of the tree, nq queries,
+ * Bytes of the arrays between the steps, for S = path_tokens and U = unique_tokens of the tree, nq queries,
  * d = head_dim, H = num_heads, G = num_kv_heads, floats of 4 bytes:
  *
  *   standard_attention_ref, a copy of the keys per query     dense_mask_attention_ref, after Medusa
@@ -14,7 +14,7 @@
  *
  * The first pays for a token once per query that sees it, the second for every (query, token) pair of the tree, seen or
  * not. tree_attention_ref keeps none of these arrays. Both take the tree and no plan; queries may end at inner nodes,
- * draft trees are welcome. */
+ * also those of draft trees. */
 #ifndef STANDARD_ATTENTION_H
 #define STANDARD_ATTENTION_H
 
@@ -39,7 +39,7 @@ typedef struct standard_arrays {
 } standard_arrays;
 
 /* As tree_attention_ref; `tree` instead of a plan.
- *   arrays  written, for who wants to look, to be freed by standard_arrays_free; NULL: freed before the return
+ *   arrays  written, to be freed with standard_arrays_free; NULL: the arrays are freed before the return
  * TREE_BAD_SHAPE as tree_shape_check, and if the tree is for other num_queries or block_tokens; TREE_BAD_PLAN if it
  * names a block >= num_blocks; TREE_UNSUPPORTED for storage other than float; TREE_NOMEM. Nothing is written then. */
 tree_status standard_attention_ref(float *out, float *lse, const float *query, const float *key, const float *value,

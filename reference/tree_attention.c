@@ -1,8 +1,8 @@
 /* Attention over a tree of KV blocks, by any plan: the text that the faster versions translate.
  *
  * Tree notes. An item is a set of rows and a set of tokens; each row of an item ends in a partial state of its own, and
- * a query merges the partial states of all items that it takes part in. No item knows of another, so the items may run
- * in any order, or at once; the order of the merge is the plan's, so the result does not depend on it.
+ * a query merges the partial states of all items that contain it. Items are independent, so they may run in any order
+ * or in parallel. The plan fixes the order of the merge, so the order of the items does not change the result.
  *
  * Numerics notes. A token that a row does not see is skipped before its key is read: its K and V may be NaN. */
 #include "tree_attention.h"

@@ -1,6 +1,6 @@
 /* tree_attention: attention of many queries over a tree of KV blocks, by any plan. The specification.
  *
- *   what   out[q][h] = sum over the tokens t that q sees of softmax_t(scale * query[q][h] . key[t]) * value[t]
+ *   value  out[q][h] = sum over the tokens t that q sees of softmax_t(scale * query[q][h] . key[t]) * value[t]
  *   price  about 100 times slower than tree_attention_cpu: plain loops, double accumulation, nothing reordered
  *   limits float storage only; any head_dim, any group size
  *   source DeFT, ICLR 2025; online softmax, Milakov & Gimelshein 2018; merge of partial states, Dao et al. 2023 */
@@ -22,7 +22,7 @@ extern "C" {
  * A query that sees no token yields out = 0, lse = -infinity. A NaN in a visible key or value reaches the queries that
  * see it, and no other. A score of -infinity counts as no token; a score of +infinity or NaN gives NaN.
  * Returns as tree_plan_fits, TREE_UNSUPPORTED for fp16 and bf16, TREE_NOMEM. Nothing is written on error.
- * Mirrors: tree_attention_cpu.c, gpu/ */
+ * Mirrors: cpu/tree_attention_cpu.c, gpu/ */
 tree_status tree_attention_ref(float *out, float *lse, const float *query, const float *key, const float *value,
                                const tree_plan *plan, const tree_shape *shape, float scale);
 

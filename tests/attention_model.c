@@ -33,7 +33,7 @@ static void *create_stored(const float *array, uint64_t count, tree_storage stor
     return stored;
 }
 
-/* The workspace is full of NaN, and a zone behind it is watched. */
+/* The workspace is full of NaN, and the zone after it is checked. */
 static tree_status run_cpu(const attention_backend *backend, float *out, float *lse, const float *query,
                            const float *key, const float *value, const tree_plan *plan, const tree_shape *shape,
                            float scale)
@@ -93,12 +93,13 @@ typedef struct family_case {
     attention_body *body;
     const void *argument;
     uint32_t family;
+    uint32_t first, end; /* of its backends */
 } family_case;
 
 static void run_family(const void *argument)
 {
     const family_case *one = argument;
-    for (uint32_t i = 0; i < families[one->family].num_backends; i++) {
+    for (uint32_t i = one->first; i < one->end; i++) {
         const attention_backend *backend = &families[one->family].backends[i];
         if (!tree_isa_available(backend->isa))
             test_skip("this machine cannot run %s", families[one->family].name);
@@ -119,20 +120,36 @@ const attention_backend *attention_backend_at(uint32_t index)
     return NULL;
 }
 
-void attention_add(attention_body *body, const void *argument, const char *name_format, ...)
+static void add_family(attention_body *body, const void *argument, const char *name, uint32_t family, uint32_t first,
+                       uint32_t end)
 {
     static family_case cases[MAX_CASES]; /* test_add keeps no copy */
     static uint32_t num_cases;
+    family_case *one = &cases[num_cases++ % MAX_CASES];
+    *one = (family_case){body, argument, family, first, end};
+    test_add(run_family, one, "%s_%s", name, families[family].name);
+}
+
+void attention_add(attention_body *body, const void *argument, const char *name_format, ...)
+{
     char name[200];
     va_list arguments;
     va_start(arguments, name_format);
     vsnprintf(name, sizeof name, name_format, arguments);
     va_end(arguments);
-    for (uint32_t f = 0; f < NUM_FAMILIES; f++) {
-        family_case *one = &cases[num_cases++ % MAX_CASES];
-        *one = (family_case){body, argument, f};
-        test_add(run_family, one, "%s_%s", name, families[f].name);
-    }
+    for (uint32_t f = 0; f < NUM_FAMILIES; f++)
+        add_family(body, argument, name, f, 0, families[f].num_backends);
+}
+
+void attention_add_one_storage(attention_body *body, const void *argument, uint32_t index, const char *name_format, ...)
+{
+    char name[200];
+    va_list arguments;
+    va_start(arguments, name_format);
+    vsnprintf(name, sizeof name, name_format, arguments);
+    va_end(arguments);
+    for (uint32_t f = 0; f < NUM_FAMILIES; f++)
+        add_family(body, argument, name, f, index % families[f].num_backends, index % families[f].num_backends + 1);
 }
 
 /* ---- cases ---- */

@@ -1,5 +1,5 @@
-/* attention_model: what the attention tests share. The implementations under test as a table, K and V for a named tree,
- * and the running of a plan between guard zones. */
+/* attention_model: shared by the attention tests. A table of the implementations under test, K and V for a named tree,
+ * and runs of a plan between guard zones. */
 #ifndef ATTENTION_MODEL_H
 #define ATTENTION_MODEL_H
 
@@ -29,7 +29,12 @@ typedef void attention_body(const attention_backend *backend, const void *argume
 void attention_add(attention_body *body, const void *argument, const char *name_format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* All backends that this machine can run, one after another; NULL behind the last. */
+/* The same with one storage type for each family: number `index` of them, counted round. For tests in which the storage
+ * type is one factor of several. */
+void attention_add_one_storage(attention_body *body, const void *argument, uint32_t index, const char *name_format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* All backends that this machine can run, one after another; NULL after the last. */
 const attention_backend *attention_backend_at(uint32_t index);
 
 typedef struct attention_size {
@@ -39,7 +44,7 @@ typedef struct attention_size {
 typedef struct attention_case {
     const attention_backend *backend;
     tree_case grown;         /* branches and their tables */
-    uint32_t num_tables;     /* the first num_tables of them are asked */
+    uint32_t num_tables;     /* the first num_tables of them have queries */
     kv_draft *drafts;        /* [num_tables], or NULL */
     kv_tree *tree;
     tree_shape shape;        /* storage is the backend's */
@@ -52,8 +57,8 @@ typedef struct attention_case {
 void attention_case_build(attention_case *c, const attention_backend *backend, const char *spec, uint32_t block_tokens,
                           attention_size size);
 
-/* No larger than it must be: tables are left out, the last ones first, until path tokens * heads * head_dim is at most
- * max_elements (two tables stay), and K and V end 2 blocks behind the last one that is asked. */
+/* As small as possible: tables are left out, the last ones first, until path tokens * heads * head_dim is at most
+ * max_elements (two tables stay), and K and V end 2 blocks after the last block that a query sees. */
 void attention_case_build_small(attention_case *c, const attention_backend *backend, const char *spec,
                                 uint32_t block_tokens, attention_size size, uint64_t max_elements);
 
@@ -66,7 +71,7 @@ void attention_case_build_drafts(attention_case *c, const attention_backend *bac
 void attention_case_build_random(attention_case *c, const attention_backend *backend, const uint32_t *head_dims,
                                  uint32_t num_head_dims, uint64_t max_elements);
 
-/* Asks the first num_tables tables only: the blocks of the other branches are strangers'. */
+/* Only the first num_tables tables have queries: no query sees the other branches' own blocks. */
 void attention_case_narrow(attention_case *c, uint32_t num_tables);
 
 void attention_case_free(attention_case *c);
@@ -90,7 +95,7 @@ typedef struct attention_result {
     guarded out, lse;
 } attention_result;
 
-/* Runs the case's backend. Everything is written, nothing beyond. */
+/* Runs the case's backend. All of out and lse is written, and nothing beyond. */
 attention_result attention_run(const attention_case *c, const tree_plan *plan);
 void attention_result_free(attention_result *result);
 

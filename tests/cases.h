@@ -7,7 +7,7 @@
  *
  * Specs: a name of tree_case_names, some with a number behind a colon; or levels "1,16,64/1024,256,32": nodes per level
  * and tokens per node, level by level; node j hangs under node j * above / here, its level having `here` nodes.
- * A wrong spec or a failing allocator fails the test that asked. */
+ * A wrong spec or a failing allocator fails the running test. */
 #ifndef CASES_H
 #define CASES_H
 

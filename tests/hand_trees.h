@@ -1,4 +1,4 @@
-/* Block tables made by hand, token by token, without a pool; and the brute-force answer to what their tree is.
+/* Block tables made by hand, token by token, without a pool; and their tree by brute force.
  *
  * A forest is grown with ids 0, 1, 2, ... in order of creation, then hand_number gives them other names. */
 #ifndef HAND_TREES_H
@@ -37,7 +37,7 @@ void hand_draft(hand_forest *forest, uint32_t table, uint32_t num_tokens, const 
 /* Renames all blocks; shuffled by test_random. */
 void hand_number(hand_forest *forest, hand_order order);
 
-/* A table of somebody else's blocks, as it stands: for input that is no tree. */
+/* A table of given blocks, unchanged: for input that is no tree. */
 uint32_t hand_table(hand_forest *forest, uint32_t length, uint32_t num_blocks, const uint32_t *blocks);
 
 /* Up to max_tables random forks, in place or not, of prefixes of every kind. hand_random_drafts turns some of the
@@ -49,7 +49,7 @@ void hand_random_drafts(hand_forest *forest, uint32_t max_draft_tokens);
  * (block, slot): nodes, positions, blocks, rows, order and counts. With drafts: the tree of kv_tree_build_drafts. */
 void hand_expect_tree(const hand_forest *forest, const kv_tree *tree, bool drafts);
 
-/* Builds, compares as above, asks kv_tree_check; the caller destroys. */
+/* Builds, compares as above, calls kv_tree_check; the caller destroys. */
 kv_tree *hand_build(const hand_forest *forest, bool drafts);
 
 /* Fails the running case unless both trees are the same, spare entries aside. */

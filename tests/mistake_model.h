@@ -1,7 +1,7 @@
 /* mistake_model: mistakes with one token of many, to see which comparison notices them.
  *
- * They are made in the truth, not in the implementation: a result without a token is compared with a truth that has
- * it. So any correct implementation, on any machine, can be asked how it would have been judged. */
+ * The mistakes are made in the truth, not in the implementation: a result without a token is compared with a truth that
+ * has it. So the comparisons are tested with any correct implementation, on any machine. */
 #ifndef MISTAKE_MODEL_H
 #define MISTAKE_MODEL_H
 

@@ -14,7 +14,7 @@ static const char *const outcome_word[NUM_OUTCOMES] = {"pass", "FAIL", "skip"};
 
 static struct {
     const char *claim;
-    char **names; /* names asked for on the command line; none: all cases */
+    char **names; /* names on the command line; none: all cases */
     int num_names;
     bool *name_found; /* [num_names] */
     bool list;

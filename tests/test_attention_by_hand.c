@@ -1,5 +1,5 @@
-/* Claim: the reference computes what can be computed with a pencil. Plans written down item by item, keys that score
- * ln 1, ln 2, ln 3 ..., so that the weights are whole numbers. */
+/* Claim: the reference agrees with results computed by hand. Plans are written down item by item, and keys score ln 1,
+ * ln 2, ln 3 ..., so that the weights are whole numbers. */
 #include <math.h>
 #include <string.h>
 

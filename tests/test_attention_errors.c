@@ -1,4 +1,4 @@
-/* Claim: a shape or plan that cannot be is refused with its status before anything is written. */
+/* Claim: an invalid shape or plan is refused with its own status before anything is written. */
 #include <stdlib.h>
 #include <string.h>
 

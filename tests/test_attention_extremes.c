@@ -1,6 +1,6 @@
-/* Claim: scores of any size and order give the softmax that they should: huge, equal, rising, falling, the largest one
- * last, -infinity, +infinity; and so do values that cancel. The query is (1, 0, 0 ...) and scale 1, so that the first
- * element of a key is its score. */
+/* Claim: the softmax is right for scores of any size and order (huge, equal, rising, falling, the largest one last,
+ * -infinity, +infinity) and for values that cancel. The query is (1, 0, 0 ...) and scale is 1, so the first element of
+ * a key is its score. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

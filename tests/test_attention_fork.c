@@ -1,6 +1,6 @@
 /* Claim: after fork(), the child of a process that has used threads attends with one thread, or with many from a thread
- * that it started itself, and gets the parent's bits. (From the thread that called fork, libgomp waits for threads that
- * the child does not have.) */
+ * that it started itself, and gets the same bits as the parent. (From the thread that called fork, libgomp waits for
+ * threads that the child does not have.) */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>

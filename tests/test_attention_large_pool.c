@@ -1,5 +1,5 @@
-/* Claim: K and V may be larger than 2^32 bytes and than 2^32 elements: every path on the CPU reads the block that the
- * plan names. The arrays are reserved, not filled: of 17 GB some pages are touched. */
+/* Claim: K and V may have more than 2^32 bytes and more than 2^32 elements: every path on the CPU reads the block that
+ * the plan names. The arrays are reserved, not filled: only a few pages of 17 GB are touched. */
 #define _DEFAULT_SOURCE /* MAP_NORESERVE */
 #include <stdlib.h>
 #include <string.h>
@@ -160,7 +160,7 @@ static void run_kv_store(const void *unused)
     events.copy(events.context, &(kv_copy){.from_block = written, .to_block = copied, .num_tokens = 1});
     float row[HEAD_DIM];
     for (uint32_t kv_head = 0; kv_head < KV_HEADS; kv_head++) {
-        kv_store_row(store, 17, kv_head, true, row);
+        kv_store_vector(store, 17, kv_head, true, row);
         for (uint64_t d = 0; d < HEAD_DIM; d++) {
             const uint16_t *value = kv_store_value(store);
             uint64_t at = kv_head * BLOCK_TOKENS * HEAD_DIM + d;

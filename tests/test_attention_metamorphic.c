@@ -1,5 +1,6 @@
-/* Claim: what must not matter does not, and what must matter does so exactly. The same question is asked in two ways:
- * where the plan stays the same, or cuts at fixed positions, the same bits come out; otherwise within the limit. */
+/* Claim: a change of the input that must not change the result does not, and one that must change it does so exactly.
+ * The same attention is computed in two ways: with equal bits where the plan is the same or cuts at the same positions,
+ * within the limit otherwise. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -231,7 +232,7 @@ static void run_branches_permuted(const attention_backend *backend, const void *
     attention_case_free(&c);
 }
 
-/* Fewer and fewer tables are asked, down to one alone: those that stay do not notice. */
+/* Fewer and fewer tables have queries, down to one: the results of those that stay do not change. */
 static void run_siblings_pruned(const attention_backend *backend, const void *argument)
 {
     tree_strategy strategy = *(const tree_strategy *)argument;
@@ -373,7 +374,7 @@ static void run_kv_heads_repeated(const attention_backend *backend, const void *
     attention_case_free(&c);
 }
 
-/* Tokens appended, written and given back, with the copy that appending asked for: as if they had never been. */
+/* Tokens are appended, with the block copy that this needs, written and truncated again: the result is the same. */
 static void run_tokens_rejected(const attention_backend *backend, const void *argument)
 {
     tree_strategy strategy = *(const tree_strategy *)argument;

@@ -1,5 +1,5 @@
-/* Claim: whichever allocation fails, attention says TREE_NOMEM and writes nothing; with memory back it succeeds. The
- * linker leads malloc and calloc of every object here. */
+/* Claim: if any allocation fails, attention returns TREE_NOMEM and writes nothing; once memory is back it succeeds. The
+ * linker redirects malloc and calloc of every object to this file. */
 #include <stdlib.h>
 
 #include "attention_model.h"

@@ -1,5 +1,5 @@
-/* Claim: not one token is lost, counted twice, exchanged or invented. Data for which the answer is known exactly:
- * a needle and twins at every position, a count, constant values, a single token, no token, and a NaN in one key. */
+/* Claim: no token is lost, counted twice, exchanged or invented. The data have an exactly known result: a needle and
+ * twins at every position, a count, constant values, a single token, no token, and a NaN in one key. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,8 +70,8 @@ static void restore_slot(const attention_case *c, saved_slot *saved)
     free(saved->rows);
 }
 
-/* The key at one slot scores 100, all others a few: who sees it returns its value row, bit for bit; the others do not
- * change by a bit. */
+/* The key at one slot scores 100, all others a few: a query that sees it returns its value, bit for bit; the result of
+ * every other query does not change by a bit. */
 static void run_needle(const attention_backend *backend, const void *argument)
 {
     tree_strategy strategy = *(const tree_strategy *)argument;
@@ -93,7 +93,7 @@ static void run_needle(const attention_backend *backend, const void *argument)
                 uint64_t first = q * row_elements(&c) + (uint64_t)h * c.shape.head_dim;
                 const float *row = attention_value(&c, slots[i], h / (c.shape.num_heads / c.shape.num_kv_heads));
                 check_same_bits(result.out.data + first, sees ? row : clean.out.data + first, c.shape.head_dim,
-                                sees ? "the needle's value row" : "a query that does not see the needle");
+                                sees ? "the needle's value" : "a query that does not see the needle");
             }
         }
         attention_result_free(&result);
@@ -197,7 +197,7 @@ static void run_single_token(const attention_backend *backend, const void *unuse
         attention_result result = attention_run(&c, plan);
         for (uint32_t h = 0; h < 6; h++)
             check_same_bits(result.out.data + h * 40, attention_value(&c, c.paths.slots[0], h / 3), 40,
-                            "the value row of the only token");
+                            "the value of the only token");
         attention_result_free(&result);
         tree_plan_destroy(plan);
         attention_case_free(&c);
@@ -288,7 +288,7 @@ static void run_visible_nan(const attention_backend *backend, const void *argume
                 check(isnan(result.lse.data[row]) == (reads && where == STAIN_KEY), "lse of query %u", (unsigned)q);
                 num_nan += wanted;
             }
-            check(num_nan > 0, "somebody sees the NaN");
+            check(num_nan > 0, "some query sees the NaN");
             attention_result_free(&result);
             restore_slot(&c, &saved);
         }
@@ -306,9 +306,9 @@ int main(int argc, char **argv)
     static const stain stains[] = {STAIN_KEY, STAIN_VALUE};
     test_begin(argc, argv, "not one token is lost, counted twice, exchanged or invented");
     for (uint32_t s = 0; s < TREE_NUM_STRATEGIES; s++) {
-        attention_add(run_needle, &strategies[s], "needle_%s", tree_strategy_name[s]);
-        attention_add(run_twins, &strategies[s], "twins_%s", tree_strategy_name[s]);
-        attention_add(run_count, &strategies[s], "count_%s", tree_strategy_name[s]);
+        attention_add_one_storage(run_needle, &strategies[s], s, "needle_%s", tree_strategy_name[s]);
+        attention_add_one_storage(run_twins, &strategies[s], s + 1, "twins_%s", tree_strategy_name[s]);
+        attention_add_one_storage(run_count, &strategies[s], s + 2, "count_%s", tree_strategy_name[s]);
     }
     attention_add(run_constant, NULL, "constant_value_of_each_kv_head");
     attention_add(run_single_token, NULL, "single_token");

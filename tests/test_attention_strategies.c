@@ -1,5 +1,6 @@
-/* Claim: whatever the plan, each query gets the attention over its own path, within the derived limit, and nothing that
- * it may not read has any say. Every strategy meets every tree, group size, head_dim and block size, pair by pair. */
+/* Claim: under every plan, each query gets the attention over its own path, within the derived limit, and no token that
+ * the query does not see has any influence. Every strategy, tree, group size, head_dim, block size and storage type
+ * meets each value of the others. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,7 @@ static const uint32_t block_sizes[] = {1, 16, 256};
 enum { NUM_SPECS = sizeof specs / sizeof specs[0], NUM_CASES = NUM_SPECS * TREE_NUM_STRATEGIES };
 
 typedef struct strategy_case {
-    uint32_t spec, strategy, group, dim, block;
+    uint32_t spec, strategy, group, dim, block, storage;
 } strategy_case;
 
 static strategy_case cases[NUM_CASES];
@@ -29,24 +30,26 @@ static void fill_cases(void)
     for (uint32_t i = 0; i < NUM_CASES; i++) {
         uint32_t spec = i / TREE_NUM_STRATEGIES, strategy = i % TREE_NUM_STRATEGIES;
         cases[i] = (strategy_case){spec, strategy, (3 * spec + strategy) % 7, (spec + 2 * strategy) % 5,
-                                   (spec + strategy) % 3};
+                                   (spec + strategy) % 3, (spec + 2 * strategy) % 3};
     }
 }
 
 static void run_pairs(const void *unused)
 {
     (void)unused;
-    const uint32_t sizes[5] = {NUM_SPECS, TREE_NUM_STRATEGIES, 7, 5, 3};
-    static bool met[5][5][16][16];
+    enum { NUM_FACTORS = 6 };
+    const uint32_t sizes[NUM_FACTORS] = {NUM_SPECS, TREE_NUM_STRATEGIES, 7, 5, 3, 3};
+    static bool met[NUM_FACTORS][NUM_FACTORS][16][16];
     for (uint32_t i = 0; i < NUM_CASES; i++) {
-        const uint32_t value[5] = {cases[i].spec, cases[i].strategy, cases[i].group, cases[i].dim, cases[i].block};
-        for (int a = 0; a < 5; a++) {
-            for (int b = 0; b < 5; b++)
+        const uint32_t value[NUM_FACTORS] = {cases[i].spec, cases[i].strategy, cases[i].group,
+                                             cases[i].dim,  cases[i].block,    cases[i].storage};
+        for (int a = 0; a < NUM_FACTORS; a++) {
+            for (int b = 0; b < NUM_FACTORS; b++)
                 met[a][b][value[a]][value[b]] = true;
         }
     }
-    for (int a = 0; a < 5; a++) {
-        for (int b = a + 1; b < 5; b++) {
+    for (int a = 0; a < NUM_FACTORS; a++) {
+        for (int b = a + 1; b < NUM_FACTORS; b++) {
             for (uint32_t x = 0; x < sizes[a]; x++) {
                 for (uint32_t y = 0; y < sizes[b]; y++)
                     check(met[a][b][x][y], "factors %d and %d meet in values %u and %u", a, b, x, y);
@@ -103,8 +106,8 @@ static void check_query(const attention_case *c, uint32_t q, const attention_res
     check_attention(out, lse, truth, &c->backend->u, "the clean query");
 }
 
-/* Tokens that other rows of the same item see: each query in turn is the only one whose tokens are clean. Nothing of
- * theirs changes a bit of its result. */
+/* Tokens that other rows of the same item see: each query in turn is the only one whose tokens are clean. The poison
+ * of the others changes no bit of its result. */
 static void run_strangers(const attention_backend *backend, const void *argument)
 {
     tree_strategy strategy = *(const tree_strategy *)argument;
@@ -140,7 +143,7 @@ static void run_strangers(const attention_backend *backend, const void *argument
     check(masked_pairs > 0 || (strategy != TREE_TREE_MASK && strategy != TREE_FLATTEN), "masks took part");
 }
 
-/* Branches that nobody asks lie in the pool beside those that are asked. */
+/* Branches without a query lie in the pool beside those that have one. */
 static void run_other_branches(const attention_backend *backend, const void *unused)
 {
     (void)unused;
@@ -152,7 +155,7 @@ static void run_other_branches(const attention_backend *backend, const void *unu
     attention_case_free(&c);
 }
 
-/* Where a strategy cuts, and how many rows it joins, is no matter. */
+/* The result does not depend on where a strategy cuts and how many rows it joins. */
 static void run_cuts(const attention_backend *backend, const void *argument)
 {
     tree_strategy strategy = *(const tree_strategy *)argument;
@@ -164,7 +167,7 @@ static void run_cuts(const attention_backend *backend, const void *argument)
     for (uint32_t i = 0; i < 8; i++) {
         tree_plan *plan = attention_plan(&c, strategy, pieces[i], i % 3);
         attention_result result = attention_run(&c, plan);
-        check_attention(result.out.data, result.lse.data, &truth, &backend->u, "cut otherwise");
+        check_attention(result.out.data, result.lse.data, &truth, &backend->u, "cut differently");
         most_partials = plan->num_partials > most_partials ? plan->num_partials : most_partials;
         attention_result_free(&result);
         tree_plan_destroy(plan);
@@ -188,12 +191,13 @@ int main(int argc, char **argv)
         strcpy(spec, specs[cases[i].spec]);
         for (char *p = spec; *p; p++)
             *p = strchr(":,/", *p) ? '_' : *p;
-        attention_add(run_strategy, &cases[i], "%s_agrees_on_%s", tree_strategy_name[cases[i].strategy], spec);
+        attention_add_one_storage(run_strategy, &cases[i], cases[i].storage, "%s_agrees_on_%s",
+                                  tree_strategy_name[cases[i].strategy], spec);
     }
     for (uint32_t s = 0; s < TREE_NUM_STRATEGIES; s++) {
         attention_add(run_strangers, &strategies[s], "%s_tokens_of_strangers", tree_strategy_name[s]);
         attention_add(run_cuts, &strategies[s], "%s_cut_anywhere", tree_strategy_name[s]);
     }
-    attention_add(run_other_branches, NULL, "branches_that_nobody_asks");
+    attention_add(run_other_branches, NULL, "branches_without_a_query");
     return test_end();
 }

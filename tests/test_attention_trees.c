@@ -1,5 +1,5 @@
-/* Claim: the shape of the tree is no matter: forests, deep chains, wide stars, a leaf of thousands of tokens beside
- * leaves of one, queries at inner nodes, draft-token trees. */
+/* Claim: attention is right on trees of any shape: forests, deep chains, wide stars, a leaf of thousands of tokens
+ * beside leaves of one, queries at inner nodes, trees of draft tokens. */
 #include <math.h>
 
 #include "attention_model.h"
@@ -69,7 +69,7 @@ static void run_drafts(const attention_backend *backend, const void *argument)
         attention_case c;
         attention_case_build_drafts(&c, backend, specs[i], i % 2 ? 16 : 8, (attention_size){1, 2, 16}, draft_tokens);
         attention_fill_unseen(&c, KV_NONE, NAN);
-        check(c.shape.num_queries > c.num_tables || draft_tokens < 2, "draft tokens ask too");
+        check(c.shape.num_queries > c.num_tables || draft_tokens < 2, "draft tokens have queries too");
         test_note("%s %u queries", specs[i], c.shape.num_queries);
         attention_check_strategies(&c);
         attention_case_free(&c);
@@ -79,10 +79,10 @@ static void run_drafts(const attention_backend *backend, const void *argument)
 int main(int argc, char **argv)
 {
     static const uint32_t draft_tokens[] = {1, 2, 16, 36};
-    test_begin(argc, argv, "the shape of the tree is no matter");
+    test_begin(argc, argv, "attention is right on trees of any shape");
     for (size_t i = 0; i < sizeof trees / sizeof trees[0]; i++)
-        attention_add(run_tree, &trees[i], "every_strategy_agrees_on_%s", trees[i].name);
-    attention_add(run_deep_chain, NULL, "every_strategy_agrees_on_chain_of_depth_1000");
+        attention_add_one_storage(run_tree, &trees[i], (uint32_t)i, "every_strategy_agrees_on_%s", trees[i].name);
+    attention_add_one_storage(run_deep_chain, NULL, 0, "every_strategy_agrees_on_chain_of_depth_1000");
     for (size_t i = 0; i < sizeof draft_tokens / sizeof draft_tokens[0]; i++)
         attention_add(run_drafts, &draft_tokens[i], "every_strategy_agrees_on_draft_trees_of_%u_tokens",
                       draft_tokens[i]);

@@ -1,5 +1,5 @@
-/* Claim: the mean errors of the oracle count each row of their group once and no other row, leave out rows without a
- * finite lse, and each roundoff widens the limit that it should; its verdict is made of all four comparisons. */
+/* Claim: the mean errors of compare count each row of their group once and no other row, skip rows without a finite
+ * lse, and each roundoff widens the limits that it belongs to. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* Claim: the Game of 24 search is what its header says: real arithmetic, a thought a branch, the best kept, the rest
- * pruned, the same every time; and it solves the example. */
+/* Claim: the Game of 24 search does what its header states: exact arithmetic, one branch per thought, the best kept,
+ * the rest pruned, the same result every time; and it solves the example. */
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -261,7 +261,7 @@ static void run_deterministic(const void *argument)
     game_of_24_destroy(c);
 }
 
-/* All hands of four cards: every solution is right, and the heuristic finds most of what can be found. */
+/* All hands of four cards: every solution is right, and the heuristic finds most solutions. */
 static void run_all_hands(const void *argument)
 {
     (void)argument;

@@ -1,5 +1,5 @@
-/* Claim: fp16 and bf16 codes become the float that they stand for, and a float becomes the nearest code, ties to even;
- * all 65,536 codes of both types, every tie between two neighbours. */
+/* Claim: fp16 and bf16 codes convert to the float that they represent, and a float converts to the nearest code, ties
+ * to even: all 65,536 codes of both types, every tie between two neighbours. */
 #include "half.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-/* Claim: an instruction set is chosen only on a machine that has each subset which its object file was compiled for,
- * and the best of these is. */
+/* Claim: an instruction set runs only on a machine that has every subset that its object file was compiled for, and the
+ * best such set is chosen. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +35,7 @@ static const struct {
 };
 enum { NUM_SETS = sizeof sets / sizeof sets[0] };
 
-/* A flag that the choice does not know of would be a subset that nobody asks for. */
+/* A flag that the choice does not know would be a subset that is never checked. */
 static void run_flags(const void *unused)
 {
     (void)unused;
@@ -69,7 +69,7 @@ static void run_flags(const void *unused)
 }
 #endif
 
-/* Every machine that could be. */
+/* Every possible machine. */
 static void run_feature_sets(const void *unused)
 {
     (void)unused;

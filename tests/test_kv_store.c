@@ -1,5 +1,5 @@
-/* Claim: what lies in the blocks of a branch, read through its table, is what its private list of tokens tells, in
- * every storage type; and slots that nobody sees hold the poison. */
+/* Claim: the blocks of a branch, read through its table, hold the keys and values of its private list of tokens, in
+ * every storage type; and slots that no branch sees hold the poison. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,7 +83,7 @@ static float element(const stage *s, tree_storage storage, const void *array, ui
     return storage == TREE_FP16 ? fp16_to_float(code) : bf16_to_float(code);
 }
 
-/* One branch: list against the model, gathered rows against what its table leads to. */
+/* One branch: list against the model, gathered keys and values against those that its table leads to. */
 static void check_branch(stage *s, const store_case *c, uint32_t name, uint8_t *used)
 {
     kv_table table;
@@ -230,26 +230,26 @@ static void run_rows(const void *argument)
     check(kv_store_create(&store, &config) == KV_OK && kv_store_create(&again, &config) == KV_OK, "stores");
     config.seed = 2;
     check(kv_store_create(&other, &config) == KV_OK, "another seed");
-    static float row[256], twin[256];
+    static float vector[256], twin[256];
     double sum = 0, squares = 0, count = 0;
     for (uint32_t token = 0; token < 200; token++)
         for (uint32_t head = 0; head < 4; head++) {
-            kv_store_row(store, token, head, false, row);
-            kv_store_row(again, token, head, false, twin);
-            check(memcmp(row, twin, sizeof row) == 0, "the same again");
+            kv_store_vector(store, token, head, false, vector);
+            kv_store_vector(again, token, head, false, twin);
+            check(memcmp(vector, twin, sizeof vector) == 0, "the same again");
             for (uint32_t i = 0; i < 256; i++, count++) {
-                check(fabsf(row[i]) <= 2 * 4.9f, "within 4.9 deviations: %g", row[i]);
-                sum += row[i];
-                squares += (double)row[i] * row[i];
+                check(fabsf(vector[i]) <= 2 * 4.9f, "within 4.9 deviations: %g", vector[i]);
+                sum += vector[i];
+                squares += (double)vector[i] * vector[i];
             }
-            kv_store_row(store, token, head, true, twin);
-            check(memcmp(row, twin, sizeof row) != 0, "V is not K");
-            kv_store_row(store, token + 1, head, false, twin);
-            check(memcmp(row, twin, sizeof row) != 0, "another token");
-            kv_store_row(store, token, (head + 1) % 4, false, twin);
-            check(memcmp(row, twin, sizeof row) != 0, "another head");
-            kv_store_row(other, token, head, false, twin);
-            check(memcmp(row, twin, sizeof row) != 0, "another seed");
+            kv_store_vector(store, token, head, true, twin);
+            check(memcmp(vector, twin, sizeof vector) != 0, "V is not K");
+            kv_store_vector(store, token + 1, head, false, twin);
+            check(memcmp(vector, twin, sizeof vector) != 0, "another token");
+            kv_store_vector(store, token, (head + 1) % 4, false, twin);
+            check(memcmp(vector, twin, sizeof vector) != 0, "another head");
+            kv_store_vector(other, token, head, false, twin);
+            check(memcmp(vector, twin, sizeof vector) != 0, "another seed");
         }
     double mean = sum / count, deviation = sqrt(squares / count - mean * mean);
     check(fabs(mean) <= 0.02, "mean %g", mean); /* 4.5 standard errors of 204,800 elements */
@@ -306,7 +306,7 @@ static void run_refused(const void *argument)
 
 int main(int argc, char **argv)
 {
-    test_begin(argc, argv, "a branch's blocks hold what its private list of tokens tells");
+    test_begin(argc, argv, "a branch's blocks hold the keys and values of its list of tokens");
     for (size_t i = 0; i < sizeof store_cases / sizeof store_cases[0]; i++)
         test_add(run_store, &store_cases[i], "store_%s", store_cases[i].name);
     test_add(run_truncated_tail, NULL, "truncated_tail");

@@ -5,7 +5,7 @@
 # shellcheck source=tests/tool_checks.sh
 . "$(dirname "$0")/tool_checks.sh"
 
-# A folder, and the folders that it may include from beside itself. FOLDER/FILE: this file may do so, and why.
+# A folder, and the folders that it may include from beside itself. FOLDER/FILE: this file alone, with the reason.
 table='
 allocator
 reference/shape
@@ -23,6 +23,7 @@ tools                measure reference reference/cpu reference/plan reference/wo
 figures              measure gpu reference reference/cpu reference/plan reference/workloads reference/shape allocator
 reference/treeattn.h reference/cpu reference/workloads     # the umbrella: it includes every public header
 gpu/device/device.cuh gpu/emulate                          # without a GPU compiler, CUDA is emulated
+measure/rung.c       tests                                 # compares a rung with the oracles of the tests
 figures/growth.c     tests                                 # counts the steps of the library as the tests do
 '
 

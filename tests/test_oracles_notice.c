@@ -1,14 +1,14 @@
-/* Claim: the oracles of the attention tests notice real bugs, and cry wolf at none. A small attention over a block
- * table, in float with weights rounded to bf16, has one bug at a time planted in it; each oracle must see the bugs that
- * it is there for.
+/* Claim: the oracles of the attention tests notice real bugs and raise no false alarm. A small attention over a block
+ * table, in float with weights rounded to bf16, has one planted bug at a time; each oracle must see the bugs that it is
+ * meant for.
  *
  *   bound   each element of out and lse of random data within the limits of oracle.h; and their means:
- *   mean    over rows, which is all of an attention test that notices one token of many in 16 bits
- *   needle  one key lifted until it alone counts, at each position in turn: out is its value row, exactly
+ *   mean    over rows: the only comparison that notices one token of many in 16 bits
+ *   needle  one key lifted until it alone counts, at each position in turn: out is its value, exactly
  *   twin    two such keys, values 1 and 0: out is one half (2/3 if one counts twice, 0 or 1 if one is lost)
  *   count   query 0: every weight is 1, lse is ln n
  *   poison  NaN wherever the branch may not read
- * Beside them allclose at 2e-2, which sees few of them: it is in the log, and nothing rests on it. */
+ * For comparison, allclose at 2e-2, which sees few of the bugs, is in the log; no check depends on it. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

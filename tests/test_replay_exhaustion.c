@@ -1,5 +1,5 @@
-/* Claim: a pool that runs out stops the replay with a status and is whole; the same call goes on after room was made,
- * and nothing of the result differs. */
+/* Claim: a pool that runs out of blocks stops the replay with a status and stays whole. After room was made the same
+ * call continues, with the same result as without the stop. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -144,7 +144,7 @@ static void run_one_block_short(const void *argument)
         check(status == (missing ? KV_NOBLOCKS : KV_OK), "%u blocks missing: status %d", missing, status);
         check(missing == 0 || w->operations[replay_position(r)].kind == WORKLOAD_STEP, "it stopped at a STEP");
         replay_destroy(r);
-        check(kv_pool_destroy(pool, false, NULL) == KV_OK, "given up half way, nothing is left in the pool");
+        check(kv_pool_destroy(pool, false, NULL) == KV_OK, "a replay destroyed half way leaves nothing in the pool");
     }
     workload_destroy(w);
 }

@@ -1,5 +1,5 @@
-/* Claim: replaying the paper's workloads through the allocator gives the paper's sums exactly at 1 token a block, at
- * least those and at most a part-filled block a copy more at 16, and leaks no block. */
+/* Claim: replaying the paper's workloads through the allocator gives exactly the paper's sums with 1 token per
+ * block; with 16 it gives at least those and at most one part-filled block per copy more. No block leaks. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -117,10 +117,10 @@ static void run_seed(const random_case *c, uint64_t seed)
         path += workload_model_path(&model);
         check_step(&s, pool, r, &step, &model);
     }
-    check(replay_step(r, &step) == KV_OK && step.done, "done, as often as it is asked");
+    check(replay_step(r, &step) == KV_OK && step.done, "done, at every further call");
     check(step.iteration == w->num_steps, "the iterations are those of the steps, got %u", step.iteration);
     check(counted.path_tokens_sum == path, "S %" PRIu64, path);
-    check(counted.copies == s.num_copies && counted.leaked_blocks == 0, "every copy told, no block leaked");
+    check(counted.copies == s.num_copies && counted.leaked_blocks == 0, "every copy reported, no block leaked");
     check(counted.unique_tokens_sum == measured.unique_tokens_sum && counted.peak_blocks == measured.peak_blocks &&
           counted.copied_tokens == measured.copied_tokens, "measured beforehand");
     workload_model_end(&model);

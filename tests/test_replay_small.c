@@ -1,4 +1,4 @@
-/* Claim: the sums of small trees, counted by hand, are what a replay counts from the pool and its block tables. */
+/* Claim: on small trees, a replay counts the same sums from the pool and its block tables as a count by hand. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* Claim: softmax needs no second pass. The state (m, l, o) of a set of tokens is the same however the tokens are
- * ordered and split, no tokens are the identity of merge, and neither makes a NaN of its own. */
+/* Claim: softmax needs no second pass. The state (m, l, o) of a set of tokens is the same for every order
+ * and every split of the tokens, the empty state is the identity of merge, and neither operation creates a NaN. */
 #include <float.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
-/* Claim: the two attentions that materialise agree with the truth on every tree, leave behind exactly the arrays that
- * their header says, byte for byte, and read nothing that a query does not see. */
+/* Claim: the two attentions that materialise agree with the truth on every tree, leave exactly the arrays that their
+ * header states, byte for byte, and read no token that a query does not see. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* Claim: a wrong trace is refused at the line and column where it is wrong, with what was expected. */
+/* Claim: a wrong trace is refused with the line and column of the error and the text that was expected there. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

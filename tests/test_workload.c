@@ -1,5 +1,5 @@
-/* Claim: the builders write the operations that the trace's meaning asks for, read by hand from a text form, and a
- * list that breaks a rule is refused at the operation that breaks it. */
+/* Claim: the builders write exactly the operations that a trace means, which are given here by hand in a text form; and
+ * a list that breaks a rule is refused at the operation that breaks it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -233,7 +233,7 @@ static const check_case check_cases[] = {
     {"decode_twice", {C(0), D(0), D(0), S}, 4, 2, KV_INVAL, "touched between DECODE or QUERY and STEP"},
     {"query_twice", {C(0), A(0, 1), Q(0), Q(0), S}, 5, 3, KV_INVAL, "touched between"},
     {"query_then_decode", {C(0), A(0, 1), Q(0), D(0), S}, 5, 3, KV_INVAL, "touched between"},
-    {"query_of_an_empty_branch", {C(0), Q(0), S}, 3, 1, KV_INVAL, "no token to ask at"},
+    {"query_of_an_empty_branch", {C(0), Q(0), S}, 3, 1, KV_INVAL, "no token for a query"},
     {"fork_between_decode_and_step", {C(0), D(0), F(1, 0), S}, 4, 2, KV_INVAL, "touched between"},
     {"prune_between_decode_and_step", {C(0), D(0), P(0), S}, 4, 2, KV_INVAL, "touched between"},
     {"prune_between_query_and_step", {C(0), A(0, 1), Q(0), P(0), S}, 5, 3, KV_INVAL, "touched between"},
@@ -335,7 +335,7 @@ static void run_random(const void *argument)
 
 int main(int argc, char **argv)
 {
-    test_begin(argc, argv, "the builders write the operations that the trace's meaning asks for");
+    test_begin(argc, argv, "the builders write the operations that a trace means");
     for (size_t i = 0; i < sizeof tree_cases / sizeof tree_cases[0]; i++)
         test_add(run_tree, &tree_cases[i], "tree_%s", tree_cases[i].name);
     test_add(run_accept, NULL, "accept_star");

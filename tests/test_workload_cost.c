@@ -1,5 +1,5 @@
-/* Claim: what a workload and its replay take is known before either is built, and a chain of nodes takes as much for
- * each of its nodes, however long it is. */
+/* Claim: the cost of a workload and of its replay is known before either is built, and a chain of nodes has the same
+ * cost per node at every length. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* Claim: whatever a list of operations holds, workload_check refuses it without writing beyond its arrays, or replay
- * keeps within its lists and hands out living branches with the lengths that the operations ask for. */
+/* Claim: for any contents of a list of operations, either workload_check refuses it without writing beyond its arrays,
+ * or replay stays within its lists and returns living branches with the lengths that the operations give them. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,7 +69,7 @@ static void run_queries_of_the_dead(const void *argument)
         workload_add(w, WORKLOAD_PRUNE, branch, 0);
     }
     workload_add(w, WORKLOAD_STEP, 0, 0);
-    check(try_list(w) == KV_INVAL, "a branch that asks is pruned before its STEP");
+    check(try_list(w) == KV_INVAL, "a branch with a query is pruned before its STEP");
     workload_destroy(w);
 }
 

@@ -1,5 +1,5 @@
-/* Claim: whichever allocation fails, reading, building, replaying and storing say KV_NOMEM, write no result and lose
- * nothing; a replay goes on from where it stopped. */
+/* Claim: if any allocation fails, reading, building, replaying and storing return KV_NOMEM, write no result and leak
+ * nothing; a replay continues where it stopped. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -211,7 +211,7 @@ static void run_goes_on(const void *argument)
     tidy();
 }
 
-/* What can never be finished is refused before any memory is asked for: too many tokens, or too many operations. */
+/* A list that can never be finished is refused before any allocation: too many tokens, or too many operations. */
 static void run_hopeless(const void *argument)
 {
     (void)argument;

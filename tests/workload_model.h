@@ -1,4 +1,4 @@
-/* The plain model of a workload: every branch is a private list of token ids. No blocks, no sharing, nothing clever. */
+/* The plain model of a workload: every branch is a private list of token ids. No blocks and no sharing. */
 #ifndef WORKLOAD_MODEL_H
 #define WORKLOAD_MODEL_H
 

@@ -9,7 +9,7 @@
  *   vec_scale2(v, n)           v * 2^n for integral n; 0 below the range
  *   vec_round(v)               to the nearest integer, a float
  *   vec_dot(acc, unit, v)      acc + the unit, broadcast, times the units of v
- *   vec_units(row, i, storage) LANES units of a stored row from unit i on
+ *   vec_units(row, i, storage) LANES units of a stored key or value from unit i on
  *   vec_transpose(v)           v[LANES], units
  *   vec_pair(even, odd, part)  PAIRS 2: units (even[j], odd[j]) for half `part` of the columns
  *   vec_put_p(dest, v)         stores LANES probabilities as LANES / PAIRS units
@@ -151,7 +151,7 @@ static always_inline float weigh(uint32_t *p, const float *scores, uint32_t num_
     return vec_sum(sum);
 }
 
-/* Rows [first, first + num_rows) from scores to p; updates m and l. keep: what the old o is worth now. In passes, so
+/* Rows [first, first + num_rows) from scores to p; updates m and l. keep: the factor of the old o. In passes, so
  * that no row waits for the end of another. */
 static always_inline void absorb_scores(const cpu_rows *rows, uint32_t first, uint32_t num_rows, const cpu_tile *tile,
                                         const cpu_operands *operands, uint32_t num_tokens, float *keep)
@@ -172,7 +172,8 @@ static always_inline void absorb_scores(const cpu_rows *rows, uint32_t first, ui
                                       num_tokens, m[r]);
 }
 
-static void absorb_tile(const cpu_rows *rows, const cpu_tile *tile, cpu_prefetch *prefetch, const cpu_operands *operands)
+static void absorb_tile(const cpu_rows *rows, const cpu_tile *tile, cpu_prefetch *prefetch,
+                        const cpu_operands *operands)
 {
     uint32_t query_units = cpu_round_up(rows->head_dim, 2) / PAIRS;
     uint32_t num_tokens = cpu_round_up(tile->num_tokens, BLOCK_COLUMNS);
@@ -202,13 +203,13 @@ static void scale_state(float *out, const double *total, double scale, uint32_t 
         out[d] = (float)(total[d] * scale);
 }
 
-/* How rows are stored. A constant where it is passed on: no loop asks what its rows are like. */
+/* How keys and values are stored. A compile-time constant for each loop, so that no loop branches on it. */
 typedef struct stored {
     tree_storage storage;
-    bool whole; /* head_dim is a multiple of CPU_PANEL: rows have no last, partial register */
+    bool whole; /* head_dim is a multiple of CPU_PANEL: there is no last, partial register */
 } stored;
 
-/* Last, partial register of a row: through a copy, so that nothing past the row is read. */
+/* The last, partial register goes through a copy, so that nothing past the key or value is read. */
 static always_inline vec units_at(const char *row, uint32_t unit, uint32_t head_dim, stored type)
 {
     tree_storage storage = type.storage;

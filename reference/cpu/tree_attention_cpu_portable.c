@@ -1,5 +1,5 @@
-/* tree_attention_cpu without any particular instruction set: a "register" is an array of 4 floats, and the compiler
- * makes of it what the machine has. */
+/* tree_attention_cpu without any particular instruction set: a "register" is an array of 4 floats, which the
+ * compiler maps to the registers of the machine. */
 #include <math.h>
 #include <stdint.h>
 #include <string.h>

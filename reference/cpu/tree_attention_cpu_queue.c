@@ -132,7 +132,7 @@ static bool take_tile(cpu_queue *queue, int kind, cpu_tile *tile)
     return true;
 }
 
-/* Each tile is of the kind that is behind: taken[LONG] / tokens[LONG] <= taken[SHORT] / tokens[SHORT], multiplied out. */
+/* The next tile is of the kind of which the smaller share is taken; the fractions are multiplied out. */
 static void fill(cpu_queue *queue)
 {
     const uint64_t *taken = queue->taken, *num_tokens = queue->num_kind_tokens;

@@ -22,6 +22,8 @@ enum {
     CPU_PREFETCH_RUNS = 2048 /* a power of two, at least 2 (CPU_QUEUE_TOKENS + CPU_TILE_TOKENS) */
 };
 
+_Static_assert(CPU_TILE_TOKENS % CPU_PANEL == 0 && CPU_PANEL % 64 == 0, "a tile is whole panels and whole mask words");
+
 /* Up to CPU_TILE_TOKENS tokens of one item and KV head. */
 typedef struct cpu_tile {
     const tree_item *item;
@@ -56,7 +58,7 @@ typedef struct cpu_prefetch {
     const char *at;                 /* in run `next`; NULL: at its beginning */
 } cpu_prefetch;
 
-/* Into the L1 cache: lines that do not fit move on to L2, while a prefetch into L2 alone ends in L3 on some machines. */
+/* Into the L1 cache: lines that do not fit move on to L2. A prefetch into L2 alone ends in L3 on some machines. */
 static inline void cpu_prefetch_line(cpu_prefetch *prefetch)
 {
     if (prefetch->next == prefetch->end)

@@ -1,5 +1,5 @@
-/* exact_math: included by all that computes with float or double. Under -ffast-math the compiler may assume that no
- * score is infinite and no value NaN, and may reorder sums: tree attention would compile without a warning and be
+/* exact_math: included by every file that computes with float or double. Under -ffast-math the compiler may assume that
+ * no score is infinite and no value NaN, and may reorder sums: tree attention would compile without a warning and be
  * wrong, because a score of -infinity is a hidden token and the plan fixes the order of every sum. */
 #ifndef EXACT_MATH_INTERNAL_H
 #define EXACT_MATH_INTERNAL_H

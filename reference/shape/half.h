@@ -25,7 +25,7 @@ static inline float bf16_to_float(uint16_t code) { return half_from_bits((uint32
 static inline uint16_t bf16_from_float(float value)
 {
     uint32_t bits = half_bits(value);
-    if ((bits & 0x7fffffffu) > 0x7f800000u) /* NaN: keep it one, whatever its low bits */
+    if ((bits & 0x7fffffffu) > 0x7f800000u) /* NaN: stays NaN for any low bits */
         return (uint16_t)(bits >> 16 | 0x40);
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }

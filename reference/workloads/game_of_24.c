@@ -7,7 +7,7 @@
 
 enum { GOAL = 24, SURE = 1000, MAX_BREADTH = 64, MAX_LEVEL = 3, MAX_STEPS = 30 /* 6 pairs x 5 ways */ };
 
-/* An exact fraction that is not negative, and how it was made. Four numbers below 100 keep all of it below 2^40. */
+/* An exact fraction that is not negative, and its expression. Four numbers below 100 keep top and bottom below 2^40. */
 typedef struct number {
     int64_t top, bottom; /* lowest terms, bottom > 0 */
     char text[48];       /* expression over the input */
@@ -18,7 +18,7 @@ typedef struct number {
 typedef struct state {
     number numbers[4];
     uint32_t count;
-    uint32_t thought; /* that led here; TRACE_NONE: the prompt */
+    uint32_t thought; /* the last thought on the way here; TRACE_NONE: the prompt */
     uint32_t branch;
 } state;
 
@@ -107,7 +107,7 @@ static bool divides_goal(const number *n)
     return n->bottom == 1 && n->top > 0 && GOAL % n->top == 0;
 }
 
-/* Minus the distance to 24, rounded towards 0 but never to 0: 0 is not reached by coming near. */
+/* Minus the distance to 24, rounded towards 0 but never to 0: only 24 itself scores better than -1. */
 static int32_t closeness(const number *n)
 {
     int64_t distance = n->top - GOAL * n->bottom;
@@ -243,7 +243,7 @@ static kv_status add_thought(search *s, uint32_t level, const state *from, const
     return game->workload->status;
 }
 
-/* Every kept state forks into its thoughts and is pruned: its children hold what it knew. */
+/* Every kept state forks into its thoughts and is pruned: its children hold its tokens. */
 static kv_status expand_level(search *s, uint32_t level)
 {
     kv_status status = KV_OK;

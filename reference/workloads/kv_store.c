@@ -26,7 +26,7 @@ struct kv_store {
     void *key, *value;
     token_list *lists; /* [num_lists] by the workload's name */
     uint32_t num_lists;
-    float *row;        /* [head_dim] scratch */
+    float *vector;     /* [head_dim] scratch */
 };
 
 /* --- elements ----------------------------------------------------------------------------------------------------- */
@@ -59,7 +59,7 @@ static int32_t sum_of_four(uint64_t bits)
     return (int32_t)((bits & 0xffff) + (bits >> 16 & 0xffff) + (bits >> 32 & 0xffff) + (bits >> 48));
 }
 
-void kv_store_row(const kv_store *store, uint32_t token, uint32_t kv_head, bool is_value, float *row)
+void kv_store_vector(const kv_store *store, uint32_t token, uint32_t kv_head, bool is_value, float *vector)
 {
     const uint64_t golden = UINT64_C(0x9e3779b97f4a7c15);
     const float scale = 1.0f / (65536.0f * 0.81649658f); /* standard deviation of eight uniforms: sqrt(8 / 12) */
@@ -68,18 +68,19 @@ void kv_store_row(const kv_store *store, uint32_t token, uint32_t kv_head, bool 
     for (uint32_t i = 0; i < store->config.head_dim; i++) {
         int32_t sum = sum_of_four(mix(state + golden)) + sum_of_four(mix(state + 2 * golden));
         state += 2 * golden;
-        row[i] = store_round(store->config.storage, (float)(sum - 4 * 65535) * scale * deviation);
+        vector[i] = store_round(store->config.storage, (float)(sum - 4 * 65535) * scale * deviation);
     }
 }
 
 /* --- blocks ------------------------------------------------------------------------------------------------------- */
 
-static void write_row(kv_store *store, void *array, uint32_t block, uint32_t kv_head, uint32_t slot, const float *row)
+static void write_vector(kv_store *store, void *array, uint32_t block, uint32_t kv_head, uint32_t slot,
+                         const float *vector)
 {
     assert(block < store->config.num_blocks && slot < store->config.block_tokens && "store and pool are of one shape");
     uint64_t at = tree_kv_offset(&store->shape, block, kv_head, slot);
     for (uint32_t i = 0; i < store->config.head_dim; i++)
-        store_element(store->config.storage, array, at + i, row[i]);
+        store_element(store->config.storage, array, at + i, vector[i]);
 }
 
 static float poison_of(const kv_store *store, bool is_value)
@@ -220,10 +221,10 @@ static void on_token(void *context, uint32_t branch, uint32_t position, uint32_t
         return;
     list->tokens[list->length++] = token;
     for (uint32_t kv_head = 0; kv_head < store->config.num_kv_heads; kv_head++) {
-        kv_store_row(store, token, kv_head, false, store->row);
-        write_row(store, store->key, block, kv_head, slot, store->row);
-        kv_store_row(store, token, kv_head, true, store->row);
-        write_row(store, store->value, block, kv_head, slot, store->row);
+        kv_store_vector(store, token, kv_head, false, store->vector);
+        write_vector(store, store->key, block, kv_head, slot, store->vector);
+        kv_store_vector(store, token, kv_head, true, store->vector);
+        write_vector(store, store->value, block, kv_head, slot, store->vector);
     }
 }
 
@@ -272,8 +273,8 @@ kv_status kv_store_create(kv_store **result, const kv_store_config *config)
     store->shape = kv_store_shape(store, 0, config->num_kv_heads);
     store->key = calloc(num_elements, tree_storage_bytes(config->storage));
     store->value = calloc(num_elements, tree_storage_bytes(config->storage));
-    store->row = calloc(config->head_dim, sizeof *store->row);
-    if (!store->key || !store->value || !store->row) {
+    store->vector = calloc(config->head_dim, sizeof *store->vector);
+    if (!store->key || !store->value || !store->vector) {
         kv_store_destroy(store);
         return KV_NOMEM;
     }
@@ -293,7 +294,7 @@ void kv_store_destroy(kv_store *store)
     free(store->lists);
     free(store->key);
     free(store->value);
-    free(store->row);
+    free(store->vector);
     free(store);
 }
 
@@ -332,8 +333,8 @@ void kv_store_gather(const kv_store *store, uint32_t branch, uint32_t kv_head, f
     const uint32_t *tokens = kv_store_tokens(store, branch, &length);
     for (size_t t = 0; t < length; t++) {
         if (key)
-            kv_store_row(store, tokens[t], kv_head, false, key + t * store->config.head_dim);
+            kv_store_vector(store, tokens[t], kv_head, false, key + t * store->config.head_dim);
         if (value)
-            kv_store_row(store, tokens[t], kv_head, true, value + t * store->config.head_dim);
+            kv_store_vector(store, tokens[t], kv_head, true, value + t * store->config.head_dim);
     }
 }

@@ -1,8 +1,9 @@
-/* kv_store: K and V for the blocks of a pool, filled with random rows that can be told again without any block table.
+/* kv_store: K and V for the blocks of a pool, filled with random keys and values that can be computed again without a
+ * block table.
  *
- * The row of a token is a function of (seed, token, head, K or V) alone, so the oracle's contiguous copy of a branch
- * needs its list of tokens and nothing else: a wrong block, slot or copy shows as a difference. Each branch keeps that
- * list as a plain private copy. For tests and measurements; it plugs into replay. */
+ * The key and the value of a token depend on (seed, token, head) alone. An oracle's contiguous copy of a branch thus
+ * needs only the branch's list of tokens, which the store keeps as a plain private copy: a wrong block, slot or block
+ * copy shows as a difference. For tests and measurements; replay drives it through events. */
 #ifndef KV_STORE_H
 #define KV_STORE_H
 
@@ -13,10 +14,10 @@
 extern "C" {
 #endif
 
-/* What lies in slots that no branch sees: at the start, and after they are released. A slot that a sibling saw keeps
- * what it had as long as others hold its block. */
+/* The contents of slots that no branch sees: at the start, and after they are released. A slot that a sibling saw keeps
+ * its contents as long as other branches hold its block. */
 typedef enum kv_poison {
-    KV_POISON_OFF = 0, /* zeros at the start, then whatever was there */
+    KV_POISON_OFF = 0, /* zeros at the start, then the old contents */
     KV_POISON_NAN,
     KV_POISON_INF,
     KV_POISON_DECOY,   /* harmless keys; values 1e30, in fp16 65504: a stale read shows as a wild but finite number */
@@ -40,10 +41,10 @@ kv_status kv_store_create(kv_store **result, const kv_store_config *config);
 void kv_store_destroy(kv_store *store);
 
 /* For replay_create. The store must outlive the replay, and have the num_blocks and block_tokens of its pool (asserted
- * where a block lies beyond them). */
+ * for a block or slot beyond them). */
 replay_events kv_store_events(kv_store *store);
 
-/* KV_OK, or KV_NOMEM if an event since creation could not be followed: then the store is of no use any more. */
+/* KV_OK, or KV_NOMEM if an event since creation could not be followed: then the store is unusable. */
 kv_status kv_store_status(const kv_store *store);
 
 /* [num_blocks][num_kv_heads][block_tokens][head_dim] of config.storage, for tree_attention. Writable for tests. */
@@ -60,8 +61,8 @@ const uint32_t *kv_store_tokens(const kv_store *store, uint32_t branch, uint32_t
  * type. Made from the list of tokens; reads no block. Either may be NULL. */
 void kv_store_gather(const kv_store *store, uint32_t branch, uint32_t kv_head, float *key, float *value);
 
-/* The row [head_dim] of one token, rounded to the storage type. */
-void kv_store_row(const kv_store *store, uint32_t token, uint32_t kv_head, bool is_value, float *row);
+/* The key or value [head_dim] of one token, rounded to the storage type. */
+void kv_store_vector(const kv_store *store, uint32_t token, uint32_t kv_head, bool is_value, float *vector);
 
 #ifdef __cplusplus
 }

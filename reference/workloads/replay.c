@@ -15,10 +15,10 @@ struct replay {
     uint32_t next;       /* operation */
     uint32_t next_token; /* id */
     uint32_t iteration;
-    bool step_ended;     /* the lists below belong to a step that was handed out */
+    bool step_ended;     /* the lists below belong to a step that was returned */
     uint32_t num_queries, num_decodes;
     kv_branch *handle;      /* [num_branches] by name; 0: unborn or dead */
-    kv_branch *queries;     /* [max_live_branches]: who asks lives until the STEP, so a step has no more queries */
+    kv_branch *queries;     /* [max_live_branches]: a queried branch lives until the STEP, so no step has more */
     uint32_t *query_names;
     kv_branch *decodes;     /* [max_live_branches] the queries that append, in the same order */
     uint32_t *decode_names;
@@ -74,7 +74,7 @@ void replay_destroy(replay *r)
     free(r);
 }
 
-/* --- what the owner of K and V hears ------------------------------------------------------------------------------ */
+/* --- events for the owner of K and V ------------------------------------------------------------------------------ */
 
 static void tell_branch(const replay *r, workload_kind kind, uint32_t branch, uint32_t value)
 {
@@ -114,7 +114,7 @@ static void tell_released(const replay *r)
         r->events.released(r->events.context, blocks, num_blocks, 0);
 }
 
-/* After a truncate: the rest of the last block, if nobody else holds the block and no kernel may read it. */
+/* After a truncate: the rest of the last block, if no other branch holds the block and no kernel may read it. */
 static void tell_released_tail(const replay *r, uint32_t name)
 {
     kv_table table;
@@ -165,7 +165,7 @@ static void play_query(replay *r, const workload_operation *o)
     }
 }
 
-/* TRUNCATE, ADOPT, PRUNE: what may free blocks. */
+/* TRUNCATE, ADOPT, PRUNE: the operations that may free blocks. */
 static kv_status play_shrink(replay *r, const workload_operation *o)
 {
     kv_status status;

@@ -3,9 +3,9 @@
  *   replay_create(&replay, workload, pool, &events);
  *   replay_result step;
  *   while (replay_step(replay, &step) == KV_OK && !step.done)
- *       ... step.queries: handles of the branches that ask; their tables are as the attention of this step sees them
+ *       ... step.queries: handles of the branches with a query; their tables are as this step's attention sees them
  *
- * The replay moves integers only. Whoever owns K and V hears of every copy and every new token through events. */
+ * The replay moves integers only. The owner of K and V learns of every copy and every new token through events. */
 #ifndef REPLAY_H
 #define REPLAY_H
 
@@ -16,25 +16,25 @@
 extern "C" {
 #endif
 
-/* What the owner of K and V is told, in the order in which it must act. Any function may be NULL. The functions cannot
- * refuse: an owner that fails keeps the failure and is asked afterwards. */
+/* Calls to the owner of K and V, in the order in which it must act. Any function may be NULL. The functions cannot
+ * refuse: an owner that fails keeps the failure until its caller checks (kv_store_status). */
 typedef struct replay_events {
     void *context;
     /* A branch was born (CREATE, FORK), shortened (TRUNCATE), took over another (ADOPT) or died (PRUNE). A FORK whose
-     * parent is pruned by the next operation is carried out, and told, as CREATE and ADOPT. */
+     * parent is pruned by the next operation is carried out and reported as CREATE and ADOPT. */
     void (*branch)(void *context, workload_kind kind, uint32_t branch, uint32_t value);
     /* Carry out now, before the tokens that follow. */
     void (*copy)(void *context, const kv_copy *copy);
     /* The token at `position` of the branch lies at (block, slot). token: unique in this replay, counts up from 0. */
     void (*token)(void *context, uint32_t branch, uint32_t position, uint32_t block, uint32_t slot, uint32_t token);
     /* The slots first_slot .. block_tokens - 1 of these blocks may be overwritten: no living branch sees them any more.
-     * Nothing is told while an epoch of the pool is open, as a kernel may still read them; whoever retires it asks
-     * kv_pool_released. */
+     * Not called while an epoch of the pool is open, as a kernel may still read them: the code that retires the epoch
+     * calls kv_pool_released. */
     void (*released)(void *context, const uint32_t *blocks, uint32_t num_blocks, uint32_t first_slot);
 } replay_events;
 
 typedef struct replay_result {
-    bool done;          /* no step was left: the operations after the last one are done, nothing is asked */
+    bool done;          /* no step was left: the operations after the last one are done, there are no queries */
     uint32_t iteration; /* from 1 */
     uint32_t num_queries;
     const kv_branch *queries;    /* [num_queries] handles, valid until the next replay_step */
@@ -60,7 +60,8 @@ kv_branch replay_handle(const replay *replay, uint32_t branch);
 /* Index of the next operation, for messages: workload->operations[.] is where it stopped. */
 uint32_t replay_position(const replay *replay);
 
-/* Prunes what the replay still holds in the pool (so a replay may be given up anywhere; no event is told), frees it. */
+/* Prunes the branches that the replay still holds in the pool, without events, and frees the replay, which may stop at
+ * any step. */
 void replay_destroy(replay *replay);
 
 /* Counts of a whole replay, taken from the pool and its block tables, not from the workload. */
@@ -68,7 +69,7 @@ typedef struct replay_totals {
     uint32_t iterations;
     uint64_t queries_sum;
     uint64_t unique_tokens_sum; /* U: slots that a living branch sees, summed over the iterations */
-    uint64_t path_tokens_sum;   /* S: lengths of the tables that ask, summed over the iterations */
+    uint64_t path_tokens_sum;   /* S: lengths of the tables with a query, summed over the iterations */
     uint32_t peak_queries, peak_branches, peak_blocks;
     uint64_t copies, copied_tokens; /* copy-on-write instructions */
     uint32_t leaked_blocks;         /* still used after the last operation */
@@ -77,10 +78,10 @@ typedef struct replay_totals {
 /* Adds the step that replay_step just returned; start from zeros. At `done`: fills peaks, copies, leaked_blocks. */
 void replay_count(replay_totals *totals, const kv_pool *pool, const replay_result *step);
 
-/* What a whole replay takes, from the lengths of the branches alone, before there is a pool. */
+/* The needs of a whole replay, from the lengths of the branches alone, before there is a pool. */
 typedef struct replay_needs {
     uint64_t most_blocks;        /* a pool of this size always suffices; peak_blocks of replay_measure is exact */
-    uint64_t table_entries;      /* written by forks and appends, dropped by the others, in all: the time of a replay */
+    uint64_t table_entries;      /* written by forks and appends, dropped by the others: the time of a replay */
     uint64_t most_table_entries; /* of all living branches at once: 4 bytes each */
     uint64_t path_tokens;        /* S, as path_tokens_sum */
     uint32_t peak_queries;
@@ -91,7 +92,7 @@ kv_status replay_count_needs(replay_needs *needs, const workload *workload, uint
 
 #define REPLAY_MEASURE_BLOCKS (1u << 24)
 
-/* A dry run on a pool of its own, to size the real one: peak_blocks is what this workload needs, exactly. block_tokens
+/* A dry run on a pool of its own, to size the real one: peak_blocks is exactly what this workload needs. block_tokens
  * as in the pool's config. As replay_create; also KV_INVAL for a block_tokens that the pool refuses, KV_NOBLOCKS if
  * more than REPLAY_MEASURE_BLOCKS blocks are needed at once. Price: the whole replay, once. */
 kv_status replay_measure(replay_totals *totals, const workload *workload, uint32_t block_tokens);

@@ -1,4 +1,4 @@
-/* What replay.c and replay_measure.c share. */
+/* Shared by replay.c and replay_measure.c. */
 #ifndef REPLAY_INTERNAL_H
 #define REPLAY_INTERNAL_H
 

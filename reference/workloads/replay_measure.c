@@ -3,7 +3,7 @@
 
 #include "replay_internal.h"
 
-/* --- what it will take, from lengths alone ------------------------------------------------------------------------ */
+/* --- needs, from lengths alone ------------------------------------------------------------------------------------ */
 
 typedef struct needs_walk {
     const workload *score;
@@ -20,7 +20,7 @@ static uint32_t entries_of(const needs_walk *n, uint32_t length)
     return length / n->block_tokens + (length % n->block_tokens > 0);
 }
 
-/* A branch that ends inside a block that others may hold too: the first to append copies it. */
+/* A branch that ends inside a block that other branches may hold too: the first append copies the block. */
 static void may_copy(needs_walk *n, uint32_t length)
 {
     n->taken_blocks += length % n->block_tokens > 0;
@@ -119,7 +119,7 @@ kv_status replay_count_needs(replay_needs *needs, const workload *score, uint32_
     for (uint32_t i = 0; i < score->num_operations;)
         i += count_operation(&n, i);
     free(n.length);
-    /* a block in use stands in a living table, and was taken once */
+    /* a block in use is in the table of a living branch, and was taken once */
     n.needs.most_blocks = n.taken_blocks < n.needs.most_table_entries ? n.taken_blocks : n.needs.most_table_entries;
     *needs = n.needs;
     return KV_OK;

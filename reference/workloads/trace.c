@@ -1,4 +1,4 @@
-/* trace: see trace.h. This file reads a whole trace; trace_record.c reads its lines, trace_kinds.c what they mean. */
+/* trace: see trace.h. This file reads a whole trace, trace_record.c its lines, trace_kinds.c its trees and lengths. */
 #include "trace.h"
 
 #include <assert.h>
@@ -11,7 +11,7 @@
 static const char *const kind_word[] = {"reason", "draft", "accept"};
 static const char *const record_word[] = {"tree", "draft", "rec"};
 
-/* Editors and shells of other systems put a byte-order mark in front: UTF-8's changes nothing. */
+/* Editors and shells of other systems write a byte-order mark first; that of UTF-8 changes nothing. */
 static bool skip_mark(trace_reader *r)
 {
     if (kv_text_has_utf8_mark(r->text, r->length, 0))
@@ -37,8 +37,8 @@ static bool read_header(trace_reader *r, trace *t)
     return trace_name_field(r, t->name, sizeof t->name) && trace_end_of_record(r);
 }
 
-/* One tree, draft tree or record, whose first word is read. It is counted before it is filled: what was begun is freed
- * by trace_destroy, whatever happens. */
+/* One tree, draft tree or record, whose first word is read. It is counted before it is filled, so that
+ * trace_destroy frees a part that was begun. */
 static bool read_part(trace_reader *r, trace *t, uint32_t *capacity, trace_facts *f)
 {
     switch (t->kind) {
@@ -96,7 +96,7 @@ kv_status trace_read(trace **result, const char *text, size_t length, const char
     return KV_OK;
 }
 
-/* The whole stream: never more than TRACE_MAX_BYTES + 1, whatever its size claims to be. */
+/* The whole stream, but never more than TRACE_MAX_BYTES + 1 bytes. */
 static kv_status read_stream(FILE *stream, char **text, size_t *length)
 {
     size_t capacity = 0, used = 0;

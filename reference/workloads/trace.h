@@ -8,10 +8,10 @@
  * A record is a line of at most 160 bytes, its fields separated by one blank; empty lines and lines that begin with #
  * are skipped. A line ends with a newline, or with a carriage return and a newline; a UTF-8 byte-order mark before the
  * first line is skipped. UTF-16 with a byte-order mark and any other carriage return are refused by name. Files are
- * hostile until proved otherwise: every count, order and check sum is verified, memory follows the bytes read and no
- * declared count, time is linear, nothing recurses, no locale is asked. A file that was cut is refused, except right
- * after the `end` line of a tree: the format does not say how many trees there are.
- * Limits: 64 MiB a file, 2^20 nodes a tree, 2^30 tokens a path. */
+ * hostile until proved otherwise: every count, order and check sum is verified, memory grows with the bytes read and
+ * not with declared counts, time is linear, nothing recurses, and no locale plays a part. A file that was cut is
+ * refused, except right after the `end` line of a tree: the format does not say how many trees there are.
+ * Limits: 64 MiB per file, 2^20 nodes per tree, 2^30 tokens per path. */
 #ifndef TRACE_H
 #define TRACE_H
 
@@ -30,7 +30,7 @@ extern "C" {
 typedef enum trace_kind { TRACE_REASON = 0, TRACE_DRAFT, TRACE_ACCEPT } trace_kind;
 
 /* A query at iterations start <= k <= end, one token each. The root has start = 1 - num_tokens, end = 0; a child
- * starts the iteration after its parent's end. num_tokens may be 0, then end = start - 1 and it never is a query. */
+ * starts in the iteration after its parent's end. If num_tokens is 0, end = start - 1 and the node never is a query. */
 typedef struct trace_node {
     uint32_t parent; /* less than the node's own index; TRACE_NONE for node 0 */
     uint32_t num_tokens;
@@ -60,7 +60,7 @@ typedef struct trace_accept {
     char name[64];
     uint32_t prompt_tokens;
     bool exact; /* measured, not estimated */
-    uint32_t num_steps, num_recorded; /* steps from num_recorded on were made up by DeFT's driver */
+    uint32_t num_steps, num_recorded; /* steps from num_recorded on were invented by DeFT's driver */
     uint64_t num_tokens; /* sum of accepted */
     uint32_t *accepted;  /* [num_steps]; accepted[0] belongs to the prefill */
 } trace_accept;
@@ -77,7 +77,7 @@ typedef struct trace {
 typedef struct trace_error {
     const char *file;      /* the caller's string */
     uint32_t line, column; /* from 1; 0: the file as a whole */
-    char message[160];     /* what was expected, what was found */
+    char message[160];     /* the expected and the found text */
 } trace_error;
 
 /* Reads text[length]; `file` is only for messages. KV_FORMAT, KV_RANGE beyond TRACE_MAX_BYTES, both with *error filled;
@@ -85,7 +85,7 @@ typedef struct trace_error {
 kv_status trace_read(trace **result, const char *text, size_t length, const char *file, trace_error *error);
 
 /* The same from a file, or from a stream to its end; the stream is not closed. At most TRACE_MAX_BYTES + 1 bytes are
- * kept, whatever the stream has. Also KV_INVAL if it cannot be read: *error says why. */
+ * kept, however long the stream is. Also KV_INVAL if it cannot be read: *error says why. */
 kv_status trace_read_file(trace **result, const char *file, trace_error *error);
 kv_status trace_read_stream(trace **result, FILE *stream, const char *file, trace_error *error);
 

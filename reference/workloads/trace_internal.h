@@ -1,5 +1,5 @@
-/* What the files of the trace reader share. Functions that return bool: false after a failure, whose status and message
- * are then in the reader. */
+/* Shared by the files of the trace reader. A function that returns bool returns false after a failure; status and
+ * message are then in the reader. */
 #ifndef TRACE_INTERNAL_H
 #define TRACE_INTERNAL_H
 

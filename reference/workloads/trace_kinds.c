@@ -5,9 +5,9 @@
 
 enum { MAX_ACCEPTED = 1 << 16, MAX_ACC_FIELDS = 50 };
 
-/* --- nodes: what trees and draft trees share ---------------------------------------------------------------------- */
+/* --- nodes of trees and draft trees ------------------------------------------------------------------------------- */
 
-/* ID and PARENT: IDs count up, a parent stands before its child, so no cycle can be written. */
+/* ID and PARENT: IDs count up, a parent comes before its child, so no cycle can be written. */
 static bool id_and_parent(trace_reader *r, uint32_t id, uint32_t *parent, trace_facts *f)
 {
     char what[64];

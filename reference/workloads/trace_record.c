@@ -25,7 +25,7 @@ bool trace_fail_at(trace_reader *r, uint32_t line, size_t column, const char *fo
     return false;
 }
 
-/* The word at byte `at` as a message may show it: short, and printable whatever the file holds. */
+/* The word at byte `at` as a message shows it: short and printable, also if the file is binary. */
 typedef struct shown_word {
     char text[28];
 } shown_word;

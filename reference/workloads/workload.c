@@ -1,4 +1,4 @@
-/* workload: see workload.h. The list itself, and the walk that checks it; builders are in workload_build.c. */
+/* workload: see workload.h. The list itself and the walk that checks it. */
 #include "workload.h"
 
 #include <assert.h>
@@ -25,7 +25,7 @@ void workload_destroy(workload *w)
     free(w);
 }
 
-/* Makes room for `needed` elements; a list that could not grow is marked for good. */
+/* Makes room for `needed` elements; a list that could not grow keeps KV_NOMEM. */
 static bool make_room(workload *w, void *array, size_t needed, size_t *capacity, size_t element_bytes)
 {
     if (needed <= *capacity)
@@ -98,7 +98,7 @@ static bool is_birth(workload_kind kind)
     return kind == WORKLOAD_CREATE || kind == WORKLOAD_FORK;
 }
 
-/* The one way into the list: every birth is counted, whoever adds it. */
+/* Every operation enters the list here, so every birth is counted. */
 static void add_labelled(workload *w, workload_kind kind, uint32_t branch, uint32_t value, const char *label)
 {
     assert((unsigned)kind < WORKLOAD_NUM_KINDS && "the kind is one of workload_kind");
@@ -146,13 +146,13 @@ const char *workload_label(const workload *w, uint32_t branch)
 typedef struct branch_state {
     uint32_t length;
     bool alive;
-    bool waits; /* asks at the STEP that is still to come */
+    bool waits; /* has a query at the next STEP */
 } branch_state;
 
 /* Trusts no count of the workload: they are public, and are compared with these at the end. */
 typedef struct walk {
     branch_state *branches; /* [max_branches] */
-    uint32_t *waiting;      /* [max_branches] names that ask at the coming STEP: each is named once, for it waits */
+    uint32_t *waiting;      /* [max_branches] names with a query at the next STEP, each once, because it waits */
     uint32_t max_branches;
     uint32_t num_branches, live_branches, max_live_branches, num_steps; /* so far, as in workload */
     uint64_t num_tokens;
@@ -225,7 +225,7 @@ static kv_status ask(walk *c, const workload_operation *o)
 {
     branch_state *b = &c->branches[o->branch];
     if (o->kind == WORKLOAD_QUERY && b->length == 0)
-        return refuse(c, KV_INVAL, "branch %u has no token to ask at", o->branch);
+        return refuse(c, KV_INVAL, "branch %u has no token for a query", o->branch);
     b->waits = true;
     c->waiting[c->num_waiting++] = o->branch;
     return o->kind == WORKLOAD_DECODE ? lengthen(c, o->branch, 1) : KV_OK;
@@ -290,7 +290,7 @@ static kv_status compare(const walk *c, const char *name, uint64_t count, uint64
                   (unsigned long long)walked);
 }
 
-/* Whoever plays the list sizes its arrays by these. */
+/* A replay sizes its arrays by these counts. */
 static kv_status compare_counts(const walk *c, const workload *w)
 {
     kv_status status = compare(c, "num_branches", w->num_branches, c->num_branches);

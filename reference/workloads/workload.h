@@ -1,11 +1,11 @@
-/* workload: what happens to the branches of a tree, as a list of operations; a score that replay plays on a kv_pool.
+/* workload: the life of a tree's branches as a list of operations, a score that replay plays on a kv_pool.
  *
  *   CREATE 0   APPEND 0 1104   FORK 1 0   FORK 2 0   PRUNE 0   DECODE 1   DECODE 2   STEP   ...   PRUNE 1   PRUNE 2
  *
  * A branch has a name: 0, 1, 2, ... in order of birth, never given twice. A STEP ends an iteration: the tokens of all
- * DECODEs since the last STEP are appended together, then all DECODEd and QUERYed branches ask one query each, at
- * their newest token, in the order of the operations. Between DECODE or QUERY and STEP no other operation may touch
- * that branch: it is neither changed nor pruned until it has asked. What comes after a STEP belongs to the next
+ * DECODEs since the last STEP are appended together, then each DECODEd or QUERYed branch has one query, at its newest
+ * token, in the order of the operations. Between DECODE or QUERY and STEP no other operation may touch
+ * that branch: it is neither changed nor pruned before its query. Operations after a STEP belong to the next
  * iteration. Every builder ends with all branches pruned. */
 #ifndef WORKLOAD_H
 #define WORKLOAD_H
@@ -24,7 +24,7 @@ typedef enum workload_kind {
     WORKLOAD_DECODE,     /* one token, appended at the next STEP, and a query at it */
     WORKLOAD_QUERY,      /* a query at the newest token, in the next STEP; nothing is appended */
     WORKLOAD_TRUNCATE,   /* keeps the first value tokens */
-    WORKLOAD_ADOPT,      /* branch takes over what the branch named value holds, and that one dies */
+    WORKLOAD_ADOPT,      /* branch takes over the tokens of the branch named value, which dies */
     WORKLOAD_PRUNE,
     WORKLOAD_STEP,       /* branch and value are 0 */
     WORKLOAD_NUM_KINDS
@@ -53,9 +53,9 @@ typedef struct workload {
 workload *workload_create(void);
 void workload_destroy(workload *workload);
 
-/* Adding operations. They return nothing to check: ask workload->status once at the end (KV_NOMEM, KV_RANGE).
+/* Adding operations. They return nothing to check: read workload->status once at the end (KV_NOMEM, KV_RANGE).
  * create and fork return the new name, workload->num_branches so far. label: text for drawings, NULL for none.
- * workload_add takes births too, without a label; workload_check refuses a name that is not the next one. */
+ * workload_add also takes CREATE and FORK, without a label; workload_check refuses a name that is not the next one. */
 uint32_t workload_add_create(workload *workload, const char *label);
 uint32_t workload_add_fork(workload *workload, uint32_t parent, const char *label);
 void workload_add(workload *workload, workload_kind kind, uint32_t branch, uint32_t value);
@@ -73,10 +73,11 @@ kv_status workload_check(const workload *workload, uint32_t *operation, char *me
 /* Builders. On error *result is untouched. All: KV_NOMEM, KV_RANGE beyond KV_MAX_BRANCHES, KV_MAX_LENGTH, 2^32 - 1
  * operations or tokens (operations and tokens are checked before anything is built). prompt_tokens 0: the trace's own.
  * max_steps 0: to the end.
- * Cost: O(operations), 12 bytes each, and a node of a trace may stand for 2^30 of them. So ask for the size of a
- * workload first where its input may be hostile. */
+ * Cost: O(operations), 12 bytes each, and one node of a trace may mean 2^30 of them. So compute the size of a workload
+ * first where its input may be hostile. */
 
-/* What the builder of the same name makes of the same arguments: exact, O(input), nothing is allocated. */
+/* The size of the workload that the builder of the same name makes of the same arguments: exact, O(input), without an
+ * allocation. */
 typedef struct workload_size {
     uint64_t num_operations, num_branches, num_tokens;
 } workload_size;
@@ -94,7 +95,7 @@ kv_status workload_size_levels(workload_size *size, const char *nodes, const cha
 kv_status workload_from_tree(workload **result, const trace_tree *tree, uint32_t prompt_tokens, uint32_t max_steps);
 
 /* Speculative decoding as DeFT drives it: every step num_leaves branches of one token fork from the past and are
- * pruned again, then the past gains accepted[k] tokens, whatever the leaves were. */
+ * pruned again, then the past gains accepted[k] tokens, independent of the leaves. */
 kv_status workload_from_accept(workload **result, const trace_accept *accept, uint32_t num_leaves,
                                uint32_t prompt_tokens, uint32_t max_steps);
 
@@ -109,14 +110,15 @@ kv_status workload_few_shot(workload **result, uint32_t prompt_tokens, uint32_t 
 
 /* One step over a tree given by levels: nodes "1,16,64" of tokens "1024,256,32". Level i + 1 has at least as many
  * nodes as level i; node j hangs under node j * nodes[i] / nodes[i + 1], so that children are spread evenly. The
- * leaves are the queries. Lengths of one level that differ stand between bars, for its nodes in turn: of "1,4" and
- * "1024,6|9" the leaves have 6, 9, 6, 9 tokens. KV_FORMAT with *error filled (line 1: nodes, line 2: tokens); error may be NULL. */
+ * leaves have the queries. Lengths of one level that differ are separated by bars and used in turn: with "1,4" and
+ * "1024,6|9" the leaves have 6, 9, 6, 9 tokens. KV_FORMAT with *error filled (line 1: nodes, line 2: tokens); error may
+ * be NULL. */
 kv_status workload_levels(workload **result, const char *nodes, const char *tokens, kv_text_error *error);
 
 /* One step of speculative decoding: past_tokens, then the draft tree, every node a query. */
 kv_status workload_draft(workload **result, const trace_draft *draft, uint32_t past_tokens);
 
-/* A random forest that grows, forks, shrinks and dies, from a seed; the same on every machine. */
+/* A random forest that grows, forks, shrinks and dies. A seed gives the same forest on every machine. */
 typedef struct workload_random_config {
     uint64_t seed;
     uint32_t num_steps;

@@ -1,4 +1,4 @@
-/* What the builders of workload.h share, and the simplest of them. */
+/* Shared by the builders of workload.h, and the simplest builder. */
 #include <stdlib.h>
 
 #include "workload_internal.h"

@@ -66,7 +66,7 @@ kv_status workload_from_accept(workload **result, const trace_accept *accept, ui
     return workload_finish(result, w);
 }
 
-/* Every draft token becomes a branch of `past` and asks. Returns the name of node 0; the others follow it. */
+/* Every draft token becomes a branch of `past` with a query. Returns the name of node 0; the others follow it. */
 static uint32_t ask_drafts(workload *w, const trace_draft *draft, uint32_t past)
 {
     uint32_t first = w->num_branches;
@@ -82,7 +82,7 @@ static uint32_t ask_drafts(workload *w, const trace_draft *draft, uint32_t past)
     return first;
 }
 
-/* winner: index of the node whose path the past adopts; TRACE_NONE: none. */
+/* winner: the node whose path the past adopts; TRACE_NONE: none. */
 static void keep_drafts(workload *w, const trace_draft *draft, uint32_t past, uint32_t first, uint32_t winner)
 {
     if (winner != TRACE_NONE)
@@ -101,7 +101,7 @@ static uint32_t *first_of_depth(const trace_draft *draft)
     uint32_t *depth = first_at + draft->depth + 1;
     depth[0] = 0;
     for (uint32_t i = 1; i < draft->num_nodes; i++) {
-        assert(draft->parent[i] < i && "a parent stands before its child");
+        assert(draft->parent[i] < i && "a parent comes before its child");
         depth[i] = depth[draft->parent[i]] + 1;
         assert(depth[i] <= draft->depth && "depth is that of the deepest node");
     }

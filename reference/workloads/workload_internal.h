@@ -1,4 +1,4 @@
-/* What the builders of workloads share. */
+/* Shared by the builders of workloads. */
 #ifndef WORKLOAD_INTERNAL_H
 #define WORKLOAD_INTERNAL_H
 

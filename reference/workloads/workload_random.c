@@ -86,7 +86,7 @@ static void forest_change(forest *f)
     }
 }
 
-/* Most branches decode, a few ask where they stand, a few wait. */
+/* Most branches decode, a few have a query at their last token, a few wait. */
 static void forest_step(forest *f)
 {
     for (uint32_t i = 0; i < f->num_live; i++) {

@@ -12,7 +12,7 @@ typedef struct tree_walk {
     uint32_t *first_child; /* [num_nodes + 1] into children */
     uint32_t *children;
     uint32_t *name;        /* [num_nodes] branch of a node */
-    uint32_t *active;      /* nodes that ask in the coming step */
+    uint32_t *active;      /* nodes with a query in the next step */
     uint32_t num_active;
     uint32_t *ending;      /* nodes that fork or are pruned now */
     uint32_t num_ending;
@@ -23,12 +23,12 @@ static void list_children(tree_walk *t)
 {
     uint32_t n = t->tree->num_nodes;
     for (uint32_t i = 1; i < n; i++) {
-        assert(t->tree->nodes[i].parent < i && "a parent stands before its child");
+        assert(t->tree->nodes[i].parent < i && "a parent comes before its child");
         t->first_child[t->tree->nodes[i].parent + 1]++;
     }
     for (uint32_t i = 0; i < n; i++)
         t->first_child[i + 1] += t->first_child[i];
-    uint32_t *next = t->ending; /* lent: nothing ends yet */
+    uint32_t *next = t->ending; /* borrowed: nothing ends yet */
     memcpy(next, t->first_child, n * sizeof *next);
     for (uint32_t i = 1; i < n; i++)
         t->children[next[t->tree->nodes[i].parent]++] = i;
