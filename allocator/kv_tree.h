@@ -78,11 +78,11 @@ kv_status kv_tree_build(kv_tree **tree, const kv_table *tables, uint32_t num_tab
 kv_status kv_tree_build_drafts(kv_tree **tree, const kv_table *tables, const kv_draft *drafts, uint32_t num_tables,
                                uint32_t block_tokens, uint32_t pool_blocks);
 
-/* Why a build refused these arguments (drafts NULL: those of kv_tree_build): the status of the first fault, and a sentence
- * in message[message_bytes] that names the table and the index of the bad entry, "table 3 index 2: block 9 stands behind
- * block 4, in table 1 index 2 behind block 7". KV_OK and an empty message: no fault was found, so the build ran out of
- * memory or of 32 bits. KV_NOMEM. O(sum of the tables' blocks and draft tokens, pool_blocks), 28 bytes of scratch for each
- * block of the pool. */
+/* Why a build refused these arguments (drafts NULL: those of kv_tree_build). Returns the status of the first fault, with
+ * a sentence in message[message_bytes] that names the table and the index of the bad entry: "table 3 index 2: block 9
+ * stands behind block 4, in table 1 index 2 behind block 7". KV_OK and an empty message: the arguments have no fault, so
+ * the build ran out of memory or of 32 bits. KV_NOMEM: the explanation ran out of memory.
+ * O(sum of the tables' blocks and draft tokens, pool_blocks); scratch of 28 bytes a block of the pool. */
 kv_status kv_tree_explain(const kv_table *tables, const kv_draft *drafts, uint32_t num_tables, uint32_t block_tokens,
                           uint32_t pool_blocks, char *message, size_t message_bytes);
 

@@ -233,10 +233,10 @@ static void deal(queue_builder *b)
 
 /* ---- interleave: where masked tokens go ----
  *
- * A warp has QUEUE_SLICE rows of the tile and skips slices of tokens that none of them sees. The masked tokens of packed
- * leaves are sorted as their rows are, so in that order only one warp at a time would have something to compute:
+ * A warp has QUEUE_SLICE rows of the tile and skips slices of tokens that none of them sees. The masked tokens of
+ * packed leaves are sorted as their rows are, so in that order only one warp at a time would have tokens to compute:
  *
- *   sorted by warp   0 0 0 0 1 1 1 2 2 3        a letter is a slice that this warp sees
+ *   in the plan      0 0 0 0 1 1 1 2 2 3        each number is a slice, and the warp that sees it
  *   round-robin      0 1 2 3 0 1 2 0 1 0 */
 
 /* The warp that has the first row that sees the token. */
@@ -266,8 +266,8 @@ static void find_slice_warps(queue_builder *b, uint32_t index, uint32_t num_slic
     }
 }
 
-/* Slice n of a warp goes behind n slices of each other warp, and behind one more of each warp before it, as far as those
- * warps have so many. */
+/* Slice n of a warp goes behind n slices of each other warp, and behind one more of each warp before it, as far as
+ * those warps have so many. */
 static void interleave_item(queue_builder *b, uint32_t index, uint32_t *slice_place)
 {
     const tree_item *item = &b->plan->items[index];
@@ -385,7 +385,8 @@ static void fill_kv_slots(queue_builder *b, uint32_t index, const uint32_t *slic
         const uint32_t *blocks = plan->blocks + range->first_block;
         uint32_t end_slot = range->first_slot + range->num_tokens;
         for (uint32_t at = range->first_slot; at < end_slot; at++, t++)
-            kv_slots[place_of(slice_place, num_unmasked, t)] = blocks[at >> block_shift] * block_slots + (at & in_block);
+            kv_slots[place_of(slice_place, num_unmasked, t)] =
+                blocks[at >> block_shift] * block_slots + (at & in_block);
     }
 }
 

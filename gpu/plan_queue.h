@@ -1,7 +1,7 @@
 /* plan_queue: a plan as the GPU runs it.
  *
  *   cut    an item becomes tasks of at most QUEUE_TILE_ROWS rows, and a task becomes tiles of tokens for each KV head
- *   deal   each worker, a thread block of the persistent kernel, gets a list of tiles; all lists take about the same time
+ *   deal   each worker, a thread block of the persistent kernel, gets a list of tiles; all take about the same time
  *   fill   token lists, masks and the places of partial states, in the order in which the tiles read them
  *
  * Plain C over plain arrays: the host builds the queue, tests read it, and the device gets a copy. */
@@ -31,7 +31,7 @@ typedef struct queue_task {
     uint32_t item;          /* of the plan */
     uint32_t first_partial; /* of its first query; those of its other queries follow */
     uint16_t num_queries;
-    uint16_t first_head, num_heads; /* within the group of each KV head; all of it, unless it has over QUEUE_TILE_ROWS */
+    uint16_t first_head, num_heads; /* in the group of each KV head; all of it, unless it exceeds QUEUE_TILE_ROWS */
     uint16_t reserved;
     uint32_t first_token, num_tokens; /* kv_slots[first_token ..): the item's ranges in their order, but the tokens from
                                          its first mask on are interleaved across warps, QUEUE_SLICE at a time */
@@ -39,8 +39,8 @@ typedef struct queue_task {
     uint32_t reserved_2;
 } queue_task;
 
-/* At most queue_tile_tokens of a task's tokens, for one KV head, with all that the kernel needs of the task. The tiles of
- * a (task, KV head) follow each other on one worker. */
+/* At most queue_tile_tokens of a task's tokens, for one KV head, with all that the kernel needs of the task. The tiles
+ * of a (task, KV head) follow each other on one worker. */
 typedef struct queue_tile {
     uint32_t first_token;      /* kv_slots[first_token ..) */
     uint32_t first_mask;       /* masks[first_mask ..), or QUEUE_NO_MASK: all queries see all of its tokens */
@@ -85,13 +85,13 @@ typedef struct plan_queue {
     uint64_t *masks;        /* [num_masks] */
 } plan_queue;
 
-/* Builds the queue of a plan for a shape that tree_plan_fits accepts. TREE_NOMEM; TREE_OVERFLOW if a count exceeds 2^31,
- * the slots of the pool 2^32 or num_heads 2^16. On error *queue is untouched. An earlier queue in *queue is not freed.
+/* Builds the queue of a plan for a shape that tree_plan_fits accepts. TREE_NOMEM; TREE_OVERFLOW if a count exceeds
+ * 2^31, the slots of the pool 2^32 or num_heads 2^16. On error *queue is untouched. An earlier queue is not freed.
  *
  * Dealing: a task costs 49152 bytes plus, for each of its tokens, K and V of one KV head and 2 x head_dim / 128 bytes
  * for each of its rows, rounded up to 16. Two ways are tried, and the one whose largest load is smaller is taken:
- *   in the plan's order       the tasks of KV head 0, then those of KV head 1, ... form a line; each worker owns an equal
- *                             part of it, and a task goes to the owner of its middle
+ *   in the plan's order       the tasks of KV head 0, then those of KV head 1, ... form a line; each worker owns an
+ *                             equal part of it, and a task goes to the owner of its middle
  *   the most expensive first  each (task, KV head) goes to a worker with the least load so far; taken if both are equal
  * In a small queue each KV head has workers of its own, and a line over these. A worker runs its tasks in the order in
  * which they were dealt.
