@@ -6,141 +6,141 @@
 #include <stdlib.h>
 #include <string.h>
 
-static kv_slot *find(const kv_pool *pool, kv_branch branch)
+static kv_record *find(const kv_pool *pool, kv_branch branch)
 {
     uint32_t index = (uint32_t)branch;
-    if (index >= pool->num_slots) return NULL;
-    kv_slot *slot = &pool->slots[index];
-    return slot->live && slot->generation == branch >> 32 ? slot : NULL;
+    if (index >= pool->num_records) return NULL;
+    kv_record *record = &pool->records[index];
+    return record->live && record->generation == branch >> 32 ? record : NULL;
 }
 
-static uint32_t index_of(const kv_pool *pool, const kv_slot *slot)
+static uint32_t index_of(const kv_pool *pool, const kv_record *record)
 {
-    return (uint32_t)(slot - pool->slots);
+    return (uint32_t)(record - pool->records);
 }
 
-static void set_length(kv_pool *pool, kv_slot *slot, uint32_t length)
+static void set_length(kv_pool *pool, kv_record *record, uint32_t length)
 {
-    pool->logical_tokens += (uint64_t)length - slot->length;
-    slot->length = length;
+    pool->logical_tokens += (uint64_t)length - record->length;
+    record->length = length;
 }
 
-static void set_num_blocks(kv_pool *pool, kv_slot *slot, uint32_t num_blocks)
+static void set_num_blocks(kv_pool *pool, kv_record *record, uint32_t num_blocks)
 {
-    pool->table_blocks += (uint64_t)num_blocks - slot->num_blocks;
-    slot->num_blocks = num_blocks;
+    pool->table_blocks += (uint64_t)num_blocks - record->num_blocks;
+    record->num_blocks = num_blocks;
 }
 
-static void set_credit(kv_pool *pool, kv_slot *slot, uint32_t promised_tokens, uint32_t credit_blocks)
+static void set_credit(kv_pool *pool, kv_record *record, uint32_t promised_tokens, uint32_t credit_blocks)
 {
-    pool->reserved_blocks += credit_blocks - slot->credit_blocks;
-    slot->promised_tokens = promised_tokens;
-    slot->credit_blocks = credit_blocks;
+    pool->reserved_blocks += credit_blocks - record->credit_blocks;
+    record->promised_tokens = promised_tokens;
+    record->credit_blocks = credit_blocks;
 }
 
 /* ---- room on the host; nothing that a dump shows changes ---- */
 
-static kv_status grow_table(kv_slot *slot, uint64_t num_blocks)
+static kv_status grow_table(kv_record *record, uint64_t num_blocks)
 {
-    if (num_blocks <= slot->capacity) return KV_OK;
-    uint64_t capacity = slot->capacity < 4 ? 8 : (uint64_t)slot->capacity * 2;
+    if (num_blocks <= record->capacity) return KV_OK;
+    uint64_t capacity = record->capacity < 4 ? 8 : (uint64_t)record->capacity * 2;
     if (capacity < num_blocks) capacity = num_blocks;
     if (capacity > UINT32_MAX || capacity > SIZE_MAX / sizeof(uint32_t)) return KV_NOMEM;
-    slot->grown = malloc((size_t)capacity * sizeof *slot->grown);
-    if (!slot->grown) return KV_NOMEM;
-    slot->grown_capacity = (uint32_t)capacity;
+    record->grown = malloc((size_t)capacity * sizeof *record->grown);
+    if (!record->grown) return KV_NOMEM;
+    record->grown_capacity = (uint32_t)capacity;
     return KV_OK;
 }
 
 /* The caller's view of the old table dies here, with the change, and not in a call that fails later. */
-static void use_grown_table(kv_slot *slot)
+static void use_grown_table(kv_record *record)
 {
-    if (!slot->grown) return;
-    if (slot->num_blocks > 0) memcpy(slot->grown, slot->blocks, slot->num_blocks * sizeof *slot->blocks);
-    free(slot->blocks);
-    slot->blocks = slot->grown;
-    slot->capacity = slot->grown_capacity;
-    slot->grown = NULL;
+    if (!record->grown) return;
+    if (record->num_blocks > 0) memcpy(record->grown, record->blocks, record->num_blocks * sizeof *record->blocks);
+    free(record->blocks);
+    record->blocks = record->grown;
+    record->capacity = record->grown_capacity;
+    record->grown = NULL;
 }
 
 /* A table has memory for at most 4 times its blocks, or for a few; where giving the rest back needs memory and there is
  * none, it stays. */
-static void shrink_table(kv_slot *slot, uint32_t num_blocks)
+static void shrink_table(kv_record *record, uint32_t num_blocks)
 {
     enum { FEW = 64 };
     uint64_t enough = num_blocks < FEW / 2 ? FEW : 2 * (uint64_t)num_blocks;
-    if (slot->capacity <= 2 * enough) return;
-    uint32_t *blocks = realloc(slot->blocks, (size_t)enough * sizeof *blocks);
+    if (record->capacity <= 2 * enough) return;
+    uint32_t *blocks = realloc(record->blocks, (size_t)enough * sizeof *blocks);
     if (!blocks) return;
-    slot->blocks = blocks;
-    slot->capacity = (uint32_t)enough;
+    record->blocks = blocks;
+    record->capacity = (uint32_t)enough;
 }
 
-/* ---- life and death of a slot ---- */
+/* ---- life and death of a record ---- */
 
-/* A dead slot with room for num_blocks, not yet taken: birth() follows. */
-static kv_status dead_slot(kv_pool *pool, uint32_t num_blocks, uint32_t *index)
+/* A dead record with room for num_blocks, not yet taken: birth() follows. */
+static kv_status dead_record(kv_pool *pool, uint32_t num_blocks, uint32_t *index)
 {
     if (pool->num_live == pool->config.max_branches) return KV_NOBRANCH;
-    bool unused = pool->free_slot == KV_NO_SLOT;
-    *index = unused ? pool->num_slots : pool->free_slot;
+    bool unused = pool->free_record == KV_NO_RECORD;
+    *index = unused ? pool->num_records : pool->free_record;
     if (unused) {
-        kv_status status = kv_slots_reserve(pool, pool->num_slots + 1);
+        kv_status status = kv_records_reserve(pool, pool->num_records + 1);
         if (status != KV_OK) return status;
-        memset(&pool->slots[*index], 0, sizeof(kv_slot));
+        memset(&pool->records[*index], 0, sizeof(kv_record));
     }
-    kv_slot *slot = &pool->slots[*index];
-    kv_status status = grow_table(slot, num_blocks);
+    kv_record *record = &pool->records[*index];
+    kv_status status = grow_table(record, num_blocks);
     if (status != KV_OK) return status;
-    pool->kept_entries -= slot->capacity;
-    use_grown_table(slot);
-    shrink_table(slot, num_blocks);
+    pool->kept_entries -= record->capacity;
+    use_grown_table(record);
+    shrink_table(record, num_blocks);
     return KV_OK;
 }
 
 static void birth(kv_pool *pool, uint32_t index)
 {
-    kv_slot *slot = &pool->slots[index];
-    if (index == pool->num_slots) {
-        pool->num_slots++;
-        slot->generation = 1;
+    kv_record *record = &pool->records[index];
+    if (index == pool->num_records) {
+        pool->num_records++;
+        record->generation = 1;
     } else {
-        pool->free_slot = slot->next;
+        pool->free_record = record->next;
     }
-    slot->live = true;
-    slot->version = ++pool->version;
+    record->live = true;
+    record->version = ++pool->version;
     pool->num_live++;
 }
 
-static void drop_from(kv_pool *pool, kv_slot *slot, uint32_t num_kept)
+static void drop_from(kv_pool *pool, kv_record *record, uint32_t num_kept)
 {
-    if (slot->num_blocks > num_kept) kv_blocks_drop(pool, slot->blocks + num_kept, slot->num_blocks - num_kept);
-    set_num_blocks(pool, slot, num_kept);
+    if (record->num_blocks > num_kept) kv_blocks_drop(pool, record->blocks + num_kept, record->num_blocks - num_kept);
+    set_num_blocks(pool, record, num_kept);
 }
 
-/* Dead slots keep their tables, which the next fork fills without malloc, up to a total. */
-static void keep_table(kv_pool *pool, kv_slot *slot)
+/* Dead records keep their tables, which the next fork fills without malloc, up to a total. */
+static void keep_table(kv_pool *pool, kv_record *record)
 {
-    if (slot->generation == 0 || pool->kept_entries + (uint64_t)slot->capacity > KV_MAX_KEPT_ENTRIES) {
-        free(slot->blocks);
-        slot->blocks = NULL;
-        slot->capacity = 0;
+    if (record->generation == 0 || pool->kept_entries + (uint64_t)record->capacity > KV_MAX_KEPT_ENTRIES) {
+        free(record->blocks);
+        record->blocks = NULL;
+        record->capacity = 0;
     }
-    pool->kept_entries += slot->capacity;
+    pool->kept_entries += record->capacity;
 }
 
-static void death(kv_pool *pool, kv_slot *slot)
+static void death(kv_pool *pool, kv_record *record)
 {
-    slot->live = false;
-    slot->generation++; /* 2^32 - 1 wraps to 0: no handle names this slot again */
-    keep_table(pool, slot);
+    record->live = false;
+    record->generation++; /* 2^32 - 1 wraps to 0: no handle names this record again */
+    keep_table(pool, record);
     pool->num_live--;
-    if (slot->generation == 0) {
+    if (record->generation == 0) {
         pool->num_retired++;
         return;
     }
-    slot->next = pool->free_slot;
-    pool->free_slot = index_of(pool, slot);
+    record->next = pool->free_record;
+    pool->free_record = index_of(pool, record);
 }
 
 /* ---- create, fork, prune ---- */
@@ -148,54 +148,54 @@ static void death(kv_pool *pool, kv_slot *slot)
 kv_status kv_branch_create(kv_pool *pool, kv_branch *branch)
 {
     uint32_t index;
-    kv_status status = dead_slot(pool, 0, &index);
+    kv_status status = dead_record(pool, 0, &index);
     if (status != KV_OK) return kv_pool_refuse(pool, status);
     birth(pool, index);
-    *branch = kv_handle(index, pool->slots[index].generation);
+    *branch = kv_handle(index, pool->records[index].generation);
     pool->operations++;
     return KV_OK;
 }
 
 kv_status kv_branch_fork_at(kv_pool *pool, kv_branch branch, uint32_t length, kv_branch *child)
 {
-    kv_slot *parent = find(pool, branch);
+    kv_record *parent = find(pool, branch);
     if (!parent) return kv_pool_refuse(pool, KV_STALE);
     if (length > parent->length) return kv_pool_refuse(pool, KV_RANGE);
     uint32_t num_blocks = kv_blocks_of(pool, length);
     uint32_t parent_index = index_of(pool, parent), index;
-    kv_status status = dead_slot(pool, num_blocks, &index);
+    kv_status status = dead_record(pool, num_blocks, &index);
     if (status != KV_OK) return kv_pool_refuse(pool, status);
 
-    parent = &pool->slots[parent_index]; /* the slots may have moved */
-    kv_slot *slot = &pool->slots[index];
+    parent = &pool->records[parent_index]; /* the records may have moved */
+    kv_record *record = &pool->records[index];
     birth(pool, index);
-    if (num_blocks > 0) memcpy(slot->blocks, parent->blocks, num_blocks * sizeof *slot->blocks);
-    kv_blocks_share(pool, slot->blocks, num_blocks);
-    set_num_blocks(pool, slot, num_blocks);
-    set_length(pool, slot, length);
-    kv_tail_attach(pool, index, length == parent->length ? parent_index : KV_NO_SLOT);
-    *child = kv_handle(index, slot->generation);
+    if (num_blocks > 0) memcpy(record->blocks, parent->blocks, num_blocks * sizeof *record->blocks);
+    kv_blocks_share(pool, record->blocks, num_blocks);
+    set_num_blocks(pool, record, num_blocks);
+    set_length(pool, record, length);
+    kv_tail_attach(pool, index, length == parent->length ? parent_index : KV_NO_RECORD);
+    *child = kv_handle(index, record->generation);
     pool->operations++;
     return KV_OK;
 }
 
 kv_status kv_branch_fork(kv_pool *pool, kv_branch branch, kv_branch *child)
 {
-    kv_slot *parent = find(pool, branch);
+    kv_record *parent = find(pool, branch);
     if (!parent) return kv_pool_refuse(pool, KV_STALE);
     return kv_branch_fork_at(pool, branch, parent->length, child);
 }
 
 kv_status kv_branch_prune(kv_pool *pool, kv_branch branch)
 {
-    kv_slot *slot = find(pool, branch);
-    if (!slot) return kv_pool_refuse(pool, KV_STALE);
+    kv_record *record = find(pool, branch);
+    if (!record) return kv_pool_refuse(pool, KV_STALE);
     pool->num_released = 0;
-    kv_tail_detach(pool, index_of(pool, slot));
-    drop_from(pool, slot, 0);
-    set_length(pool, slot, 0);
-    set_credit(pool, slot, 0, 0);
-    death(pool, slot);
+    kv_tail_detach(pool, index_of(pool, record));
+    drop_from(pool, record, 0);
+    set_length(pool, record, 0);
+    set_credit(pool, record, 0, 0);
+    death(pool, record);
     pool->operations++;
     return KV_OK;
 }
@@ -209,63 +209,63 @@ typedef struct demand {
 } demand;
 
 /* After an append the last block is the branch's own: of the credit for copies only a block for forks to come stays. */
-static uint32_t credit_after(const kv_pool *pool, const kv_slot *slot, uint32_t num_tokens)
+static uint32_t credit_after(const kv_pool *pool, const kv_record *record, uint32_t num_tokens)
 {
-    if (num_tokens == 0) return slot->credit_blocks;
-    if (num_tokens >= slot->promised_tokens) return 0;
-    uint32_t left = slot->credit_blocks > slot->pending_blocks ? slot->credit_blocks - slot->pending_blocks : 0;
-    uint32_t length = slot->length + num_tokens, last = slot->length + slot->promised_tokens;
+    if (num_tokens == 0) return record->credit_blocks;
+    if (num_tokens >= record->promised_tokens) return 0;
+    uint32_t left = record->credit_blocks > record->pending_blocks ? record->credit_blocks - record->pending_blocks : 0;
+    uint32_t length = record->length + num_tokens, last = record->length + record->promised_tokens;
     uint32_t needed = kv_blocks_of(pool, last) - kv_blocks_of(pool, length) + 1;
     return left < needed ? left : needed;
 }
 
 /* A shared block is copied by all listed branches but, if they are all its holders, the last of them. */
-static bool must_copy(const kv_pool *pool, const kv_slot *slot, uint32_t num_tokens)
+static bool must_copy(const kv_pool *pool, const kv_record *record, uint32_t num_tokens)
 {
-    if (num_tokens == 0 || kv_tail_tokens(pool, slot) == 0) return false;
-    uint32_t block = slot->blocks[slot->num_blocks - 1];
+    if (num_tokens == 0 || kv_tail_tokens(pool, record) == 0) return false;
+    uint32_t block = record->blocks[record->num_blocks - 1];
     return pool->ref[block] - pool->leaving[block] > 1;
 }
 
 static kv_status count_append(kv_pool *pool, kv_branch branch, uint32_t num_tokens, demand *total)
 {
-    kv_slot *slot = find(pool, branch);
-    if (!slot) return KV_STALE;
-    if (slot->listed) return KV_INVAL;
-    uint64_t length = (uint64_t)slot->length + num_tokens;
+    kv_record *record = find(pool, branch);
+    if (!record) return KV_STALE;
+    if (record->listed) return KV_INVAL;
+    uint64_t length = (uint64_t)record->length + num_tokens;
     if (length > KV_MAX_LENGTH) return KV_RANGE;
-    slot->listed = true;
-    slot->pending_blocks = kv_blocks_of(pool, length) - slot->num_blocks;
-    if (must_copy(pool, slot, num_tokens)) {
-        pool->leaving[slot->blocks[slot->num_blocks - 1]]++;
-        slot->pending_blocks++;
+    record->listed = true;
+    record->pending_blocks = kv_blocks_of(pool, length) - record->num_blocks;
+    if (must_copy(pool, record, num_tokens)) {
+        pool->leaving[record->blocks[record->num_blocks - 1]]++;
+        record->pending_blocks++;
     }
-    total->blocks += slot->pending_blocks;
-    total->reserved -= slot->credit_blocks - credit_after(pool, slot, num_tokens);
+    total->blocks += record->pending_blocks;
+    total->reserved -= record->credit_blocks - credit_after(pool, record, num_tokens);
     return KV_OK;
 }
 
 static void forget_count(kv_pool *pool, kv_branch branch)
 {
-    kv_slot *slot = find(pool, branch);
-    slot->listed = false;
-    if (slot->num_blocks > 0) pool->leaving[slot->blocks[slot->num_blocks - 1]] = 0;
+    kv_record *record = find(pool, branch);
+    record->listed = false;
+    if (record->num_blocks > 0) pool->leaving[record->blocks[record->num_blocks - 1]] = 0;
 }
 
 static void forget_growth(kv_pool *pool, const kv_branch *branches, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        kv_slot *slot = find(pool, branches[i]);
-        free(slot->grown);
-        slot->grown = NULL;
+        kv_record *record = find(pool, branches[i]);
+        free(record->grown);
+        record->grown = NULL;
     }
 }
 
 static kv_status make_room(kv_pool *pool, const kv_branch *branches, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        kv_slot *slot = find(pool, branches[i]);
-        kv_status status = grow_table(slot, (uint64_t)slot->num_blocks + slot->pending_blocks);
+        kv_record *record = find(pool, branches[i]);
+        kv_status status = grow_table(record, (uint64_t)record->num_blocks + record->pending_blocks);
         if (status != KV_OK) {
             forget_growth(pool, branches, i);
             return status;
@@ -290,14 +290,14 @@ static kv_status prepare(kv_pool *pool, const kv_branch *branches, const uint32_
     return make_room(pool, branches, count);
 }
 
-static kv_copy copy_tail(kv_pool *pool, kv_slot *slot)
+static kv_copy copy_tail(kv_pool *pool, kv_record *record)
 {
-    uint32_t last = slot->num_blocks - 1;
-    kv_copy copy = {.from_block = slot->blocks[last], .num_tokens = kv_tail_tokens(pool, slot)};
-    kv_blocks_take(pool, &slot->blocks[last], 1);
-    copy.to_block = slot->blocks[last];
+    uint32_t last = record->num_blocks - 1;
+    kv_copy copy = {.from_block = record->blocks[last], .num_tokens = kv_tail_tokens(pool, record)};
+    kv_blocks_take(pool, &record->blocks[last], 1);
+    copy.to_block = record->blocks[last];
     kv_blocks_drop(pool, &copy.from_block, 1);
-    slot->version = ++pool->version;
+    record->version = ++pool->version;
     pool->copies++;
     pool->copied_tokens += copy.num_tokens;
     return copy;
@@ -305,24 +305,24 @@ static kv_copy copy_tail(kv_pool *pool, kv_slot *slot)
 
 static void commit_append(kv_pool *pool, kv_branch branch, uint32_t num_tokens, kv_append *append)
 {
-    kv_slot *slot = find(pool, branch);
-    *append = (kv_append){slot->num_blocks, slot->pending_blocks, {0, 0, 0}};
-    use_grown_table(slot);
-    set_credit(pool, slot, num_tokens < slot->promised_tokens ? slot->promised_tokens - num_tokens : 0,
-               credit_after(pool, slot, num_tokens));
-    uint32_t num_blocks = kv_blocks_of(pool, (uint64_t)slot->length + num_tokens);
-    bool copied = must_copy(pool, slot, num_tokens);
-    kv_tail_detach(pool, index_of(pool, slot));
+    kv_record *record = find(pool, branch);
+    *append = (kv_append){record->num_blocks, record->pending_blocks, {0, 0, 0}};
+    use_grown_table(record);
+    set_credit(pool, record, num_tokens < record->promised_tokens ? record->promised_tokens - num_tokens : 0,
+               credit_after(pool, record, num_tokens));
+    uint32_t num_blocks = kv_blocks_of(pool, (uint64_t)record->length + num_tokens);
+    bool copied = must_copy(pool, record, num_tokens);
+    kv_tail_detach(pool, index_of(pool, record));
     if (copied) {
         append->first_new_block--;
-        append->copy = copy_tail(pool, slot);
+        append->copy = copy_tail(pool, record);
     }
-    if (num_blocks > slot->num_blocks)
-        kv_blocks_take(pool, slot->blocks + slot->num_blocks, num_blocks - slot->num_blocks);
-    assert(slot->pending_blocks == num_blocks - slot->num_blocks + copied && "an append takes what it counted");
-    set_num_blocks(pool, slot, num_blocks);
-    set_length(pool, slot, slot->length + num_tokens);
-    kv_tail_attach(pool, index_of(pool, slot), KV_NO_SLOT);
+    if (num_blocks > record->num_blocks)
+        kv_blocks_take(pool, record->blocks + record->num_blocks, num_blocks - record->num_blocks);
+    assert(record->pending_blocks == num_blocks - record->num_blocks + copied && "an append takes what it counted");
+    set_num_blocks(pool, record, num_blocks);
+    set_length(pool, record, record->length + num_tokens);
+    kv_tail_attach(pool, index_of(pool, record), KV_NO_RECORD);
 }
 
 kv_status kv_branch_append_many(kv_pool *pool, const kv_branch *branches, const uint32_t *num_tokens, uint32_t count,
@@ -346,23 +346,23 @@ kv_status kv_branch_append(kv_pool *pool, kv_branch branch, uint32_t num_tokens,
 
 kv_status kv_branch_truncate(kv_pool *pool, kv_branch branch, uint32_t length)
 {
-    kv_slot *slot = find(pool, branch);
-    if (!slot) return kv_pool_refuse(pool, KV_STALE);
-    if (length > slot->length) return kv_pool_refuse(pool, KV_RANGE);
+    kv_record *record = find(pool, branch);
+    if (!record) return kv_pool_refuse(pool, KV_STALE);
+    if (length > record->length) return kv_pool_refuse(pool, KV_RANGE);
     pool->num_released = 0;
-    set_credit(pool, slot, 0, 0);
+    set_credit(pool, record, 0, 0);
     pool->operations++;
-    if (length == slot->length) return KV_OK;
-    kv_tail_detach(pool, index_of(pool, slot));
-    drop_from(pool, slot, kv_blocks_of(pool, length));
-    shrink_table(slot, slot->num_blocks);
-    set_length(pool, slot, length);
-    kv_tail_attach(pool, index_of(pool, slot), KV_NO_SLOT);
-    slot->version = ++pool->version;
+    if (length == record->length) return KV_OK;
+    kv_tail_detach(pool, index_of(pool, record));
+    drop_from(pool, record, kv_blocks_of(pool, length));
+    shrink_table(record, record->num_blocks);
+    set_length(pool, record, length);
+    kv_tail_attach(pool, index_of(pool, record), KV_NO_RECORD);
+    record->version = ++pool->version;
     return KV_OK;
 }
 
-static void swap_tables(kv_slot *a, kv_slot *b)
+static void swap_tables(kv_record *a, kv_record *b)
 {
     uint32_t *blocks = a->blocks;
     uint32_t capacity = a->capacity;
@@ -374,22 +374,22 @@ static void swap_tables(kv_slot *a, kv_slot *b)
 
 kv_status kv_branch_adopt(kv_pool *pool, kv_branch branch, kv_branch winner)
 {
-    kv_slot *slot = find(pool, branch), *taken = find(pool, winner);
-    if (!slot || !taken) return kv_pool_refuse(pool, KV_STALE);
-    if (slot == taken) return kv_pool_refuse(pool, KV_INVAL);
+    kv_record *record = find(pool, branch), *taken = find(pool, winner);
+    if (!record || !taken) return kv_pool_refuse(pool, KV_STALE);
+    if (record == taken) return kv_pool_refuse(pool, KV_INVAL);
     pool->num_released = 0;
-    kv_tail_detach(pool, index_of(pool, slot));
+    kv_tail_detach(pool, index_of(pool, record));
     kv_tail_detach(pool, index_of(pool, taken));
-    drop_from(pool, slot, 0);
-    swap_tables(slot, taken);
-    slot->num_blocks = taken->num_blocks; /* moved, so the sum over the tables stays */
+    drop_from(pool, record, 0);
+    swap_tables(record, taken);
+    record->num_blocks = taken->num_blocks; /* moved, so the sum over the tables stays */
     taken->num_blocks = 0;
-    set_length(pool, slot, taken->length);
+    set_length(pool, record, taken->length);
     set_length(pool, taken, 0);
-    set_credit(pool, slot, 0, 0);
+    set_credit(pool, record, 0, 0);
     set_credit(pool, taken, 0, 0);
-    kv_tail_attach(pool, index_of(pool, slot), KV_NO_SLOT);
-    slot->version = ++pool->version;
+    kv_tail_attach(pool, index_of(pool, record), KV_NO_RECORD);
+    record->version = ++pool->version;
     death(pool, taken);
     pool->operations++;
     return KV_OK;
@@ -397,32 +397,32 @@ kv_status kv_branch_adopt(kv_pool *pool, kv_branch branch, kv_branch winner)
 
 kv_status kv_branch_reserve(kv_pool *pool, kv_branch branch, uint32_t num_tokens)
 {
-    kv_slot *slot = find(pool, branch);
-    if (!slot) return kv_pool_refuse(pool, KV_STALE);
-    uint64_t length = (uint64_t)slot->length + num_tokens;
+    kv_record *record = find(pool, branch);
+    if (!record) return kv_pool_refuse(pool, KV_STALE);
+    uint64_t length = (uint64_t)record->length + num_tokens;
     if (length > KV_MAX_LENGTH) return kv_pool_refuse(pool, KV_RANGE);
     uint32_t credit = 0;
     if (num_tokens > 0) /* 1: a copy behind forks to come; must_copy: one that is due already */
-        credit = kv_blocks_of(pool, length) - slot->num_blocks + 1 + must_copy(pool, slot, num_tokens);
-    uint64_t others = pool->reserved_blocks - slot->credit_blocks;
+        credit = kv_blocks_of(pool, length) - record->num_blocks + 1 + must_copy(pool, record, num_tokens);
+    uint64_t others = pool->reserved_blocks - record->credit_blocks;
     if (others + credit > pool->num_free) return kv_pool_refuse(pool, KV_NOBLOCKS);
-    set_credit(pool, slot, num_tokens, credit);
+    set_credit(pool, record, num_tokens, credit);
     pool->operations++;
     return KV_OK;
 }
 
 /* ---- views ---- */
 
-static kv_table view(const kv_slot *slot)
+static kv_table view(const kv_record *record)
 {
-    return (kv_table){slot->blocks, slot->num_blocks, slot->length, slot->version};
+    return (kv_table){record->blocks, record->num_blocks, record->length, record->version};
 }
 
 kv_status kv_branch_table(const kv_pool *pool, kv_branch branch, kv_table *table)
 {
-    const kv_slot *slot = find(pool, branch);
-    if (!slot) return KV_STALE;
-    *table = view(slot);
+    const kv_record *record = find(pool, branch);
+    if (!record) return KV_STALE;
+    *table = view(record);
     return KV_OK;
 }
 

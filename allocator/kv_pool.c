@@ -49,8 +49,8 @@ static uint32_t *new_array(uint32_t count)
 
 static void free_memory(kv_pool *pool)
 {
-    for (uint32_t i = 0; i < pool->num_slots; i++) free(pool->slots[i].blocks);
-    free(pool->slots);
+    for (uint32_t i = 0; i < pool->num_records; i++) free(pool->records[i].blocks);
+    free(pool->records);
     free(pool->ref);
     free(pool->num_partial);
     free(pool->first_partial);
@@ -100,7 +100,7 @@ kv_status kv_pool_create(kv_pool **pool, const kv_pool_config *config)
         return KV_NOMEM;
     }
     fill_free_list(created);
-    created->free_slot = KV_NO_SLOT;
+    created->free_record = KV_NO_RECORD;
     created->random = checked.seed;
     created->first_epoch = created->next_epoch = 1;
     *pool = created;
@@ -116,16 +116,16 @@ kv_status kv_pool_destroy(kv_pool *pool, bool force, kv_pool_stats *stats)
     return KV_OK;
 }
 
-kv_status kv_slots_reserve(kv_pool *pool, uint32_t num_slots)
+kv_status kv_records_reserve(kv_pool *pool, uint32_t num_records)
 {
-    if (num_slots <= pool->slot_capacity) return KV_OK;
-    uint64_t capacity = pool->slot_capacity < 8 ? 8 : (uint64_t)pool->slot_capacity * 2;
-    if (capacity < num_slots) capacity = num_slots;
-    if (capacity > UINT32_MAX || capacity > SIZE_MAX / sizeof(kv_slot)) return KV_NOMEM;
-    kv_slot *slots = realloc(pool->slots, (size_t)capacity * sizeof *slots);
-    if (!slots) return KV_NOMEM;
-    pool->slots = slots;
-    pool->slot_capacity = (uint32_t)capacity;
+    if (num_records <= pool->record_capacity) return KV_OK;
+    uint64_t capacity = pool->record_capacity < 8 ? 8 : (uint64_t)pool->record_capacity * 2;
+    if (capacity < num_records) capacity = num_records;
+    if (capacity > UINT32_MAX || capacity > SIZE_MAX / sizeof(kv_record)) return KV_NOMEM;
+    kv_record *records = realloc(pool->records, (size_t)capacity * sizeof *records);
+    if (!records) return KV_NOMEM;
+    pool->records = records;
+    pool->record_capacity = (uint32_t)capacity;
     return KV_OK;
 }
 
@@ -213,7 +213,7 @@ static uint32_t visible_tokens(const kv_pool *pool, uint32_t block)
 {
     if (pool->ref[block] > pool->num_partial[block]) return pool->config.block_tokens;
     if (pool->num_partial[block] == 0) return 0;
-    return kv_tail_tokens(pool, &pool->slots[pool->first_partial[block]]);
+    return kv_tail_tokens(pool, &pool->records[pool->first_partial[block]]);
 }
 
 static void hold_block(kv_pool *pool, uint32_t block)
@@ -263,33 +263,33 @@ void kv_blocks_drop(kv_pool *pool, const uint32_t *blocks, uint32_t count)
 /* The partial views of a block are a list, fullest first. Those that see equally much are a run, whose two ends know
  * each other, so a search takes one step for each run: block_tokens - 1 at most, however many the views are. */
 
-static bool begins_run(const kv_pool *pool, const kv_slot *slot)
+static bool begins_run(const kv_pool *pool, const kv_record *record)
 {
-    if (slot->previous == KV_NO_SLOT) return true;
-    return kv_tail_tokens(pool, &pool->slots[slot->previous]) != kv_tail_tokens(pool, slot);
+    if (record->previous == KV_NO_RECORD) return true;
+    return kv_tail_tokens(pool, &pool->records[record->previous]) != kv_tail_tokens(pool, record);
 }
 
-static bool ends_run(const kv_pool *pool, const kv_slot *slot)
+static bool ends_run(const kv_pool *pool, const kv_record *record)
 {
-    if (slot->next == KV_NO_SLOT) return true;
-    return kv_tail_tokens(pool, &pool->slots[slot->next]) != kv_tail_tokens(pool, slot);
+    if (record->next == KV_NO_RECORD) return true;
+    return kv_tail_tokens(pool, &pool->records[record->next]) != kv_tail_tokens(pool, record);
 }
 
-void kv_tail_detach(kv_pool *pool, uint32_t slot)
+void kv_tail_detach(kv_pool *pool, uint32_t record)
 {
-    kv_slot *left = &pool->slots[slot];
+    kv_record *left = &pool->records[record];
     if (kv_tail_tokens(pool, left) == 0) return;
     uint32_t block = left->blocks[left->num_blocks - 1];
     pool->physical_tokens -= visible_tokens(pool, block);
     bool begins = begins_run(pool, left), ends = ends_run(pool, left);
     if (begins != ends) { /* its neighbour becomes an end */
         uint32_t heir = begins ? left->next : left->previous;
-        pool->slots[heir].far_end = left->far_end;
-        pool->slots[left->far_end].far_end = heir;
+        pool->records[heir].far_end = left->far_end;
+        pool->records[left->far_end].far_end = heir;
     }
-    if (left->previous == KV_NO_SLOT) pool->first_partial[block] = left->next;
-    else pool->slots[left->previous].next = left->next;
-    if (left->next != KV_NO_SLOT) pool->slots[left->next].previous = left->previous;
+    if (left->previous == KV_NO_RECORD) pool->first_partial[block] = left->next;
+    else pool->records[left->previous].next = left->next;
+    if (left->next != KV_NO_RECORD) pool->records[left->next].previous = left->previous;
     pool->num_partial[block]--;
     pool->physical_tokens += visible_tokens(pool, block);
 }
@@ -297,33 +297,33 @@ void kv_tail_detach(kv_pool *pool, uint32_t slot)
 /* The last of the block's views that see at least `tokens` of it. */
 static uint32_t last_as_full(const kv_pool *pool, uint32_t block, uint32_t tokens)
 {
-    uint32_t last = KV_NO_SLOT, at = pool->num_partial[block] == 0 ? KV_NO_SLOT : pool->first_partial[block];
-    while (at != KV_NO_SLOT && kv_tail_tokens(pool, &pool->slots[at]) >= tokens) {
-        last = pool->slots[at].far_end;
-        at = pool->slots[last].next;
+    uint32_t last = KV_NO_RECORD, at = pool->num_partial[block] == 0 ? KV_NO_RECORD : pool->first_partial[block];
+    while (at != KV_NO_RECORD && kv_tail_tokens(pool, &pool->records[at]) >= tokens) {
+        last = pool->records[at].far_end;
+        at = pool->records[last].next;
     }
     return last;
 }
 
-void kv_tail_attach(kv_pool *pool, uint32_t slot, uint32_t twin)
+void kv_tail_attach(kv_pool *pool, uint32_t record, uint32_t twin)
 {
-    kv_slot *joined = &pool->slots[slot];
+    kv_record *joined = &pool->records[record];
     uint32_t tokens = kv_tail_tokens(pool, joined);
     if (tokens == 0) return;
     uint32_t block = joined->blocks[joined->num_blocks - 1];
     pool->physical_tokens -= visible_tokens(pool, block);
-    uint32_t previous = twin == KV_NO_SLOT ? last_as_full(pool, block, tokens) : twin;
-    uint32_t next = pool->num_partial[block] == 0 ? KV_NO_SLOT : pool->first_partial[block];
-    if (previous != KV_NO_SLOT) next = pool->slots[previous].next;
+    uint32_t previous = twin == KV_NO_RECORD ? last_as_full(pool, block, tokens) : twin;
+    uint32_t next = pool->num_partial[block] == 0 ? KV_NO_RECORD : pool->first_partial[block];
+    if (previous != KV_NO_RECORD) next = pool->records[previous].next;
     joined->previous = previous;
     joined->next = next;
-    joined->far_end = slot;
-    if (previous == KV_NO_SLOT) pool->first_partial[block] = slot;
-    else pool->slots[previous].next = slot;
-    if (next != KV_NO_SLOT) pool->slots[next].previous = slot;
+    joined->far_end = record;
+    if (previous == KV_NO_RECORD) pool->first_partial[block] = record;
+    else pool->records[previous].next = record;
+    if (next != KV_NO_RECORD) pool->records[next].previous = record;
     if (!begins_run(pool, joined) && ends_run(pool, joined)) {
-        joined->far_end = pool->slots[previous].far_end;
-        pool->slots[joined->far_end].far_end = slot;
+        joined->far_end = pool->records[previous].far_end;
+        pool->records[joined->far_end].far_end = record;
     }
     pool->num_partial[block]++;
     pool->physical_tokens += visible_tokens(pool, block);

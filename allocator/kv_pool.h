@@ -62,7 +62,7 @@ typedef struct kv_pool_config {
 
 typedef struct kv_pool kv_pool;
 
-/* Branch handle: slot in the low, generation in the high 32 bits; 0 is never valid. */
+/* Branch handle: index of the pool's record in the low, generation in the high 32 bits; 0 is never valid. */
 typedef uint64_t kv_branch;
 
 /* Block table of a branch, as a view: valid until the branch next changes. */

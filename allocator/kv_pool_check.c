@@ -10,7 +10,7 @@
 /* What the tables say about one block. */
 typedef struct note {
     uint32_t count;       /* tables that list it */
-    uint32_t last_slot;   /* the last of those, plus 1 */
+    uint32_t last_record;   /* the last of those, plus 1 */
     uint32_t index;       /* where they list it */
     uint32_t predecessor; /* the block before it there; KV_NO_BLOCK at index 0 */
     uint32_t num_partial; /* of them, those that see only a part */
@@ -26,123 +26,123 @@ typedef struct audit {
 
 /* Every check passes here; true: it holds. The first one that does not is kept. */
 static bool holds(audit *a, uint32_t invariant, const char *what, uint64_t found, uint64_t expected, uint32_t block,
-                  uint32_t slot)
+                  uint32_t record)
 {
     if (found == expected) return true;
-    *a->violation = (kv_violation){invariant, block, slot, found, expected, what};
+    *a->violation = (kv_violation){invariant, block, record, found, expected, what};
     return false;
 }
 
 static bool pool_holds(audit *a, uint32_t invariant, const char *what, uint64_t found, uint64_t expected)
 {
-    return holds(a, invariant, what, found, expected, KV_NO_BLOCK, KV_NO_SLOT);
+    return holds(a, invariant, what, found, expected, KV_NO_BLOCK, KV_NO_RECORD);
 }
 
-static bool at_most(audit *a, uint32_t invariant, const char *what, uint64_t found, uint64_t limit, uint32_t slot)
+static bool at_most(audit *a, uint32_t invariant, const char *what, uint64_t found, uint64_t limit, uint32_t record)
 {
-    return found <= limit || holds(a, invariant, what, found, limit, KV_NO_BLOCK, slot);
+    return found <= limit || holds(a, invariant, what, found, limit, KV_NO_BLOCK, record);
 }
 
 /* One table entry: I5, I8, I9. */
-static bool note_entry(audit *a, uint32_t slot, uint32_t index)
+static bool note_entry(audit *a, uint32_t record, uint32_t index)
 {
-    const kv_slot *s = &a->pool->slots[slot];
+    const kv_record *s = &a->pool->records[record];
     uint32_t block = s->blocks[index], predecessor = index > 0 ? s->blocks[index - 1] : KV_NO_BLOCK;
-    if (!at_most(a, 5, "block id", block, a->pool->config.num_blocks - 1, slot)) return false;
+    if (!at_most(a, 5, "block id", block, a->pool->config.num_blocks - 1, record)) return false;
     note *n = &a->notes[block];
-    if (!holds(a, 5, "second mention in one table", n->last_slot == slot + 1, false, block, slot)) return false;
+    if (!holds(a, 5, "second mention in one table", n->last_record == record + 1, false, block, record)) return false;
     if (n->count == 0) {
         n->index = index;
         n->predecessor = predecessor;
     }
     n->count++;
-    n->last_slot = slot + 1;
+    n->last_record = record + 1;
     bool tail = index + 1 == s->num_blocks && kv_tail_tokens(a->pool, s) != 0;
     uint32_t visible = tail ? kv_tail_tokens(a->pool, s) : a->pool->config.block_tokens;
     if (visible > n->visible) n->visible = visible;
     n->num_partial += tail;
-    return holds(a, 8, "index of the block in the table", index, n->index, block, slot) &&
-           holds(a, 9, "block before it in the table", predecessor, n->predecessor, block, slot);
+    return holds(a, 8, "index of the block in the table", index, n->index, block, record) &&
+           holds(a, 9, "block before it in the table", predecessor, n->predecessor, block, record);
 }
 
-/* I4, I10 and I11 for one slot. */
-static bool check_slot(audit *a, uint32_t slot)
+/* I4, I10 and I11 for one record. */
+static bool check_record(audit *a, uint32_t record)
 {
-    const kv_slot *s = &a->pool->slots[slot];
+    const kv_record *s = &a->pool->records[record];
     if (!s->live) {
-        return holds(a, 11, "length of a dead slot", s->length, 0, KV_NO_BLOCK, slot) &&
-               holds(a, 11, "table of a dead slot", s->num_blocks, 0, KV_NO_BLOCK, slot) &&
-               holds(a, 11, "promise to a dead slot", s->promised_tokens, 0, KV_NO_BLOCK, slot) &&
-               holds(a, 11, "credit of a dead slot", s->credit_blocks, 0, KV_NO_BLOCK, slot);
+        return holds(a, 11, "length of a dead record", s->length, 0, KV_NO_BLOCK, record) &&
+               holds(a, 11, "table of a dead record", s->num_blocks, 0, KV_NO_BLOCK, record) &&
+               holds(a, 11, "promise to a dead record", s->promised_tokens, 0, KV_NO_BLOCK, record) &&
+               holds(a, 11, "credit of a dead record", s->credit_blocks, 0, KV_NO_BLOCK, record);
     }
     uint64_t promised_length = (uint64_t)s->length + s->promised_tokens;
-    if (!at_most(a, 4, "length", promised_length, KV_MAX_LENGTH, slot)) return false;
+    if (!at_most(a, 4, "length", promised_length, KV_MAX_LENGTH, record)) return false;
     uint32_t expected = kv_blocks_of(a->pool, s->length);
-    if (!holds(a, 4, "blocks in the table", s->num_blocks, expected, KV_NO_BLOCK, slot)) return false;
+    if (!holds(a, 4, "blocks in the table", s->num_blocks, expected, KV_NO_BLOCK, record)) return false;
     uint32_t credit = 0, copies = 1 + (kv_tail_tokens(a->pool, s) != 0); /* see kv_branch_reserve */
     if (s->promised_tokens > 0) credit = kv_blocks_of(a->pool, promised_length) - expected + copies;
-    if (!at_most(a, 10, "credit for the promised tokens", s->credit_blocks, credit, slot)) return false;
-    if (!at_most(a, 16, "table version", s->version, a->pool->version, slot)) return false;
+    if (!at_most(a, 10, "credit for the promised tokens", s->credit_blocks, credit, record)) return false;
+    if (!at_most(a, 16, "table version", s->version, a->pool->version, record)) return false;
     for (uint32_t i = 0; i < s->num_blocks; i++)
-        if (!note_entry(a, slot, i)) return false;
+        if (!note_entry(a, record, i)) return false;
     return true;
 }
 
-/* I16: every dead slot that is not retired is on the list of free slots once. */
-static bool check_slots(audit *a)
+/* I16: every dead record that is not retired is on the list of free records once. */
+static bool check_records(audit *a)
 {
     const kv_pool *pool = a->pool;
     uint32_t num_live = 0, num_retired = 0, num_listed = 0;
-    for (uint32_t i = 0; i < pool->num_slots; i++) {
-        if (!check_slot(a, i)) return false;
-        num_live += pool->slots[i].live;
-        num_retired += pool->slots[i].generation == 0;
+    for (uint32_t i = 0; i < pool->num_records; i++) {
+        if (!check_record(a, i)) return false;
+        num_live += pool->records[i].live;
+        num_retired += pool->records[i].generation == 0;
     }
-    uint32_t num_dead = pool->num_slots - num_live - num_retired;
-    for (uint32_t i = pool->free_slot; i != KV_NO_SLOT; i = pool->slots[i].next) {
-        if (!at_most(a, 16, "slot on the list of free slots", i + UINT64_C(1), pool->num_slots, i)) return false;
-        const kv_slot *s = &pool->slots[i];
+    uint32_t num_dead = pool->num_records - num_live - num_retired;
+    for (uint32_t i = pool->free_record; i != KV_NO_RECORD; i = pool->records[i].next) {
+        if (!at_most(a, 16, "record on the list of free records", i + UINT64_C(1), pool->num_records, i)) return false;
+        const kv_record *s = &pool->records[i];
         bool reusable = !s->live && s->generation != 0;
-        if (!holds(a, 16, "reusable slot on the list of free slots", reusable, true, KV_NO_BLOCK, i)) return false;
-        if (!at_most(a, 16, "free slots", ++num_listed, num_dead, i)) return false; /* a cycle ends here */
+        if (!holds(a, 16, "reusable record on the list of free records", reusable, true, KV_NO_BLOCK, i)) return false;
+        if (!at_most(a, 16, "free records", ++num_listed, num_dead, i)) return false; /* a cycle ends here */
     }
-    return pool_holds(a, 16, "free slots", num_listed, num_dead) &&
+    return pool_holds(a, 16, "free records", num_listed, num_dead) &&
            pool_holds(a, 16, "live branches", pool->num_live, num_live) &&
-           pool_holds(a, 16, "retired slots", pool->num_retired, num_retired) &&
-           at_most(a, 16, "live branches", num_live, pool->config.max_branches, KV_NO_SLOT);
+           pool_holds(a, 16, "retired records", pool->num_retired, num_retired) &&
+           at_most(a, 16, "live branches", num_live, pool->config.max_branches, KV_NO_RECORD);
 }
 
 static bool check_idle(audit *a, const char *what, const uint32_t *ring, uint32_t head, uint32_t count)
 {
     const kv_pool *pool = a->pool;
-    if (!at_most(a, 1, what, count, pool->config.num_blocks, KV_NO_SLOT)) return false;
+    if (!at_most(a, 1, what, count, pool->config.num_blocks, KV_NO_RECORD)) return false;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t block = ring[kv_ring_index(pool, head, i)];
-        if (!at_most(a, 3, what, block, pool->config.num_blocks - 1, KV_NO_SLOT)) return false;
+        if (!at_most(a, 3, what, block, pool->config.num_blocks - 1, KV_NO_RECORD)) return false;
         note *n = &a->notes[block];
-        if (!holds(a, 3, "block listed as free a second time", n->idle, false, block, KV_NO_SLOT)) return false;
-        if (!holds(a, 3, "tables that list a free block", n->count, 0, block, KV_NO_SLOT)) return false;
+        if (!holds(a, 3, "block listed as free a second time", n->idle, false, block, KV_NO_RECORD)) return false;
+        if (!holds(a, 3, "tables that list a free block", n->count, 0, block, KV_NO_RECORD)) return false;
         n->idle = true;
     }
     return true;
 }
 
 /* One partial view of a block, behind `previous`, which sees `tokens` of it. */
-static bool check_view(audit *a, uint32_t block, uint32_t slot, uint32_t previous, uint32_t tokens)
+static bool check_view(audit *a, uint32_t block, uint32_t record, uint32_t previous, uint32_t tokens)
 {
     const kv_pool *pool = a->pool;
-    if (!at_most(a, 12, "slot of a partial view", slot + UINT64_C(1), pool->num_slots, slot)) return false;
-    const kv_slot *s = &pool->slots[slot];
-    return holds(a, 12, "live partial view", s->live && s->num_blocks > 0, true, block, slot) &&
-           holds(a, 12, "block of a partial view", s->blocks[s->num_blocks - 1], block, block, slot) &&
-           holds(a, 12, "link back", s->previous, previous, block, slot) &&
-           at_most(a, 12, "tokens of a partial view", kv_tail_tokens(pool, s), tokens, slot);
+    if (!at_most(a, 12, "record of a partial view", record + UINT64_C(1), pool->num_records, record)) return false;
+    const kv_record *s = &pool->records[record];
+    return holds(a, 12, "live partial view", s->live && s->num_blocks > 0, true, block, record) &&
+           holds(a, 12, "block of a partial view", s->blocks[s->num_blocks - 1], block, block, record) &&
+           holds(a, 12, "link back", s->previous, previous, block, record) &&
+           at_most(a, 12, "tokens of a partial view", kv_tail_tokens(pool, s), tokens, record);
 }
 
 static bool check_run(audit *a, uint32_t block, uint32_t first, uint32_t last)
 {
-    return holds(a, 12, "last view of a run", a->pool->slots[first].far_end, last, block, first) &&
-           holds(a, 12, "first view of a run", a->pool->slots[last].far_end, first, block, last);
+    return holds(a, 12, "last view of a run", a->pool->records[first].far_end, last, block, first) &&
+           holds(a, 12, "first view of a run", a->pool->records[last].far_end, first, block, last);
 }
 
 /* The partial views of a block are linked fullest first, in runs of those that see equally much. */
@@ -150,19 +150,20 @@ static bool check_views(audit *a, uint32_t block)
 {
     const kv_pool *pool = a->pool;
     const note *n = &a->notes[block];
-    if (!holds(a, 12, "partial views", pool->num_partial[block], n->num_partial, block, KV_NO_SLOT)) return false;
-    uint32_t slot = pool->first_partial[block], previous = KV_NO_SLOT, first = slot, tokens = pool->config.block_tokens;
+    if (!holds(a, 12, "partial views", pool->num_partial[block], n->num_partial, block, KV_NO_RECORD)) return false;
+    uint32_t record = pool->first_partial[block], previous = KV_NO_RECORD, first = record;
+    uint32_t tokens = pool->config.block_tokens;
     for (uint32_t i = 0; i < n->num_partial; i++) {
-        if (!check_view(a, block, slot, previous, tokens)) return false;
-        bool new_run = kv_tail_tokens(pool, &pool->slots[slot]) < tokens;
+        if (!check_view(a, block, record, previous, tokens)) return false;
+        bool new_run = kv_tail_tokens(pool, &pool->records[record]) < tokens;
         if (new_run && i > 0 && !check_run(a, block, first, previous)) return false;
-        if (new_run) first = slot;
-        tokens = kv_tail_tokens(pool, &pool->slots[slot]);
-        previous = slot;
-        slot = pool->slots[slot].next;
+        if (new_run) first = record;
+        tokens = kv_tail_tokens(pool, &pool->records[record]);
+        previous = record;
+        record = pool->records[record].next;
     }
     return n->num_partial == 0 || (check_run(a, block, first, previous) &&
-                                   holds(a, 12, "end of the partial views", slot, KV_NO_SLOT, block, previous));
+                                   holds(a, 12, "end of the partial views", record, KV_NO_RECORD, block, previous));
 }
 
 /* I1, I2 and the sums over blocks of I12. */
@@ -173,8 +174,8 @@ static bool check_blocks(audit *a)
     uint64_t physical = 0;
     for (uint32_t i = 0; i < pool->config.num_blocks; i++) {
         const note *n = &a->notes[i];
-        if (!holds(a, 2, "reference count", pool->ref[i], n->count, i, n->last_slot - 1)) return false;
-        if (!holds(a, 12, "scratch count", pool->leaving[i], 0, i, KV_NO_SLOT)) return false;
+        if (!holds(a, 2, "reference count", pool->ref[i], n->count, i, n->last_record - 1)) return false;
+        if (!holds(a, 12, "scratch count", pool->leaving[i], 0, i, KV_NO_RECORD)) return false;
         if (!check_views(a, i)) return false;
         used += n->count > 0;
         shared += n->count > 1;
@@ -184,29 +185,29 @@ static bool check_blocks(audit *a)
     return pool_holds(a, 1, "used + free + quarantined blocks", sum, pool->config.num_blocks) &&
            pool_holds(a, 12, "shared blocks", pool->shared_blocks, shared) &&
            pool_holds(a, 12, "physical tokens", pool->physical_tokens, physical) &&
-           at_most(a, 12, "used blocks beyond the high water", used, pool->high_water_blocks, KV_NO_SLOT) &&
-           at_most(a, 12, "high water", pool->high_water_blocks, pool->config.num_blocks, KV_NO_SLOT);
+           at_most(a, 12, "used blocks beyond the high water", used, pool->high_water_blocks, KV_NO_RECORD) &&
+           at_most(a, 12, "high water", pool->high_water_blocks, pool->config.num_blocks, KV_NO_RECORD);
 }
 
 static bool check_sums(audit *a)
 {
     const kv_pool *pool = a->pool;
     uint64_t length = 0, blocks = 0, credit = 0, kept = 0;
-    for (uint32_t i = 0; i < pool->num_slots; i++) {
-        length += pool->slots[i].length;
-        blocks += pool->slots[i].num_blocks;
-        credit += pool->slots[i].credit_blocks;
-        kept += pool->slots[i].live ? 0 : pool->slots[i].capacity;
+    for (uint32_t i = 0; i < pool->num_records; i++) {
+        length += pool->records[i].length;
+        blocks += pool->records[i].num_blocks;
+        credit += pool->records[i].credit_blocks;
+        kept += pool->records[i].live ? 0 : pool->records[i].capacity;
     }
     uint64_t most_copied = pool->copies * (pool->config.block_tokens - 1);
     return pool_holds(a, 10, "reserved blocks", pool->reserved_blocks, credit) &&
-           at_most(a, 10, "reserved blocks", credit, pool->num_free, KV_NO_SLOT) &&
+           at_most(a, 10, "reserved blocks", credit, pool->num_free, KV_NO_RECORD) &&
            pool_holds(a, 12, "logical tokens", pool->logical_tokens, length) &&
            pool_holds(a, 12, "table blocks", pool->table_blocks, blocks) &&
            pool_holds(a, 12, "entries kept in tables of dead branches", pool->kept_entries, kept) &&
-           at_most(a, 12, "entries kept in tables of dead branches", kept, KV_MAX_KEPT_ENTRIES, KV_NO_SLOT) &&
-           at_most(a, 12, "copies", pool->copies, pool->copied_tokens, KV_NO_SLOT) &&
-           at_most(a, 12, "copied tokens", pool->copied_tokens, most_copied, KV_NO_SLOT);
+           at_most(a, 12, "entries kept in tables of dead branches", kept, KV_MAX_KEPT_ENTRIES, KV_NO_RECORD) &&
+           at_most(a, 12, "copies", pool->copies, pool->copied_tokens, KV_NO_RECORD) &&
+           at_most(a, 12, "copied tokens", pool->copied_tokens, most_copied, KV_NO_RECORD);
 }
 
 /* I15 */
@@ -214,7 +215,7 @@ static bool check_epochs(audit *a)
 {
     const kv_pool *pool = a->pool;
     uint64_t open = pool->next_epoch - pool->first_epoch, sum = 0;
-    if (!at_most(a, 15, "unretired epochs", open, pool->config.max_epochs, KV_NO_SLOT)) return false;
+    if (!at_most(a, 15, "unretired epochs", open, pool->config.max_epochs, KV_NO_RECORD)) return false;
     for (uint64_t epoch = pool->first_epoch; epoch < pool->next_epoch; epoch++)
         sum += pool->epoch_blocks[epoch % pool->config.max_epochs];
     return pool_holds(a, 15, "quarantined blocks", pool->num_quarantined, sum);
@@ -230,8 +231,8 @@ static int by_version(const void *a, const void *b)
 static bool check_versions(audit *a, uint64_t *versions)
 {
     uint32_t count = 0;
-    for (uint32_t i = 0; i < a->pool->num_slots; i++)
-        if (a->pool->slots[i].live) versions[count++] = a->pool->slots[i].version;
+    for (uint32_t i = 0; i < a->pool->num_records; i++)
+        if (a->pool->records[i].live) versions[count++] = a->pool->records[i].version;
     qsort(versions, count, sizeof *versions, by_version);
     if (count > 0 && !pool_holds(a, 17, "table without a version", versions[0] == 0, false)) return false;
     for (uint32_t i = 1; i < count; i++)
@@ -242,11 +243,11 @@ static bool check_versions(audit *a, uint64_t *versions)
 kv_status kv_pool_find_violation(const kv_pool *pool, kv_violation *violation)
 {
     audit a = {pool, calloc(pool->config.num_blocks, sizeof(note)), violation};
-    uint64_t *versions = malloc(((size_t)pool->num_slots + 1) * sizeof *versions);
+    uint64_t *versions = malloc(((size_t)pool->num_records + 1) * sizeof *versions);
     kv_status status = KV_NOMEM;
     *violation = (kv_violation){0};
     if (a.notes && versions) {
-        bool sound = check_slots(&a) &&
+        bool sound = check_records(&a) &&
                      check_idle(&a, "free blocks", pool->free_list, pool->free_head, pool->num_free) &&
                      check_idle(&a, "quarantined blocks", pool->quarantine, pool->quarantine_head,
                                 pool->num_quarantined) &&
@@ -262,11 +263,11 @@ void kv_violation_write(const kv_violation *v, char *message, size_t message_byt
 {
     bool more = v->found > v->expected;
     uint64_t difference = more ? v->found - v->expected : v->expected - v->found;
-    char block[32] = "", slot[32] = "";
+    char block[32] = "", record[32] = "";
     if (v->block != KV_NO_BLOCK) snprintf(block, sizeof block, ", block %" PRIu32, v->block);
-    if (v->slot != KV_NO_SLOT) snprintf(slot, sizeof slot, ", branch slot %" PRIu32, v->slot);
+    if (v->record != KV_NO_RECORD) snprintf(record, sizeof record, ", branch record %" PRIu32, v->record);
     snprintf(message, message_bytes, "I%" PRIu32 " %s: %" PRIu64 ", expected %" PRIu64 " (%c%" PRIu64 ")%s%s",
-             v->invariant, v->what, v->found, v->expected, more ? '+' : '-', difference, block, slot);
+             v->invariant, v->what, v->found, v->expected, more ? '+' : '-', difference, block, record);
 }
 
 kv_status kv_pool_check(const kv_pool *pool, char *message, size_t message_bytes)

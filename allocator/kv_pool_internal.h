@@ -6,12 +6,13 @@
 #include "kv_pool.h"
 
 #define KV_NO_BLOCK UINT32_MAX
-#define KV_NO_SLOT UINT32_MAX
+#define KV_NO_RECORD UINT32_MAX
 #define KV_MAX_KEPT_ENTRIES (1u << 20) /* in tables of dead branches: 4 MiB */
 #define KV_MAX_COUNTER (UINT64_C(1) << 54) /* of a loaded counter: none can wrap in use */
 
-/* A branch lives in a slot; the slot outlives it, and so does its table's memory up to KV_MAX_KEPT_ENTRIES in all. */
-typedef struct kv_slot {
+/* A branch, living or dead: its record is used again for a later branch, and so is the memory of its table, up to
+ * KV_MAX_KEPT_ENTRIES in all. */
+typedef struct kv_record {
     uint32_t *blocks;          /* [capacity], num_blocks of them valid */
     uint32_t *grown;           /* a larger table, in place once the whole append is sure; else NULL */
     uint32_t num_blocks, capacity, grown_capacity;
@@ -20,18 +21,18 @@ typedef struct kv_slot {
     uint32_t promised_tokens;  /* of kv_branch_reserve, not appended yet */
     uint32_t credit_blocks;    /* free blocks set aside for them */
     uint32_t pending_blocks;   /* that the append being counted will take */
-    uint32_t next, previous;   /* partial views of one block, fullest first; `next` also links dead slots */
+    uint32_t next, previous;   /* partial views of one block, fullest first; `next` also links dead records */
     uint32_t far_end;          /* of a run of views that see equally much, in the first and the last: the other end */
     bool live, listed;         /* listed: named in the append_many being counted */
     uint64_t version;
-} kv_slot;
+} kv_record;
 
 struct kv_pool {
     kv_pool_config config;     /* defaults filled in */
 
     uint32_t *ref;             /* [num_blocks] tables that list the block; hold_block and drop_block alone write it */
     uint32_t *num_partial;     /* [num_blocks] those whose branch sees only a part of it: it is their last block */
-    uint32_t *first_partial;   /* [num_blocks] slot of the fullest of those */
+    uint32_t *first_partial;   /* [num_blocks] record of the fullest of those */
     uint32_t *leaving;         /* [num_blocks] scratch, 0 between calls: listed branches that leave it by copy */
 
     uint32_t *free_list;       /* [num_blocks] ring; LIFO and SHUFFLE take at its end, FIFO at free_head */
@@ -42,10 +43,10 @@ struct kv_pool {
     uint64_t first_epoch, next_epoch; /* unretired: first_epoch <= e < next_epoch */
     uint64_t random;           /* state of KV_ORDER_SHUFFLE */
 
-    kv_slot *slots;            /* [slot_capacity], num_slots ever used */
-    uint32_t num_slots, slot_capacity, num_live, num_retired;
-    uint32_t free_slot;        /* dead slot to be reused next */
-    uint32_t kept_entries;     /* capacity of the dead slots' tables */
+    kv_record *records;            /* [record_capacity], num_records ever used */
+    uint32_t num_records, record_capacity, num_live, num_retired;
+    uint32_t free_record;        /* dead record to be reused next */
+    uint32_t kept_entries;     /* capacity of the dead records' tables */
 
     uint32_t reserved_blocks, shared_blocks, high_water_blocks;
     uint64_t logical_tokens, table_blocks, physical_tokens;
@@ -55,7 +56,7 @@ struct kv_pool {
 /* A violated invariant: found - expected has the sign that tells a leak from a double free. */
 typedef struct kv_violation {
     uint32_t invariant; /* number in docs/allocator.md, 0: none */
-    uint32_t block, slot;
+    uint32_t block, record;
     uint64_t found, expected;
     const char *what;
 } kv_violation;
@@ -66,14 +67,14 @@ static inline uint32_t kv_blocks_of(const kv_pool *pool, uint64_t length)
 }
 
 /* Tokens that the branch sees in its last block if that is part-filled, else 0. */
-static inline uint32_t kv_tail_tokens(const kv_pool *pool, const kv_slot *slot)
+static inline uint32_t kv_tail_tokens(const kv_pool *pool, const kv_record *record)
 {
-    return slot->length & (pool->config.block_tokens - 1);
+    return record->length & (pool->config.block_tokens - 1);
 }
 
-static inline kv_branch kv_handle(uint32_t slot, uint32_t generation)
+static inline kv_branch kv_handle(uint32_t record, uint32_t generation)
 {
-    return (uint64_t)generation << 32 | slot;
+    return (uint64_t)generation << 32 | record;
 }
 
 static inline uint32_t kv_used_blocks(const kv_pool *pool)
@@ -97,10 +98,10 @@ void kv_blocks_take(kv_pool *pool, uint32_t *blocks, uint32_t count);
 void kv_blocks_share(kv_pool *pool, const uint32_t *blocks, uint32_t count);
 void kv_blocks_load(kv_pool *pool, const uint32_t *blocks, uint32_t count);
 void kv_blocks_drop(kv_pool *pool, const uint32_t *blocks, uint32_t count);
-void kv_tail_detach(kv_pool *pool, uint32_t slot);
-/* `twin`: a slot among the block's partial views that sees as much; KV_NO_SLOT: one is looked for, in at most
+void kv_tail_detach(kv_pool *pool, uint32_t record);
+/* `twin`: a record among the block's partial views that sees as much; KV_NO_RECORD: one is looked for, in at most
  * block_tokens - 1 steps. */
-void kv_tail_attach(kv_pool *pool, uint32_t slot, uint32_t twin);
+void kv_tail_attach(kv_pool *pool, uint32_t record, uint32_t twin);
 
 /* Where entry `index` of a ring that begins at `head` lies. */
 static inline uint32_t kv_ring_index(const kv_pool *pool, uint32_t head, uint32_t index)
@@ -109,8 +110,8 @@ static inline uint32_t kv_ring_index(const kv_pool *pool, uint32_t head, uint32_
     return (uint32_t)(at < pool->config.num_blocks ? at : at - pool->config.num_blocks);
 }
 
-/* Room for num_slots slots. KV_NOMEM. */
-kv_status kv_slots_reserve(kv_pool *pool, uint32_t num_slots);
+/* Room for num_records records. KV_NOMEM. */
+kv_status kv_records_reserve(kv_pool *pool, uint32_t num_records);
 
 /* As kv_pool_check, the finding as data. KV_NOMEM. */
 kv_status kv_pool_find_violation(const kv_pool *pool, kv_violation *violation);

@@ -5,13 +5,13 @@
  *   epochs 1                                      the oldest unretired epoch, then the blocks that each one holds back
  *   quarantine                                    oldest first
  *   free 2 3                                      the one to be taken next first
- *   dead 0 generation 2                           the slots, in order
+ *   dead 0 generation 2                           the records, in order
  *   branch 1 generation 1 version 3 length 7 promised 0 credit 0 blocks 0 1
  *   free_slots 0                                  the one to be used next first
  *   end
  *
- * One space between words, no leading zeros: load accepts exactly the bytes that dump writes. A byte-order mark and CRLF
- * are refused by name. Refused calls leave no trace in the text, so `failures` is not part of it. */
+ * One space between words, no leading zeros: load accepts exactly the bytes that dump writes. A byte-order mark and
+ * CRLF are refused by name. Refused calls leave no trace in the text, so `failures` is not part of it. */
 #include "kv_pool_internal.h"
 #include "kv_text_internal.h"
 
@@ -20,7 +20,7 @@
 #include <string.h>
 
 static const char *const order_name[] = {"lifo", "fifo", "shuffle"};
-enum { NUM_ORDERS = sizeof order_name / sizeof order_name[0], FIRST_SLOT_LINE = 6 };
+enum { NUM_ORDERS = sizeof order_name / sizeof order_name[0], FIRST_RECORD_LINE = 6 };
 
 /* ---- dump ---- */
 
@@ -88,17 +88,17 @@ static void dump_blocks(writer *w, const kv_pool *pool)
     }
 }
 
-static void dump_slot(writer *w, const kv_slot *slot, uint32_t index)
+static void dump_record(writer *w, const kv_record *record, uint32_t index)
 {
-    put_field(w, slot->live ? "\nbranch" : "\ndead", index);
-    put_field(w, " generation", slot->generation);
-    if (!slot->live) return;
-    put_field(w, " version", slot->version);
-    put_field(w, " length", slot->length);
-    put_field(w, " promised", slot->promised_tokens);
-    put_field(w, " credit", slot->credit_blocks);
+    put_field(w, record->live ? "\nbranch" : "\ndead", index);
+    put_field(w, " generation", record->generation);
+    if (!record->live) return;
+    put_field(w, " version", record->version);
+    put_field(w, " length", record->length);
+    put_field(w, " promised", record->promised_tokens);
+    put_field(w, " credit", record->credit_blocks);
     put_text(w, " blocks");
-    for (uint32_t i = 0; i < slot->num_blocks; i++) put_field(w, "", slot->blocks[i]);
+    for (uint32_t i = 0; i < record->num_blocks; i++) put_field(w, "", record->blocks[i]);
 }
 
 size_t kv_pool_dump(const kv_pool *pool, char *text, size_t capacity)
@@ -106,9 +106,9 @@ size_t kv_pool_dump(const kv_pool *pool, char *text, size_t capacity)
     writer w = {text, capacity, 0};
     dump_config(&w, pool);
     dump_blocks(&w, pool);
-    for (uint32_t i = 0; i < pool->num_slots; i++) dump_slot(&w, &pool->slots[i], i);
+    for (uint32_t i = 0; i < pool->num_records; i++) dump_record(&w, &pool->records[i], i);
     put_text(&w, "\nfree_slots");
-    for (uint32_t i = pool->free_slot; i != KV_NO_SLOT; i = pool->slots[i].next) put_field(&w, "", i);
+    for (uint32_t i = pool->free_record; i != KV_NO_RECORD; i = pool->records[i].next) put_field(&w, "", i);
     put_text(&w, "\nend\n");
     if (capacity > 0) text[w.bytes < capacity ? w.bytes : capacity - 1] = 0;
     return w.bytes + 1;
@@ -207,7 +207,7 @@ static bool read_field(reader *r, const char *name, uint32_t least, uint32_t mos
 
 /* ---- load: records ---- */
 
-enum { IDLE_MARK = 1, FIRST_SLOT_MARK = 2 }; /* in pool->leaving while loading: who listed the block last; 0: nobody */
+enum { IDLE_MARK = 1, FIRST_RECORD_MARK = 2 }; /* in pool->leaving while loading: the list that named the block last */
 
 static bool load_order(reader *r, kv_pool_config *config)
 {
@@ -294,70 +294,70 @@ static void reverse(uint32_t *list, uint32_t count)
 
 static bool load_table(reader *r, kv_pool *pool, uint32_t index)
 {
-    kv_slot *slot = &pool->slots[index];
-    uint32_t expected = kv_blocks_of(pool, slot->length), listed = 0;
+    kv_record *record = &pool->records[index];
+    uint32_t expected = kv_blocks_of(pool, record->length), listed = 0;
     for (size_t i = r->at; i < r->length && r->text[i] != '\n' && listed <= expected; i++) listed += r->text[i] == ' ';
     if (listed != expected) return wrong(r, KV_CORRUPT, r->at, "expected as many blocks as the length needs");
     if (expected == 0) return true;
-    slot->blocks = malloc(expected * sizeof *slot->blocks);
-    if (!slot->blocks) return no_memory(r);
-    slot->capacity = expected;
-    for (; slot->num_blocks < expected; slot->num_blocks++)
-        if (!load_block(r, pool, FIRST_SLOT_MARK + index, &slot->blocks[slot->num_blocks])) return false;
+    record->blocks = malloc(expected * sizeof *record->blocks);
+    if (!record->blocks) return no_memory(r);
+    record->capacity = expected;
+    for (; record->num_blocks < expected; record->num_blocks++)
+        if (!load_block(r, pool, FIRST_RECORD_MARK + index, &record->blocks[record->num_blocks])) return false;
     return true;
 }
 
 static bool load_branch(reader *r, kv_pool *pool, uint32_t index)
 {
-    kv_slot *slot = &pool->slots[index];
-    slot->live = true;
+    kv_record *record = &pool->records[index];
+    record->live = true;
     return read_field(r, "branch", index, index, &index) &&
-           read_field(r, " generation", 1, UINT32_MAX, &slot->generation) &&
-           read_field64(r, " version", 1, KV_MAX_COUNTER, &slot->version) &&
-           read_field(r, " length", 0, KV_MAX_LENGTH, &slot->length) &&
-           read_field(r, " promised", 0, KV_MAX_LENGTH, &slot->promised_tokens) &&
-           read_field(r, " credit", 0, pool->config.num_blocks, &slot->credit_blocks) && read_text(r, " blocks") &&
+           read_field(r, " generation", 1, UINT32_MAX, &record->generation) &&
+           read_field64(r, " version", 1, KV_MAX_COUNTER, &record->version) &&
+           read_field(r, " length", 0, KV_MAX_LENGTH, &record->length) &&
+           read_field(r, " promised", 0, KV_MAX_LENGTH, &record->promised_tokens) &&
+           read_field(r, " credit", 0, pool->config.num_blocks, &record->credit_blocks) && read_text(r, " blocks") &&
            load_table(r, pool, index) && read_newline(r);
 }
 
 static bool load_dead(reader *r, kv_pool *pool, uint32_t index)
 {
-    kv_slot *slot = &pool->slots[index];
+    kv_record *record = &pool->records[index];
     if (!read_field(r, "dead", index, index, &index)) return false;
-    if (!read_field(r, " generation", 0, UINT32_MAX, &slot->generation)) return false;
-    if (slot->generation == 1)
-        return wrong(r, KV_CORRUPT, r->number_at, "expected 0, or 2 and more: the slot was used");
+    if (!read_field(r, " generation", 0, UINT32_MAX, &record->generation)) return false;
+    if (record->generation == 1)
+        return wrong(r, KV_CORRUPT, r->number_at, "expected 0, or 2 and more: the record was used");
     return read_newline(r);
 }
 
-static bool load_slots(reader *r, kv_pool *pool)
+static bool load_records(reader *r, kv_pool *pool)
 {
     while (next_is(r, 'b') || next_is(r, 'd')) {
-        uint32_t index = pool->num_slots;
-        if (kv_slots_reserve(pool, index + 1) != KV_OK) return no_memory(r);
-        pool->slots[index] = (kv_slot){0};
-        pool->num_slots++;
+        uint32_t index = pool->num_records;
+        if (kv_records_reserve(pool, index + 1) != KV_OK) return no_memory(r);
+        pool->records[index] = (kv_record){0};
+        pool->num_records++;
         if (!(next_is(r, 'b') ? load_branch(r, pool, index) : load_dead(r, pool, index))) return false;
     }
     return true;
 }
 
-/* `listed` is the mark against a slot listed twice; dead slots have no other use for it. */
-static bool load_free_slots(reader *r, kv_pool *pool)
+/* `listed` is the mark against a record listed twice; dead records have no other use for it. */
+static bool load_free_records(reader *r, kv_pool *pool)
 {
     if (!read_text(r, "free_slots")) return false;
-    uint32_t last = KV_NO_SLOT, index;
+    uint32_t last = KV_NO_RECORD, index;
     for (; next_is(r, ' '); last = index) {
         if (!read_field(r, "", 0, UINT32_MAX, &index)) return false;
-        kv_slot *slot = index < pool->num_slots ? &pool->slots[index] : NULL;
-        if (!slot || slot->live || slot->generation == 0 || slot->listed)
-            return wrong(r, KV_CORRUPT, r->number_at, "expected a dead slot that is not listed yet");
-        slot->listed = true;
-        slot->next = KV_NO_SLOT;
-        if (last == KV_NO_SLOT) pool->free_slot = index;
-        else pool->slots[last].next = index;
+        kv_record *record = index < pool->num_records ? &pool->records[index] : NULL;
+        if (!record || record->live || record->generation == 0 || record->listed)
+            return wrong(r, KV_CORRUPT, r->number_at, "expected a dead record that is not listed yet");
+        record->listed = true;
+        record->next = KV_NO_RECORD;
+        if (last == KV_NO_RECORD) pool->free_record = index;
+        else pool->records[last].next = index;
     }
-    for (uint32_t i = pool->free_slot; i != KV_NO_SLOT; i = pool->slots[i].next) pool->slots[i].listed = false;
+    for (uint32_t i = pool->free_record; i != KV_NO_RECORD; i = pool->records[i].next) pool->records[i].listed = false;
     return read_newline(r);
 }
 
@@ -372,16 +372,16 @@ static bool load_end(reader *r)
 static void derive(kv_pool *pool)
 {
     memset(pool->leaving, 0, pool->config.num_blocks * sizeof *pool->leaving);
-    for (uint32_t i = 0; i < pool->num_slots; i++) {
-        const kv_slot *slot = &pool->slots[i];
-        kv_blocks_load(pool, slot->blocks, slot->num_blocks);
-        pool->num_live += slot->live;
-        pool->num_retired += slot->generation == 0;
-        pool->reserved_blocks += slot->credit_blocks;
-        pool->table_blocks += slot->num_blocks;
-        pool->logical_tokens += slot->length;
+    for (uint32_t i = 0; i < pool->num_records; i++) {
+        const kv_record *record = &pool->records[i];
+        kv_blocks_load(pool, record->blocks, record->num_blocks);
+        pool->num_live += record->live;
+        pool->num_retired += record->generation == 0;
+        pool->reserved_blocks += record->credit_blocks;
+        pool->table_blocks += record->num_blocks;
+        pool->logical_tokens += record->length;
     }
-    for (uint32_t i = 0; i < pool->num_slots; i++) kv_tail_attach(pool, i, KV_NO_SLOT);
+    for (uint32_t i = 0; i < pool->num_records; i++) kv_tail_attach(pool, i, KV_NO_RECORD);
 }
 
 static bool check_loaded(reader *r, const kv_pool *pool)
@@ -393,8 +393,8 @@ static bool check_loaded(reader *r, const kv_pool *pool)
     uint32_t line = 2; /* the counters; the next three lines are epochs, quarantine, free */
     if (v.invariant == 15) line = 3;
     if (v.invariant == 1) line = 5;
-    if (v.invariant == 16) line = FIRST_SLOT_LINE + pool->num_slots;
-    if (v.slot != KV_NO_SLOT) line = FIRST_SLOT_LINE + v.slot;
+    if (v.invariant == 16) line = FIRST_RECORD_LINE + pool->num_records;
+    if (v.record != KV_NO_RECORD) line = FIRST_RECORD_LINE + v.record;
     r->status = status;
     r->error = (kv_text_error){.line = line, .column = 1};
     kv_violation_write(&v, r->error.message, sizeof r->error.message);
@@ -408,7 +408,7 @@ static bool load_state(reader *r, kv_pool *pool)
     if (!load_idle(r, pool, "quarantine", pool->quarantine, &pool->num_quarantined)) return false;
     if (!load_idle(r, pool, "free", pool->free_list, &pool->num_free)) return false;
     if (pool->config.order != KV_ORDER_FIFO) reverse(pool->free_list, pool->num_free);
-    if (!load_slots(r, pool) || !load_free_slots(r, pool) || !load_end(r)) return false;
+    if (!load_records(r, pool) || !load_free_records(r, pool) || !load_end(r)) return false;
     derive(pool);
     return check_loaded(r, pool);
 }

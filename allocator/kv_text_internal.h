@@ -1,5 +1,5 @@
-/* Reading text that anybody may have written: what the readers of pool dumps and of traces share. Each has its own rules
- * for lines (a dump refuses CRLF, a trace allows it) and its own messages.
+/* Reading untrusted text: the code that the readers of pool dumps and of traces share. Each reader has its own rules for
+ * lines (a dump refuses CRLF, a trace allows it) and its own messages.
  *
  * text[0 .. end) is never read beyond its end, and need not end with a 0. */
 #ifndef KV_TEXT_INTERNAL_H

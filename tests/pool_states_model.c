@@ -27,7 +27,7 @@ typedef struct state {
 /* What a refused call must leave as it was, beyond the state. */
 typedef struct rest {
     state s;
-    uint32_t generation[B], free_slot, high_water;
+    uint32_t generation[B], free_record, high_water;
     uint64_t version, copies, copied_tokens, operations, next_epoch;
 } rest;
 
@@ -75,46 +75,46 @@ static void put_views(walk *w, const state *s)
         for (uint32_t i = 0; i < w->scope.max_branches; i++) { /* in rising order, each in front */
             if (s->branch[i].length % w->scope.block_tokens != tokens) continue;
             uint32_t block = s->branch[i].table[blocks_for(w, s->branch[i].length) - 1];
-            kv_slot *slot = &pool->slots[i];
-            slot->previous = KV_NO_SLOT;
-            slot->next = pool->num_partial[block]++ ? pool->first_partial[block] : KV_NO_SLOT;
-            slot->far_end = i;
-            if (slot->next != KV_NO_SLOT) {
-                const kv_slot *next = &pool->slots[slot->next];
-                if (next->length == slot->length) { /* the last of this run stays, `i` is its first */
-                    slot->far_end = next->far_end;
-                    pool->slots[next->far_end].far_end = i;
+            kv_record *record = &pool->records[i];
+            record->previous = KV_NO_RECORD;
+            record->next = pool->num_partial[block]++ ? pool->first_partial[block] : KV_NO_RECORD;
+            record->far_end = i;
+            if (record->next != KV_NO_RECORD) {
+                const kv_record *next = &pool->records[record->next];
+                if (next->length == record->length) { /* the last of this run stays, `i` is its first */
+                    record->far_end = next->far_end;
+                    pool->records[next->far_end].far_end = i;
                 }
-                pool->slots[slot->next].previous = i;
+                pool->records[record->next].previous = i;
             }
             pool->first_partial[block] = i;
         }
     }
 }
 
-static void put_slot(walk *w, const branch_state *b, uint32_t index)
+static void put_record(walk *w, const branch_state *b, uint32_t index)
 {
     kv_pool *pool = w->pool;
-    kv_slot *slot = &pool->slots[index];
-    slot->live = b->live;
-    slot->generation = 2;
-    slot->version = index + 1;
-    slot->length = b->length;
-    slot->promised_tokens = b->promised;
-    slot->credit_blocks = b->credit;
-    slot->num_blocks = blocks_for(w, b->length);
-    for (uint32_t i = 0; i < slot->num_blocks; i++) {
-        slot->blocks[i] = b->table[i];
+    kv_record *record = &pool->records[index];
+    record->live = b->live;
+    record->generation = 2;
+    record->version = index + 1;
+    record->length = b->length;
+    record->promised_tokens = b->promised;
+    record->credit_blocks = b->credit;
+    record->num_blocks = blocks_for(w, b->length);
+    for (uint32_t i = 0; i < record->num_blocks; i++) {
+        record->blocks[i] = b->table[i];
         pool->ref[b->table[i]]++;
     }
-    pool->num_live += slot->live;
-    pool->kept_entries += slot->live ? 0 : slot->capacity;
-    pool->reserved_blocks += slot->credit_blocks;
-    pool->logical_tokens += slot->length;
-    pool->table_blocks += slot->num_blocks;
-    if (slot->live) return;
-    slot->next = pool->free_slot;
-    pool->free_slot = index;
+    pool->num_live += record->live;
+    pool->kept_entries += record->live ? 0 : record->capacity;
+    pool->reserved_blocks += record->credit_blocks;
+    pool->logical_tokens += record->length;
+    pool->table_blocks += record->num_blocks;
+    if (record->live) return;
+    record->next = pool->free_record;
+    pool->free_record = index;
 }
 
 static void put_sums(walk *w, const state *s)
@@ -145,8 +145,8 @@ static void put_state(walk *w, const state *s)
     pool->logical_tokens = pool->table_blocks = pool->physical_tokens = 0;
     pool->copies = pool->copied_tokens = 0;
     pool->version = B + 1;
-    pool->free_slot = KV_NO_SLOT;
-    for (uint32_t i = w->scope.max_branches; i-- > 0;) put_slot(w, &s->branch[i], i);
+    pool->free_record = KV_NO_RECORD;
+    for (uint32_t i = w->scope.max_branches; i-- > 0;) put_record(w, &s->branch[i], i);
     put_views(w, s);
     put_sums(w, s);
     pool->free_head = pool->quarantine_head = 0;
@@ -166,12 +166,12 @@ static state get_state(const walk *w)
     const kv_pool *pool = w->pool;
     state s = {0};
     for (uint32_t i = 0; i < w->scope.max_branches; i++) {
-        const kv_slot *slot = &pool->slots[i];
-        s.branch[i].live = slot->live;
-        s.branch[i].length = (uint8_t)slot->length;
-        s.branch[i].promised = (uint8_t)slot->promised_tokens;
-        s.branch[i].credit = (uint8_t)slot->credit_blocks;
-        for (uint32_t j = 0; j < slot->num_blocks; j++) s.branch[i].table[j] = (uint8_t)slot->blocks[j];
+        const kv_record *record = &pool->records[i];
+        s.branch[i].live = record->live;
+        s.branch[i].length = (uint8_t)record->length;
+        s.branch[i].promised = (uint8_t)record->promised_tokens;
+        s.branch[i].credit = (uint8_t)record->credit_blocks;
+        for (uint32_t j = 0; j < record->num_blocks; j++) s.branch[i].table[j] = (uint8_t)record->blocks[j];
     }
     s.num_free = (uint8_t)pool->num_free;
     for (uint32_t i = 0; i < pool->num_free; i++)
@@ -217,8 +217,8 @@ static rest get_rest(const walk *w)
     rest r;
     memset(&r, 0, sizeof r); /* compared as bytes, padding included */
     r.s = get_state(w);
-    for (uint32_t i = 0; i < w->scope.max_branches; i++) r.generation[i] = w->pool->slots[i].generation;
-    r.free_slot = w->pool->free_slot;
+    for (uint32_t i = 0; i < w->scope.max_branches; i++) r.generation[i] = w->pool->records[i].generation;
+    r.free_record = w->pool->free_record;
     r.high_water = w->pool->high_water_blocks;
     r.version = w->pool->version;
     r.copies = w->pool->copies;
@@ -505,9 +505,9 @@ static void fill_storage(walk *w, const call *c, const kv_append *appends, uint8
         memcpy(storage + copy->to_block * bt, storage + copy->from_block * bt, copy->num_tokens);
     }
     for (uint32_t i = 0; i < c->count; i++) {
-        const kv_slot *slot = &w->pool->slots[c->branch[i]];
-        for (uint32_t t = w->at->branch[c->branch[i]].length; t < slot->length; t++)
-            storage[slot->blocks[t / bt] * bt + t % bt] = symbol++;
+        const kv_record *record = &w->pool->records[c->branch[i]];
+        for (uint32_t t = w->at->branch[c->branch[i]].length; t < record->length; t++)
+            storage[record->blocks[t / bt] * bt + t % bt] = symbol++;
     }
 }
 
@@ -544,12 +544,12 @@ static void check_outcome(walk *w, const call *c, const expectation *x, const kv
     uint8_t storage[N * T];
     fill_storage(w, c, appends, storage);
     for (uint32_t i = 0; i < w->scope.max_branches; i++) {
-        const kv_slot *slot = &w->pool->slots[i];
-        require(slot->live == x->live[i], "the branch lives or not");
-        require(slot->length == x->length[i], "its length");
-        require(slot->num_blocks == blocks_for(w, slot->length), "its table's length");
-        for (uint32_t t = 0; t < slot->length; t++) {
-            uint32_t bt = w->scope.block_tokens, block = slot->blocks[t / bt];
+        const kv_record *record = &w->pool->records[i];
+        require(record->live == x->live[i], "the branch lives or not");
+        require(record->length == x->length[i], "its length");
+        require(record->num_blocks == blocks_for(w, record->length), "its table's length");
+        for (uint32_t t = 0; t < record->length; t++) {
+            uint32_t bt = w->scope.block_tokens, block = record->blocks[t / bt];
             require(block < w->scope.num_blocks, "a block of the pool");
             require(storage[block * bt + t % bt] == x->token[i][t], "every token reads back");
         }
@@ -615,7 +615,7 @@ static uint64_t num_orders(const walk *w, const state *s)
     return orders;
 }
 
-/* A pool whose slots all exist, with tables for the longest branch: put_state never allocates. */
+/* A pool whose records all exist, with tables for the longest branch: put_state never allocates. */
 static kv_pool *new_pool(const states_scope *scope)
 {
     kv_pool_config config = {.num_blocks = scope->num_blocks, .block_tokens = scope->block_tokens,

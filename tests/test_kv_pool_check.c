@@ -7,7 +7,7 @@
 #include "kv_pool_internal.h"
 #include "test.h"
 
-/* Branches in slots 0 [0 1 2], 1 [0 1 3], 3 [0], two views of block 3; slot 2 dead; block 4 quarantined, 5.. free. */
+/* Branches in records 0 [0 1 2], 1 [0 1 3], 3 [0], two views of 3; record 2 dead; block 4 quarantined, others free */
 static kv_pool *sound_pool(void)
 {
     kv_pool_config config = {.num_blocks = 12, .block_tokens = 4, .max_branches = 6, .max_epochs = 2};
@@ -34,34 +34,34 @@ static void free_but_used(kv_pool *pool) { pool->free_list[0] = 2; }
 static void free_and_quarantined(kv_pool *pool) { pool->free_list[0] = 4; }
 static void free_beyond(kv_pool *pool) { pool->free_list[0] = 12; }
 static void free_count_wild(kv_pool *pool) { pool->num_free = 4000000000u; }
-static void table_short(kv_pool *pool) { pool->slots[0].num_blocks--; }
-static void length_wild(kv_pool *pool) { pool->slots[0].length = UINT32_MAX; }
-static void table_beyond(kv_pool *pool) { pool->slots[0].blocks[1] = 12; }
-static void table_twice(kv_pool *pool) { pool->slots[0].blocks[1] = 0; }
+static void table_short(kv_pool *pool) { pool->records[0].num_blocks--; }
+static void length_wild(kv_pool *pool) { pool->records[0].length = UINT32_MAX; }
+static void table_beyond(kv_pool *pool) { pool->records[0].blocks[1] = 12; }
+static void table_twice(kv_pool *pool) { pool->records[0].blocks[1] = 0; }
 
 static void table_swapped(kv_pool *pool)
 {
-    pool->slots[1].blocks[0] = 1;
-    pool->slots[1].blocks[1] = 0;
+    pool->records[1].blocks[0] = 1;
+    pool->records[1].blocks[1] = 0;
 }
 
-static void table_grafted(kv_pool *pool) { pool->slots[1].blocks[1] = 7; }
+static void table_grafted(kv_pool *pool) { pool->records[1].blocks[1] = 7; }
 static void credit_sum(kv_pool *pool) { pool->reserved_blocks++; }
 
 static void credit_too_high(kv_pool *pool)
 {
-    pool->slots[3].credit_blocks++;
+    pool->records[3].credit_blocks++;
     pool->reserved_blocks++;
 }
 
 static void promised_more_than_free(kv_pool *pool)
 {
-    pool->slots[3].promised_tokens = 400;
-    pool->slots[3].credit_blocks = pool->reserved_blocks = 50;
+    pool->records[3].promised_tokens = 400;
+    pool->records[3].credit_blocks = pool->reserved_blocks = 50;
 }
 
-static void dead_with_length(kv_pool *pool) { pool->slots[2].length = 3; }
-static void dead_with_credit(kv_pool *pool) { pool->slots[2].credit_blocks = 1; }
+static void dead_with_length(kv_pool *pool) { pool->records[2].length = 3; }
+static void dead_with_credit(kv_pool *pool) { pool->records[2].credit_blocks = 1; }
 static void shared_sum(kv_pool *pool) { pool->shared_blocks--; }
 static void physical_sum(kv_pool *pool) { pool->physical_tokens++; }
 static void logical_sum(kv_pool *pool) { pool->logical_tokens--; }
@@ -71,34 +71,34 @@ static void copies_low(kv_pool *pool) { pool->copies = 0; }
 static void kept_sum(kv_pool *pool) { pool->kept_entries++; }
 static void kept_too_much(kv_pool *pool)
 {
-    pool->slots[2].capacity += 1u << 21;
+    pool->records[2].capacity += 1u << 21;
     pool->kept_entries += 1u << 21;
 }
 
 static void scratch_left(kv_pool *pool) { pool->leaving[3] = 1; }
 static void views_lost(kv_pool *pool) { pool->num_partial[3]--; }
-static void views_linked_wrong(kv_pool *pool) { pool->slots[pool->first_partial[3]].next = 77; }
-static void run_end_lost(kv_pool *pool) { pool->slots[pool->first_partial[3]].far_end = 77; }
-static void run_too_long(kv_pool *pool) { pool->slots[pool->slots[pool->first_partial[3]].next].far_end = 1; }
+static void views_linked_wrong(kv_pool *pool) { pool->records[pool->first_partial[3]].next = 77; }
+static void run_end_lost(kv_pool *pool) { pool->records[pool->first_partial[3]].far_end = 77; }
+static void run_too_long(kv_pool *pool) { pool->records[pool->records[pool->first_partial[3]].next].far_end = 1; }
 static void views_wrong_order(kv_pool *pool)
 {
-    uint32_t first = pool->first_partial[3], second = pool->slots[first].next;
+    uint32_t first = pool->first_partial[3], second = pool->records[first].next;
     pool->first_partial[3] = second;
-    pool->slots[second].next = first;
-    pool->slots[second].previous = KV_NO_SLOT;
-    pool->slots[first].next = KV_NO_SLOT;
-    pool->slots[first].previous = second;
+    pool->records[second].next = first;
+    pool->records[second].previous = KV_NO_RECORD;
+    pool->records[first].next = KV_NO_RECORD;
+    pool->records[first].previous = second;
 }
 static void epoch_count(kv_pool *pool) { pool->epoch_blocks[1]--; }
 static void epochs_wild(kv_pool *pool) { pool->next_epoch += 3; }
 static void live_count(kv_pool *pool) { pool->num_live++; }
-static void free_slot_lost(kv_pool *pool) { pool->free_slot = KV_NO_SLOT; }
-static void free_slot_alive(kv_pool *pool) { pool->free_slot = 0; }
-static void free_slot_cycle(kv_pool *pool) { pool->slots[2].next = 2; }
-static void free_slot_wild(kv_pool *pool) { pool->free_slot = 99; }
-static void version_future(kv_pool *pool) { pool->slots[0].version += 1000; }
-static void version_twice(kv_pool *pool) { pool->slots[0].version = pool->slots[1].version; }
-static void version_none(kv_pool *pool) { pool->slots[0].version = 0; }
+static void free_record_lost(kv_pool *pool) { pool->free_record = KV_NO_RECORD; }
+static void free_record_alive(kv_pool *pool) { pool->free_record = 0; }
+static void free_record_cycle(kv_pool *pool) { pool->records[2].next = 2; }
+static void free_record_wild(kv_pool *pool) { pool->free_record = 99; }
+static void version_future(kv_pool *pool) { pool->records[0].version += 1000; }
+static void version_twice(kv_pool *pool) { pool->records[0].version = pool->records[1].version; }
+static void version_none(kv_pool *pool) { pool->records[0].version = 0; }
 
 typedef struct damage_case {
     const char *name;
@@ -116,17 +116,17 @@ static const damage_case damages[] = {
     {"free_and_quarantined", free_and_quarantined, "I3 ", "block 4"},
     {"free_beyond_pool", free_beyond, "I3 ", "12"},
     {"free_count_wild", free_count_wild, "I1 ", "+"},
-    {"table_too_short", table_short, "I4 ", "(-1), branch slot 0"},
-    {"length_wild", length_wild, "I4 ", "branch slot 0"},
-    {"table_beyond_pool", table_beyond, "I5 ", "branch slot 0"},
-    {"table_twice", table_twice, "I5 ", "block 0, branch slot 0"},
-    {"table_swapped", table_swapped, "I8 ", "block 1, branch slot 1"},
-    {"table_grafted", table_grafted, "I9 ", "block 3, branch slot 4"},
+    {"table_too_short", table_short, "I4 ", "(-1), branch record 0"},
+    {"length_wild", length_wild, "I4 ", "branch record 0"},
+    {"table_beyond_pool", table_beyond, "I5 ", "branch record 0"},
+    {"table_twice", table_twice, "I5 ", "block 0, branch record 0"},
+    {"table_swapped", table_swapped, "I8 ", "block 1, branch record 1"},
+    {"table_grafted", table_grafted, "I9 ", "block 3, branch record 4"},
     {"credit_sum", credit_sum, "I10 ", "(+1)"},
-    {"credit_too_high", credit_too_high, "I10 ", "branch slot 3"},
+    {"credit_too_high", credit_too_high, "I10 ", "branch record 3"},
     {"promised_more_than_free", promised_more_than_free, "I10 ", "reserved blocks: 50, expected 7 (+43)"},
-    {"dead_with_length", dead_with_length, "I11 ", "branch slot 2"},
-    {"dead_with_credit", dead_with_credit, "I11 ", "branch slot 2"},
+    {"dead_with_length", dead_with_length, "I11 ", "branch record 2"},
+    {"dead_with_credit", dead_with_credit, "I11 ", "branch record 2"},
     {"shared_sum", shared_sum, "I12 ", "shared blocks"},
     {"physical_sum", physical_sum, "I12 ", "physical tokens"},
     {"logical_sum", logical_sum, "I12 ", "(-1)"},
@@ -137,17 +137,17 @@ static const damage_case damages[] = {
     {"kept_too_much", kept_too_much, "I12 ", "kept in tables of dead branches"},
     {"scratch_left", scratch_left, "I12 ", "block 3"},
     {"views_lost", views_lost, "I12 ", "partial views: 1, expected 2 (-1), block 3"},
-    {"views_linked_wrong", views_linked_wrong, "I12 ", "slot 77"},
+    {"views_linked_wrong", views_linked_wrong, "I12 ", "record 77"},
     {"views_wrong_order", views_wrong_order, "I12 ", "tokens of a partial view"},
     {"run_end_lost", run_end_lost, "I12 ", "last view of a run: 77"},
     {"run_too_long", run_too_long, "I12 ", "view of a run"},
     {"epoch_count", epoch_count, "I15 ", "(+1)"},
     {"epochs_wild", epochs_wild, "I15 ", "unretired"},
     {"live_count", live_count, "I16 ", "live branches: 5, expected 4 (+1)"},
-    {"free_slot_lost", free_slot_lost, "I16 ", "(-1)"},
-    {"free_slot_alive", free_slot_alive, "I16 ", "branch slot 0"},
-    {"free_slot_cycle", free_slot_cycle, "I16 ", "+"},
-    {"free_slot_wild", free_slot_wild, "I16 ", "99"},
+    {"free_record_lost", free_record_lost, "I16 ", "(-1)"},
+    {"free_record_alive", free_record_alive, "I16 ", "branch record 0"},
+    {"free_record_cycle", free_record_cycle, "I16 ", "+"},
+    {"free_record_wild", free_record_wild, "I16 ", "99"},
     {"version_from_the_future", version_future, "I16 ", "version"},
     {"version_twice", version_twice, "I17 ", "one version"},
     {"version_none", version_none, "I17 ", "without"},

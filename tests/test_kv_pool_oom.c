@@ -60,7 +60,7 @@ static kv_pool_config usual_config(void)
     return (kv_pool_config){.num_blocks = 600, .block_tokens = 2, .max_branches = 64};
 }
 
-/* Branch a has a table, b shares it, c is empty; 8 slots exist and all serve. */
+/* Branch a has a table, b shares it, c is empty; 8 records exist and all serve. */
 static void set_up(state *s)
 {
     kv_append append;
@@ -246,7 +246,8 @@ static const uint64_t little = NUM_FORKS * 1024, kept = 4 * KV_MAX_KEPT_ENTRIES;
 static uint64_t table_bytes(const kv_pool *pool)
 {
     uint64_t bytes = 0;
-    for (uint32_t i = 0; i < pool->num_slots; i++) bytes += pool->slots[i].capacity * sizeof *pool->slots[i].blocks;
+    for (uint32_t i = 0; i < pool->num_records; i++)
+        bytes += pool->records[i].capacity * sizeof *pool->records[i].blocks;
     return bytes;
 }
 
@@ -305,7 +306,7 @@ static void run_reused(const void *argument)
     kv_pool_destroy(pool, true, NULL);
 }
 
-/* A slot that serves no more keeps nothing. */
+/* A record that serves no more keeps nothing. */
 static void run_retired(const void *argument)
 {
     (void)argument;
@@ -316,7 +317,7 @@ static void run_retired(const void *argument)
     char message[160];
     check(kv_pool_create(&pool, &config) == KV_OK && kv_branch_create(pool, &branch) == KV_OK, "a pool");
     check(kv_branch_append(pool, branch, 300, &append) == KV_OK, "a long branch");
-    pool->slots[0].generation = UINT32_MAX;
+    pool->records[0].generation = UINT32_MAX;
     check(kv_branch_prune(pool, kv_handle(0, UINT32_MAX)) == KV_OK && pool->num_retired == 1, "its last generation");
     check(table_bytes(pool) == 0, "%llu bytes that nobody will use", (unsigned long long)table_bytes(pool));
     check(kv_pool_check(pool, message, sizeof message) == KV_OK, "%s", message);
@@ -355,7 +356,7 @@ int main(int argc, char **argv)
     for (ending how = 0; how < NUM_ENDINGS; how++)
         test_add(run_given_back, &how, "tables_of_%s_branches_are_given_back", ending_name[how]);
     test_add(run_reused, NULL, "tables_of_dead_branches_are_cut_for_short_ones");
-    test_add(run_retired, NULL, "tables_of_retired_slots_are_given_back");
+    test_add(run_retired, NULL, "tables_of_retired_records_are_given_back");
     test_add(run_cut_without_memory, NULL, "cut_without_memory");
     return test_end();
 }

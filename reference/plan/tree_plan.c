@@ -193,7 +193,7 @@ static tree_plan *allocate_plan(const builder *b, uint64_t bytes)
 /* The items of a query follow its path, so one pass over all items in order fills every list in order. */
 static void fill_merge_lists(tree_plan *plan)
 {
-    uint32_t *next = plan->merge_first + 1; /* next[q + 1]: first the length of list q, then the place of its next entry */
+    uint32_t *next = plan->merge_first + 1; /* next[q + 1]: the length of list q, then the place of its next entry */
     memset(plan->merge_first, 0, ((size_t)plan->num_queries + 2) * sizeof *plan->merge_first);
     for (uint32_t i = 0; i < plan->num_items; i++)
         for (uint32_t r = 0; r < plan->items[i].num_rows; r++)

@@ -17,7 +17,7 @@ typedef struct cost_prices {
     uint32_t token_bytes;   /* K and V of a token: head_dim 128, two bytes an element */
     uint32_t tile_rows;     /* queries x group_size are rounded up to a multiple of this */
     uint32_t row_bytes;     /* one row of the score matrix and one token */
-    uint32_t masked_rows;   /* upper bound on rows charged per masked token; groups of rows that do not see it are skipped */
+    uint32_t masked_rows;   /* upper bound on rows charged per masked token; a GPU skips those that do not see it */
     uint32_t mask_bytes;    /* a token that not all rows see: its mask words, and the work of applying them */
     uint32_t partial_bytes; /* a partial state of one row, written and read */
     uint32_t max_tile;      /* queries x group_size of an item */
@@ -35,8 +35,8 @@ enum {
     COST_MIN_PIECE = 64,
     COST_MAX_PIECE = 1024,
     COST_CUT = 64,              /* shares end at multiples of this: tokens of a tile */
-    COST_SECTION = 4096,        /* tokens that every slice of rows reads before any slice goes on: they stay in L2 */
-    COST_WORKERS_PER_SHARE = 4, /* a processor runs two tasks at a time, a share becomes one task for each of 8 KV heads */
+    COST_SECTION = 4096,        /* tokens that all rows of a unit go through before the next ones: they stay in L2 */
+    COST_WORKERS_PER_SHARE = 4, /* two tasks at a time on a processor, a share has one for each of 8 KV heads */
     COST_SHARE_ROOM = 102,      /* percent of an even share: an idle worker costs less than a second round */
     COST_WORKERS_PER_ITEM = 2,  /* so that each worker has four tasks */
     COST_MAX_CHAIN = 32         /* absorbed nodes above each other: bounds the ranges of an item */
@@ -76,7 +76,7 @@ static uint64_t power_of_two_from(uint64_t least)
 /* ---- the model ---- */
 
 /* Bytes per token of an item, each computed against at most most_rows rows. */
-static uint64_t slice_rate(const plan_cost *c, uint64_t num_rows, uint64_t most_rows)
+static uint64_t item_rate(const plan_cost *c, uint64_t num_rows, uint64_t most_rows)
 {
     const cost_prices *price = c->prices;
     uint64_t rows = (num_rows * c->group_size + price->tile_rows - 1) / price->tile_rows * price->tile_rows;
@@ -87,16 +87,16 @@ static uint64_t slice_rate(const plan_cost *c, uint64_t num_rows, uint64_t most_
 static uint64_t rate_up_to(const plan_cost *c, uint64_t num_rows, uint64_t most_rows)
 {
     uint64_t rest = num_rows % c->max_rows;
-    return num_rows / c->max_rows * slice_rate(c, c->max_rows, most_rows)
-           + (rest ? slice_rate(c, rest, most_rows) : 0);
+    return num_rows / c->max_rows * item_rate(c, c->max_rows, most_rows)
+           + (rest ? item_rate(c, rest, most_rows) : 0);
 }
 
 static uint64_t unit_rate(const plan_cost *c, uint64_t num_rows) { return rate_up_to(c, num_rows, UINT64_MAX); }
 
 static uint64_t unit_bytes(const plan_cost *c, uint64_t num_tokens, uint64_t num_masked, uint64_t num_rows)
 {
-    uint64_t num_slices = (num_rows + c->max_rows - 1) / c->max_rows;
-    return num_slices * (c->prices->item_bytes + num_masked * c->prices->mask_bytes)
+    uint64_t num_items = (num_rows + c->max_rows - 1) / c->max_rows;
+    return num_items * (c->prices->item_bytes + num_masked * c->prices->mask_bytes)
            + (num_tokens - num_masked) * unit_rate(c, num_rows)
            + num_masked * rate_up_to(c, num_rows, c->prices->masked_rows)
            + num_rows * c->group_size * c->prices->partial_bytes;
@@ -213,12 +213,12 @@ static cost_stretch stretch_of(const plan_cost *c, uint32_t node, uint64_t num_r
     cost_stretch s = {unit->num_tokens, 0};
     for (uint32_t n = c->tree->nodes[node].parent; n != KV_NONE && !c->nodes[n].unit_end; n = c->tree->nodes[n].parent)
         s.num_tokens += c->tree->nodes[n].num_tokens;
-    s.num_bytes = (s.num_tokens - unit->num_masked) * slice_rate(c, num_rows, UINT64_MAX)
-                  + unit->num_masked * (slice_rate(c, num_rows, c->prices->masked_rows) + c->prices->mask_bytes);
+    s.num_bytes = (s.num_tokens - unit->num_masked) * item_rate(c, num_rows, UINT64_MAX)
+                  + unit->num_masked * (item_rate(c, num_rows, c->prices->masked_rows) + c->prices->mask_bytes);
     return s;
 }
 
-static uint64_t slice_rows(const plan_cost *c, uint64_t left) { return left < c->max_rows ? left : c->max_rows; }
+static uint64_t item_rows(const plan_cost *c, uint64_t left) { return left < c->max_rows ? left : c->max_rows; }
 
 /* An even share of all units, but at least share_items starts of an item. */
 static void decide_share(plan_cost *c, uint32_t num_workers)
@@ -336,7 +336,7 @@ static plan_piece piece_of_list(const plan_cost *c, uint32_t low, uint64_t from,
                         (uint32_t)(last_token - c->list_start[last]) + 1, num_tokens};
 }
 
-/* Adds tokens [from, end) of the list for one slice of rows. *left: bytes that the current worker may still take. */
+/* Adds tokens [from, end) of the list for the rows of one item. *left: bytes that the current worker may still take. */
 static void add_shares(plan_items *items, const plan_cost *c, uint64_t *left, uint64_t from, uint64_t end,
                        cost_stretch stretch, uint32_t first_row, uint32_t end_row)
 {
@@ -358,7 +358,8 @@ static void add_shares(plan_items *items, const plan_cost *c, uint64_t *left, ui
     }
 }
 
-/* Slices of rows go through a long list side by side, so that all but the first find K and V in the L2 cache. */
+/* Rows that do not fit one item go through a long list side by side, max_rows at a time, so that all but the first find
+ * K and V in the L2 cache. */
 static void add_unit_in_shares(plan_items *items, plan_cost *c, uint64_t *left, uint32_t node, uint32_t first_row,
                                uint32_t end_row)
 {
@@ -367,18 +368,18 @@ static void add_unit_in_shares(plan_items *items, plan_cost *c, uint64_t *left, 
     for (uint64_t from = 0; from < num_tokens; from += section) {
         uint64_t end = from + section < num_tokens ? from + section : num_tokens;
         for (uint32_t row = first_row; row < end_row;) {
-            uint32_t num_rows = (uint32_t)slice_rows(c, end_row - row);
+            uint32_t num_rows = (uint32_t)item_rows(c, end_row - row);
             add_shares(items, c, left, from, end, stretch_of(c, node, num_rows), row, row + num_rows);
             row += num_rows;
         }
     }
 }
 
-/* Pieces of one length. A cut at fewer than 2 x rows x group_size tokens would move more bytes of partial states than of
- * K and V. */
+/* Pieces of one length. A cut at fewer than 2 x rows x group_size tokens would move more bytes of partial states than
+ * of K and V. */
 static void add_unit_in_pieces(plan_items *items, const plan_cost *c, uint32_t first_row, uint32_t end_row)
 {
-    uint64_t piece = c->piece_tokens, least = power_of_two_from(2 * c->group_size * slice_rows(c, end_row - first_row));
+    uint64_t piece = c->piece_tokens, least = power_of_two_from(2 * c->group_size * item_rows(c, end_row - first_row));
     if (!c->piece_is_given && piece < least)
         piece = least;
     const plan_cut cut = {piece, piece / 4, piece + piece / 2};

@@ -75,10 +75,10 @@ static void emit_item(plan_items *items, const tree_item *item)
     items->loaded_tokens += item->num_tokens;
 }
 
-/* `count` equal pieces inside one node, for `num_rows` rows: each item has one range and no mask. Counted without a loop,
- * as most pieces of long nodes are such. */
-static void emit_equal_pieces(plan_items *items, const kv_node *node, uint32_t from, uint32_t num_tokens, uint64_t count,
-                              uint32_t first_row, uint32_t num_rows)
+/* `count` equal pieces inside one node, for num_rows of its rows: each item has one range and no mask. Most pieces of
+ * long nodes are such, so they are counted without a loop. */
+static void emit_equal_pieces(plan_items *items, const kv_node *node, uint32_t from, uint32_t num_tokens,
+                              uint64_t count, uint32_t first_row, uint32_t num_rows)
 {
     uint32_t max_rows = items->max_rows, end_row = first_row + num_rows, partial = (uint32_t)items->num_partials;
     uint64_t num_items = count * (num_rows / max_rows + (num_rows % max_rows != 0)), index = items->num_ranges;

@@ -48,9 +48,9 @@ void plan_items_begin(plan_items *items, tree_plan *plan);
 void plan_add_list(plan_items *items, const uint32_t *list, uint32_t count, uint32_t first_row, uint32_t end_row,
                    const plan_cut *cut);
 
-/* Adds one item for each max_rows of the rows in [first_row, end_row) that see a node of the piece. The nodes of the list
- * lie on one path, or follow each other in the tree, so these rows are one run. Where the piece is the end of a path, it
- * may grow by `growth` tokens. */
+/* Adds one item for each max_rows of the rows in [first_row, end_row) that see a node of the piece. The nodes of the
+ * list lie on one path, or follow each other in the tree, so these rows are one run. Where the piece is the end of a
+ * path, it may grow by `growth` tokens. */
 void plan_add_piece(plan_items *items, const uint32_t *list, const plan_piece *piece, uint32_t first_row,
                     uint32_t end_row, uint64_t growth);
 
