@@ -7,7 +7,6 @@
  *   threads as step 10; merge: warp w has row w of a KV head */
 #include "last_arriver.cuh"
 #include "wait_for_all.cuh"
-#include "worker_redo.cuh"
 #include "worker_warpgroup.cuh"
 
 template <int HEAD_DIM, typename T>
@@ -53,7 +52,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
         } while (!tile.is_last);
         w.end_task(a, shared, tile);
     }
-    redo_spoilt<warpgroup_tile<HEAD_DIM, T>::absorb>(a, shared, w);
+    redo_spoilt_here(a, shared, w);
 
     /* merge partial states, normalize */
     if (!a.queue.is_small)

@@ -69,14 +69,22 @@ static __device__ __forceinline__ void redo_tasks(const attention_arguments &a, 
     }
 }
 
+/* The same as a function of its own, so that its registers do not weigh on the loop. */
+template <int HEAD_DIM, typename T, typename SPLIT, typename ORDER, auto ABSORB>
+static __device__ __noinline__ void call_redo_tasks(const attention_arguments &a, worker_shared &shared, uint32_t first,
+                                                    uint32_t end)
+{
+    redo_tasks<HEAD_DIM, T, SPLIT, ORDER, ABSORB>(a, shared, first, end);
+}
+
 /* Behind a worker's last tile. ABSORB: the rung's absorb_tile. */
 template <auto ABSORB, int HEAD_DIM, typename T, typename SPLIT, typename ORDER>
 static __device__ __forceinline__ void redo_spoilt(const attention_arguments &a, worker_shared &shared,
                                                    const worker<HEAD_DIM, T, SPLIT, ORDER> &w)
 {
-    if (__builtin_expect(w.first_spoilt != NOTHING_SPOILT, false)) /* keeps this code out of the way of the merge */
-        redo_tasks<HEAD_DIM, T, SPLIT, ORDER, ABSORB>(a, shared, w.list.first + w.first_spoilt,
-                                                      w.list.first + w.list.count);
+    if (w.first_spoilt != NOTHING_SPOILT)
+        call_redo_tasks<HEAD_DIM, T, SPLIT, ORDER, ABSORB>(a, shared, w.list.first + w.first_spoilt,
+                                                           w.list.first + w.list.count);
 }
 
 #endif
