@@ -5,6 +5,7 @@
 #   rungs.sh diff N          what rung N adds to rung N - 1: make diff STEP=N
 #   rungs.sh added N         the number of lines that it adds
 #   rungs.sh files N         the files of its closure
+#   rungs.sh code FILE...    lines of code
 #
 # Closure: the rung's own file, and what it includes of gpu/ladder, gpu/device and gpu/worker, directly or not.
 # Added lines: the lines of code of the rung's own file that the file of the rung before has not (as diff counts them),
@@ -36,7 +37,7 @@ need_rung() { # N
     fi
 }
 
-# A file's lines of code, without blanks at either end.
+# Lines of code, without blanks at either end.
 code() {
     awk '{
         line = $0
@@ -56,7 +57,7 @@ code() {
         gsub(/^[ \t]+|[ \t]+$/, "", text)
         if (text != "")
             print text
-    }' "$1"
+    }' "$@"
 }
 
 closure() { # N
@@ -123,6 +124,7 @@ build_program() { # BUILD TARGET: quiet, unless it fails; fails without a word w
 }
 
 case ${1:-} in
+code) shift; code "$@"; exit ;;
 run) verb="rung" ;;
 diff | added | files) verb="diff" ;;
 *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
