@@ -30,8 +30,8 @@ rung_file() {
 }
 
 need_rung() { # N
-    local last=0
-    while rung_file $((last + 1)) >/dev/null; do last=$((last + 1)); done
+    local all=(gpu/ladder/step_*_*.cu)
+    local last=$((${#all[@]} - 1))
     if ! [[ $1 =~ ^(0|[1-9][0-9]?)$ ]] || [ "$1" -gt $last ]; then
         bad "STEP: expected a rung, 0 to $last; got '${1:0:80}'"
     fi
@@ -62,16 +62,18 @@ code() {
 
 closure() { # N
     local -A seen=()
-    local files todo name room
+    local files todo line room
     files=("$(rung_file "$1")")
     for ((todo = 0; todo < ${#files[@]}; todo++)); do
-        while read -r name; do
+        while IFS= read -r line; do
+            [[ $line =~ ^'#include "'(.*)'"'$ ]] || continue
             for room in "${rooms[@]}"; do
-                if [ ! -f "$room/$name" ] || [ -n "${seen[$name]:-}" ]; then continue; fi
-                seen[$name]=1
-                files+=("$room/$name")
+                line=$room/${BASH_REMATCH[1]}
+                if [ ! -f "$line" ] || [ -n "${seen[$line]:-}" ]; then continue; fi
+                seen[$line]=1
+                files+=("$line")
             done
-        done < <(sed -n 's/^#include "\(.*\)"$/\1/p' "${files[todo]}")
+        done < <(grep '^#include' "${files[todo]}")
     done
     printf '%s\n' "${files[@]}"
 }
@@ -91,10 +93,9 @@ file_before() { if [ "$1" = 0 ]; then echo /dev/null; else rung_file $(($1 - 1))
 own_added() { diff <(code "$(file_before "$1")") <(code "$(rung_file "$1")") | grep -c '^>'; }
 
 added() { # N
-    local sum file
-    sum=$(own_added "$1")
-    for file in $(new_files "$1"); do sum=$((sum + $(code "$file" | wc -l))); done
-    echo "$sum"
+    local new=/dev/null
+    mapfile -t new < <(new_files "$1")
+    echo $(($(own_added "$1") + $(code /dev/null "${new[@]}" | wc -l)))
 }
 
 show() { # N

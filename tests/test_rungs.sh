@@ -37,7 +37,12 @@ idea=(
 
 # ---- the rungs as text ----
 
-code() { scripts/rungs.sh code "$@" | grep -v '^#include'; }
+# Their code, once for each file, under the same path in the work folder.
+mkdir -p "$work"/gpu/{ladder,device,worker}
+for file in gpu/{ladder,device,worker}/*.{cu,cuh,h}; do
+    [ ! -f "$file" ] || scripts/rungs.sh code "$file" | grep -v '^#include' >"$work/$file"
+done
+code() { (cd "$work" && cat "$@"); }
 
 names=() # of the rungs: naive, coalesced, ...
 while file=$(ls gpu/ladder/step_${#names[@]}_*.cu 2>/dev/null); do
