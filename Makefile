@@ -7,7 +7,7 @@ ifneq ($(words $(build)),1)
 $(error build="$(build)": expected the name of a folder, without blanks)
 endif
 
-.PHONY: all demo test figures measure bench growth soak exhaustive fuzz coverage sanitize fresh install clean help always
+.PHONY: all demo test rung diff figures measure bench growth soak exhaustive fuzz coverage sanitize fresh install clean help always
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
@@ -22,6 +22,13 @@ demo: setup-demo $(build)/CTestTestfile.cmake ## build the program, then grow an
 
 test: setup-test all ## build, then run every test
 	@scripts/run_tests.sh $(build) $(jobs)
+
+rung: export jobs := $(jobs)
+rung: setup-test $(build)/CTestTestfile.cmake ## one rung of the GPU ladder, checked and timed: STEP=5 TREE='1,64 / 2048,64'
+	@scripts/rungs.sh run "$${STEP-}" $(build)
+
+diff: ## what a rung of the GPU ladder adds to the one before: STEP=8
+	@scripts/rungs.sh diff "$${STEP-}"
 
 figures: setup-figures $(csv:.csv=.svg) $(csv:.csv=.png) ## redraw figures/*.svg and *.png from the recorded csv
 

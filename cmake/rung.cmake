@@ -1,0 +1,10 @@
+# make rung: one rung of the GPU ladder, checked and timed; built when asked for. rung: on a GPU; rung_emulated: without.
+if(TARGET test_emulated_support)
+  add_executable(rung_emulated EXCLUDE_FROM_ALL measure/rung.c)
+  target_link_libraries(rung_emulated PRIVATE test_emulated_support)
+endif()
+if(TARGET test_gpu_support)
+  treeattn_program(rung measure/rung.c measure/rung_time.cu measure/measure_gpu.cu measure/process.c)
+  target_link_libraries(rung PRIVATE test_gpu_support)
+  set_target_properties(rung PROPERTIES EXCLUDE_FROM_ALL TRUE)
+endif()
