@@ -78,7 +78,8 @@ template <int HEAD_DIM, typename T> struct warpgroup_tile {
     }
 };
 
-/* redo_spoilt, not as a call: ptxas would make every wgmma of the caller wait for the one before (its message C7510). */
+/* redo_spoilt without a call, because of which ptxas would make the wgmma of the loop wait for each other (its message
+ * C7510). */
 template <int HEAD_DIM, typename T, typename ORDER>
 static __device__ __forceinline__ void redo_spoilt_here(const attention_arguments &a, worker_shared &shared,
                                                         const worker<HEAD_DIM, T, own_rows, ORDER> &w)
