@@ -77,8 +77,8 @@ static __device__ __forceinline__ merge_cursor merge_start(const attention_argum
 /* ---- rows of o ---- */
 
 /* Fragment order: of each 32 elements, the four pairs that the matrix instructions leave in a lane (mma.cuh) are
- * neighbours. So a lane writes 16 bytes at once, and four lanes 64; writes of less than 32 neighbouring bytes would make
- * L2 load the rest of the sector from memory. */
+ * neighbours. So a lane writes 16 bytes at once, and four lanes 64; writes of less than 32 neighbouring bytes would
+ * make L2 load the rest of the sector from memory. */
 struct fragment_order {
     /* Where an even element lies, or which element lies there. */
     static __device__ __forceinline__ uint32_t place(uint32_t x)
