@@ -31,8 +31,10 @@ diff: ## what a rung of the GPU ladder adds to the one before: STEP=8
 	@scripts/rungs.sh diff "$${STEP-}"
 
 figures: setup-figures $(csv:.csv=.svg) $(csv:.csv=.png) ## redraw figures/*.svg and *.png from the recorded csv
+	@scripts/captions.sh || echo "scripts/captions.sh --write puts the numbers of the csv into the captions"
 
 measure: setup-measure all ## measure this machine: rewrite figures/*.csv, then bench
+	@cmake --build $(build) --parallel $(jobs) --target measure_programs
 	@set -e; for program in $(build)/measure_*; do echo "$$program"; $$program; done
 	$(build)/treeattn bench
 

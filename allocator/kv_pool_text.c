@@ -10,10 +10,10 @@
  *   free_slots 0                                  the one to be used next first
  *   end
  *
- * One space between words, no leading zeros: what load accepts is what dump writes, byte for byte, so that a byte-order
- * mark and CRLF are refused, by name. Refused calls
- * leave no trace in the text, so `failures` is not part of it. */
+ * One space between words, no leading zeros: load accepts exactly the bytes that dump writes. A byte-order mark and CRLF
+ * are refused by name. Refused calls leave no trace in the text, so `failures` is not part of it. */
 #include "kv_pool_internal.h"
+#include "kv_text_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,14 +125,13 @@ typedef struct reader {
     kv_text_error error;
 } reader;
 
-/* What other systems' editors put into text, by its name. */
-static void note_foreign(reader *r, const char *found, size_t length)
+/* CRLF and byte-order marks, which editors of other systems write, are refused by name. */
+static void name_foreign_bytes(reader *r, size_t at)
 {
     const char *message = NULL;
-    if (found[0] == '\r') message = "expected a newline alone, found a carriage return (CRLF)";
-    else if (length >= 3 && memcmp(found, "\xef\xbb\xbf", 3) == 0) message = "expected no byte-order mark";
-    else if (length >= 2 && (memcmp(found, "\xff\xfe", 2) == 0 || memcmp(found, "\xfe\xff", 2) == 0))
-        message = "expected no byte-order mark (of UTF-16)";
+    if (r->text[at] == '\r') message = "expected a newline alone, found a carriage return (CRLF)";
+    else if (kv_text_has_utf8_mark(r->text, r->length, at)) message = "expected no byte-order mark";
+    else if (kv_text_has_utf16_mark(r->text, r->length, at)) message = "expected no byte-order mark (of UTF-16)";
     if (message) snprintf(r->error.message, sizeof r->error.message, "%s", message);
 }
 
@@ -143,7 +142,7 @@ static bool wrong(reader *r, kv_status status, size_t at, const char *expected)
     r->error.line = r->line;
     r->error.column = (uint32_t)(at - r->line_start + 1);
     snprintf(r->error.message, sizeof r->error.message, "%s", expected);
-    if (status == KV_FORMAT && at < r->length) note_foreign(r, r->text + at, r->length - at);
+    if (status == KV_FORMAT && at < r->length) name_foreign_bytes(r, at);
     return false;
 }
 
@@ -177,11 +176,6 @@ static bool read_newline(reader *r)
     return true;
 }
 
-static bool is_digit(const reader *r)
-{
-    return r->at < r->length && r->text[r->at] >= '0' && r->text[r->at] <= '9';
-}
-
 /* A decimal number without sign or leading zeros. */
 static bool read_number(reader *r, uint64_t least, uint64_t most, uint64_t *number)
 {
@@ -189,14 +183,9 @@ static bool read_number(reader *r, uint64_t least, uint64_t most, uint64_t *numb
     char message[80];
     snprintf(message, sizeof message, "expected a number from %llu to %llu", (unsigned long long)least,
              (unsigned long long)most);
-    if (!is_digit(r)) return wrong(r, KV_FORMAT, start, message);
     bool zero = next_is(r, '0');
-    uint64_t value = 0;
-    for (; is_digit(r); r->at++) {
-        uint64_t digit = (uint64_t)(r->text[r->at] - '0');
-        if (value > (UINT64_MAX - digit) / 10) return wrong(r, KV_FORMAT, start, message);
-        value = value * 10 + digit;
-    }
+    uint64_t value;
+    if (!kv_text_number(r->text, r->length, &r->at, &value)) return wrong(r, KV_FORMAT, start, message);
     if (zero && r->at > start + 1) return wrong(r, KV_FORMAT, start, "expected a number without leading zeros");
     if (value < least || value > most) return wrong(r, KV_FORMAT, start, message);
     *number = value;

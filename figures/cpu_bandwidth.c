@@ -1,5 +1,5 @@
-/* Effective bandwidth of branches behind one prefix: a pass over the shared blocks for each branch (plan flash), which
- * the cache amortises, against one pass for all (plan cost), which needs no cache. Writes figures/cpu_bandwidth.csv. */
+/* Effective bandwidth of branches behind one prefix: per-branch reading (plan flash), which the cache amortises, against
+ * one pass for all branches (plan cost), which needs no cache. Writes figures/cpu_bandwidth.csv. */
 #include "provenance.h"
 
 #include <inttypes.h>

@@ -1,10 +1,11 @@
-/* deft_attention: attention of one step, each strategy on DeFT's workloads. The traces of its repository lie beside
- * this project, if anywhere; without them only what needs none: few-shot prompting and speculative stars.
+/* deft_attention: attention of one step, each strategy on DeFT's workloads. Without the traces of its repository the
+ * recorded lines of reasoning tasks and draft trees stay; few-shot prompts and speculative stars need none.
  *
  * measure_deft_attention [CSV [FOLDER_OF_TRACES]] */
 #include <string.h>
 
 #include "measure_gpu.h"
+#include "provenance.h"
 #include "trace.h"
 
 enum { PAPER_TREES = 10, EVERY = 1000 }; /* of each task; iterations */
@@ -28,16 +29,6 @@ static void measure(FILE *csv, const char *name, bench_case c)
     bench_destroy(&c);
 }
 
-static bool has_traces(const char *folder)
-{
-    char path[1000];
-    snprintf(path, sizeof path, "%s/spec_draft.ttr", folder);
-    FILE *file = fopen(path, "r");
-    if (file)
-        fclose(file);
-    return file;
-}
-
 static trace *read_trace(const char *folder, const char *file)
 {
     char path[1000];
@@ -57,7 +48,7 @@ static void measure_task(FILE *csv, const char *folder, const char *task)
     for (int32_t ordinal = 0; ordinal < PAPER_TREES; ordinal++) {
         const trace_tree *tree = trace_find(t, ordinal);
         BENCH_MUST(tree, "a tree of the paper is missing");
-        uint32_t every = tree->last_iteration < EVERY ? tree->last_iteration / 2 : EVERY;
+        uint32_t every = tree->last_iteration < EVERY ? tree->last_iteration / 2 : (uint32_t)EVERY;
         for (uint32_t i = every; i < tree->last_iteration; i += every) {
             workload *work;
             BENCH_MUST(workload_from_tree(&work, tree, 0, i) == KV_OK, "a tree of the paper");
@@ -90,9 +81,11 @@ int main(int argc, char **argv)
                  BENCH_COLUMNS "\n");
     for (const auto &t : trees)
         measure(csv, t.name, bench_create(t.nodes, t.tokens, 32, 8, 128, TREE_FP16));
-    if (argc <= 2 && !has_traces(folder))
-        fprintf(stderr, "no traces in %s: reasoning and draft trees are left out\n", folder);
-    else {
+    static const char *const kept[] = {"\"sorting t", "\"document t", "\"keyword t", "\"set t", "\"draft ", NULL};
+    if (!figure_has_trace("deft_attention", "reasoning tasks and draft trees keep their", folder, "spec_draft.ttr")) {
+        if (bench_keep(csv, kept) == 0)
+            fprintf(stderr, "deft_attention: there are none of them, because there is no recorded data\n");
+    } else {
         for (const char *task : tasks)
             measure_task(csv, folder, task);
         trace *t = read_trace(folder, "spec_draft");

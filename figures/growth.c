@@ -1,6 +1,6 @@
 /* growth: how the work of a call grows with its input, 10^3 to 10^6, for each contract that the headers state.
  *
- *   size     what the header says that the cost is linear in: operations, blocks, or the tree and the plan together
+ *   size     the quantity in which the header says the cost is linear: operations, blocks, or the tree and the plan together
  *   steps    basic blocks of the library that ran (tests/step_count.h): no clock, the same on every machine
  *   ms       time of the processor; counting the steps makes a call take two to four times as long
  *   exponent of the steps and of the time over the size: median of the slopes between all pairs of sizes that take a
@@ -414,7 +414,7 @@ static sample run_queue(const growth_series *series, uint32_t n)
 
 /* ---- workloads ---- */
 
-/* Ends what was started before the workload was built. */
+/* Ends the sample that was started before the workload was built. */
 static sample replay_of(workload *work)
 {
     replay_totals totals;
@@ -444,7 +444,7 @@ static sample run_replay_chain(const growth_series *series, uint32_t n)
     return s;
 }
 
-/* n steps of speculative decoding, a token accepted in each. */
+/* n steps of speculative decoding, one token accepted in each. */
 static sample run_replay_accept(const growth_series *series, uint32_t n)
 {
     (void)series;

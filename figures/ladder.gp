@@ -1,13 +1,23 @@
-# Each rung's time over the floor, on three trees.
-width = 1100; height = 520
+# Each rung's time over the floor, on three trees with plan cost.
+width = 1240; height = 600
 load 'figures/style.gnuplot'
-rows = '< grep "plan,step\|,cost," '.data.' | sed "s/\"//g"'
+# Tree, rung, its number, time / floor; a new tree begins with rung 0. Then the gains of each rung over the one before.
+rows = '< grep "plan,step\|,cost," '.data.' | awk -F, ''NR > 1 { gsub(/"/, ""); sub(/step_/, "", $6); n = $6 + 0; sub(/^[0-9]+_/, "", $6);' \
+     . ' gsub(/_/, " ", $6); print $1 "," n " " $6 "," n "," $7 / $9 "," us / $7; us = $7 }'''
+names = system(sprintf("grep ',cost,' '%s' | cut -d '\"' -f 2 | uniq | tr ' ' '_'", data))
+tree(i) = system("echo '".word(names, i)."' | tr _ ' ' | sed 's/ of \\([0-9]*\\) behind/ with \\1 tokens each behind/'")
+num_steps = int(system(sprintf("grep -c '%s.*,cost,' '%s'", system("echo '".word(names, 1)."' | tr _ ' '"), data)))
+# The three rungs that gain most, by geometric mean over the trees, each with its least and largest gain, in steps' order.
+largest = system(rows[3:*]." | awk -F, '$3 > 0 { n[$2]++; l[$2] += log($5); if (!($2 in a) || $5 < a[$2]) a[$2] = $5; if ($5 > b[$2]) b[$2] = $5 }" \
+     . " END { for (k in l) printf \"%.9f,%s,%.1f,%.1f\\n\", l[k] / n[k], k, a[k], b[k] }' | sort -t, -k1,1gr | head -n 3 | sort -t, -k2,2n" \
+     . " | awk -F, '{ t = t (NR > 1 ? \", \" : \"\") $2 \" (\" $3 \" to \" $4 \" times)\" } END { print t }'")
 set logscale y
 set yrange [1:4000]
-set xrange [-0.4:9.4]
-set ylabel 'time / floor (1: nothing faster)'
-set xtics rotate by -25 ('0 naive' 0, '1 coalesced' 1, '2 split' 2, '3 shared tile' 3, '4 tensor cores' 4, '5 pipeline' 5, '6 queue' 6, '7 one launch' 7, '8 masks' 8, '9 warpgroup' 9)
-set title "Tensor cores and a pipeline are worth most; the queue is what short tasks needed"
+set ytics ('1' 1, '3' 3, '10' 10, '30' 30, '100' 100, '300' 300, '1000' 1000, '3000' 3000)
+set xrange [-0.4:num_steps - 0.6]
+set ylabel 'time / floor (1: the floor)'
+set xtics rotate by -25
+set title "The largest gains over the rung before:\n".largest
 set key top right
-names = "'64 branches of 64 behind 2048' '10 branches of 400 behind 4000' '512 leaves on four levels'"
-plot for [i = 1:3] rows using ($0):($7 / $9) every ::(10 * i - 9)::(10 * i) with linespoints lt i title word(names, i)
+plot for [i = 1:words(names)] rows using 3:4:xtic(2) every ::(num_steps * (i - 1))::(num_steps * i - 1) with linespoints lt 20 + i ps 1.2 \
+     title tree(i)

@@ -1,4 +1,4 @@
-/* launch_fusion: what launches and intermediates cost. Standard attention in three launches with everything
+/* launch_fusion: the price of launches and of intermediate arrays. Standard attention in three launches with everything
  * materialised, two launches with partial states (step 6), and one (step 7, and the last rung).
  *
  * measure_launch_fusion [CSV] */
@@ -8,30 +8,6 @@ static const uint32_t branches[] = {1, 4, 16, 64};
 static const char *const steps[] = {"step_6_queue", "step_7_one_launch", NULL /* the last one */};
 
 static __global__ void nothing() {}
-
-/* The baseline that copies each path, expands the heads and materialises scores and weights: us. */
-static double standard_us(const bench_case *c)
-{
-    standard_paths_gpu *paths;
-    void *workspace;
-    int cuda_error;
-    BENCH_MUST(standard_paths_gpu_create(&paths, c->tree, &cuda_error) == TREE_OK, "paths on the device");
-    size_t bytes = standard_attention_gpu_workspace_bytes(paths, &c->shape);
-    BENCH_CUDA(cudaMalloc(&workspace, bytes));
-    double us = bench_time(
-        c,
-        [&](uint32_t set) {
-            const char *key = c->d_kv + set * c->set_bytes;
-            BENCH_MUST(standard_attention_gpu(c->d_out, c->d_lse, c->d_query, key, key + c->set_bytes / 2, paths,
-                                              &c->shape, 0.08838835f, workspace, bytes, c->stream, &cuda_error)
-                           == TREE_OK,
-                       tree_cuda_error_string(cuda_error));
-        },
-        true);
-    BENCH_CUDA(cudaFree(workspace));
-    standard_paths_gpu_destroy(paths);
-    return us;
-}
 
 int main(int argc, char **argv)
 {
@@ -50,7 +26,7 @@ int main(int argc, char **argv)
         for (int s = 0; s < 3; s++)
             us[s] = bench_time(&c, [&](uint32_t set) { bench_attention(&c, &p, bench_step(steps[s]), set); }, true);
         double launch_us = bench_time(&c, [&](uint32_t) { nothing<<<1, 32, 0, c.stream>>>(); }, false);
-        fprintf(csv, "%u,%.2f,%.2f,%.2f,%.2f,%.2f,%.2f\n", b, launch_us, standard_us(&c), us[0], us[1], us[2],
+        fprintf(csv, "%u,%.2f,%.2f,%.2f,%.2f,%.2f,%.2f\n", b, launch_us, bench_standard(&c), us[0], us[1], us[2],
                 bench_floor(&c));
         fflush(csv);
         bench_plan_destroy(&p);

@@ -1,18 +1,22 @@
 # Three launches with everything materialised, two with partial states, one.
-width = 900; height = 480
+width = 960; height = 540
 load 'figures/style.gnuplot'
+stats data using ($3 / $5) name 'factor' nooutput
+stats data using (100 * (1 - $5 / $4)) name 'saved' nooutput
 set logscale y
-set yrange [0.3:20000]
+set yrange [0.3:60000]
+set ytics ('1' 1, '10' 10, '100' 100, '1000' 1000)
 set xrange [-0.6:3.6]
 set boxwidth 0.22
-set style fill solid 0.85
-set xtics ('1' 0, '4' 1, '16' 2, '64' 3)
+set style fill solid 1.0 noborder
+set errorbars 0
+set xtics scale 0 ('1' 0, '4' 1, '16' 2, '64' 3)
 set xlabel 'branches (2048 shared + 64 own tokens each)'
-set ylabel 'us for one layer, cold'
-set key top left reverse Left
-stats data using ($3 / $5) name 'factor' nooutput
-set title sprintf("Materialising costs %.0f to %.0f times; a second launch hardly anything, either way", factor_min, factor_max)
-plot data using ($0 - 0.24):3 every ::1 with boxes lt 2 title 'three launches, all materialised', \
-     '' using ($0):4 every ::1 with boxes lt 3 title 'two launches: partial states (step 6)', \
-     '' using ($0 + 0.24):5 every ::1 with boxes lt 1 title 'one launch (step 7)', \
-     '' using ($0):7 every ::1 with points lt 7 title 'floor', '' using ($0):2 every ::1 with points lt 8 title 'an empty launch'
+set ylabel 'us for one layer, cold L2'
+set key top left reverse Left maxrows 3 width -3
+set title sprintf("Materialising everything takes %.0f to %.0f times as long as one launch;\nthe second launch costs %.0f to %.0f %%", factor_min, factor_max, saved_min, saved_max)
+plot data using ($0 - 0.24):3 every ::1 with boxes lt copied title 'three launches, all materialised', \
+     '' using ($0):4 every ::1 with boxes lt 23 title 'two launches: partial states (queue)', \
+     '' using ($0 + 0.24):5 every ::1 with boxes lt 22 title 'one launch', \
+     '' using ($0):7:(0.36) every ::1 with xerrorbars lt floor_line dt 1 ps 0 lw 3 title 'floor', \
+     '' using ($0):2:(0.36) every ::1 with xerrorbars lt floor_line dt (3,3) ps 0 lw 3 title 'an empty launch'

@@ -1,34 +1,10 @@
 /* speed_and_memory: 1 to 256 branches of 64 tokens behind 2048, computed three ways: copied for each branch and unfused
- * (standard), fused and shared but a pass a branch (radix), and the tree (cost).
+ * (standard), shared blocks read per branch (radix), and one pass for all branches (cost).
  *
  * measure_speed_and_memory [CSV] */
 #include "measure_gpu.h"
 
 static const uint32_t branches[] = {1, 16, 64, 128, 256};
-
-/* The baseline that copies each path, expands the heads and materialises scores and weights: us. */
-static double standard_us(const bench_case *c)
-{
-    standard_paths_gpu *paths;
-    void *workspace;
-    int cuda_error;
-    BENCH_MUST(standard_paths_gpu_create(&paths, c->tree, &cuda_error) == TREE_OK, "paths on the device");
-    size_t bytes = standard_attention_gpu_workspace_bytes(paths, &c->shape);
-    BENCH_CUDA(cudaMalloc(&workspace, bytes));
-    double us = bench_time(
-        c,
-        [&](uint32_t set) {
-            const char *key = c->d_kv + set * c->set_bytes;
-            BENCH_MUST(standard_attention_gpu(c->d_out, c->d_lse, c->d_query, key, key + c->set_bytes / 2, paths,
-                                              &c->shape, 0.08838835f, workspace, bytes, c->stream, &cuda_error)
-                           == TREE_OK,
-                       tree_cuda_error_string(cuda_error));
-        },
-        true);
-    BENCH_CUDA(cudaFree(workspace));
-    standard_paths_gpu_destroy(paths);
-    return us;
-}
 
 static double plan_us(const bench_case *c, tree_strategy strategy)
 {
@@ -52,7 +28,7 @@ int main(int argc, char **argv)
         snprintf(nodes, sizeof nodes, "1,%u", b);
         bench_case c = bench_create(nodes, "2048,64", 32, 8, 128, TREE_FP16);
         double block_mib = BENCH_BLOCK_TOKENS * 8 * 128 * 4 / 1048576.0;
-        fprintf(csv, "%u,%.2f,%.2f,%.2f,%.2f,%.2f,%.2f\n", b, standard_us(&c), plan_us(&c, TREE_RADIX),
+        fprintf(csv, "%u,%.2f,%.2f,%.2f,%.2f,%.2f,%.2f\n", b, bench_standard(&c), plan_us(&c, TREE_RADIX),
                 plan_us(&c, TREE_COST), bench_floor(&c), b * (2048 + 64) / BENCH_BLOCK_TOKENS * block_mib,
                 c.shape.num_blocks * block_mib);
         fflush(csv);

@@ -1,13 +1,13 @@
-# What all figures share: load it first. Needs `data` and `image`; the suffix of `image` picks the terminal.
+# Shared by all figures: load it first. Needs `data` and `image`; the suffix of `image` picks the terminal.
 # width, height: of the picture in points, set before loading.
 if (!exists('width')) width = 960
 if (!exists('height')) height = 480
 if (strstrt(image, '.svg') > 0) {
-    set terminal svg size width,height dynamic font 'DejaVu Sans,13' background 'white'
-    set title font ',14.5'
+    set terminal svg size width,height dynamic font 'DejaVu Sans,14' background 'white'
+    set title font ',15'
 } else {
-    set terminal pngcairo size 1.5*width,1.5*height font 'DejaVu Sans,14' linewidth 1.5 pointscale 1.4 background 'white'
-    set title font ',16'
+    set terminal pngcairo size 1.5*width,1.5*height font 'DejaVu Sans,15' linewidth 1.5 pointscale 1.4 background 'white'
+    set title font ',16.5'
 }
 set output image
 set datafile separator ','
@@ -17,12 +17,31 @@ set grid lc rgb '#dddddd' lt 1 lw 0.7
 set termoption noenhanced
 set key noenhanced samplen 2 spacing 1.2
 
-# Okabe and Ito's palette, each colour with a dash and a point of its own.
-set linetype 1 lc rgb '#0072b2' lw 2.5 dt 1 pt 7
-set linetype 2 lc rgb '#d55e00' lw 2.5 dt (12,5) pt 5
-set linetype 3 lc rgb '#009e73' lw 2.5 dt (3,3) pt 9
-set linetype 4 lc rgb '#cc79a7' lw 2.5 dt (12,4,3,4) pt 11
-set linetype 5 lc rgb '#e69f00' lw 2.5 dt (18,4) pt 13
-set linetype 6 lc rgb '#56b4e9' lw 2.5 dt (6,3,2,3) pt 15
-set linetype 7 lc rgb '#000000' lw 2.5 dt (2,2) pt 3
-set linetype 8 lc rgb '#999999' lw 2.5 dt 1 pt 2
+# A colour and a marker for each strategy, in all figures. Their luminance, in grey, goes from 0.74 (node) to 0.18 (cost).
+flash = 1; flash_decoding = 2; radix = 3; tree_mask = 4; node = 5; node_chunk = 6; flatten = 7; cost = 8
+strategies = 'flash flash_decoding radix tree_mask node node_chunk flatten cost'
+set linetype 1 lc rgb '#e8a317' lw 2.5 dt (3,3) pt 2
+set linetype 2 lc rgb '#e8711a' lw 2.5 dt (9,4) pt 11
+set linetype 3 lc rgb '#c62828' lw 2.5 dt (14,5) pt 9
+set linetype 4 lc rgb '#b07cd0' lw 2.5 dt (6,3,2,3) pt 15
+set linetype 5 lc rgb '#a5d86a' lw 2.5 dt (2,4) pt 4
+set linetype 6 lc rgb '#3a9a40' lw 2.5 dt (18,4) pt 13
+set linetype 7 lc rgb '#00695c' lw 2.5 dt (12,4,3,4) pt 5
+set linetype 8 lc rgb '#0b2f7f' lw 2.5 dt 1 pt 7
+
+# Not strategies: K and V copied for each branch, the kernels of others, and the lines that nothing can pass.
+copied = 9; others = 10; floor_line = 11; dram_line = 12; l2_line = 13
+set linetype 9 lc rgb '#8c8c8c' lw 2.5 dt (10,6) pt 1
+set linetype 10 lc rgb '#a0673c' lw 2.5 dt 1 pt 12
+set linetype 11 lc rgb '#000000' lw 2 dt (2,2) pt 3
+set linetype 12 lc rgb '#000000' lw 2 dt (8,4)
+set linetype 13 lc rgb '#5a5a5a' lw 2 dt (8,3,2,3)
+
+# Several trees or steps under one strategy, cost.
+set linetype 21 lc rgb '#0b2f7f' lw 2.5 dt 1 pt 7
+set linetype 22 lc rgb '#3f76cf' lw 2.5 dt (10,4) pt 4
+set linetype 23 lc rgb '#86b0ea' lw 2.5 dt (3,3) pt 8
+
+# A ceiling that was measured on the same GPU, from the csv's comment lines ("# dram_gbps: 4550"); without one gnuplot
+# ends with an error, because a message is no number.
+ceiling(name) = real(system(sprintf("sed -n 's/^# %s: //p' '%s' | grep . || echo 'no %s in the csv'", name, data, name)))

@@ -124,11 +124,9 @@ static void look_at_gnuplot(machine_info *machine)
     static const char *const argv[] = {"gnuplot", "--version", NULL};
     child_process gnuplot;
     char how[64];
-    if (process_start(&gnuplot, NULL, argv, PROCESS_READS_STDOUT) != 0)
+    if (process_start_limited(&gnuplot, NULL, argv, PROCESS_READS_STDOUT, 10) != 0)
         return;
-    if (fgets(machine->gnuplot, sizeof machine->gnuplot, gnuplot.output) == NULL)
-        machine->gnuplot[0] = '\0';
-    machine->gnuplot[strcspn(machine->gnuplot, "\n")] = '\0';
+    process_read_line(&gnuplot, machine->gnuplot, sizeof machine->gnuplot);
     if (process_wait(&gnuplot, how, sizeof how)[0] != '\0')
         machine->gnuplot[0] = '\0';
 }

@@ -1,5 +1,5 @@
-/* measure: what this machine can do at most, and how long something takes. Shared by `treeattn bench` and the programs
- * behind the figures. Nothing here asserts: a measurement measures. */
+/* measure: the ceilings of this machine, and the time of a call. Shared by `treeattn bench` and the programs behind the
+ * figures. Nothing here asserts: a measurement measures. */
 #ifndef MEASURE_H
 #define MEASURE_H
 
@@ -8,23 +8,27 @@
 #include "kv_tree.h"
 #include "tree_attention_cpu.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 double measure_now_us(void);
 
 /* Sorts values in place. */
 double measure_median(double *values, uint32_t count);
 
-/* Pages of zeros that are really there (touched), aligned to 2 MiB; ends the program without memory. */
+/* Touched pages, aligned to 2 MiB; ends the program without memory. */
 void *measure_allocate(size_t bytes);
 
 /* One pass over `bytes` bytes by num_threads threads, each its own part: us. */
 double measure_read_us(const void *data, size_t bytes, uint32_t num_threads);
 
-/* Multiply-adds from registers, for as long as a run is stable: 10^9 floating-point operations a second of all threads
+/* Multiply-adds from registers, for as long as a run is stable: 10^9 floating-point operations per second of all threads
  * (a multiply-add is 2). The instruction is the one that tree_attention_cpu uses for this storage type
  * by itself: a ceiling is the machine's, whatever set is forced. */
 double measure_peak_gflops(tree_storage storage, uint32_t num_threads);
 
-/* K and V of `shape`, num_sets times, so that a call finds its set out of the cache if the sets are larger than it. */
+/* K and V of `shape`, num_sets times, so that a call's set is not in the cache if the sets are larger than it. */
 typedef struct measure_sets {
     tree_shape shape;
     uint32_t num_sets;
@@ -45,5 +49,9 @@ uint32_t measure_threads(void);
 
 /* Bytes of the largest cache that a core sees (sysfs); 32 MiB if unknown. */
 size_t measure_cache_bytes(void);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -2,23 +2,29 @@
 
 #include <cuda_fp16.h>
 #include <cuda_profiler_api.h>
+#include <dlfcn.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <algorithm>
 #include <string>
 #include <vector>
 
+#include "measure.h"
+#include "oracle.h"
 #include "provenance.h"
 extern "C" {
 #include "process.h"
 }
 
+#ifndef TREEATTN_CUDA_COMPILER
+#define TREEATTN_CUDA_COMPILER ""
+#endif
+
 static bool is_counting;                    /* this run is the one under ncu */
 static std::vector<bench_counters> counted; /* by that run, for each line; empty: by none */
-static size_t num_asked;                    /* lines that asked for counters so far */
+static size_t num_lines_counted;            /* lines that needed counters so far */
 
 bool bench_has_gpu(void)
 {
@@ -40,24 +46,30 @@ FILE *bench_open(const char *path, const char *command)
     BENCH_CUDA(cudaRuntimeGetVersion(&runtime));
     BENCH_CUDA(cudaDeviceGetAttribute(&clock_khz, cudaDevAttrClockRate, device));
     BENCH_CUDA(cudaDeviceGetAttribute(&memory_khz, cudaDevAttrMemoryClockRate, device));
-    FILE *file = figure_begin(is_counting ? "/dev/null" : path);
-    fprintf(file, "# device: %s, %d multiprocessors, L2 %d MiB; driver for CUDA %d.%d, runtime %d.%d\n",
-            properties.name, properties.multiProcessorCount, properties.l2CacheSize >> 20, driver / 1000,
-            driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
-    fprintf(file, "# clocks: not locked; at most %d MHz, memory %d MHz\n", clock_khz / 1000, memory_khz / 1000);
-    fprintf(file, "# commit: %s\n# command: %s\n", TREEATTN_COMMIT, command);
-    fprintf(file, "# statistic: median of 7 replays of a CUDA graph, us a call; cold: K and V sets rotated, 600 MB in "
-                  "all and at most 64 sets; warm: one set again and again\n");
+    char name[512];
+    snprintf(name, sizeof name, "%s, %d multiprocessors, L2 %d MiB; driver for CUDA %d.%d, runtime %d.%d; clocks not "
+                                "locked, at most %d MHz, memory %d MHz",
+             properties.name, properties.multiProcessorCount, properties.l2CacheSize >> 20, driver / 1000,
+             driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10, clock_khz / 1000, memory_khz / 1000);
+    const bench_ceilings &most = bench_ceilings_of_gpu();
+    FILE *file = figure_open_on(is_counting ? "/dev/null" : path, name, command,
+                                "median of 7 replays of a CUDA graph, us per call; cold: K and V sets rotated, 600 MB "
+                                "in all and at most 64 sets; warm: one set again and again");
+    fprintf(file, "# ceilings: measured in this run; GB/s, TFLOP/s, us\n# dram_gbps: %.0f\n# l2_gbps: %.0f\n"
+                  "# matrix_tflops: %.0f\n# launch_us: %.2f\n",
+            most.dram_gbps, most.l2_gbps, most.matrix_tflops, most.launch_us);
     return file;
 }
 
 void bench_close(FILE *csv)
 {
-    BENCH_MUST(counted.empty() || num_asked == counted.size(), "fewer lines than ncu counted");
+    BENCH_MUST(counted.empty() || num_lines_counted == counted.size(), "fewer lines than ncu counted");
     figure_close(csv);
     if (is_counting)
-        printf("\nlines: %zu\n", num_asked); /* read_ncu reads it */
+        printf("\nlines: %zu\n", num_lines_counted); /* read_ncu reads it */
 }
+
+int bench_keep(FILE *csv, const char *const *starts) { return figure_keep(csv, starts); }
 
 /* ---- a tree with K and V ---- */
 
@@ -156,7 +168,8 @@ void bench_destroy(bench_case *c)
 
 /* ---- time ---- */
 
-double bench_time(const bench_case *c, const std::function<void(uint32_t set)> &call, bool is_cold)
+/* Microseconds per call of calls 0 .. num_calls - 1 in a graph: the median of its replays. */
+static double graph_us(cudaStream_t stream, uint32_t num_calls, const std::function<void(uint32_t)> &call)
 {
     enum { REPLAYS = 7, WARM_UP = 2 };
     if (is_counting)
@@ -164,36 +177,41 @@ double bench_time(const bench_case *c, const std::function<void(uint32_t set)> &
     cudaGraph_t graph;
     cudaGraphExec_t exec;
     cudaEvent_t begin, end;
-    std::vector<float> us;
-    BENCH_CUDA(cudaStreamBeginCapture(c->stream, cudaStreamCaptureModeGlobal));
-    for (uint32_t s = 0; s < c->num_sets; s++)
-        call(is_cold ? s : 0);
-    BENCH_CUDA(cudaStreamEndCapture(c->stream, &graph));
+    double us[REPLAYS];
+    BENCH_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
+    for (uint32_t i = 0; i < num_calls; i++)
+        call(i);
+    BENCH_CUDA(cudaStreamEndCapture(stream, &graph));
     BENCH_CUDA(cudaGraphInstantiate(&exec, graph, 0));
     BENCH_CUDA(cudaEventCreate(&begin));
     BENCH_CUDA(cudaEventCreate(&end));
-    for (int r = 0; r < WARM_UP + REPLAYS; r++) {
+    for (int r = -WARM_UP; r < REPLAYS; r++) {
         float ms;
-        BENCH_CUDA(cudaEventRecord(begin, c->stream));
-        BENCH_CUDA(cudaGraphLaunch(exec, c->stream));
-        BENCH_CUDA(cudaEventRecord(end, c->stream));
+        BENCH_CUDA(cudaEventRecord(begin, stream));
+        BENCH_CUDA(cudaGraphLaunch(exec, stream));
+        BENCH_CUDA(cudaEventRecord(end, stream));
         BENCH_CUDA(cudaEventSynchronize(end));
         BENCH_CUDA(cudaEventElapsedTime(&ms, begin, end));
-        if (r >= WARM_UP)
-            us.push_back(ms * 1000 / c->num_sets);
+        if (r >= 0)
+            us[r] = ms * 1000.0 / num_calls;
     }
-    std::sort(us.begin(), us.end());
     cudaEventDestroy(begin);
     cudaEventDestroy(end);
     cudaGraphExecDestroy(exec);
     cudaGraphDestroy(graph);
-    return us[REPLAYS / 2];
+    return measure_median(us, REPLAYS);
+}
+
+double bench_time(const bench_case *c, const std::function<void(uint32_t set)> &call, bool is_cold)
+{
+    return graph_us(c->stream, c->num_sets, [&](uint32_t i) { call(is_cold ? i : 0); });
 }
 
 double bench_floor(const bench_case *c)
 {
     uint64_t unique_bytes = c->tree->unique_tokens * c->shape.num_kv_heads * c->shape.head_dim * 4;
     double flop = 4.0 * (double)c->tree->path_tokens * c->shape.num_heads * c->shape.head_dim;
+    const bench_ceilings &most = bench_ceilings_of_gpu();
     double read_us = bench_time(
         c,
         [&](uint32_t set) {
@@ -201,7 +219,142 @@ double bench_floor(const bench_case *c)
                                                  (uint32_t *)c->d_out);
         },
         true);
-    return fmax(read_us, flop / BENCH_MATRIX_FLOPS * 1e6 + BENCH_LAUNCH_US);
+    return fmax(read_us, flop / most.matrix_tflops * 1e-6 + most.launch_us);
+}
+
+double bench_standard(const bench_case *c)
+{
+    standard_paths_gpu *paths;
+    void *workspace;
+    int cuda_error;
+    BENCH_MUST(standard_paths_gpu_create(&paths, c->tree, &cuda_error) == TREE_OK, "paths on the device");
+    size_t bytes = standard_attention_gpu_workspace_bytes(paths, &c->shape);
+    BENCH_CUDA(cudaMalloc(&workspace, bytes));
+    double us = bench_time(
+        c,
+        [&](uint32_t set) {
+            const char *key = c->d_kv + set * c->set_bytes;
+            BENCH_MUST(standard_attention_gpu(c->d_out, c->d_lse, c->d_query, key, key + c->set_bytes / 2, paths,
+                                              &c->shape, 1 / sqrtf((float)c->shape.head_dim), workspace, bytes,
+                                              c->stream, &cuda_error) == TREE_OK,
+                       tree_cuda_error_string(cuda_error));
+        },
+        true);
+    BENCH_CUDA(cudaFree(workspace));
+    standard_paths_gpu_destroy(paths);
+    return us;
+}
+
+/* ---- ceilings ---- */
+
+static __global__ void nothing() {}
+
+/* The whole array `times` times, by loads that L2 keeps and L1 does not. */
+static __global__ void read_again(const uint4 *array, uint64_t count, int times, uint32_t *never)
+{
+    uint32_t x = 0;
+    for (int t = 0; t < times; t++) {
+        for (uint64_t i = blockIdx.x * (uint64_t)blockDim.x + threadIdx.x; i < count;
+             i += (uint64_t)gridDim.x * blockDim.x) {
+            uint4 v;
+            asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
+                         : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(array + i));
+            x ^= v.x ^ v.y ^ v.z ^ v.w;
+        }
+    }
+    if (x == 0x12345678)
+        *never = x;
+}
+
+/* cuBLAS is found when the program runs: everything else here does without it. */
+static void *open_cublas(void)
+{
+    std::string nvcc = TREEATTN_CUDA_COMPILER;
+    std::string cuda = nvcc.size() > 9 ? nvcc.substr(0, nvcc.size() - 9) : ""; /* without /bin/nvcc */
+    for (const std::string &folder : {std::string(), cuda + "/lib64/", cuda + "/lib/"}) {
+        for (const char *name : {"libcublas.so.13", "libcublas.so.12", "libcublas.so"}) {
+            if (void *library = dlopen((folder + name).c_str(), RTLD_NOW))
+                return library;
+        }
+    }
+    BENCH_MUST(false, "libcublas was not found, by which the rate of matrix products is measured; set LD_LIBRARY_PATH "
+                      "to its folder");
+    return NULL;
+}
+
+/* A function of cuBLAS: all return a status, 0 if all went well. */
+template <typename... Arguments> static void cublas(void *library, const char *name, Arguments... arguments)
+{
+    auto function = (int (*)(Arguments...))dlsym(library, name);
+    BENCH_MUST(function && function(arguments...) == 0, name);
+}
+
+static double measure_matrix_tflops(cudaStream_t stream, __half *matrices)
+{
+    enum { N = 8192, FP16 = 2 /* CUDA_R_16F */, SUMS = 68 /* CUBLAS_COMPUTE_32F */, CALLS = 4 };
+    void *library = open_cublas(), *handle = NULL;
+    float one = 1, zero = 0;
+    __half *a = matrices, *b = a + (size_t)N * N, *c = b + (size_t)N * N;
+    fill<<<1024, 256, 0, stream>>>(a, (uint64_t)N * N, 4);
+    fill<<<1024, 256, 0, stream>>>(b, (uint64_t)N * N, 5);
+    cublas(library, "cublasCreate_v2", &handle);
+    cublas(library, "cublasSetStream_v2", handle, stream);
+    auto multiply = [&] {
+        cublas(library, "cublasGemmEx", handle, 0, 0, (int)N, (int)N, (int)N, (const void *)&one, (const void *)a,
+               (int)FP16, (int)N, (const void *)b, (int)FP16, (int)N, (const void *)&zero, (void *)c, (int)FP16, (int)N,
+               (int)SUMS, -1);
+    };
+    multiply(); /* outside of a graph: it may allocate */
+    BENCH_CUDA(cudaStreamSynchronize(stream));
+    double us = graph_us(stream, CALLS, [&](uint32_t) { multiply(); });
+    cublas(library, "cublasDestroy_v2", handle);
+    return 2.0 * N * N * N / us * 1e-6;
+}
+
+static bench_ceilings measure_ceilings(void)
+{
+    enum { LAUNCHES = 256, TIMES = 20 };
+    const size_t matrices = 3 * sizeof(__half) * 8192 * 8192;
+    bench_ceilings most = {};
+    cudaDeviceProp properties;
+    cudaStream_t stream;
+    int device = 0;
+    size_t free_bytes = 0, all_bytes = 0;
+    char *memory;
+    uint32_t *never;
+    if (is_counting)
+        return most;
+    BENCH_CUDA(cudaGetDevice(&device));
+    BENCH_CUDA(cudaGetDeviceProperties(&properties, device));
+    BENCH_CUDA(cudaMemGetInfo(&free_bytes, &all_bytes));
+    size_t bytes = std::min<size_t>(2000000000, free_bytes / 2) / 16 * 16;
+    size_t l2_bytes = (size_t)properties.l2CacheSize / 3 * 2 / 16 * 16;
+    BENCH_MUST(bytes >= matrices && bytes >= 4 * l2_bytes, "too little device memory is free to measure its ceilings");
+    BENCH_CUDA(cudaStreamCreate(&stream));
+    BENCH_CUDA(cudaMalloc((void **)&memory, bytes));
+    BENCH_CUDA(cudaMalloc((void **)&never, sizeof *never));
+    fill<<<1024, 256, 0, stream>>>((__half *)memory, bytes / sizeof(__half), 6);
+    uint32_t blocks = 4 * (uint32_t)properties.multiProcessorCount;
+    double dram_us = graph_us(stream, 1, [&](uint32_t) {
+        read_all<<<blocks, 512, 0, stream>>>((const uint4 *)memory, bytes / 16, never);
+    });
+    double l2_us = graph_us(stream, 1, [&](uint32_t) {
+        read_again<<<blocks, 512, 0, stream>>>((const uint4 *)memory, l2_bytes / 16, TIMES, never);
+    });
+    most.dram_gbps = bytes / dram_us * 1e-3;
+    most.l2_gbps = (double)TIMES * l2_bytes / l2_us * 1e-3;
+    most.launch_us = graph_us(stream, LAUNCHES, [&](uint32_t) { nothing<<<1, 32, 0, stream>>>(); });
+    most.matrix_tflops = measure_matrix_tflops(stream, (__half *)memory);
+    BENCH_CUDA(cudaFree(memory));
+    BENCH_CUDA(cudaFree(never));
+    BENCH_CUDA(cudaStreamDestroy(stream));
+    return most;
+}
+
+const bench_ceilings &bench_ceilings_of_gpu(void)
+{
+    static const bench_ceilings most = measure_ceilings();
+    return most;
 }
 
 /* ---- counters ---- */
@@ -234,7 +387,7 @@ static double to_number(std::string text)
     return end == text.c_str() ? -1 : number;
 }
 
-/* What ncu counted: its table has a row for each metric of a range, and a range is what one line showed it.
+/* The counters of ncu: its table has a line for each metric of a range, and a range is the call that one line showed it.
  * num_lines: as the counting run says. why: the first error in between, or the last line. */
 static std::vector<bench_counters> read_ncu(FILE *ncu, size_t *num_lines, std::string *why)
 {
@@ -299,7 +452,7 @@ void bench_count_all(int *argc, char **argv)
 
 bench_counters bench_count(const bench_case *c, const std::function<void(uint32_t set)> &call, bool is_cold)
 {
-    size_t line = num_asked++;
+    size_t line = num_lines_counted++;
     if (is_counting) {
         for (uint32_t s = 1; s < c->num_sets; s++)
             call(s);
@@ -317,23 +470,17 @@ bench_counters bench_count(const bench_case *c, const std::function<void(uint32_
 
 /* ---- plans ---- */
 
-static double now_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1e6 + t.tv_nsec * 1e-3;
-}
-
+/* Of work on the host. */
 static double median_us(const std::function<void()> &call)
 {
-    std::vector<double> us;
-    for (int i = 0; i < 5; i++) {
-        double begin = now_us();
+    enum { REPEATS = 5 };
+    double us[REPEATS];
+    for (double &one : us) {
+        double begin = measure_now_us();
         call();
-        us.push_back(now_us() - begin);
+        one = measure_now_us() - begin;
     }
-    std::sort(us.begin(), us.end());
-    return us[2];
+    return measure_median(us, REPEATS);
 }
 
 static uint32_t num_multiprocessors(void)
@@ -385,52 +532,59 @@ void bench_attention(const bench_case *c, const bench_plan *p, const tree_gpu_st
     BENCH_MUST(status == TREE_OK, tree_cuda_error_string(cuda_error));
 }
 
-static double rounded(uint64_t i, uint32_t seed) { return __half2float(__float2half(random_element(i, seed))); }
+/* K or V of a token's slots, as the device has them. */
+static void copy_rounded(float *to, uint64_t first, uint32_t count, uint32_t seed)
+{
+    for (uint32_t d = 0; d < count; d++)
+        to[d] = __half2float(__float2half(random_element(first + d, seed)));
+}
 
-/* NaN is larger than anything; to fmax it is nothing. */
-static double larger(double a, double b) { return b <= a || a != a ? a : b; }
+/* Adds the truth of the row of one query and head. */
+static void add_row(const bench_case *c, attention_truth *truth, uint32_t sample, uint32_t query, uint32_t head)
+{
+    const uint32_t dim = c->shape.head_dim, kv_head = head / (c->shape.num_heads / c->shape.num_kv_heads);
+    const kv_table *table = &c->tables[query];
+    std::vector<float> key((size_t)table->length * dim), value(key.size());
+    for (uint32_t t = 0; t < table->length; t++) {
+        uint64_t block = table->blocks[t / BENCH_BLOCK_TOKENS];
+        uint64_t first = tree_kv_offset(&c->shape, block, kv_head, t % BENCH_BLOCK_TOKENS);
+        copy_rounded(&key[(size_t)t * dim], first, dim, 1);
+        copy_rounded(&value[(size_t)t * dim], first, dim, 2);
+    }
+    attention_truth_row(truth, sample, &c->h_query[((uint64_t)query * c->shape.num_heads + head) * dim], key.data(),
+                        value.data(), table->length, 1 / sqrtf((float)dim));
+}
 
 double bench_error(const bench_case *c, const bench_plan *p, const tree_gpu_step *step)
 {
+    enum { SAMPLES = 8 };
     if (is_counting)
         return 0;
-    const uint32_t heads = c->shape.num_heads, dim = c->shape.head_dim, group = heads / c->shape.num_kv_heads;
+    const uint32_t heads = c->shape.num_heads, dim = c->shape.head_dim;
     uint64_t num_out = (uint64_t)c->shape.num_queries * heads * dim;
-    std::vector<float> out(num_out), lse(num_out / dim);
-    double worst = 0;
+    std::vector<float> queries(SAMPLES * dim), out(SAMPLES * dim), lse(SAMPLES);
     BENCH_CUDA(cudaMemsetAsync(c->d_out, 0xff, num_out * 4, c->stream));
+    BENCH_CUDA(cudaMemsetAsync(c->d_lse, 0xff, num_out / dim * 4, c->stream));
     bench_attention(c, p, step, 0);
     BENCH_CUDA(cudaStreamSynchronize(c->stream));
-    BENCH_CUDA(cudaMemcpy(out.data(), c->d_out, num_out * 4, cudaMemcpyDeviceToHost));
-    BENCH_CUDA(cudaMemcpy(lse.data(), c->d_lse, num_out / dim * 4, cudaMemcpyDeviceToHost));
-    for (uint32_t sample = 0; sample < 8; sample++) {
-        uint32_t query = (uint32_t)((uint64_t)sample * 7919 % c->shape.num_queries), head = sample * 5 % heads;
-        const kv_table *table = &c->tables[query];
-        uint64_t qh = (uint64_t)query * heads + head;
-        std::vector<double> scores(table->length), o(dim, 0);
-        double m = -INFINITY, l = 0;
-        auto first = [&](uint32_t t) {
-            uint64_t block = table->blocks[t / BENCH_BLOCK_TOKENS];
-            return ((block * c->shape.num_kv_heads + head / group) * BENCH_BLOCK_TOKENS + t % BENCH_BLOCK_TOKENS) * dim;
-        };
-        for (uint32_t t = 0; t < table->length; t++) {
-            for (uint32_t d = 0; d < dim; d++)
-                scores[t] += c->h_query[qh * dim + d] * rounded(first(t) + d, 1);
-            scores[t] /= sqrt((double)dim);
-            m = fmax(m, scores[t]);
-        }
-        for (uint32_t t = 0; t < table->length; t++) {
-            double weight = exp(scores[t] - m);
-            l += weight;
-            for (uint32_t d = 0; d < dim; d++)
-                o[d] += weight * rounded(first(t) + d, 2);
-        }
-        for (uint32_t d = 0; d < dim; d++)
-            worst = larger(worst, fabs(o[d] / l - out[qh * dim + d]));
-        worst = larger(worst, fabs(m + log(l) - lse[qh]));
-        BENCH_MUST(worst < 1e-2, "a wrong result");
+    uint32_t query[SAMPLES], head[SAMPLES];
+    for (uint32_t s = 0; s < SAMPLES; s++) {
+        query[s] = (uint32_t)((uint64_t)s * 7919 % c->shape.num_queries), head[s] = s * 5 % heads;
+        uint64_t row = (uint64_t)query[s] * heads + head[s];
+        std::copy_n(&c->h_query[row * dim], dim, &queries[s * dim]);
+        BENCH_CUDA(cudaMemcpy(&out[s * dim], c->d_out + row * dim, dim * 4, cudaMemcpyDeviceToHost));
+        BENCH_CUDA(cudaMemcpy(&lse[s], c->d_lse + row, 4, cudaMemcpyDeviceToHost));
     }
-    return worst;
+    attention_truth truth = attention_truth_begin(queries.data(), SAMPLES, 1, 1, dim);
+    for (uint32_t s = 0; s < SAMPLES; s++)
+        add_row(c, &truth, s, query[s], head[s]);
+    bool tensor_cores = !tree_gpu_step_takes(step, TREE_FP32);
+    const double fp32 = ldexp(1, -24), fp16 = storage_roundoff(c->shape.storage);
+    roundoffs u = {fp32, tensor_cores ? fp16 : fp32, tensor_cores ? ldexp(1, -22) : fp32, fp16};
+    verdict v = attention_verdict(out.data(), lse.data(), &truth, &u);
+    BENCH_MUST(v.text[0] == '\0', v.text);
+    attention_truth_destroy(&truth);
+    return v.error;
 }
 
 const tree_gpu_step *bench_step(const char *name)

@@ -1,4 +1,4 @@
-/* measure_gpu: what the programs behind the GPU figures share. A tree with K and V in device memory, and the time of
+/* measure_gpu: shared by the programs behind the GPU figures. A tree with K and V in device memory, and the time of
  * kernels over it, replayed from a CUDA graph. Anything that goes wrong ends the program with one line. */
 #ifndef MEASURE_GPU_H
 #define MEASURE_GPU_H
@@ -20,15 +20,28 @@ extern "C" {
 /* False, and one line on stderr, where no GPU can run the steps. */
 bool bench_has_gpu(void);
 
-/* Comment lines with device, driver, clocks, commit, command and how times were taken. The recorded csv stays as it is
- * until bench_close: measure/provenance.h. */
+/* The ceilings of the GPU, measured when first needed, in half a second. */
+struct bench_ceilings {
+    double dram_gbps;     /* read of 2 GB, more than L2 holds; or of half the free memory, if that is less */
+    double l2_gbps;       /* repeated read of two thirds of the size of L2 */
+    double matrix_tflops; /* product of two matrices of 8192 x 8192, random fp16, sums in fp32, by cuBLAS */
+    double launch_us;     /* an empty kernel in a CUDA graph */
+};
+const bench_ceilings &bench_ceilings_of_gpu(void);
+
+/* Comment lines with device, driver, clocks, commit, command, how times were taken, and the ceilings ("# dram_gbps:
+ * 4551"), from which the scripts of the figures draw their lines. The recorded csv stays as it is until bench_close:
+ * measure/provenance.h. */
 FILE *bench_open(const char *path, const char *command);
 void bench_close(FILE *csv);
 
+/* Lines of the recorded csv that begin with one of `starts` stay: figure_keep. */
+int bench_keep(FILE *csv, const char *const *starts);
+
 /* Hardware counters, before anything is measured: runs the program once more, under ncu and with --count behind its
  * arguments. That run goes through the same lines in the same order, but times and checks nothing and writes no csv:
- * where a line asks for counters it shows ncu one call. bench_count then gives out, line by line, what was counted; if
- * nothing could be, one line on stderr says why. In that other run it only takes --count from the arguments. */
+ * where a line needs counters it shows ncu one call. bench_count then returns the counters, line by line; if
+ * nothing was counted, one line on stderr says why. In that other run it only takes --count from the arguments. */
 void bench_count_all(int *argc, char **argv);
 
 /* It divides the lengths of the level trees' nodes, so that no branch has to copy a started block. */
@@ -69,11 +82,12 @@ struct bench_counters {
  * bench_count_all is to count for. */
 bench_counters bench_count(const bench_case *c, const std::function<void(uint32_t set)> &call, bool is_cold);
 
-/* What no kernel can beat: the larger of a plain cold read of the tree's own K and V, in the same kind of graph, and
- * the products at the rate of a large matrix product plus a launch. */
+/* The larger of a plain cold read of the tree's own K and V, in the same kind of graph, and the products at
+ * matrix_tflops plus a launch: us. */
 double bench_floor(const bench_case *c);
-#define BENCH_MATRIX_FLOPS 790e12 /* bf16 on an H200, measured with cuBLAS on 2026-11-20 */
-#define BENCH_LAUNCH_US 0.55
+
+/* Standard attention, which copies each path, expands the heads and keeps scores and weights in memory: us, cold. */
+double bench_standard(const bench_case *c);
 
 /* A plan on the device with its workspace. */
 struct bench_plan {
@@ -89,12 +103,13 @@ void bench_plan_destroy(bench_plan *p);
 
 void bench_attention(const bench_case *c, const bench_plan *p, const tree_gpu_step *step, uint32_t set);
 
-/* The largest error of out and lse of some queries against double precision, after one call. */
+/* The largest error of out of some rows, after one call. Ends the program if out or lse is beyond the limits of
+ * measure/oracle.h. */
 double bench_error(const bench_case *c, const bench_plan *p, const tree_gpu_step *step);
 
 const tree_gpu_step *bench_step(const char *name); /* NULL: the last one */
 
-/* A line of a csv with these columns, counters cold. name: of the tree. Checks the result against double precision. */
+/* A line of a csv with these columns, counters cold. name: of the tree. Checks the result: bench_error. */
 #define BENCH_COLUMNS                                                                                                  \
     "# dram_bytes, l2_hit_percent: ncu, one cold call, clocks as they are; -1: not counted\n"                          \
     "tree,queries,heads,kv_heads,plan,step,cold_us,warm_us,floor_us,score,plan_us,upload_us,items,partials,"           \

@@ -2,6 +2,7 @@
 #ifndef PROCESS_H
 #define PROCESS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/types.h>
@@ -12,6 +13,8 @@ typedef enum process_reads { PROCESS_READS_NOTHING, PROCESS_READS_STDOUT, PROCES
 typedef struct child_process {
     pid_t id;
     FILE *output; /* NULL if nothing is read */
+    unsigned seconds;  /* the limit; 0: none */
+    double deadline_s;
 } child_process;
 
 /* Starts argv[0], looked up in PATH, with the arguments argv[1] up to a NULL, in the folder `folder` (NULL: the
@@ -19,8 +22,16 @@ typedef struct child_process {
  * is no such program. */
 int process_start(child_process *process, const char *folder, const char *const *argv, process_reads reads);
 
+/* The same for a program that may hang. It gets a process group of its own, which process_wait kills `seconds` after
+ * the start. Its output is read by process_read_line. */
+int process_start_limited(child_process *process, const char *folder, const char *const *argv, process_reads reads,
+                          unsigned seconds);
+
+/* The next line of the output without its newline, cut to fit; false at its end and when the time is over. */
+bool process_read_line(child_process *process, char *line, size_t line_bytes);
+
 /* Closes the output, waits for the end, and says how it was: "" if the program ended with status 0, otherwise "ended
- * with status 3" or "was killed by signal 9". Returns `how`. */
+ * with status 3", "was killed by signal 9" or "did not end within 20 s". Returns `how`. */
 const char *process_wait(child_process *process, char *how, size_t how_bytes);
 
 #endif

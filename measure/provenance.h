@@ -1,4 +1,4 @@
-/* provenance: the comment lines that open every recorded csv. */
+/* provenance: the comment lines that open every recorded csv, and how it is replaced by a whole one. */
 #ifndef PROVENANCE_H
 #define PROVENANCE_H
 
@@ -72,15 +72,65 @@ static inline FILE *figure_begin(const char *path)
     return file;
 }
 
-/* Opens the csv `path` and writes its first lines. statistic: what a value is, "exact count" or "median of ...". */
+/* Where a measurement comes from, each line behind `lead`. statistic: what a value is, "exact count" or "median of
+ * ...". */
+static inline void provenance_write(FILE *file, const char *lead, const char *device, const char *command,
+                                    const char *statistic)
+{
+    fprintf(file, "%sdevice: %s\n%scommit: %s\n%scommand: %s\n%sstatistic: %s\n", lead, device, lead, TREEATTN_COMMIT,
+            lead, command, lead, statistic);
+}
+
+/* Opens the csv `path` and writes its first lines, measured on this device. */
+static inline FILE *figure_open_on(const char *path, const char *device, const char *command, const char *statistic)
+{
+    FILE *file = figure_begin(path);
+    provenance_write(file, "# ", device, command, statistic);
+    return file;
+}
+
+/* The same, measured on the processor. */
 static inline FILE *figure_open(const char *path, const char *command, const char *statistic)
 {
     char device[256];
     figure_device(device, sizeof device);
-    FILE *file = figure_begin(path);
-    fprintf(file, "# device: %s\n# commit: %s\n# command: %s\n# statistic: %s\n", device, TREEATTN_COMMIT, command,
-            statistic);
-    return file;
+    return figure_open_on(path, device, command, statistic);
+}
+
+/* True if a figure's trace is there. Otherwise says on stderr that `part` of the figure keeps its recorded data. */
+static inline int figure_has_trace(const char *figure, const char *part, const char *folder, const char *file)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", folder, file);
+    if (access(path, F_OK) == 0)
+        return 1;
+    fprintf(stderr, "%s: %s recorded data, because the trace %s was not found (looked in %s; scripts/deft_to_ttr.py "
+                    "makes it)\n", figure, part, file, folder);
+    return 0;
+}
+
+/* Copies the lines of the recorded csv that begin with one of `starts` (up to a NULL) into the new one, and before them
+ * a comment with the commit of their recording. Returns their number. */
+static inline int figure_keep(FILE *file, const char *const *starts)
+{
+    char line[4096], commit[256] = "unknown";
+    int num_kept = 0;
+    FILE *recorded = figure_part[0] != '\0' ? fopen(figure_path, "r") : NULL;
+    while (recorded != NULL && fgets(line, sizeof line, recorded) != NULL) {
+        sscanf(line, "# commit: %255s", commit);
+        sscanf(line, "# kept from the recording of commit %255s", commit);
+        for (const char *const *start = starts; *start != NULL; start++) {
+            if (strncmp(line, *start, strlen(*start)) != 0)
+                continue;
+            if (num_kept++ == 0)
+                fprintf(file, "# kept from the recording of commit %s\n", commit);
+            fputs(line, file);
+            break;
+        }
+    }
+    if (recorded != NULL)
+        fclose(recorded);
+    return num_kept;
 }
 
 /* The csv is complete: it replaces the recorded one. If it could not be written, the recorded one stays as it was, and

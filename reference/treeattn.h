@@ -1,4 +1,4 @@
-/* treeattn: everything at once. Who needs one part includes its header alone. */
+/* treeattn: the whole library. A program that needs one part includes the header of that part. */
 #ifndef TREEATTN_H
 #define TREEATTN_H
 
@@ -19,6 +19,7 @@
 #include "traffic.h"
 #include "tree_attention.h"
 #include "tree_attention_cpu.h"
+#include "tree_isa.h"
 #include "tree_plan.h"
 #include "tree_shape.h"
 #include "tree_status.h"

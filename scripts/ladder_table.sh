@@ -40,7 +40,7 @@ table() {
         before=${us:-$before} number=$((number + 1))
     done < <(lessons)
     floor=${time[floor]}
-    printf '|floor|what is left: the last rung reaches %s of what reading K and V once, or multiplying, takes|%s|%s||\n' \
+    printf '|floor|what is left: the last rung measured reaches %s of the floor, the time to read K and V once or to multiply|%s|%s||\n' \
         "$(awk "BEGIN { printf \"%.2f\", $floor / $before }")" "$(us "$floor")" "$(awk "BEGIN { printf \"%.2fx\", $before / $floor }")"
 }
 

@@ -120,7 +120,7 @@ run() { # N BUILD
 }
 
 build_program() { # BUILD TARGET: quiet, unless it fails; fails without a word where CMake knows no such target
-    grep -qE "[. ]$2\$" <<<"$(cmake --build "$1" --target help)" || return 1
+    grep -qE "(^|[. ])$2(:|\$)" <<<"$(cmake --build "$1" --target help)" || return 1
     cmake --build "$1" --parallel "${jobs:-2}" --target "$2" >"$1/rung.log" 2>&1 || { cat "$1/rung.log" >&2; exit 1; }
 }
 

@@ -1,5 +1,5 @@
 /* Random cases, the plan of each strategy, each implementation on the CPU: soak_attention [RUNS [SEED]], 10,000 by
- * default. Every correct result must pass all comparisons of compare.h. Prints a csv line for each implementation:
+ * default. Every correct result must pass all comparisons of oracle.h. Prints a csv line for each implementation:
  * runs, results beyond a limit, and the largest error / limit of each comparison. */
 #include <inttypes.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
 # machine that it was written on, a mirror has the section comments of its reference, and a rung the times recorded.
 # shellcheck disable=SC2016 # backquotes in patterns
 set -u
-cd "$TREEATTN_SOURCE_DIR" || exit 1
+cd "${TREEATTN_SOURCE_DIR:-$(dirname "$0")/..}" || exit 1
 failed=0 checked=0
 fail() {
     echo "FAIL $*"
@@ -69,6 +69,48 @@ for mirror in "${mirrors[@]}"; do
         esac
     done <<<"$(sections $reference)"
 done
+
+# README's first link is the shortest way in, and every chapter and figure can be reached from it.
+mapfile -t linked <<<"$(grep -oE '\]\([^)#:]+\)' README.md | sed 's/^](//; s/)$//')"
+[ "${linked[0]}" = docs/one_file.c ] || fail "README's first link is ${linked[0]}"
+for page in docs/*.md figures/*.md; do
+    checked=$((checked + 1))
+    printf '%s\n' "${linked[@]}" | grep -qxF "$page" || fail "README does not link to $page"
+done
+
+# The journeys of docs/architecture.md: each function is named in the body of an earlier one of its list, or gets its data
+# through a field that both bodies name.
+body() { # body FILE FUNCTION: the lines from its name to the brace that closes it, without comments
+    sed -E 's#/\*.*\*/##; s#^ *(/\*| \* ).*##' "$1" | awk -v name="$2" '
+        inside { text = text "\n" $0; if ($0 ~ end) { print text; exit } next }
+        $0 ~ "(^|[^A-Za-z0-9_.>])" name "\\(" && $0 ~ /^ *[A-Za-z_][^=(]*\(/ && !/^ *(if|for|while|return|else|switch)/ { text = ""; ahead = 1 }
+        ahead {
+            text = text "\n" $0
+            if (/^ *\{$/) { end = $0; sub(/\{/, "}", end); end = "^" end ";?$"; inside = 1 }
+            else if (/\{.*\}$/) { print text; exit }
+            else if (/;$/) ahead = 0
+        }'
+}
+journey=
+while IFS= read -r line; do
+    case $line in
+    '### '*) journey=${line#\#\#\# } before= ;;
+    [0-9]*'. `'*)
+        place=$(grep -oE -m 1 '`[^`]*`' <<<"$line" | head -n 1 | tr -d '`')
+        field=$(sed -nE 's/^[0-9]+\. `[^`]*` through `([^`]*)`.*/\1/p' <<<"$line")
+        checked=$((checked + 1))
+        text=$(body "${place%%:*}" "${place##*:}")
+        if [ -z "$text" ]; then
+            fail "docs/architecture.md, $journey: $place is not the body of a function"
+        elif [ -n "$field" ] && ! { grep -qw -- "$field" <<<"$text" && grep -qw -- "$field" <<<"$before"; }; then
+            fail "docs/architecture.md, $journey: $field is not in $place and in a function before it"
+        elif [ -z "$field" ] && [ -n "$before" ] && ! grep -qw -- "${place##*:}" <<<"$before"; then
+            fail "docs/architecture.md, $journey: no function before $place calls it"
+        fi
+        before+=$text ;;
+    esac
+done <docs/architecture.md
+[ -n "$journey" ] || fail "docs/architecture.md has lost its journeys"
 
 # What a rung wins, as its file says, is what was recorded: the time of the rung before, and its own.
 before=

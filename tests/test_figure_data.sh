@@ -37,7 +37,7 @@ spec 64|2.9790|187.47|5.9075
 spec 128|3.0296|374.94|11.815
 spec 256|3.1307|749.88|23.630
 END
-expect "kv_io: nobody loads less than every token once" 0 "$(awk -F, '$8 ~ /^[0-9]/ && $9 + 1 < $8 { n++ } END { print n + 0 }' "$csv")"
+expect "kv_io: no plan loads less than every token once" 0 "$(awk -F, '$8 ~ /^[0-9]/ && $9 + 1 < $8 { n++ } END { print n + 0 }' "$csv")"
 
 if [ -f "$traces/paper_workloads.txt" ]; then
     for task in sorting document keyword set; do

@@ -21,9 +21,31 @@ for script in *.gp; do
     for word in device commit command; do
         grep -qiE "^#.*$word" "$stem.csv" || fail "figures/$stem.csv does not say its $word"
     done
-    for word in Varied Look Refuted; do
-        grep -q "$word" "$stem.md" || fail "figures/$stem.md has no '$word'"
+    for word in 'Varied:' 'Fixed:' 'What would prove this wrong:' 'Again:'; do
+        grep -qF "**$word**" "$stem.md" || fail "figures/$stem.md has no '$word'"
+    done
+    for page in "$stem.md" README.md; do
+        grep -q "]($stem.svg)" "$page" || fail "figures/$page does not show figures/$stem.svg"
+    done
+    grep -q "]($stem.md)" README.md || fail "figures/README.md does not link figures/$stem.md"
+    grep -nE "lc rgb|lt rgb|[^a-z]lt [1-8]( |$)" "$stem.gp" | grep -vE "#(dddddd|000000|bbbbbb|c62828)'" | grep . &&
+        fail "figures/$stem.gp has a colour of its own: strategies and lines are named in style.gnuplot"
+    grep -nE '[^0-9a-f.#][0-9]{4,}[^0-9]* with lines' "$stem.gp" | grep . &&
+        fail "figures/$stem.gp draws a line at a literal: ceilings are in the csv"
+done
+
+# Ceilings: of the GPU that was measured, in its csv; none is a literal in a script or a program.
+for program in *.cu; do
+    for name in dram_gbps l2_gbps matrix_tflops launch_us; do
+        grep -qE "^# $name: [0-9.]+$" "${program%.cu}.csv" || fail "figures/${program%.cu}.csv does not say its $name"
     done
 done
+grep -nE '4550|5700|790e|7[0-9]{2}e12' ./*.gp ./*.cu ./*.c ../measure/* && fail "a ceiling is a literal"
+
+# The key of gpu_trees' short names is what its program measures.
+key=$(sed -n 's/^    {"\([^"]*\)", "\([0-9,]*\)", "\([0-9,]*\)"},$/|\1|\2|\3|/p' gpu_trees.cu | tr -d ' ')
+if [ -z "$key" ] || [ "$(grep -E '^\| [^|]* \| [0-9]' gpu_trees.md | tr -d ' ')" != "$key" ]; then
+    fail "figures/gpu_trees.md: its key of short names is not the table of gpu_trees.cu"
+fi
 echo "$checked figures checked, $failed failed"
 [ $failed = 0 ] && [ $checked -gt 0 ]

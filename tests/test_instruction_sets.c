@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "test.h"
-#include "tree_attention_cpu_tile.h"
+#include "tree_isa_internal.h"
 
 static const struct {
     const char *name; /* in a flag, -mNAME, and in /proc/cpuinfo but for underscores */

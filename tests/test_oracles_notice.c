@@ -2,7 +2,7 @@
  * table, in float with weights rounded to bf16, has one bug at a time planted in it; each oracle must see the bugs that
  * it is there for.
  *
- *   bound   each element of out and lse of random data within the limits of compare.h; and their means:
+ *   bound   each element of out and lse of random data within the limits of oracle.h; and their means:
  *   mean    over rows, which is all of an attention test that notices one token of many in 16 bits
  *   needle  one key lifted until it alone counts, at each position in turn: out is its value row, exactly
  *   twin    two such keys, values 1 and 0: out is one half (2/3 if one counts twice, 0 or 1 if one is lost)

@@ -3,12 +3,13 @@
 # shellcheck source=tests/tool_checks.sh
 . "$(dirname "$0")/tool_checks.sh"
 small=$TREEATTN_SOURCE_DIR/tests/tool_small.ttr
+examples=$TREEATTN_SOURCE_DIR/docs/examples/traces
 
 expect_error "unknown verb" 2 "unknown verb 'fly'; see 'treeattn --help'" fly
 for verb in demo replay plan step bench doctor; do
     expect_error "$verb: unknown option" 2 "unknown option '--colour'; see 'treeattn $verb --help'" $verb --colour
     expect_error "$verb: unknown format" 2 "--format: expected one of .* got 'xml'" $verb --format xml
-    expect_error "$verb: value missing" 2 "--format: expected a value behind it" $verb --format
+    expect_error "$verb: value missing" 2 "--format: expected a value after it" $verb --format
 done
 expect_error "demo has no csv" 2 "--format: expected one of 'text json', got 'csv'" demo --format csv
 expect_error "operand missing" 2 "replay: expected FILE.ttr" replay
@@ -28,13 +29,43 @@ expect_error "strategy" 2 "--attention: expected flash, .* got 'fast'" replay "$
 expect_error "tree is not there" 2 "expected a tree of ordinal 7" replay "$small" --tree 7
 expect_error "levels without tokens" 2 "--tree: expected 'NODES / TOKENS'" plan --tree 1,2
 expect_error "levels: not numbers" 2 "--tree, nodes, column 3: " plan --tree '1,x / 3,4'
-expect_error "levels: more tokens than nodes" 2 "--tree, tokens, column [0-9]+: " plan --tree '1,2 / 3,4,5'
+expect_error "levels: columns are those of the text" 2 "--tree, nodes, column 6: " plan --tree ' 1 , x / 3,4'
+expect_error "levels: more tokens than nodes" 2 "--tree, tokens, column 12: " plan --tree '1,2 / 3,4,5'
+expect_error "levels: more lengths than nodes" 2 "--tree, tokens, column 14: .*as many lengths" plan --tree '1,2 / 3, 4|5|6'
+expect_error "levels: bar between nodes" 2 "--tree, nodes, column 2: " plan --tree '1|2 / 3'
+for option in --ordinal --record --star --draft --prompt; do
+    expect_error "levels take no $option" 2 "$option: is for --trace, not for --tree" plan --tree '1,2 / 3,4' $option 1
+done
+for option in --record --star --draft; do
+    expect_error "a reason file takes no $option" 2 "$option: is for accept files, not for the reason file $small" \
+        replay "$small" $option 1
+    expect_error "a draft file takes no $option" 2 "$option: is for accept files, not for the draft file" \
+        plan --trace "$examples/draft.ttr" $option 1
+done
+expect_error "an accept file takes no --tree" 2 "--tree: is for reason and draft files, not for the accept file" \
+    replay "$examples/accept.ttr" --tree 0
+expect_error "a draft tree is no star" 2 "--star: is for steps without a draft tree" \
+    replay "$examples/accept.ttr" --draft "$examples/draft.ttr:8" --star 2
+for option in '--every 2' '--heads 4/2' '--head-dim 32' '--storage bf16' '--isa portable'; do
+    # shellcheck disable=SC2086 # an option and its value
+    expect_error "$option without --attention" 2 "${option% *}: works only with --attention" replay "$small" $option
+done
+for option in '--target cpu' '--workers 4'; do
+    # shellcheck disable=SC2086 # an option and its value
+    expect_error "$option of another strategy" 2 "${option% *}: only the strategy cost weighs it, got --strategy node" \
+        plan --tree '1,2 / 3,4' --strategy node $option
+done
+expect_error "target" 2 "--target: expected gpu or cpu, got 'tpu'" plan --tree '1,2 / 3,4' --target tpu
+expect_error "variant of items" 2 "--variant: counts bytes, and --items lists none" \
+    plan --tree '1,2 / 3,4' --strategy node --items --variant all
+expect_error "bench: --star without a trace" 2 "--star: works only with --trace" bench --star 3
 expect_error "neither tree nor trace" 2 "expected either --tree .* or --trace FILE" plan
 expect_error "iteration beyond the end" 2 "iteration 10: expected 1 to 9" plan --trace "$small" --iteration 10
-expect_error "items of all strategies" 2 "--items: expected one --strategy" plan --tree '1,2 / 3,4' --items
+expect_error "items of all strategies" 2 "--items: works only with one --strategy" plan --tree '1,2 / 3,4' --items
 expect_error "variant" 2 "--variant: expected packed, .* got 'best'" plan --tree '1,2 / 3,4' --variant best
 
-expect_error "no such file" 2 "$work/none.ttr: .*" replay "$work/none.ttr"
+expect_error "a folder" 2 "^treeattn: $work: Is a directory$" replay "$work"
+expect_error "no such file" 2 "^treeattn: $work/none.ttr: No such file or directory$" replay "$work/none.ttr"
 # broken NAME LINE SED_SCRIPT: the small trace with one edit; the error names file and line.
 broken() {
     sed "$3" "$small" >"$work/$1.ttr"

@@ -1,11 +1,11 @@
 #!/bin/bash
-# Claim: a small input that stands for much memory or work is refused before it is taken, with the need, the limit and
-# the option that raises it; of all strategies only those are left out that do not fit, and it is said.
+# Claim: a small input that stands for much memory or work is refused before it starts, with the need, the limit and the
+# option that raises it; of all strategies only those that do not fit are left out, with a message.
 # shellcheck source=tests/tool_checks.sh
 . "$(dirname "$0")/tool_checks.sh"
 small=$TREEATTN_SOURCE_DIR/tests/tool_small.ttr
 
-# What is refused must not have been taken before: the programs run in 300 MB of address space, where that is possible
+# A refusal comes before the memory is allocated: the programs run in 300 MB of address space, where that is possible
 # (AddressSanitizer reserves more).
 if (ulimit -v 300000 && "$TREEATTN_BIN" --version) >/dev/null 2>&1; then
     ulimit -v 300000
@@ -37,7 +37,7 @@ expect_error "a limit can be lowered" 2 'on a pool of 100000 blocks needs 3 MiB 
 run replay "$small" --blocks 100000 --max-memory 4
 expect "and raised" 0 "$status"
 
-# Forks of a path that grows cost their square: 100,000 steps, a token each.
+# Forks of a growing path cost the square of its length: 100,000 steps of one token each.
 {
     printf 'ttr 1 accept x\nrec r 10 1 100000 100000\n'
     for ((i = 0; i < 2000; i++)); do
@@ -45,7 +45,7 @@ expect "and raised" 0 "$status"
     done
     echo end 100000
 } >"$work/ones.ttr"
-expect_error "10^5 accepted tokens, a token a block" 2 \
+expect_error "10^5 accepted tokens, one token per block" 2 \
     'write and drop 10002 million block table entries takes 10003 million steps, more than --max-work 1000' \
     replay "$work/ones.ttr" --star 1 --block-tokens 1 --max-work 1000
 expect_error "attention is work too" 2 \
@@ -59,7 +59,7 @@ expect_error "a huge prompt" 2 'pool of 67108817 blocks needs .* more than --max
     replay "$small" --prompt 1073741000
 expect_error "huge heads" 2 'attention over .* needs .* more than --max-memory 512' \
     replay "$small" --attention node --heads 9999999/1 --head-dim 1024 --max-work 100000000
-# bench: counted before anything is made. Its caches differ from machine to machine, its refusals do not.
+# bench counts before it starts. Its caches differ from machine to machine, its refusals do not.
 expect_error "bench: no memory" 2 '^treeattn: bench, .* needs [0-9]+ MiB of memory, more than --max-memory 1$' \
     bench --repeats 3 --threads 1 --max-memory 1 --max-work 1 --format csv
 expect_error "bench: no work" 2 '^treeattn: bench, .* takes [0-9]+ million steps, more than --max-work 1$' \
@@ -80,7 +80,7 @@ expect_error "long levels" 2 '--tree: a workload of .* more than --max-memory 51
     plan --tree "1,1000000,1000000,1000000,1000000,1000000,1000000,1000000,1000000 / 1,1,1,1,1,1,1,1,1"
 expect_error "a long path to many leaves" 2 'more than --max-(memory|work)' plan --tree '1,1000000 / 1000000,1'
 
-expect_error "--every without a computed iteration" 2 "--every: expected --attention beside it" replay "$small" --every 3
+expect_error "--every without a computed iteration" 2 "--every: works only with --attention" replay "$small" --every 3
 expect_error "--every 0" 2 "--every: expected" replay "$small" --attention node --every 0
 expect_error "a table of many items" 2 'a table of 100000 items needs 7[0-9] MiB of memory, more than --max-memory 60' \
     plan --tree '100000 / 1' --strategy flash --items --max-memory 60

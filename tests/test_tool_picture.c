@@ -4,6 +4,7 @@
 #include "../measure/process.c"
 #include "../tools/tool_output.c"
 #include "../tools/tool_options.c"
+#define GNUPLOT_SECONDS 2
 #include "../tools/tool_picture.c"
 
 #include <dirent.h>
@@ -103,6 +104,11 @@ static const setting failures[] = {
      .file_limit = 300,
      .status = FAILED,
      .said = "tree.gp: File too large"},
+    {.name = "gnuplot_hangs",
+     .gnuplot = "kill -STOP $$",
+     .status = BAD,
+     .said = "tree.svg was not drawn: gnuplot did not end within 2 s",
+     .num_files = 3},
     {.name = "half_a_picture_fits",
      .file_limit = 2500,
      .status = BAD,

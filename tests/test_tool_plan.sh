@@ -25,7 +25,7 @@ expect "tree_mask" "1 11 2 8" "$(row tree_mask packed items loaded_tokens partia
 expect "flatten" "1 11 2 8" "$(row flatten packed items loaded_tokens partial_rows masked_pairs)"
 expect "materialised rows" 2 "$(grep -c ',materialised,' "$work/out")"
 
-# Rows of DeFT's tables: a star of one-token leaves behind 4000 tokens, one token a block.
+# Rows of DeFT's tables: a star of one-token leaves behind 4000 tokens, one token per block.
 while read -r leaves flatten flatten_tokens flatten_rows node node_tokens node_rows chunk chunk_rows; do
     run plan --tree "1,$leaves / 4000,1" --block-tokens 1 --format csv
     expect "star $leaves: flatten" "$flatten $flatten_tokens $flatten_rows" \
@@ -57,6 +57,41 @@ run plan --trace "$small" --iteration 6 --block-tokens 1 --heads 1/1 --head-dim 
 expect "trace, iteration 6" "$((81 * 8)) $((35 * 8))" "$(row flash packed logical_bytes unique_bytes)"
 run plan --trace "$small" --block-tokens 1 --heads 1/1 --head-dim 1 --storage fp32 --format csv
 expect "trace, widest step" "3 $((24 * 8))" "$(row flash packed items unique_bytes)"
+# Siblings of different lengths: nodes 3, 4 and 9; U = 16, S = 7 + 12; one token per block, so that all is shared.
+run plan --tree '1,2 / 3,4|9' --block-tokens 1 --format csv
+expect "siblings differ: node" "3 16 4" "$(row node packed items loaded_tokens partial_rows)"
+expect "siblings differ: flash" "2 19" "$(row flash packed items loaded_tokens)"
+run plan --tree '1,5 / 3 , 4|9' --block-tokens 1 --format csv
+expect "lengths in turn" "$((3 + 4 + 9 + 4 + 9 + 4))" "$(row node packed loaded_tokens)"
+
+# The same tree at the prices of a GPU and of a CPU.
+for target in gpu cpu; do
+    run plan --tree '1,4,16 / 300,60,20' --strategy cost --target $target --format csv
+    printf "%s\n" "$(row cost packed items loaded_tokens partial_rows masked_pairs)" >>"$work/targets"
+done
+expect "the target decides: plans differ" 2 "$(sort -u "$work/targets" | wc -l)"
+run plan --tree '1,4,16 / 300,60,20' --strategy cost --format csv
+expect "gpu unless told" "$(head -n 1 "$work/targets")" "$(row cost packed items loaded_tokens partial_rows masked_pairs)"
+
+# A prefix that fills no block is in every branch, and the output says so.
+run plan --tree '1,2 / 6,3'
+expect "nodes that are copied: said" "given: 3 nodes, 12 tokens; stored: 2 nodes, 18 tokens" "$(head -n 1 "$work/out")"
+expect_match "nodes that are copied: why" 'Only full blocks of 16 tokens are shared' "$work/out"
+run plan --tree '1,2 / 6,3' --block-tokens 1
+expect "nothing is copied" "given: 3 nodes, 12 tokens; stored: 3 nodes, 12 tokens 0" \
+    "$(head -n 1 "$work/out") $(grep -c 'are shared' "$work/out")"
+run plan --tree '1,1 / 16,16'
+expect_match "nodes that are one" 'Nodes that the same branches see are one node' "$work/out"
+
+# The legend names every column.
+for arguments in '' '--strategy node --items'; do
+    # shellcheck disable=SC2086 # several
+    run plan --tree '1,2 / 32,4' $arguments
+    legend=$(sed '1,/^ *\(strategy\|item\) /d' "$work/out" | sed '1,/^$/d')
+    for name in $(grep -E '^ *(strategy|item) ' "$work/out" | sed 's/^ *[a-z]* *//'); do
+        expect "legend: $name" 1 "$(grep -cw -- "$name" <<<"$legend" | sed 's/^[2-9]/1/')"
+    done
+done
 run plan --tree '1,2 / 3,4'
 expect "text: a screen's width" 0 "$(awk 'length > 120' "$work/out" | wc -l)"
 finish

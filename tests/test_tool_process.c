@@ -62,6 +62,35 @@ static void run_folder(const void *argument)
     check(process_wait(&process, how, sizeof how)[0] == '\0', "pwd %s", how);
 }
 
+/* A shell and its child; both have to be gone in time. */
+static void run_limit(const void *argument)
+{
+    const char *const argv[] = {"sh", "-c", argument, NULL};
+    char how[64], line[8], rest[8];
+    child_process process;
+    double start_s = clock_s();
+    check(process_start_limited(&process, NULL, argv, PROCESS_READS_STDOUT, 1) == 0, "sh starts");
+    check(process_read_line(&process, line, sizeof line) && strcmp(line, "first") == 0, "read '%s'", line);
+    process_read_line(&process, rest, sizeof rest);
+    process_wait(&process, how, sizeof how);
+    check(strcmp(how, "did not end within 1 s") == 0, "it %s", how);
+    check(strncmp("cut after 7", rest, strlen(rest)) == 0, "the rest is '%s'", rest);
+    check(clock_s() - start_s < 30, "not after its sleep");
+}
+
+static void run_in_time(const void *argument)
+{
+    const char *const argv[] = {"sh", "-c", "echo a; echo b; exit 3", NULL};
+    char how[64], line[8];
+    child_process process;
+    (void)argument;
+    check(process_start_limited(&process, NULL, argv, PROCESS_READS_STDOUT, 60) == 0, "sh starts");
+    check(process_read_line(&process, line, sizeof line) && strcmp(line, "a") == 0, "line 1 is '%s'", line);
+    check(process_read_line(&process, line, sizeof line) && strcmp(line, "b") == 0, "line 2 is '%s'", line);
+    check(!process_read_line(&process, line, sizeof line) && line[0] == '\0', "the end");
+    check(strcmp(process_wait(&process, how, sizeof how), "ended with status 3") == 0, "it %s", how);
+}
+
 static void run_absent(const void *argument)
 {
     const char *const argv[] = {argument, NULL};
@@ -84,6 +113,10 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++)
         test_add(run_ending, &endings[i], "%s", endings[i].name);
     test_add(run_folder, NULL, "runs_in_its_folder");
+    test_add(run_limit, "echo first; sleep 100", "limit_while_it_sleeps");
+    test_add(run_limit, "echo first; printf 'cut after 7'; kill -STOP $$", "limit_in_the_middle_of_a_line");
+    test_add(run_limit, "echo first; exec >&- 2>&-; sleep 100", "limit_after_its_output");
+    test_add(run_in_time, NULL, "limit_that_is_not_reached");
     test_add(run_absent, "no program; by this name", "absent_program_is_told");
     test_add(run_absent, "", "empty_name_is_told");
     return test_end();

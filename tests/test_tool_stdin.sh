@@ -53,7 +53,7 @@ sed 's/^node 4 1 /node 4 5 /' "$small" >"$work/wrong.ttr"
 error "the line is named" '^treeattn: standard input:8:8: expected a PARENT' "$work/wrong.ttr" replay -
 error "a tree that is not there" '^treeattn: standard input: expected a tree of ordinal 7' "$small" replay - --tree 7
 error "an endless input" '^treeattn: standard input: expected at most 67108864 bytes' /dev/zero replay -
-error "read once" 'standard input is the trace already' "$work/accept.ttr" replay - --draft -:4
+error "read once" 'standard input is already read as the trace' "$work/accept.ttr" replay - --draft -:4
 error "its workload has the limits of a file" 'standard input: a workload of .* more than --max-memory 1$' \
     "$work/accept.ttr" replay - --star 100000 --max-memory 1
 { printf '\377\376' && cat "$small"; } >"$work/utf16.ttr"
@@ -61,7 +61,7 @@ error "UTF-16" 'utf16.ttr:1:1: .*byte-order mark of UTF-16' /dev/null replay "$w
 tr '\n' '\r' <"$small" >"$work/mac.ttr"
 error "carriage returns alone" 'mac.ttr:1:19: expected a newline after the carriage return' /dev/null \
     replay "$work/mac.ttr"
-error "a carriage return in levels" "--tree, tokens, column 4: .*, found a carriage return" /dev/null \
+error "a carriage return in levels" "--tree, tokens, column 8: .*, found a carriage return" /dev/null \
     plan --tree $'1,2/3,4\r'
 error "a carriage return in a number" "got '5.x0d'" /dev/null replay "$small" --max-iterations $'5\r'
 error "a control byte in a name" 'no.x1b.2Jfile: ' /dev/null replay $'no\e[2Jfile'

@@ -48,9 +48,9 @@ if command -v gnuplot >/dev/null; then
     (ulimit -f 12 && "$TREEATTN_BIN" demo --out limited >out 2>err)
     expect "picture cut at a limit: status" 1 $?
     expect_match "picture cut at a limit: the message" '^treeattn: limited/tree.svg was not drawn: gnuplot' err
-    expect_match "picture cut at a limit: only what is whole is listed" 'tree.gp, tree.txt \(gnuplot failed' out
+    expect_match "picture cut at a limit: only what is whole is listed" 'tree.txt, gnuplot failed' out
     expect "picture cut at a limit: only that is there" "tree.csv tree.gp tree.txt " "$(files_in limited)"
-    expect_match "picture cut at a limit: the rest is shown" '^agree  ' out
+    expect_match "picture cut at a limit: the rest is shown" '^8 plans agree ' out
     mkdir disk
     cat >on_disk.sh <<'SCRIPT'
 mount -t tmpfs -o size="$1" none disk || exit 99
@@ -103,9 +103,23 @@ draws "the signed svg does not fit" 1 'printf "%1000s</svg>\n" >"$image"' "$new_
 measure=${TREEATTN_BIN%/*}/measure_memory_dedup
 traces=$TREEATTN_SOURCE_DIR/../shared/traces
 if [ -x "$measure" ]; then
+    printf '# commit: 123abc\nbranches,1,7\nsorting_t0,1,2,3\nsorting_t0,2,3,4\n' >a.csv
+    for again in 1 2; do
+        "$measure" a.csv "$work/none" >out 2>err
+        expect "measure_memory_dedup without its trace, $again: the data of panel 3 stay" \
+            "0 # kept from the recording of commit 123abc sorting_t0,1,2,3 sorting_t0,2,3,4" "$? $(tail -n 3 a.csv | paste -sd ' ')"
+        expect "measure_memory_dedup without its trace, $again: the others are new" "1 9" \
+            "$(grep -c '^# commit' a.csv) $(grep -c '^branches,' a.csv)"
+        expect_match "measure_memory_dedup without its trace, $again: the message" \
+            '^memory_dedup: panel 3 keeps its recorded data, because the trace reason_sorting.ttr was not found \(looked in' err
+    done
     echo recorded >a.csv
-    "$measure" a.csv "$work/none" >out 2>err
-    expect "measure_memory_dedup without its trace: the csv stays" "0 recorded" "$? $(head -n 1 a.csv)"
+    mkdir damaged && echo damaged >damaged/reason_sorting.ttr
+    "$measure" a.csv "$work/damaged" >out 2>err
+    expect "measure_memory_dedup with a damaged trace: the csv stays" "1 recorded" "$? $(head -n 1 a.csv)"
+    "${measure%/*}/measure_kv_io" a.csv "$work/none" >out 2>err
+    expect "measure_kv_io without its traces: the csv stays" "0 recorded" "$? $(head -n 1 a.csv)"
+    expect_match "measure_kv_io without its traces: the message" '^kv_io: all panels keep their recorded data, because' err
     if [ -f "$traces/reason_sorting.ttr" ]; then
         (ulimit -f 1 && "$measure" a.csv "$traces" >out 2>err)
         expect "measure_memory_dedup at a limit: the csv stays" "1 recorded" "$? $(head -n 1 a.csv)"

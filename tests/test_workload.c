@@ -152,6 +152,8 @@ static const level_case level_cases[] = {
     {"three_levels", "1,2,4", "8,4,2",
      "c0 a0+8 f1<0 f2<0 p0 a1+4 a2+4 f3<1 f4<1 f5<2 f6<2 p1 p2 a3+1 a4+1 a5+1 a6+1 d3 d4 d5 d6 | p3 p4 p5 p6", 0, 0},
     {"uneven", "2,3", "1,1", "c0 c1 a0+1 a1+1 f2<0 f3<0 f4<1 p0 p1 d2 d3 d4 | p2 p3 p4", 0, 0},
+    {"siblings_differ", "1,3", "4,1|3", "c0 a0+4 f1<0 f2<0 f3<0 p0 a2+2 d1 d2 d3 | p1 p2 p3", 0, 0},
+    {"roots_and_leaves_differ", "2,2", "4|5,3|2", "c0 c1 a0+4 a1+5 f2<0 f3<1 p0 p1 a2+2 a3+1 d2 d3 | p2 p3", 0, 0},
     {"no_nodes", "", "4", "counts of nodes", 1, 1},
     {"a_letter", "1,x", "4,1", "counts of nodes", 1, 3},
     {"a_blank", "1, 3", "4,1", "counts of nodes", 1, 3},
@@ -164,6 +166,9 @@ static const level_case level_cases[] = {
     {"too_few_tokens", "1,3", "4", "as many token counts", 2, 2},
     {"too_many_tokens", "1,3", "4,1,1", "as many token counts", 2, 6},
     {"zero_tokens", "1,3", "4,0", "counts of tokens", 2, 4},
+    {"bar_between_nodes", "1|2,3", "4,1", "counts of nodes", 1, 2},
+    {"bar_at_the_end", "1,3", "4,1|", "counts of tokens", 2, 5},
+    {"more_lengths_than_nodes", "1,2", "4,1|2|3", "at most as many lengths as the level has nodes", 2, 7},
     {"tokens_beyond_limit", "1,3", "4,1073741825", "counts of tokens", 2, 13},
 };
 

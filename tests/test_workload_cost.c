@@ -79,7 +79,8 @@ static void run_accepts(const void *argument)
 static void run_levels(const void *argument)
 {
     static const char *const levels[][2] = {
-        {"1", "1"}, {"1", "7"}, {"3", "1"}, {"2", "2"}, {"1,2,4", "8,4,2"}, {"2,3,3", "1,1,1"}, {"1,16,64", "9,8,1"}};
+        {"1", "1"}, {"1", "7"}, {"3", "1"}, {"2", "2"}, {"1,2,4", "8,4,2"}, {"2,3,3", "1,1,1"}, {"1,16,64", "9,8,1"},
+        {"1,5", "3,1|2"}, {"2,7", "4|5,3|1|6"}};
     (void)argument;
     for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
         workload *w = NULL;

@@ -1,5 +1,5 @@
-/* treeattn bench: the fast path against the ceilings of this machine, grouping against one sequence at a time, and what
- * the host work costs. It measures and asserts nothing; every ratio is of numbers from the same run. */
+/* treeattn bench: the fast path against the ceilings of this machine, grouped against per-branch reading, and the cost of
+ * the host work. It measures and asserts nothing; both numbers of a ratio come from the same run. */
 #include "tool_options.h"
 
 #include <math.h>
@@ -11,19 +11,16 @@
 #include "tool_input.h"
 #include "tool_limits.h"
 #include "machine.h"
+#include "provenance.h"
 #include "tool_scene.h"
-
-#ifndef TREEATTN_COMMIT
-#define TREEATTN_COMMIT "unknown"
-#endif
 
 enum {
     MAX_REPEATS = 1001,
     NUM_PLANS = 4,
     NUM_TIMED = 2 * NUM_PLANS, /* cold, then warm */
-    CALLS = 3 * NUM_PLANS,     /* of attention in a repeat: a warm one runs twice */
-    CACHES = 16,               /* the default of --max-memory admits so many times the largest cache */
-    STEP_PRODUCTS = 256,       /* multiply-adds of the fast path that are a step of --max-work */
+    CALLS = 3 * NUM_PLANS,     /* of attention in a repeat: warm ones run twice */
+    CACHES = 16,               /* times the largest cache, which the default of --max-memory adds */
+    STEP_PRODUCTS = 256,       /* multiply-adds of the fast path in one step of --max-work */
     HOST_MIB = 32,             /* of the largest case of the host work, rounded up */
     HOST_STEPS = 2200000       /* of all host work in a repeat: block table entries, in two cases, and appends */
 };
@@ -34,13 +31,13 @@ typedef struct bench {
     uint32_t num_threads, repeats;
     tree_shape shape; /* heads, head_dim, storage */
     tree_isa isa;
-    double read_us, peak_gflops; /* medians beside the case that was measured last; read: `read_bytes` from memory */
+    double read_us, peak_gflops; /* medians, taken with the case that was measured last; read: `read_bytes` from memory */
     size_t read_bytes;
     char *read_data;
     tool_table *table;
 } bench;
 
-/* One row: what was measured, its median time, and the ceiling where there is one. */
+/* One row: the measured thing, its median time, and its ceiling if there is one. */
 static void put_row(bench *b, const char *what, const char *plan, const char *state, double us, double ceiling_us,
                     const char *bound, double plan_gbps, double gflops)
 {
@@ -76,7 +73,7 @@ typedef struct bench_case {
     timed_plan timed[NUM_TIMED];
 } bench_case;
 
-/* Against --max-memory; its default also admits what is as large as the caches. */
+/* Against --max-memory, whose default grows with the caches. */
 static void need_memory(const bench *b, double bytes, const char *name)
 {
     const double mib = 1 << 20;
@@ -100,7 +97,7 @@ static double token_bytes(const tree_shape *shape)
     return 2.0 * shape->num_kv_heads * shape->head_dim * (double)tree_storage_bytes(shape->storage);
 }
 
-/* While it is measured, beside the plans that are known so far: memory to read, K and V of all sets, query, out. */
+/* While the case is measured: the memory to read, K and V of all sets, query, out, and all plans made so far. */
 static double case_bytes(const bench *b, const bench_case *one)
 {
     double set_tokens = (double)one->shape.num_blocks * one->shape.block_tokens;
@@ -139,11 +136,11 @@ static bench_case *plan_tree(bench *b, const char *name, const kv_tree *tree, ui
     one->path_tokens = (double)tree->path_tokens;
     one->unique_tokens = (double)tree->unique_tokens;
     if (tree->unique_tokens == 0)
-        tool_bad_input("bench, %s: expected a step in which a query asks", name);
+        tool_bad_input("bench, %s: expected a step that has queries", name);
     double unique_bytes = token_bytes(&one->shape) * one->unique_tokens;
     one->num_sets = (uint32_t)(4 * (double)measure_cache_bytes() / unique_bytes) + 2;
     need_memory(b, case_bytes(b, one), name);
-    /* a plan visits each node of each path, of a token at least */
+    /* a plan visits each node of each path; a node has at least one token */
     double products = one->path_tokens * one->shape.num_heads * one->shape.head_dim;
     b->steps += NUM_TIMED * one->path_tokens + (double)CALLS * b->repeats * products / STEP_PRODUCTS;
     tool_need_work(b->call, b->steps, "bench, %s, with %u repeats,", name, b->repeats);
@@ -158,7 +155,7 @@ static bench_case *plan_workload(bench *b, const char *name, const workload *wor
     kv_status status = replay_measure(&totals, work, b->shape.block_tokens);
     if (status != KV_OK)
         tool_fail("%s: %s", name, kv_status_string(status));
-    tool_scene scene = tool_scene_open(work, b->shape.block_tokens, totals.peak_blocks, NULL);
+    tool_scene scene = tool_scene_open(work, b->shape.block_tokens, totals.peak_blocks);
     tool_play_to(&scene, iteration);
     kv_tree *tree = tool_scene_tree(&scene);
     bench_case *one = plan_tree(b, name, tree, totals.peak_blocks);
@@ -171,7 +168,7 @@ static bench_case *plan_levels(bench *b, const char *name, const char *nodes, co
 {
     workload *work;
     if (workload_levels(&work, nodes, tokens, NULL) != KV_OK)
-        tool_fail("%s: no memory", name);
+        tool_fail("%s: out of memory", name);
     bench_case *one = plan_workload(b, name, work, 1);
     workload_destroy(work);
     return one;
@@ -193,7 +190,7 @@ static void put_case(bench *b, const bench_case *one, timed_plan *timed, bool co
             token_bytes(&one->shape) * (double)timed->plan->loaded_tokens / us * 1e-3, operations / us * 1e-3);
 }
 
-/* Ceilings and plans take turns, so that what disturbs the machine disturbs all of them. */
+/* Ceilings and plans take turns, so that a disturbance of the machine affects all of them. */
 static void measure_case(bench *b, bench_case *one)
 {
     measure_sets sets = measure_sets_create(&one->shape, one->num_sets);
@@ -352,28 +349,38 @@ static void write_provenance(const tool_call *call, const bench *b)
         return;
     machine_info machine = machine_look();
     const char *lead = call->format == TOOL_CSV ? "# " : "";
-    printf("%sdevice: %s, %u threads, largest cache %zu MiB\n", lead, machine.cpu, b->num_threads,
-           measure_cache_bytes() >> 20);
-    printf("%sinstruction set: %s; compiler: %s; commit: %s\n", lead, tree_isa_name[b->isa], machine.compiler,
-           TREEATTN_COMMIT);
-    printf("%scommand: treeattn bench; %u repeats, medians; ceilings and cases take turns in one run\n", lead,
-           b->repeats);
-    printf("%scold: K and V sets rotated through 4 times the largest cache; warm: the same set twice, the second "
-           "timed\n", lead);
-    printf("%sshape: %u/%u heads, head_dim %u, %u tokens a block; ceiling: the larger of unique bytes / memory read "
+    char device[256], statistic[256];
+    snprintf(device, sizeof device, "%s, %u threads, largest cache %zu MiB", machine.cpu, b->num_threads,
+             measure_cache_bytes() >> 20);
+    snprintf(statistic, sizeof statistic,
+             "median of %u; ceilings and cases take turns in one run; cold: K and V sets rotated through 4 times the "
+             "largest cache; warm: the same set twice, the second timed", b->repeats);
+    provenance_write(stdout, lead, device, "treeattn bench", statistic);
+    printf("%sinstruction set: %s; compiler: %s\n", lead, tree_isa_name[b->isa], machine.compiler);
+    printf("%sshape: %u/%u heads, head_dim %u, %u tokens per block; ceiling: the larger of unique bytes / memory read "
            "and operations / multiply-add peak\n", lead, b->shape.num_heads, b->shape.num_kv_heads, b->shape.head_dim,
            b->shape.block_tokens);
 }
 
 /* NULL: no --trace. */
+static void refuse_trace_options(const tool_call *call)
+{
+    static const char *const names[] = {"--ordinal", "--record", "--star", "--draft", "--prompt", "--iteration"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (tool_given(call, names[i]))
+            tool_bad_usage(call->verb, "%s: works only with --trace", names[i]);
+}
+
 static workload *read_workload(const tool_call *call, const tree_shape *shape, uint32_t iteration)
 {
-    if (!tool_given(call, "--trace"))
+    if (!tool_given(call, "--trace")) {
+        refuse_trace_options(call);
         return NULL;
+    }
     workload *work = tool_workload_from_file(call, tool_text(call, "--trace", NULL), "--ordinal", iteration);
     replay_needs needs;
     double bytes = tool_need_replay(call, work, shape->block_tokens, 0, &needs);
-    /* K and V twice, beside the sets that fill the cache */
+    /* K and V twice, and the sets that fill the cache */
     bytes += 4.0 * (double)needs.most_blocks * shape->block_tokens * shape->num_kv_heads * shape->head_dim *
              (double)tree_storage_bytes(shape->storage);
     tool_need_memory(call, bytes, "K and V of %.0f blocks, twice,", (double)needs.most_blocks);
@@ -400,7 +407,7 @@ static int run(const tool_call *call)
         workload_destroy(work);
     }
     for (uint32_t i = 0; i < num_cases; i++)
-        need_memory(&b, case_bytes(&b, cases[i]), cases[i]->name); /* beside the plans of all */
+        need_memory(&b, case_bytes(&b, cases[i]), cases[i]->name); /* and the plans of all */
     b.table = tool_table_create();
     b.read_data = measure_allocate(b.read_bytes);
     tool_progress progress = tool_progress_begin("bench");
@@ -423,13 +430,13 @@ static int run(const tool_call *call)
 }
 
 static const tool_option options[] = {
-    {"--trace", "FILE.ttr", "also a step of a trace (-: standard input); with --ordinal and --iteration"},
+    {"--trace", "FILE.ttr", "measure a step of a trace too (-: standard input); see --ordinal and --iteration"},
     TOOL_TRACE_OPTIONS("--ordinal"),
-    {"--max-memory", "MIB", "refuse what needs more memory (512, and 16 times the largest cache)"},
+    {"--max-memory", "MIB", "refuse input that needs more memory (512, and 16 times the largest cache)"},
     TOOL_WORK_OPTION,
-    {"--iteration", "K", "the step, from 1 (the one with the most queries)"},
+    {"--iteration", "K", "which step, from 1 (the one with the most queries)"},
     {"--threads", "N", "threads (all)"},
-    {"--repeats", "N", "of which the median is taken (31)"},
+    {"--repeats", "N", "repetitions; every time is the median of them (31)"},
     {"--block-tokens", "N", "tokens of a block, a power of two from 1 to 256 (16)"},
     TOOL_SHAPE_OPTIONS("32/8", "128", "bf16"),
     TOOL_ISA_OPTION,
@@ -438,9 +445,9 @@ static const tool_option options[] = {
 
 const tool_verb tool_bench = {
     .name = "bench",
-    .summary = "measures the fast path against this machine's ceilings, and the host work",
+    .summary = "measures the fast path against the ceilings of this machine, and the host work",
     .formats = "text csv json",
     .options = options,
-    .example = "  treeattn bench --format csv > bench.csv\n",
+    .example = "  treeattn bench --repeats 3 --format csv > bench.csv\n",
     .run = run,
 };

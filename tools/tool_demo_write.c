@@ -1,8 +1,10 @@
-/* Writes what treeattn demo found: a screen of text, or the same as JSON. */
+/* Writes the results of treeattn demo: a screen of text, all of it as text, or all of it as JSON. */
 #include <inttypes.h>
 #include <stdio.h>
 
 #include "tool_demo.h"
+
+/* ---- the machine ---- */
 
 static void write_machine_line(const tool_palette *palette, bool present, const char *name, const char *value)
 {
@@ -13,89 +15,188 @@ static void write_machine_line(const tool_palette *palette, bool present, const 
 static void write_machine(const tool_palette *palette, const machine_info *machine)
 {
     char text[160];
-    snprintf(text, sizeof text, "%.70s, %u online", machine->cpu, machine->num_cpus);
+    snprintf(text, sizeof text, "%.55s, %u online", machine->cpu, machine->num_cpus);
     write_machine_line(palette, true, "CPU", text);
     write_machine_line(palette, true, "instructions", machine->isa);
     snprintf(text, sizeof text, machine->openmp != 0 ? "%u threads" : "not in this build: %u thread",
              machine->num_threads);
     write_machine_line(palette, machine->openmp != 0, "OpenMP", text);
     bool cuda = machine->cuda_compiler[0] != '\0';
-    snprintf(text, sizeof text, "%.40s; %s%.60s", cuda ? machine->cuda_compiler : "not in this build, not needed here",
+    snprintf(text, sizeof text, "%.34s; %s%.20s", cuda ? machine->cuda_compiler : "not in this build, not needed here",
              machine->driver[0] != '\0' ? "driver " : "no GPU driver", machine->driver);
     write_machine_line(palette, cuda, "CUDA", text);
     bool gnuplot = machine->gnuplot[0] != '\0';
-    const char *none = "none: tree.txt is the picture; for a better one: apt-get install gnuplot-nox";
+    const char *none = "none: tree.txt is the picture; apt-get install gnuplot-nox";
     write_machine_line(palette, gnuplot, "gnuplot", gnuplot ? machine->gnuplot : none);
+}
+
+static void write_machine_short(const machine_info *machine)
+{
+    char cpu[48];
+    snprintf(cpu, sizeof cpu, "%.34s", machine->cpu);
+    printf("%s, %u thread%s, %s; %s; %s\n", cpu, machine->num_threads, machine->num_threads == 1 ? "" : "s",
+           machine->isa, machine->cuda_compiler[0] != '\0' ? "CUDA" : "no CUDA",
+           machine->gnuplot[0] != '\0' ? "gnuplot" : "no gnuplot");
+}
+
+/* ---- the tree ---- */
+
+enum { NAME_WIDTH = 42 };
+
+static void write_tree_heading(const tool_palette *palette, const char *heading)
+{
+    printf("%s%-*s%s %10s %8s %6s %9s\n", palette->bold, NAME_WIDTH, heading, palette->plain, "own tokens", "in node",
+           "blocks", "branches");
+}
+
+static void write_line(const tool_palette *palette, const demo_line *line, const char *branches)
+{
+    int indent = 2 + 2 * (int)line->depth, width = NAME_WIDTH - indent;
+    const char *mark = line->kept ? palette->good : "", *plain = line->kept ? palette->plain : "";
+    printf("%*s%s%-*.*s%s %10u %8u %6u %9s\n", indent, "", mark, width, width, line->text, plain, line->own_tokens,
+           line->num_tokens, line->num_blocks, branches);
 }
 
 static void write_state(const tool_palette *palette, const demo_state *state, const char *when)
 {
-    char heading[96];
+    char heading[96], branches[24];
     snprintf(heading, sizeof heading, "%s: %u branches, %u blocks", when, state->num_branches, state->used_blocks);
-    printf("%s%-64s%s %6s %6s %5s\n", palette->bold, heading, palette->plain, "tokens", "blocks", "refs");
+    write_tree_heading(palette, heading);
     for (uint32_t i = 0; i < state->num_lines; i++) {
         const demo_line *line = &state->lines[i];
-        int indent = 2 + 2 * (int)line->depth;
-        printf("%*s%s%-*.*s%s %6u %6u %5u%s\n", indent, "", line->kept ? palette->good : "", 64 - indent, 64 - indent,
-               line->text, line->kept ? palette->plain : "", line->num_tokens, line->num_blocks, line->references,
-               line->num_nodes > 1 ? " each" : "");
+        snprintf(branches, sizeof branches, "%u%s", line->references, line->num_thoughts > 1 ? " each" : "");
+        write_line(palette, line, branches);
     }
     if (state->lines_left_out > 0)
         printf("  and %u lines more\n", state->lines_left_out);
 }
 
+/* One tree for both moments: thoughts that some branch still has after the prune, and one line for all others. */
+static void write_prune(const tool_palette *palette, const demo_result *demo)
+{
+    const demo_state *before = &demo->before;
+    demo_line others = {.depth = 1};
+    char branches[24];
+    char heading[64];
+    snprintf(heading, sizeof heading, "Level %d, before > after its prune", DEMO_LEVEL);
+    write_tree_heading(palette, heading);
+    for (uint32_t i = 0; i < before->num_lines; i++) {
+        const demo_line *line = &before->lines[i];
+        if (line->references_after > 0) {
+            snprintf(branches, sizeof branches, "%u > %u", line->references, line->references_after);
+            write_line(palette, line, branches);
+            continue;
+        }
+        others.num_thoughts += line->num_thoughts;
+        others.own_tokens += line->own_tokens;
+        others.num_tokens += line->num_tokens;
+        others.num_blocks += line->num_blocks;
+    }
+    snprintf(others.text, sizeof others.text, "%u thoughts that lose", others.num_thoughts);
+    write_line(palette, &others, "> 0");
+}
+
+/* ---- memory and bytes ---- */
+
 static void write_ways(const tool_palette *palette, const demo_result *demo)
 {
-    char heading[96];
-    snprintf(heading, sizeof heading, "Iteration %u: %u queries, S = %" PRIu64 ", U = %" PRIu64 " tokens",
-             demo->widest_iteration, demo->num_queries, demo->path_tokens, demo->unique_tokens);
-    printf("%s%-48s%s %8s %8s %15s %12s\n", palette->bold, heading, palette->plain, "blocks", "MiB", "logical_bytes",
+    char heading[64], layers[24];
+    snprintf(heading, sizeof heading, "One step of the %u branches", demo->before.num_branches);
+    snprintf(layers, sizeof layers, "MiB, %d layers", DEMO_LAYERS);
+    printf("%s%-30s%s %6s %14s %13s %12s\n", palette->bold, heading, palette->plain, "blocks", layers, "logical_bytes",
            "plan_bytes");
     for (int i = 0; i < DEMO_NUM_WAYS; i++) {
         const demo_way *way = &demo->ways[i];
-        printf("  %-46s %8" PRIu64 " %8.1f %15" PRIu64 " %12" PRIu64 "\n", way->name, way->num_blocks,
+        printf("  %-28s %6" PRIu64 " %14.1f %13" PRIu64 " %12" PRIu64 "\n", way->name, way->num_blocks,
                (double)way->kv_bytes / 0x1p20, way->logical_bytes, way->plan_bytes);
     }
-    printf("  32/8 heads, head_dim 128, bf16; MiB in %d layers, logical and plan bytes of one layer and step\n",
-           DEMO_LAYERS);
+    printf("  %" PRIu64 " bytes per token and layer; S: %" PRIu64 " tokens on the paths, U: %" PRIu64 " in nodes\n",
+           demo->token_bytes, demo->path_tokens, demo->unique_tokens);
 }
 
-static void write_verdicts(const demo_result *demo)
+/* ---- text ---- */
+
+static const char *solution_of(const demo_result *demo)
 {
-    printf("%s  %u plans on the fast path, %u queries, 32 heads: %s the rounding bound of the reference\n",
-           demo->agreement ? "agree   " : "DISAGREE", demo->num_strategies, demo->num_queries,
-           demo->agreement ? "within" : "NOT within");
-    printf("search    %s; %u iterations, %u thoughts, %" PRIu64 " block copies, %u blocks leaked\n",
-           demo->game->solved ? demo->game->solution : "no solution", demo->totals.iterations,
-           demo->game->num_thoughts, demo->totals.copies, demo->totals.leaked_blocks);
+    return demo->game->solved ? demo->game->solution : "no solution";
 }
 
-static const char *const picture_text[] = {
-    [TOOL_PICTURE_DRAWN] = ", tree.svg, tree.png",
-    [TOOL_PICTURE_NO_GNUPLOT] = " (no gnuplot: tree.txt is the picture)",
-    [TOOL_PICTURE_FAILED] = " (gnuplot failed: tree.txt is the picture)",
-};
-
-void demo_write_text(const demo_result *demo, const machine_info *machine, const char *folder, tool_picture picture)
+static void write_title(const demo_result *demo)
 {
     const uint32_t *numbers = demo->game->config.numbers;
+    printf("\nGame of 24 with %u %u %u %u as a tree of thoughts: a byte is a token, %u a block\n", numbers[0],
+           numbers[1], numbers[2], numbers[3], demo->block_tokens);
+}
+
+static void write_agreement(const demo_result *demo)
+{
+    const tool_agreement *agreement = &demo->agreement;
+    bool agree = agreement->worst.text[0] == '\0';
+    printf("%u plans %s the reference%s%s", agreement->num_plans, agree ? "agree with" : "DISAGREE with",
+           agree ? "" : ": ", agreement->worst.text);
+}
+
+void demo_write_screen(const demo_result *demo, const machine_info *machine, const demo_files *files, const char *more)
+{
+    static const char *const pictures[] = {
+        [TOOL_PICTURE_DRAWN] = "tree.svg",
+        [TOOL_PICTURE_NO_GNUPLOT] = "tree.txt, no gnuplot",
+        [TOOL_PICTURE_FAILED] = "tree.txt, gnuplot failed",
+    };
+    tool_palette palette = tool_palette_for(stdout);
+    write_machine_short(machine);
+    write_title(demo);
+    write_prune(&palette, demo);
+    puts("  own: the thought's text; in node: its branches' blocks, copied tails included");
+    write_ways(&palette, demo);
+    write_agreement(demo);
+    printf("; %s; %u blocks leaked\n", solution_of(demo), demo->totals.leaked_blocks);
+    fputs("picture ", stdout);
+    tool_write_escaped(stdout, files->folder);
+    printf("/%s   more: %s\n", pictures[files->picture], more);
+    printf("next    %s   # the softmax of one query, token by token\n", files->next);
+}
+
+void demo_write_all(const demo_result *demo, const machine_info *machine, const demo_files *files)
+{
+    static const char *const pictures[] = {
+        [TOOL_PICTURE_DRAWN] = ", tree.svg, tree.png",
+        [TOOL_PICTURE_NO_GNUPLOT] = " (no gnuplot: tree.txt is the picture)",
+        [TOOL_PICTURE_FAILED] = " (gnuplot failed: tree.txt is the picture)",
+    };
+    char when[64];
     tool_palette palette = tool_palette_for(stdout);
     write_machine(&palette, machine);
-    printf("\nGame of 24 with %u %u %u %u. Tree of thoughts: a byte a token, %u a block, the best %u of a level kept\n",
-           numbers[0], numbers[1], numbers[2], numbers[3], demo->block_tokens, demo->game->config.breadth);
-    char when[64];
-    snprintf(when, sizeof when, "Level %d before its losers are pruned", DEMO_LEVEL);
+    write_title(demo);
+    printf("A thought is forked from the one that it continues; the best %u of a level stay.\n\n",
+           demo->game->config.breadth);
+    snprintf(when, sizeof when, "Level %d complete", DEMO_LEVEL);
     write_state(&palette, &demo->before, when);
-    write_state(&palette, &demo->after, "After");
-    puts("  refs: branches that list the node's blocks; who writes on copies a part-filled block first");
     putchar('\n');
+    write_state(&palette, &demo->after, "Pruned");
+    puts("  own tokens: bytes of the thought's own text\n"
+         "  in node: tokens in the blocks that exactly these branches list. A fork shares\n"
+         "      every block; the first branch that writes into a shared, part-filled block\n"
+         "      copies its tokens, so a node may begin with the end of its parent's text,\n"
+         "      and that end then stands in each child's node instead of the parent's\n"
+         "  branches: the branches that list the node's blocks (their reference count)\n");
     write_ways(&palette, demo);
-    write_verdicts(demo);
-    fputs("\nfiles     ", stdout);
-    tool_write_escaped(stdout, folder);
-    printf("/tree.csv, tree.gp, tree.txt%s\n", picture_text[picture]);
-    printf("next      %s\n", demo_next_step);
+    puts("  K and V of a token: 32/8 heads, head_dim 128, bf16\n"
+         "  logical_bytes: S tokens, which the branches would read if nothing were shared\n"
+         "  plan_bytes: S tokens are loaded, or U where reading is grouped: each node once\n");
+    write_agreement(demo);
+    printf(":\n  on %s, %u queries, 32 heads; largest error / limit %.2g\n", machine->isa, demo->before.num_branches,
+           demo->agreement.worst.worst);
+    printf("search: %s\n  %u iterations, %u thoughts, %" PRIu64 " block copies, %u blocks leaked\n",
+           solution_of(demo), demo->totals.iterations, demo->game->num_thoughts, demo->totals.copies,
+           demo->totals.leaked_blocks);
+    fputs("files   ", stdout);
+    tool_write_escaped(stdout, files->folder);
+    printf("/tree.csv, tree.gp, tree.txt%s\n", pictures[files->picture]);
+    printf("next    %s   # the softmax of one query, token by token\n", files->next);
 }
+
+/* ---- JSON ---- */
 
 static void put_state(tool_json *json, const char *key, const demo_state *state)
 {
@@ -108,10 +209,12 @@ static void put_state(tool_json *json, const char *key, const demo_state *state)
         tool_json_open(json, NULL, '{');
         tool_json_count(json, "depth", line->depth);
         tool_json_text(json, "text", line->text);
-        tool_json_count(json, "nodes", line->num_nodes);
-        tool_json_count(json, "tokens", line->num_tokens);
+        tool_json_count(json, "thoughts", line->num_thoughts);
+        tool_json_count(json, "own_tokens", line->own_tokens);
+        tool_json_count(json, "node_tokens", line->num_tokens);
         tool_json_count(json, "blocks", line->num_blocks);
         tool_json_count(json, "references", line->references);
+        tool_json_count(json, "references_after", line->references_after);
         tool_json_bool(json, "kept", line->kept);
         tool_json_close(json);
     }
@@ -121,9 +224,8 @@ static void put_state(tool_json *json, const char *key, const demo_state *state)
 
 static void put_step(tool_json *json, const demo_result *demo)
 {
-    tool_json_open(json, "widest_step", '{');
-    tool_json_count(json, "iteration", demo->widest_iteration);
-    tool_json_count(json, "queries", demo->num_queries);
+    tool_json_open(json, "step", '{');
+    tool_json_count(json, "queries", demo->before.num_branches);
     tool_json_count(json, "path_tokens", demo->path_tokens);
     tool_json_count(json, "unique_tokens", demo->unique_tokens);
     tool_json_open(json, "ways", '[');
@@ -137,8 +239,8 @@ static void put_step(tool_json *json, const demo_result *demo)
         tool_json_close(json);
     }
     tool_json_close(json);
-    tool_json_count(json, "plans_run", demo->num_strategies);
-    tool_json_bool(json, "within_rounding_bound", demo->agreement);
+    tool_json_count(json, "plans_run", demo->agreement.num_plans);
+    tool_json_bool(json, "within_rounding_bound", demo->agreement.worst.text[0] == '\0');
     tool_json_close(json);
 }
 
@@ -166,9 +268,9 @@ static void put_machine(tool_json *json, const machine_info *machine)
     tool_json_close(json);
 }
 
-void demo_write_json(const demo_result *demo, const machine_info *machine, const char *folder, tool_picture picture)
+void demo_write_json(const demo_result *demo, const machine_info *machine, const demo_files *files)
 {
-    static const char *const files[] = {"tree.csv", "tree.gp", "tree.txt", "tree.svg", "tree.png"};
+    static const char *const names[] = {"tree.csv", "tree.gp", "tree.txt", "tree.svg", "tree.png"};
     tool_json json = {.file = stdout};
     tool_json_open(&json, NULL, '{');
     put_machine(&json, machine);
@@ -184,11 +286,11 @@ void demo_write_json(const demo_result *demo, const machine_info *machine, const
     put_step(&json, demo);
     put_search(&json, demo);
     tool_json_close(&json);
-    tool_json_text(&json, "folder", folder);
+    tool_json_text(&json, "folder", files->folder);
     tool_json_open(&json, "files", '[');
-    for (int i = 0; i < (picture == TOOL_PICTURE_DRAWN ? 5 : 3); i++)
-        tool_json_text(&json, NULL, files[i]);
+    for (int i = 0; i < (files->picture == TOOL_PICTURE_DRAWN ? 5 : 3); i++)
+        tool_json_text(&json, NULL, names[i]);
     tool_json_close(&json);
-    tool_json_text(&json, "next", demo_next_step);
+    tool_json_text(&json, "next", files->next);
     tool_json_close(&json);
 }

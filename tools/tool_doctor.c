@@ -1,5 +1,5 @@
-/* treeattn doctor: what this machine and this build have, and what to do about what they lack. Never fails because
- * something is missing. */
+/* treeattn doctor: lists the parts that this machine and this build have, with advice where one is missing. A missing
+ * part is no failure. */
 #include "tool_options.h"
 
 #include <stdio.h>
@@ -72,7 +72,7 @@ static void add_gpu(fact_list *list, const machine_info *machine)
         snprintf(add_fact(list, "cuda_compiler", "v", NULL), VALUE_BYTES, "%s", machine->cuda_compiler);
     else
         snprintf(add_fact(list, "cuda_compiler", "-",
-                          "everything on the CPU works; for CUDA put nvcc on PATH and build again"),
+                          "the CPU part is complete; for CUDA put nvcc on PATH and build again"),
                  VALUE_BYTES, "none when this was built");
     if (machine->driver[0] == '\0')
         snprintf(add_fact(list, "nvidia_driver", "-",
@@ -157,7 +157,7 @@ static const tool_option options[] = {{NULL, NULL, NULL}};
 
 const tool_verb tool_doctor = {
     .name = "doctor",
-    .summary = "says what this machine and this build have, and what to do about what is missing",
+    .summary = "lists what this machine and this build have, with advice where a part is missing",
     .formats = "text csv json",
     .options = options,
     .example = "  treeattn doctor --format json\n",

@@ -1,6 +1,7 @@
 /* Reads workloads, shapes and names from the command line and from trace files. */
 #include "tool_input.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,7 @@
 
 enum { MAX_LEVELS_TEXT = 4096 };
 
-/* "-" is standard input, which can be read once. */
+/* "-" is standard input. */
 static const char *name_of(const char *file)
 {
     return strcmp(file, "-") == 0 ? "standard input" : file;
@@ -20,13 +21,14 @@ static trace *read_trace(const char *file)
     trace *records;
     trace_error error = {.file = file};
     bool is_stdin = strcmp(file, "-") == 0;
+    errno = 0;
     kv_status status = is_stdin ? trace_read_stream(&records, stdin, file, &error)
                                 : trace_read_file(&records, file, &error);
     file = name_of(file);
     if (status == KV_NOMEM)
         tool_fail("%s: %s", file, kv_status_string(status));
     if (status != KV_OK && error.line == 0)
-        tool_bad_input("%s: %s", file, error.message);
+        tool_bad_input("%s: %s", file, errno != 0 ? strerror(errno) : error.message);
     if (status != KV_OK)
         tool_bad_input("%s:%u:%u: %s", file, error.line, error.column, error.message);
     return records;
@@ -44,19 +46,36 @@ static void check_built(kv_status status, const char *file)
     if (status == KV_NOMEM)
         tool_fail("%s: %s", file, kv_status_string(status));
     if (status != KV_OK)
-        tool_bad_input("%s: no workload can be made of it: %s", file, kv_status_string(status));
+        tool_bad_input("%s: cannot be made into a workload: %s", file, kv_status_string(status));
+}
+
+/* Options of another kind of input would change nothing: they are refused. */
+static void refuse_option(const tool_call *call, const char *option, const char *belongs, const char *file)
+{
+    if (tool_given(call, option))
+        tool_bad_usage(call->verb, "%s: is for %s, not for %s", option, belongs, file);
+}
+
+static void refuse_accept_options(const tool_call *call, const char *file, const char *kind)
+{
+    static const char *const names[] = {"--record", "--star", "--draft"};
+    char what[128];
+    snprintf(what, sizeof what, "%s %.80s", kind, name_of(file));
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        refuse_option(call, names[i], "accept files", what);
 }
 
 static workload *from_reason(const tool_call *call, const trace *records, const char *file, const char *tree_option,
                              uint32_t max_steps)
 {
+    refuse_accept_options(call, file, "the reason file");
     int32_t first = records->num_trees > 0 ? records->trees[0].ordinal : 0;
     int32_t ordinal = (int32_t)tool_integer(call, tree_option, first, -1, INT32_MAX);
     const trace_tree *tree = trace_find(records, ordinal);
     if (tree == NULL && ordinal == -1 && records->num_trees > 0)
         tree = &records->trees[0];
     if (tree == NULL)
-        tool_bad_input("%s: expected a tree of ordinal %d, the file has %u trees and not that one", name_of(file),
+        tool_bad_input("%s: expected a tree of ordinal %d; none of the %u trees in the file has it", name_of(file),
                        ordinal, records->num_trees);
     workload *work;
     uint32_t prompt = tool_count(call, "--prompt", 0, 1, KV_MAX_LENGTH);
@@ -67,8 +86,9 @@ static workload *from_reason(const tool_call *call, const trace *records, const 
 
 static workload *from_draft(const tool_call *call, const trace *records, const char *file, const char *tree_option)
 {
+    refuse_accept_options(call, file, "the draft file");
     if (records->num_drafts == 0)
-        tool_bad_input("%s: expected a draft tree, the file has none", name_of(file));
+        tool_bad_input("%s: expected a draft tree; the file has none", name_of(file));
     uint32_t label = tool_count(call, tree_option, records->drafts[0].label, 0, UINT32_MAX);
     const trace_draft *draft = trace_find_draft(records, label);
     if (draft == NULL)
@@ -78,7 +98,7 @@ static workload *from_draft(const tool_call *call, const trace *records, const c
     return work;
 }
 
-/* "FILE:LABEL": the draft tree of the last colon's label; the trace it lives in is left in *holder. */
+/* "FILE:LABEL", where LABEL follows the last colon. *holder is set to the trace that holds the draft tree. */
 static const trace_draft *read_draft(const tool_call *call, const char *text, bool trace_is_stdin, trace **holder)
 {
     const char *colon = strrchr(text, ':');
@@ -89,7 +109,7 @@ static const trace_draft *read_draft(const tool_call *call, const char *text, bo
     memcpy(file, text, (size_t)(colon - text));
     file[colon - text] = '\0';
     if (strcmp(file, "-") == 0 && trace_is_stdin)
-        tool_bad_usage(call->verb, "--draft: standard input is the trace already");
+        tool_bad_usage(call->verb, "--draft: standard input is already read as the trace");
     *holder = read_trace(file);
     const trace_draft *draft = trace_find_draft(*holder, (uint32_t)strtoul(colon + 1, NULL, 10));
     if (draft == NULL)
@@ -97,8 +117,14 @@ static const trace_draft *read_draft(const tool_call *call, const char *text, bo
     return draft;
 }
 
-static workload *from_accept(const tool_call *call, const trace *records, const char *file, uint32_t max_steps)
+static workload *from_accept(const tool_call *call, const trace *records, const char *file, const char *tree_option,
+                             uint32_t max_steps)
 {
+    char what[128];
+    snprintf(what, sizeof what, "the accept file %.80s", name_of(file));
+    refuse_option(call, tree_option, "reason and draft files", what);
+    if (tool_given(call, "--draft"))
+        refuse_option(call, "--star", "steps without a draft tree", "--draft");
     const char *record = tool_text(call, "--record", NULL);
     const trace_accept *accept = record != NULL ? trace_find_accept(records, record) : records->accepts;
     if (accept == NULL || records->num_accepts == 0)
@@ -129,36 +155,54 @@ workload *tool_workload_from_file(const tool_call *call, const char *file, const
     else if (records->kind == TRACE_DRAFT)
         work = from_draft(call, records, file, tree_option);
     else
-        work = from_accept(call, records, file, max_steps);
+        work = from_accept(call, records, file, tree_option, max_steps);
     trace_destroy(records);
     return work;
 }
 
-static workload *from_levels(const tool_call *call, const char *levels)
+/* Levels without the blanks, which are for people. */
+typedef struct level_text {
+    char nodes[MAX_LEVELS_TEXT], tokens[MAX_LEVELS_TEXT];
+    uint32_t node_column[MAX_LEVELS_TEXT], token_column[MAX_LEVELS_TEXT]; /* from 1, of each character and of the end */
+} level_text;
+
+static void read_level_text(const tool_call *call, const char *levels, level_text *text)
 {
-    char text[MAX_LEVELS_TEXT];
-    if (strchr(levels, '/') == NULL || strlen(levels) >= sizeof text)
+    const char *slash = strchr(levels, '/');
+    if (slash == NULL || strlen(levels) >= MAX_LEVELS_TEXT)
         tool_bad_usage(call->verb, "--tree: expected 'NODES / TOKENS', as in '1,16,64 / 1024,256,32'; got '%.80s'",
                        levels);
-    size_t length = 0;
-    for (const char *at = levels; *at != '\0'; at++) { /* blanks are for people */
-        if (*at != ' ')
-            text[length++] = *at;
+    uint32_t nodes = 0, tokens = 0, column = 1;
+    for (const char *at = levels; *at != '\0'; at++, column++) {
+        if (*at == ' ' || at == slash)
+            continue;
+        *(at < slash ? &text->node_column[nodes] : &text->token_column[tokens]) = column;
+        *(at < slash ? &text->nodes[nodes++] : &text->tokens[tokens++]) = *at;
     }
-    text[length] = '\0';
-    char *tokens = strchr(text, '/');
-    *tokens++ = '\0';
+    text->nodes[nodes] = text->tokens[tokens] = '\0';
+    text->node_column[nodes] = (uint32_t)(slash - levels) + 1;
+    text->token_column[tokens] = column;
+}
+
+static workload *from_levels(const tool_call *call, const char *levels)
+{
+    static const char *const names[] = {"--ordinal", "--record", "--star", "--draft", "--prompt"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        refuse_option(call, names[i], "--trace", "--tree");
+    level_text *text = tool_allocate(1, sizeof *text);
+    read_level_text(call, levels, text);
     workload *work;
     workload_size size;
     kv_text_error error = {.line = 0};
-    kv_status status = workload_size_levels(&size, text, tokens, &error);
+    kv_status status = workload_size_levels(&size, text->nodes, text->tokens, &error);
     if (status == KV_FORMAT)
-        tool_bad_usage(call->verb, "--tree, %s, column %u: %s", error.line == 1 ? "nodes" : "tokens", error.column,
-                       error.message);
+        tool_bad_usage(call->verb, "--tree, %s, column %u: %s", error.line == 1 ? "nodes" : "tokens",
+                       (error.line == 1 ? text->node_column : text->token_column)[error.column - 1], error.message);
     need_workload(call, size, "--tree");
-    status = workload_levels(&work, text, tokens, NULL);
+    status = workload_levels(&work, text->nodes, text->tokens, NULL);
     if (status != KV_OK)
         tool_bad_usage(call->verb, "--tree: %s", kv_status_string(status));
+    free(text);
     return work;
 }
 

@@ -3,27 +3,31 @@
 #define TOOL_INPUT_H
 
 #include "tool_scene.h"
+#include "tree_attention_cpu.h"
 
 /* Rows for a verb's table of options. */
 #define TOOL_TRACE_OPTIONS(tree) \
-    {tree, "ORDINAL", "tree of a reason file; draft file: the label of a draft tree (the first)"}, \
-    {"--record", "NAME", "record of an accept file (the first)"}, \
-    {"--star", "N", "accept file: N one-token drafts a step, as DeFT's driver does (32)"}, \
-    {"--draft", "FILE:LABEL", "accept file: a real draft tree instead of a star"}, \
-    {"--prompt", "N", "tokens of the prompt (the trace's own)"}
+    {tree, "NUMBER", "which tree: its ordinal in a reason file, its label in a draft file (the first)"}, \
+    {"--record", "NAME", "which record of an accept file (the first)"}, \
+    {"--star", "N", "accept file: N drafts of one token in each step, as in DeFT's driver (32)"}, \
+    {"--draft", "FILE:LABEL", "accept file: a draft tree of a draft file instead of a star"}, \
+    {"--prompt", "N", "tokens of the prompt (as in the trace)"}
 #define TOOL_SHAPE_OPTIONS(heads, head_dim, storage) \
     {"--heads", "HEADS/KV", "query heads and KV heads (" heads ")"}, \
-    {"--head-dim", "N", "1 to 1024 (" head_dim ")"}, \
-    {"--storage", "TYPE", "fp32, fp16 or bf16 (" storage ")"}
+    {"--head-dim", "N", "dimension of a head, 1 to 1024 (" head_dim ")"}, \
+    {"--storage", "fp32|fp16|bf16", "type of K and V (" storage ")"}
 
-#define TOOL_ISA_OPTION {"--isa", "SET", "force portable, avx2, avx512 or avx512_bf16 (auto: the machine's best)"}
+#define TOOL_ISA_OPTION \
+    {"--isa", "auto|portable|avx2|avx512|avx512_bf16", "instruction set of the fast path (auto: the machine's best)"}
+
+#define TOOL_STRATEGIES "flash|flash_decoding|radix|tree_mask|node|node_chunk|flatten|cost"
 
 /* Of a file of any kind; "-" is standard input. `tree_option` names the option that chooses the tree. Bad input ends
- * the program with status 2: FILE:LINE:COLUMN: what was expected; so does a workload beyond the limits of
+ * the program with status 2 and FILE:LINE:COLUMN: the expected text; so does a workload beyond the limits of
  * tool_limits.h, before it is built. */
 workload *tool_workload_from_file(const tool_call *call, const char *file, const char *tree_option, uint32_t max_steps);
 
-/* By --tree LEVELS or --trace FILE; of a trace no more than --iteration needs. */
+/* By --tree LEVELS or --trace FILE; of a trace only the steps up to --iteration. */
 workload *tool_workload(const tool_call *call);
 
 /* Plays up to an iteration; 0: the one with the most queries (the first of them). */

@@ -1,4 +1,4 @@
-/* Says what a verb needs, before it takes it. */
+/* Compares the needs of a verb with its limits. */
 #include "tool_limits.h"
 
 #include <math.h>
@@ -19,17 +19,24 @@ bool tool_has_memory(const tool_call *call, double bytes)
     return bytes <= tool_memory_limit(call) * MIB;
 }
 
+/* Ends the program. */
+static void refuse(const char *what_format, va_list arguments, const char *need, unsigned limit)
+{
+    char what[MAX_WHAT];
+    vsnprintf(what, sizeof what, what_format, arguments);
+    tool_bad_input("%s %s %u", what, need, limit);
+}
+
 void tool_need_memory(const tool_call *call, double bytes, const char *what_format, ...)
 {
     if (tool_has_memory(call, bytes))
         return;
-    char what[MAX_WHAT];
+    char need[96];
+    snprintf(need, sizeof need, "needs %.0f MiB of memory, more than --max-memory", ceil(bytes / MIB));
     va_list arguments;
     va_start(arguments, what_format);
-    vsnprintf(what, sizeof what, what_format, arguments);
+    refuse(what_format, arguments, need, tool_memory_limit(call));
     va_end(arguments);
-    tool_bad_input("%s needs %.0f MiB of memory, more than --max-memory %u", what, ceil(bytes / MIB),
-                   tool_memory_limit(call));
 }
 
 void tool_need_work(const tool_call *call, double steps, const char *what_format, ...)
@@ -37,12 +44,12 @@ void tool_need_work(const tool_call *call, double steps, const char *what_format
     uint32_t millions = tool_count(call, "--max-work", TOOL_MAX_WORK_MILLIONS, 1, UINT32_MAX);
     if (steps <= millions * 1e6)
         return;
-    char what[MAX_WHAT];
+    char need[96];
+    snprintf(need, sizeof need, "takes %.0f million steps, more than --max-work", ceil(steps / 1e6));
     va_list arguments;
     va_start(arguments, what_format);
-    vsnprintf(what, sizeof what, what_format, arguments);
+    refuse(what_format, arguments, need, millions);
     va_end(arguments);
-    tool_bad_input("%s takes %.0f million steps, more than --max-work %u", what, ceil(steps / 1e6), millions);
 }
 
 double tool_workload_bytes(const workload_size *size)
@@ -55,7 +62,7 @@ double tool_need_replay(const tool_call *call, const workload *work, uint32_t bl
 {
     kv_status status = replay_count_needs(needs, work, block_tokens);
     if (status != KV_OK)
-        tool_fail("the workload cannot be played: %s", kv_status_string(status));
+        tool_fail("the workload cannot be replayed: %s", kv_status_string(status));
     workload_size size = {.num_operations = work->num_operations, .num_branches = work->num_branches};
     double pool_blocks = num_blocks > 0 ? num_blocks : (double)needs->most_blocks;
     /* tables grow by doubling */

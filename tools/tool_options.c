@@ -21,22 +21,23 @@ void tool_write_escaped(FILE *file, const char *text)
     }
 }
 
-static void print_message(const char *format, va_list arguments)
+static void print_message(const char *format, va_list arguments, const char *end)
 {
     char message[2048];
     vsnprintf(message, sizeof message, format, arguments);
     fflush(stdout);
     fputs("treeattn: ", stderr);
     tool_write_escaped(stderr, message);
+    fputs(end, stderr);
 }
 
 void tool_bad_usage(const tool_verb *verb, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    print_message(format, arguments);
+    print_message(format, arguments, "; see 'treeattn ");
     va_end(arguments);
-    fprintf(stderr, "; see 'treeattn %s%s--help'\n", verb != NULL ? verb->name : "", verb != NULL ? " " : "");
+    fprintf(stderr, "%s%s--help'\n", verb != NULL ? verb->name : "", verb != NULL ? " " : "");
     exit(TOOL_BAD_INPUT);
 }
 
@@ -44,9 +45,8 @@ void tool_bad_input(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    print_message(format, arguments);
+    print_message(format, arguments, "\n");
     va_end(arguments);
-    fputc('\n', stderr);
     exit(TOOL_BAD_INPUT);
 }
 
@@ -54,9 +54,8 @@ void tool_fail(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    print_message(format, arguments);
+    print_message(format, arguments, "\n");
     va_end(arguments);
-    fputc('\n', stderr);
     exit(TOOL_FAILED);
 }
 
@@ -64,9 +63,8 @@ void tool_warn(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    print_message(format, arguments);
+    print_message(format, arguments, "\n");
     va_end(arguments);
-    fputc('\n', stderr);
 }
 
 void *tool_allocate(size_t count, size_t bytes)
@@ -115,14 +113,14 @@ static tool_format default_format(const tool_verb *verb)
     return TOOL_TEXT;
 }
 
-/* The value of an option: behind '=' or the next word. */
+/* The value of an option: after '=', or the next word. */
 static const char *take_value(const tool_verb *verb, const char *word, int argc, char **argv, int *i)
 {
     const char *equals = strchr(word, '=');
     if (equals != NULL)
         return equals + 1;
     if (*i + 1 >= argc)
-        tool_bad_usage(verb, "%s: expected a value behind it", word);
+        tool_bad_usage(verb, "%s: expected a value after it", word);
     return argv[++*i];
 }
 
@@ -148,8 +146,8 @@ static void parse_option(tool_call *call, int argc, char **argv, int *i)
 
 tool_call tool_parse(const tool_verb *verb, int argc, char **argv)
 {
-    tool_call call = {.verb = verb, .format = default_format(verb)};
-    for (int i = 0; i < argc; i++) {
+    tool_call call = {.program = argv[0], .verb = verb, .format = default_format(verb)};
+    for (int i = 2; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             tool_print_help(verb);
             exit(TOOL_OK);
@@ -168,24 +166,43 @@ tool_call tool_parse(const tool_verb *verb, int argc, char **argv)
     return call;
 }
 
+void tool_command(const tool_call *call, char command[TOOL_MAX_COMMAND], const char *arguments)
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._+-";
+    const char *program = call->program;
+    if (strlen(program) > TOOL_MAX_COMMAND / 2 || strspn(program, plain) != strlen(program))
+        program = "treeattn"; /* a name that a shell would not take as it is */
+    snprintf(command, TOOL_MAX_COMMAND, "%s %s", program, arguments);
+}
+
+void tool_format_choices(const tool_verb *verb, char choices[TOOL_MAX_FORMATS])
+{
+    snprintf(choices, TOOL_MAX_FORMATS, "%s", verb->formats);
+    for (char *at = choices; *at != '\0'; at++)
+        if (*at == ' ')
+            *at = '|';
+}
+
+enum { HELP_COLUMN = 24 };
+
+/* The help follows a short option on its line, and a long one on the next line. */
 static void print_option(const char *name, const char *value, const char *help)
 {
-    char left[64];
-    snprintf(left, sizeof left, "%s%s%s", name, value != NULL ? " " : "", value != NULL ? value : "");
-    printf("  %-24s %s\n", left, help);
+    int length = printf("  %s%s%s", name, value != NULL ? " " : "", value != NULL ? value : "") - 2;
+    printf("%s%*s %s\n", length > HELP_COLUMN ? "\n  " : "", HELP_COLUMN - (length > HELP_COLUMN ? 0 : length), "", help);
 }
 
 void tool_print_help(const tool_verb *verb)
 {
+    char formats[TOOL_MAX_FORMATS];
+    tool_format_choices(verb, formats);
     printf("treeattn %s: %s\n\nUsage\n  treeattn %s%s%s [options]\n\nOptions\n", verb->name, verb->summary, verb->name,
            verb->operand != NULL ? " " : "", verb->operand != NULL ? verb->operand : "");
     for (const tool_option *option = verb->options; option->name != NULL; option++)
         print_option(option->name, option->value, option->help);
-    char formats[96];
-    snprintf(formats, sizeof formats, "one of: %s (the first unless told)", verb->formats);
-    print_option("--format", "FORMAT", formats);
+    print_option("--format", formats, TOOL_FORMAT_HELP);
     print_option("--help", NULL, "this text");
-    printf("\nExample\n%s\nExit status: 0 done, 1 failed, 2 bad usage or bad input.\n", verb->example);
+    printf("\nExamples\n%s\nExit status: " TOOL_STATUS_HELP "\n", verb->example);
 }
 
 static const char *value_of(const tool_call *call, const char *name)

@@ -1,7 +1,8 @@
-/* tool_options: one table of verbs and options, from which the command line is parsed and every --help is printed.
+/* tool_options: one table of options for each verb. The command line is parsed by it; --help, the manual page and the
+ * completion are printed from it.
  *
- * A program may print and exit: whatever is wrong with the command line or with a file ends it here, with one line on
- * stderr and status 2 (bad usage, bad input) or 1 (anything else that failed). */
+ * A program may print and exit: bad usage and bad input end it with one line on stderr and status 2, any other failure
+ * with status 1. */
 #ifndef TOOL_OPTIONS_H
 #define TOOL_OPTIONS_H
 
@@ -14,7 +15,7 @@ enum { TOOL_OK = 0, TOOL_FAILED = 1, TOOL_BAD_INPUT = 2 };
 
 typedef struct tool_option {
     const char *name;  /* "--block-tokens" */
-    const char *value; /* placeholder of its value; NULL: the option takes none */
+    const char *value; /* "N", a placeholder; "gpu|cpu", the choices; NULL: the option takes none */
     const char *help;  /* one line */
 } tool_option;
 
@@ -24,7 +25,7 @@ typedef struct tool_verb {
     const char *name;
     const char *summary;        /* one line */
     const char *operand;        /* "FILE.ttr", required; NULL: the verb takes none */
-    const char *formats;        /* what --format takes, the default first: "text csv json" */
+    const char *formats;        /* values of --format, the default first: "text csv json" */
     const tool_option *options; /* ends with a NULL name; --format and --help belong to every verb */
     const char *example;        /* lines printed under "Example", each ends with a newline */
     int (*run)(const tool_call *call); /* returns the exit status */
@@ -34,19 +35,33 @@ typedef struct tool_verb {
 
 /* The command line of one verb, checked: no option is unknown, none lacks its value, the operand is there. */
 struct tool_call {
+    const char *program; /* as it was called: "build/treeattn" */
     const tool_verb *verb;
     const char *operand;                  /* NULL if the verb takes none */
     const char *values[TOOL_MAX_OPTIONS]; /* in the order of verb->options; NULL: not given, "": a flag */
     tool_format format;
 };
 
-/* Parses argv[0 .. argc) of a verb, argv[0] the first word after the verb's name. --help prints the help and exits. */
+/* Parses argv[2 .. argc), the words after the verb's name. --help prints the help and exits. */
 tool_call tool_parse(const tool_verb *verb, int argc, char **argv);
+
+/* A command line that calls this program the way it was called: "build/treeattn step --wait". */
+enum { TOOL_MAX_COMMAND = 512 };
+void tool_command(const tool_call *call, char command[TOOL_MAX_COMMAND], const char *arguments);
 
 void tool_print_help(const tool_verb *verb);
 
-/* Values of options; `name` must stand in the verb's table. The ones with limits exit with status 2 and say what was
- * expected. */
+/* Said by --help and by the manual page. */
+#define TOOL_SUMMARY "attention over trees of shared KV blocks"
+#define TOOL_FORMAT_HELP "format of the output (the first)"
+#define TOOL_STATUS_HELP "0 done, 1 failed, 2 bad usage or bad input."
+
+/* The formats of a verb as the value of an option: "text|csv|json". */
+enum { TOOL_MAX_FORMATS = 32 };
+void tool_format_choices(const tool_verb *verb, char choices[TOOL_MAX_FORMATS]);
+
+/* Values of options; `name` must stand in the verb's table. A value outside its limits ends the program with status 2
+ * and the expected range. */
 bool tool_given(const tool_call *call, const char *name);
 const char *tool_text(const tool_call *call, const char *name, const char *absent);
 uint32_t tool_count(const tool_call *call, const char *name, uint32_t absent, uint32_t least, uint32_t most);
@@ -63,7 +78,7 @@ void tool_fail(const char *format, ...) __attribute__((format(printf, 1, 2), nor
 /* The same line, and the program goes on. */
 void tool_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Names and values come from elsewhere: a control byte is shown as a code, \x1b, so that a line stays one. */
+/* Names and values come from the user: a control byte is shown as a code, \x1b, so that a message stays one line. */
 void tool_write_escaped(FILE *file, const char *text);
 
 /* calloc that ends the program with status 1. */

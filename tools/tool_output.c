@@ -221,7 +221,7 @@ static void write_json_text(FILE *file, const char *text)
     fputc('"', file);
 }
 
-/* Comma, line break, indent and key: what comes before any value. */
+/* Comma, line break, indent and key: they come before any value. */
 static void json_before(tool_json *json, const char *key)
 {
     if (json->depth > 0) {

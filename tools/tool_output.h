@@ -20,7 +20,7 @@ void tool_row(tool_table *table);
 void tool_put_count(tool_table *table, const char *column, uint64_t value);
 void tool_put_integer(tool_table *table, const char *column, int64_t value);
 void tool_put_text(tool_table *table, const char *column, const char *value); /* copied; NULL: nothing */
-/* Significant digits, or digits behind the point. NaN and infinity: nothing. */
+/* Significant digits, or digits after the point. NaN and infinity: nothing. */
 void tool_put_real(tool_table *table, const char *column, double value, int digits);
 void tool_put_decimal(tool_table *table, const char *column, double value, int decimals);
 void tool_put_nothing(tool_table *table, const char *column);
@@ -57,7 +57,7 @@ typedef struct tool_palette {
 } tool_palette;
 tool_palette tool_palette_for(FILE *file);
 
-/* One line on stderr, rewritten at most ten times a second, only on a terminal that can. */
+/* One line on stderr, rewritten at most ten times per second, and only on a terminal that can. */
 typedef struct tool_progress {
     const char *label;
     bool enabled;

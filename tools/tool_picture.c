@@ -1,4 +1,4 @@
-/* Draws a tree: csv, a gnuplot script beside it, and gnuplot if there is one. */
+/* Draws a tree: a csv, its gnuplot script, and pictures if gnuplot is there. */
 #define _POSIX_C_SOURCE 200809L
 #include "tool_picture.h"
 
@@ -11,6 +11,10 @@
 #include "process.h"
 
 enum { MAX_PATH = 4096, MAX_COLUMNS = 96 };
+
+#ifndef GNUPLOT_SECONDS /* the test waits less */
+#define GNUPLOT_SECONDS 20
+#endif
 
 static const char script[] =
     "# gnuplot -e \"data='tree.csv'; image='tree.svg'\" tree.gp\n"
@@ -119,7 +123,7 @@ static char shade(uint32_t num_sharers)
     return num_sharers >= 32 ? '@' : num_sharers >= 8 ? '#' : num_sharers >= 2 ? '+' : '.';
 }
 
-/* A column a query, or several; a line a block. */
+/* A column stands for one query or several, a line for one block. */
 static void write_text(const kv_tree *tree, FILE *file)
 {
     uint32_t last_token = 0, line_tokens = tree->block_tokens;
@@ -144,7 +148,7 @@ static void write_text(const kv_tree *tree, FILE *file)
         }
         fprintf(file, "%5u %s\n", token, line);
     }
-    fprintf(file, "%u a column; shared by: . one  + 2..7  # 8..31  @ 32 and more queries\n", per_column);
+    fprintf(file, "queries per column: %u; a node is shared by . one  + 2..7  # 8..31  @ 32 or more queries\n", per_column);
 }
 
 /* gnuplot 5.4 may end with status 0 on a full disk. A picture is whole if it has the end of its format. */
@@ -169,7 +173,7 @@ static tool_picture draw(const new_files *files, const char *name)
     char assignments[64], how[64];
     snprintf(assignments, sizeof assignments, "data='tree.csv'; image='%s'", name);
     const char *const argv[] = {"gnuplot", "-e", assignments, "tree.gp", NULL};
-    int error = process_start(&gnuplot, files->path, argv, PROCESS_READS_NOTHING);
+    int error = process_start_limited(&gnuplot, files->path, argv, PROCESS_READS_NOTHING, GNUPLOT_SECONDS);
     if (error == ENOENT)
         return TOOL_PICTURE_NO_GNUPLOT;
     if (error != 0)
@@ -179,8 +183,8 @@ static tool_picture draw(const new_files *files, const char *name)
     if (how[0] == '\0' && is_whole(files, name))
         return TOOL_PICTURE_DRAWN;
     fflush(stdout);
-    fprintf(stderr, "treeattn: %s/%s was not drawn: gnuplot %s; to see why, there: gnuplot -e \"%s\" tree.gp\n",
-            files->folder, name, how[0] != '\0' ? how : "wrote a part of it", assignments);
+    fprintf(stderr, "treeattn: %s/%s was not drawn: gnuplot %s; to see why, type in that folder: gnuplot -e \"%s\" tree.gp\n",
+            files->folder, name, how[0] != '\0' ? how : "wrote only a part of it", assignments);
     return TOOL_PICTURE_FAILED;
 }
 

@@ -1,5 +1,5 @@
-/* treeattn plan: what each strategy makes of a tree (items, tokens loaded, partial states, masks) and the bytes that
- * follow from it. Nothing is computed but the plan. */
+/* treeattn plan: the items, loaded tokens, partial states and masks that each strategy makes of a tree, and the bytes
+ * that follow. Only plans are computed, no attention. */
 #include "tool_options.h"
 
 #include <inttypes.h>
@@ -12,7 +12,7 @@
 #include "tool_scene.h"
 #include "traffic.h"
 
-/* Of a tree: tables, nodes, rows and what its building notes; entries of blocks and their owners. */
+/* Of a tree, for each query and block: tables, nodes, rows, entries, and the memory of building it. */
 enum { QUERY_BYTES = 160, TREE_BLOCK_BYTES = 12 };
 
 typedef struct plan_request {
@@ -22,8 +22,27 @@ typedef struct plan_request {
     bool wide; /* false: a screen's width; columns that do not depend on the strategy are left out */
     traffic_variant variant;
     const tool_call *call;
-    double bytes; /* that are taken already */
+    double bytes; /* that are in use already */
 } plan_request;
+
+static tree_target read_target(const tool_call *call)
+{
+    const char *name = tool_text(call, "--target", "gpu");
+    if (strcmp(name, "gpu") == 0)
+        return TREE_TARGET_GPU;
+    if (strcmp(name, "cpu") == 0)
+        return TREE_TARGET_CPU;
+    tool_bad_usage(call->verb, "--target: expected gpu or cpu, got '%s'", name);
+}
+
+static void refuse_cost_options(const tool_call *call)
+{
+    static const char *const names[] = {"--target", "--workers"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (tool_given(call, names[i]))
+            tool_bad_usage(call->verb, "%s: only the strategy cost weighs it, got --strategy %s", names[i],
+                           tool_text(call, "--strategy", ""));
+}
 
 static plan_request read_request(const tool_call *call)
 {
@@ -34,6 +53,9 @@ static plan_request read_request(const tool_call *call)
         request.all_strategies = false;
         request.config.strategy = tool_strategy(call, "--strategy");
     }
+    request.config.target = read_target(call);
+    if (!request.all_strategies && request.config.strategy != TREE_COST)
+        refuse_cost_options(call);
     request.config.piece_tokens = tool_count(call, "--piece-tokens", 0, 1, 1u << 30);
     request.config.max_rows = tool_count(call, "--max-rows", 0, 1, 1u << 20);
     request.config.num_workers = tool_count(call, "--workers", 0, 1, 1u << 20);
@@ -100,8 +122,8 @@ static void put_materialised(tool_table *table, const char *name, const tree_tra
     put_traffic(table, traffic, wide);
 }
 
-/* NULL: its plan is too large. That ends the program where this strategy was asked for; among all strategies it is left
- * out, with a line that says so, and its row stays empty. */
+/* NULL: the plan is too large. A strategy that was named then ends the program; of all strategies it is left out, with
+ * a message, and its row stays empty. */
 static tree_plan *build_plan(const kv_tree *tree, const plan_request *request, const tree_plan_config *config)
 {
     const char *name = tree_strategy_name[config->strategy];
@@ -196,7 +218,7 @@ static void put_items(tool_table *table, const tree_plan *plan, const plan_reque
     }
 }
 
-/* Plans of a query each go through the nodes of its path. */
+/* The strategies that plan each query alone visit all nodes of its path. */
 static void need_paths(const tool_call *call, const kv_tree *tree)
 {
     uint32_t *depth = tool_allocate(tree->num_nodes, sizeof *depth);
@@ -210,13 +232,45 @@ static void need_paths(const tool_call *call, const kv_tree *tree)
                    tree->num_queries, (double)path_nodes / 1e6);
 }
 
+/* Nodes and tokens of the levels beside those that are stored. */
+static void write_sharing(const kv_tree *tree, const workload *levels)
+{
+    printf("given: %u nodes, %" PRIu64 " tokens; stored: %u nodes, %" PRIu64 " tokens\n", levels->num_branches,
+           levels->num_tokens, tree->num_nodes, tree->unique_tokens);
+    if (tree->unique_tokens > levels->num_tokens)
+        printf("  Only full blocks of %u tokens are shared: a branch that continues a part-filled block has its\n"
+               "  own copy of that block, and a node that fills no block is copied whole. --block-tokens 1 shares all.\n",
+               tree->block_tokens);
+    else if (tree->num_nodes < levels->num_branches)
+        puts("  Nodes that the same branches see are one node.");
+}
+
+static void write_legend(void)
+{
+    puts("\nitems          an item: some queries, and tokens that are loaded once for all of them\n"
+         "loaded_tokens  tokens that the items load, at each KV head\n"
+         "partial_rows   partial states: an item leaves one for each of its queries\n"
+         "masked_pairs   (query, token) pairs of an item that its bit mask hides: computed for nothing\n"
+         "plan_bytes, query_bytes, mask_bytes   K and V, queries, masks: loaded by the items\n"
+         "partial_bytes  partial states of queries in more than one item, written and read\n"
+         "standard, dense_mask   have no items; partial_bytes are scores and copies, written and read");
+}
+
+static void write_items_legend(void)
+{
+    puts("\nrows           queries of the item; first_query is one of them\n"
+         "ranges         runs of consecutive tokens, tokens in all; first_block is the block of the first\n"
+         "masked         yes: a bit mask says which query sees which token; no: each query sees all\n"
+         "first_partial  number of the partial state of its first query");
+}
+
 static void write_heading(const kv_tree *tree, const plan_request *request)
 {
     uint64_t token_bytes = 2 * (uint64_t)request->shape.num_kv_heads * request->shape.head_dim *
                            tree_storage_bytes(request->shape.storage);
     printf("%u queries, %u nodes; %" PRIu64 " unique tokens (U), %" PRIu64 " tokens on all paths (S)\n",
            tree->num_queries, tree->num_nodes, tree->unique_tokens, tree->path_tokens);
-    printf("%u/%u heads, head_dim %u, %u tokens a block; one layer and step: unique_bytes %" PRIu64
+    printf("%u/%u heads, head_dim %u, %u tokens per block; of one layer and step: unique_bytes %" PRIu64
            ", logical_bytes %" PRIu64 "\n\n", request->shape.num_heads, request->shape.num_kv_heads,
            request->shape.head_dim, tree->block_tokens, tree->unique_tokens * token_bytes,
            tree->path_tokens * token_bytes);
@@ -228,13 +282,15 @@ static int run(const tool_call *call)
     bool items = tool_given(call, "--items");
     request.wide = call->format != TOOL_TEXT || request.all_variants;
     if (items && request.all_strategies)
-        tool_bad_usage(call->verb, "--items: expected one --strategy beside it");
+        tool_bad_usage(call->verb, "--items: works only with one --strategy");
+    if (items && tool_given(call, "--variant"))
+        tool_bad_usage(call->verb, "--variant: counts bytes, and --items lists none");
     workload *work = tool_workload(call);
     replay_needs needs;
     request.bytes = tool_need_replay(call, work, request.shape.block_tokens, 0, &needs);
     request.bytes += (double)needs.peak_queries * QUERY_BYTES + (double)needs.most_blocks * TREE_BLOCK_BYTES;
     tool_need_memory(call, request.bytes, "the tree of %u queries and its replay", needs.peak_queries);
-    tool_scene scene = tool_scene_open(work, request.shape.block_tokens, 0, NULL);
+    tool_scene scene = tool_scene_open(work, request.shape.block_tokens, 0);
     tool_play_to(&scene, tool_count(call, "--iteration", 0, 1, UINT32_MAX));
     kv_tree *tree = tool_scene_tree(&scene);
     need_paths(call, tree);
@@ -248,9 +304,13 @@ static int run(const tool_call *call)
     } else {
         put_strategies(table, tree, &request);
     }
+    if (call->format == TOOL_TEXT && tool_given(call, "--tree"))
+        write_sharing(tree, work);
     if (call->format == TOOL_TEXT)
         write_heading(tree, &request);
     tool_table_write(table, stdout, call->format, false);
+    if (call->format == TOOL_TEXT)
+        items ? write_items_legend() : write_legend();
     kv_tree_destroy(tree);
     tool_scene_close(&scene);
     workload_destroy(work);
@@ -258,16 +318,17 @@ static int run(const tool_call *call)
 }
 
 static const tool_option options[] = {
-    {"--tree", "'NODES / TOKENS'", "levels of a tree, as in '1,16,64 / 1024,256,32'"},
-    {"--trace", "FILE.ttr", "a step of a trace instead (-: standard input); with --ordinal and --iteration"},
+    {"--tree", "'NODES / TOKENS'", "levels of a tree: '1,4 / 100,8' has 4 leaves of 8 tokens, '1,4 / 100,6|9' of 6, 9, 6, 9"},
+    {"--trace", "FILE.ttr", "a step of a trace instead (-: standard input); see --ordinal and --iteration"},
     TOOL_TRACE_OPTIONS("--ordinal"),
-    {"--iteration", "K", "the step, from 1 (the one with the most queries)"},
-    {"--strategy", "NAME", "flash, flash_decoding, radix, tree_mask, node, node_chunk, flatten, cost, all (all)"},
-    {"--variant", "NAME", "how bytes are counted: packed, deft_counted, deft_issued, all (packed)"},
+    {"--iteration", "K", "which step, from 1 (the one with the most queries)"},
+    {"--strategy", TOOL_STRATEGIES "|all", "how items are formed (all)"},
+    {"--target", "gpu|cpu", "whose prices the strategy cost weighs (gpu)"},
+    {"--workers", "N", "SMs or cores over which cost balances (132)"},
+    {"--variant", "packed|deft_counted|deft_issued|all", "how bytes are counted (packed)"},
     {"--items", NULL, "list the items of one strategy"},
-    {"--piece-tokens", "N", "where a strategy cuts (its own)"},
-    {"--max-rows", "N", "queries of one item at most (its own)"},
-    {"--workers", "N", "SMs or cores that cost balances over (132)"},
+    {"--piece-tokens", "N", "a strategy cuts after N tokens (its own N)"},
+    {"--max-rows", "N", "most queries of one item (the strategy's own)"},
     TOOL_LIMIT_OPTIONS,
     {"--block-tokens", "N", "tokens of a block, a power of two from 1 to 256 (16)"},
     TOOL_SHAPE_OPTIONS("32/8", "128", "bf16"),
@@ -276,9 +337,11 @@ static const tool_option options[] = {
 
 const tool_verb tool_plan = {
     .name = "plan",
-    .summary = "lists the items and the bytes of each strategy for a tree",
+    .summary = "shows the items and bytes that each strategy makes of a tree",
     .formats = "text csv json",
     .options = options,
-    .example = "  treeattn plan --tree '1,16,64 / 1024,256,32' --strategy flatten --items\n",
+    .example = "  treeattn plan --tree '1,16,64 / 1024,256,32' --strategy flatten --items\n"
+               "  treeattn plan --tree '1,2 / 48,6|9' --strategy cost --target cpu --workers 8\n"
+               "  treeattn plan --trace docs/examples/traces/accept.ttr --star 4 --iteration 2\n",
     .run = run,
 };

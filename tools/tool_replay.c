@@ -1,20 +1,20 @@
-/* treeattn replay: drives the allocator with every fork, append and prune of a trace and says what it held; with
- * --attention also computes, on random keys and values, what each step would. */
+/* treeattn replay: performs every fork, append and prune of a trace on the allocator and adds up its blocks and tokens;
+ * with --attention it also computes the attention of the steps, on random K and V, and compares it with the oracle. */
 #include "tool_options.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "tool_agreement.h"
 #include "tool_input.h"
 #include "tool_limits.h"
-#include "tool_scene.h"
 #include "traffic.h"
 
 /* Sums over the iterations, taken from the pool and its block tables. */
 typedef struct replay_sums {
-    uint64_t queries, unique_tokens, path_tokens; /* slots held by live blocks; slots in the tables that ask */
-    uint64_t filled_tokens, query_lengths;        /* the same without the empty ends of last blocks */
+    uint64_t queries, unique_tokens, path_tokens; /* slots of used blocks; slots in the tables of queries */
+    uint64_t filled_tokens, query_lengths;        /* the same, without the empty slots of last blocks */
     uint32_t iterations, peak_queries;
 } replay_sums;
 
@@ -36,14 +36,14 @@ static void add_step(replay_sums *sums, const tool_scene *scene)
     }
 }
 
-/* --attention: K and V of the pool, and what was found so far. */
+/* --attention: the request, and the results so far. */
 typedef struct replay_attention {
     bool wanted;
     const tool_call *call;
-    double bytes; /* that are taken already */
-    uint32_t every, num_heads, head_dim;
+    double bytes; /* that are in use already */
+    uint32_t every;
+    tree_shape shape; /* num_queries is left 0 */
     tree_plan_config config;
-    kv_store *store;
     tool_agreement agreement;
     uint32_t iterations;
     uint64_t path_tokens; /* of the queries that were computed */
@@ -52,10 +52,10 @@ typedef struct replay_attention {
 
 static void need_attention_work(const replay_attention *attention, uint64_t path_tokens)
 {
-    double steps = (double)path_tokens * attention->num_heads * attention->head_dim;
+    double steps = (double)path_tokens * attention->shape.num_heads * attention->shape.head_dim;
     tool_need_work(attention->call, steps,
                    "attention over %" PRIu64 " tokens of the queries' paths, with %u heads of %u,", path_tokens,
-                   attention->num_heads, attention->head_dim);
+                   attention->shape.num_heads, attention->shape.head_dim);
 }
 
 static void compute(replay_attention *attention, const tool_scene *scene)
@@ -68,26 +68,34 @@ static void compute(replay_attention *attention, const tool_scene *scene)
         tool_need_memory(attention->call, attention->bytes + (double)plan_bytes, "the plan of iteration %u",
                          scene->step.iteration);
     tree_plan *plan = tool_scene_plan(tree, &attention->config);
-    tool_truth truth = tool_truth_create(scene, attention->store, attention->num_heads, scene->step.iteration);
-    tool_agreement_add(&attention->agreement, &truth, attention->store, plan);
+    tool_queries queries = tool_queries_create(scene, attention->shape.num_heads, scene->step.iteration);
+    tool_agreement_add(&attention->agreement, scene, &queries, plan);
     tree_traffic traffic;
-    if (tree_traffic_count(&traffic, plan, &truth.shape, TRAFFIC_PACKED) != TREE_OK)
+    if (tree_traffic_count(&traffic, plan, &queries.shape, TRAFFIC_PACKED) != TREE_OK)
         tool_fail("byte counts of iteration %u", scene->step.iteration);
     attention->iterations++;
     attention->logical_bytes += traffic.logical_bytes;
     attention->plan_bytes += traffic.plan_bytes;
-    tool_truth_destroy(&truth);
+    tool_queries_destroy(&queries);
     tree_plan_destroy(plan);
     kv_tree_destroy(tree);
 }
 
-/* K and V of the pool, and for the step with the most queries: query, out, lse and what bounds their errors. */
-static double attention_bytes(const tree_shape *shape, uint32_t num_blocks, uint32_t num_queries)
+/* K and V of the pool, and for the step with the most queries: query, out, lse, their truth and what limits errors. */
+static double attention_bytes(const tree_shape *shape, uint32_t num_queries)
 {
     double element_bytes = (double)tree_storage_bytes(shape->storage);
-    double kv = 2.0 * num_blocks * shape->block_tokens * shape->num_kv_heads * shape->head_dim * element_bytes;
-    double row_bytes = (2 * sizeof(float) + 2 * sizeof(double)) * (shape->head_dim + 1.0);
+    double kv = 2.0 * shape->num_blocks * shape->block_tokens * shape->num_kv_heads * shape->head_dim * element_bytes;
+    double row_bytes = (2 * sizeof(float) + 3 * sizeof(double)) * (shape->head_dim + 1.0) + 2 * sizeof(double);
     return kv + (double)num_queries * shape->num_heads * row_bytes;
+}
+
+static void refuse_attention_options(const tool_call *call)
+{
+    static const char *const names[] = {"--every", "--heads", "--head-dim", "--storage", "--isa"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (tool_given(call, names[i]))
+            tool_bad_usage(call->verb, "%s: works only with --attention", names[i]);
 }
 
 static replay_attention attention_create(const tool_call *call, const workload *work, uint32_t *num_blocks)
@@ -95,37 +103,31 @@ static replay_attention attention_create(const tool_call *call, const workload *
     replay_needs needs;
     double bytes = tool_need_replay(call, work, tool_block_tokens(call), *num_blocks, &needs);
     replay_attention attention = {.wanted = tool_given(call, "--attention"),
-                                  .agreement = {.within = true, .isa = tool_isa(call)}};
+                                  .agreement = {.isa = tool_isa(call)}};
     attention.call = call;
     attention.bytes = bytes;
     attention.every = tool_count(call, "--every", 1, 1, UINT32_MAX);
     tree_shape shape = tool_shape(call, 8, 2, 64, TREE_FP32);
-    if (!attention.wanted && tool_given(call, "--every"))
-        tool_bad_usage(call->verb, "--every: expected --attention beside it");
-    if (!attention.wanted)
+    if (!attention.wanted) {
+        refuse_attention_options(call);
         return attention;
+    }
     attention.config = (tree_plan_config){.strategy = tool_strategy(call, "--attention"),
                                           .group_size = shape.num_heads / shape.num_kv_heads};
-    attention.num_heads = shape.num_heads;
-    attention.head_dim = shape.head_dim;
-    if (attention.every == 1) /* otherwise each iteration is asked for before it is computed */
+    attention.shape = shape;
+    if (attention.every == 1) /* otherwise each iteration is counted before it is computed */
         need_attention_work(&attention, needs.path_tokens);
-    if (*num_blocks == 0) { /* as many as are used: keys and values take memory */
+    if (*num_blocks == 0) { /* no more than are used, since K and V take memory */
         replay_totals totals;
         kv_status status = replay_measure(&totals, work, shape.block_tokens);
         if (status != KV_OK)
             tool_fail("the workload cannot be played: %s", kv_status_string(status));
         *num_blocks = totals.peak_blocks > 0 ? totals.peak_blocks : 1;
     }
-    attention.bytes += attention_bytes(&shape, *num_blocks, needs.peak_queries);
+    attention.shape.num_blocks = *num_blocks;
+    attention.bytes += attention_bytes(&attention.shape, needs.peak_queries);
     tool_need_memory(call, attention.bytes, "attention over %u blocks, %u queries at most", *num_blocks,
                      needs.peak_queries);
-    kv_store_config config = {.storage = shape.storage, .num_blocks = *num_blocks, .block_tokens = shape.block_tokens,
-                              .num_kv_heads = shape.num_kv_heads, .head_dim = shape.head_dim, .seed = 1,
-                              .poison = KV_POISON_NAN};
-    kv_status status = kv_store_create(&attention.store, &config);
-    if (status != KV_OK)
-        tool_fail("keys and values of %u blocks: %s", *num_blocks, kv_status_string(status));
     return attention;
 }
 
@@ -148,8 +150,6 @@ static replay_sums play(tool_scene *scene, replay_attention *attention)
         tool_progress_show(&progress, scene->step.iteration, scene->workload->num_steps);
     }
     tool_progress_end(&progress);
-    if (attention->wanted && kv_store_status(attention->store) != KV_OK)
-        tool_fail("keys and values: %s", kv_status_string(kv_store_status(attention->store)));
     return sums;
 }
 
@@ -158,18 +158,18 @@ static void put_attention(tool_table *table, const replay_attention *attention)
     tool_put_text(table, "strategy", tree_strategy_name[attention->config.strategy]);
     tool_put_count(table, "attention_iterations", attention->iterations);
     if (attention->iterations > 0) {
-        tool_put_real(table, "max_error", attention->agreement.error, 4);
-        tool_put_real(table, "error_limit", attention->agreement.limit, 4);
-        tool_put_text(table, "within_limit", attention->agreement.within ? "yes" : "no");
+        tool_put_real(table, "max_error", attention->agreement.worst.error, 4);
+        tool_put_real(table, "error_limit", attention->agreement.worst.limit, 4);
+        tool_put_text(table, "within_limit", attention->agreement.worst.text[0] == '\0' ? "yes" : "no");
     } else {
-        tool_warn("attention was computed at no iteration: the trace ends before the first one that --every takes");
+        tool_warn("attention was computed at no iteration: the trace ends before the first one that --every selects");
         tool_put_nothing(table, "max_error");
         tool_put_nothing(table, "error_limit");
         tool_put_nothing(table, "within_limit");
     }
     tool_put_count(table, "logical_bytes", attention->logical_bytes);
     tool_put_count(table, "plan_bytes", attention->plan_bytes);
-    tool_put_nothing(table, "dram_bytes"); /* a hardware counter's, and none is read here */
+    tool_put_nothing(table, "dram_bytes"); /* of a hardware counter, which is not read here */
 }
 
 static uint32_t write_result(const tool_call *call, const tool_scene *scene, const replay_sums *sums,
@@ -197,8 +197,8 @@ static uint32_t write_result(const tool_call *call, const tool_scene *scene, con
         put_attention(table, attention);
     tool_table_write(table, stdout, call->format, true);
     if (attention->wanted && call->format == TOOL_TEXT)
-        puts("\nByte counts: one layer, summed over attention_iterations. dram_bytes: not measured, it needs a "
-             "hardware counter.");
+        puts("\nByte counts are those of one layer, summed over attention_iterations. dram_bytes come from a "
+             "hardware\ncounter, which replay does not read.");
     return stats.used_blocks;
 }
 
@@ -209,31 +209,28 @@ static int run(const tool_call *call)
     uint32_t num_blocks = tool_count(call, "--blocks", 0, 1, UINT32_MAX - 1);
     workload *work = tool_workload_from_file(call, call->operand, "--tree", max_iterations);
     replay_attention attention = attention_create(call, work, &num_blocks);
-    replay_events events = {.context = NULL};
-    if (attention.wanted)
-        events = kv_store_events(attention.store);
-    tool_scene scene = tool_scene_open(work, block_tokens, num_blocks, &events);
+    tool_scene scene = attention.wanted ? tool_scene_open_with_kv(work, &attention.shape, 1)
+                                        : tool_scene_open(work, block_tokens, num_blocks);
     replay_sums sums = play(&scene, &attention);
     uint32_t leaked_blocks = write_result(call, &scene, &sums, &attention);
     tool_scene_close(&scene);
-    if (attention.wanted)
-        kv_store_destroy(attention.store);
     workload_destroy(work);
     if (leaked_blocks > 0)
         tool_fail("%u blocks leaked", leaked_blocks);
-    if (!attention.agreement.within)
-        tool_fail("attention is further from the definition than rounding allows: see max_error, error_limit");
+    if (attention.agreement.worst.text[0] != '\0')
+        tool_fail("attention differs from the definition by more than rounding explains: %s",
+                  attention.agreement.worst.text);
     return TOOL_OK;
 }
 
 static const tool_option options[] = {
     TOOL_TRACE_OPTIONS("--tree"),
     {"--block-tokens", "N", "tokens of a block, a power of two from 1 to 256 (16)"},
-    {"--blocks", "N", "blocks of the pool (enough)"},
+    {"--blocks", "N", "blocks of the pool (as many as the trace needs)"},
     TOOL_LIMIT_OPTIONS,
-    {"--max-iterations", "N", "stop after N iterations (at the end)"},
-    {"--attention", "STRATEGY", "compute attention too: flash ... cost; K and V are random"},
-    {"--every", "N", "at every Nth iteration (1)"},
+    {"--max-iterations", "N", "stop after N iterations (all)"},
+    {"--attention", TOOL_STRATEGIES, "compute attention too, by this strategy's plans, on random K and V"},
+    {"--every", "N", "compute it at every Nth iteration (1)"},
     TOOL_SHAPE_OPTIONS("8/2", "64", "fp32"),
     TOOL_ISA_OPTION,
     {NULL, NULL, NULL},
@@ -241,13 +238,14 @@ static const tool_option options[] = {
 
 const tool_verb tool_replay = {
     .name = "replay",
-    .summary = "plays a trace on the allocator and sums what it held",
+    .summary = "replays a trace on the allocator and adds up its blocks and tokens",
     .operand = "FILE.ttr", /* -: standard input */
     .formats = "text csv json",
     .options = options,
-    .example = "  treeattn replay reason_sorting.ttr --tree 0 --format csv\n"
-               "  treeattn replay reason_sorting.ttr --tree 0 --attention flatten --every 500\n"
-               "  treeattn replay spec_accept.ttr --record apps0 --star 64 --block-tokens 1\n"
-               "  treeattn replay - < reason_sorting.ttr\n",
+    .example = "  treeattn replay docs/examples/traces/reason.ttr --format csv\n"
+               "  treeattn replay docs/examples/traces/reason.ttr --attention flatten --every 5\n"
+               "  treeattn replay docs/examples/traces/accept.ttr --star 4 --block-tokens 1\n"
+               "  treeattn replay docs/examples/traces/accept.ttr --draft docs/examples/traces/draft.ttr:8\n"
+               "  treeattn replay - < docs/examples/traces/reason.ttr\n",
     .run = run,
 };

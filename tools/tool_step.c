@@ -1,4 +1,5 @@
-/* treeattn step: walks the softmax of one query token by token, then splits the tokens, merges, and gets the same. */
+/* treeattn step: walks the softmax of one query token by token, then splits the tokens in two parts and merges them, with
+ * the same result. */
 #define _POSIX_C_SOURCE 200809L
 #include "tool_options.h"
 
@@ -12,9 +13,9 @@
 
 enum { HEAD_DIM = 4, MAX_TOKENS = 4096 };
 
-/* What one line shows: a state, and how it came about. */
+/* One line of the output: a state, and the operation that led to it. */
 typedef struct step_line {
-    const char *what;         /* "absorb", "left", "right", "merge", "two_passes" */
+    const char *operation;    /* "absorb", "left", "right", "merge", "two_passes" */
     uint32_t first_token, num_tokens;
     double score, rescale;    /* NaN where there is none */
     double m, l, out[HEAD_DIM];
@@ -56,16 +57,16 @@ static double score_of(const step_input *input, uint32_t token)
     return dot / sqrt(HEAD_DIM);
 }
 
-static step_line line_of(const char *what, uint32_t first_token, uint32_t num_tokens, const softmax_state *state)
+static step_line line_of(const char *operation, uint32_t first_token, uint32_t num_tokens, const softmax_state *state)
 {
-    step_line line = {.what = what, .first_token = first_token, .num_tokens = num_tokens, .score = NAN, .rescale = NAN,
+    step_line line = {.operation = operation, .first_token = first_token, .num_tokens = num_tokens, .score = NAN, .rescale = NAN,
                       .m = state->m, .l = state->l};
     for (int d = 0; d < HEAD_DIM; d++)
         line.out[d] = state->l == 0 ? 0 : state->o[d] / state->l;
     return line;
 }
 
-/* A table row at once for csv and JSON; a printed line, after Enter if asked, for text. */
+/* Collects a table for csv and JSON; prints a line at once for text, and with --wait waits for Enter after it. */
 typedef struct step_writer {
     tool_table *table; /* NULL: text */
     bool wait;
@@ -86,7 +87,7 @@ static void write_text_line(const step_line *line)
         snprintf(tokens, sizeof tokens, "%u", line->first_token);
     else
         snprintf(tokens, sizeof tokens, "%u..%u", line->first_token, line->first_token + line->num_tokens - 1);
-    printf("%-10s %9s", line->what, tokens);
+    printf("%-10s %9s", line->operation, tokens);
     write_cell(line->score);
     write_cell(line->m);
     write_cell(line->l);
@@ -99,7 +100,7 @@ static void write_table_row(tool_table *table, const step_line *line)
 {
     static const char *const out_names[HEAD_DIM] = {"out_0", "out_1", "out_2", "out_3"};
     tool_row(table);
-    tool_put_text(table, "what", line->what);
+    tool_put_text(table, "operation", line->operation);
     tool_put_count(table, "first_token", line->first_token);
     tool_put_count(table, "num_tokens", line->num_tokens);
     tool_put_decimal(table, "score", line->score, 6);
@@ -162,7 +163,7 @@ static void write_split(const step_writer *writer, const step_input *input)
 /* The definition: the maximum in a first pass, the sums in a second. */
 static void write_two_passes(const step_writer *writer, const step_input *input)
 {
-    step_line line = {.what = "two_passes", .num_tokens = input->num_tokens, .score = NAN, .rescale = NAN,
+    step_line line = {.operation = "two_passes", .num_tokens = input->num_tokens, .score = NAN, .rescale = NAN,
                       .m = -INFINITY};
     for (uint32_t token = 0; token < input->num_tokens; token++)
         line.m = fmax(line.m, score_of(input, token));
@@ -178,7 +179,7 @@ static void write_heading(const step_input *input)
     printf("query [%g %g %g %g], %u tokens.  score = q.k / sqrt(4)   rescale = exp(old m - m), on old l and o\n"
            "m: largest score so far   l: sum of exp(score - m)   out = o / l: the answer if the path ended here\n\n",
            input->query[0], input->query[1], input->query[2], input->query[3], input->num_tokens);
-    printf("%-10s %9s  %8s  %8s  %8s  %8s  %8s  %8s  %8s  %8s\n", "what", "token", "score", "m", "l", "rescale",
+    printf("%-10s %9s  %8s  %8s  %8s  %8s  %8s  %8s  %8s  %8s\n", "operation", "token", "score", "m", "l", "rescale",
            "out[0]", "out[1]", "out[2]", "out[3]");
 }
 
@@ -207,7 +208,7 @@ static int run(const tool_call *call)
 
 static const tool_option options[] = {
     {"--tokens", "N", "tokens that the query sees, 1 to 4096 (8)"},
-    {"--seed", "N", "other keys and values (5)"},
+    {"--seed", "N", "seed of the keys and values (5)"},
     {"--wait", NULL, "on a terminal: Enter shows the next token"},
     {NULL, NULL, NULL},
 };

@@ -1,6 +1,6 @@
 /* treeattn: the program. Each verb lies in its own file, tool_VERB.c. */
 #define _POSIX_C_SOURCE 200809L
-#include "tool_options.h"
+#include "tool_manual.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -12,19 +12,39 @@
 #error "TREEATTN_VERSION comes from the build"
 #endif
 
-static const tool_verb *const verbs[] = {&tool_demo, &tool_replay, &tool_plan, &tool_step, &tool_bench, &tool_doctor};
-enum { NUM_VERBS = sizeof verbs / sizeof verbs[0] };
+static const tool_verb *const verbs[] = {&tool_demo, &tool_replay, &tool_plan,   &tool_step,
+                                         &tool_bench, &tool_doctor, NULL};
 
 static void print_usage(FILE *file)
 {
-    fputs("treeattn: attention over trees of shared KV blocks\n\nUsage\n"
-          "  treeattn VERB [options]      treeattn VERB --help      treeattn --version\n\nVerbs\n", file);
-    for (int v = 0; v < NUM_VERBS; v++)
-        fprintf(file, "  %-8s %s\n", verbs[v]->name, verbs[v]->summary);
-    fputs("\nExample\n  treeattn demo\n", file);
+    fputs("treeattn: " TOOL_SUMMARY "\n\nUsage\n  treeattn VERB [options]\n  treeattn VERB --help\n"
+          "  treeattn --version\n  treeattn --man                 the manual page: treeattn --man | man -l -\n"
+          "  treeattn --completion bash     for bash: eval \"$(treeattn --completion bash)\"\n\nVerbs\n",
+          file);
+    for (const tool_verb *const *verb = verbs; *verb != NULL; verb++)
+        fprintf(file, "  %-8s %s\n", (*verb)->name, (*verb)->summary);
+    fputs("\nExamples\n  treeattn demo\n", file);
 }
 
-/* At every exit: all output was written, or there is a message and status 1. */
+/* Options in the place of a verb. */
+static bool print_page(int argc, char **argv)
+{
+    if (strcmp(argv[1], "--version") == 0)
+        puts("treeattn " TREEATTN_VERSION);
+    else if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)
+        print_usage(stdout);
+    else if (strcmp(argv[1], "--man") == 0)
+        tool_print_man(verbs, TREEATTN_VERSION);
+    else if (strcmp(argv[1], "--completion") == 0 && argc == 3 && strcmp(argv[2], "bash") == 0)
+        tool_print_completion(verbs);
+    else if (strcmp(argv[1], "--completion") == 0)
+        tool_bad_usage(NULL, "--completion: expected bash");
+    else
+        return false;
+    return true;
+}
+
+/* At every exit: if a part of the output could not be written, a message says so and the status is 1. */
 static void check_stdout(void)
 {
     if (fflush(stdout) != 0 || ferror(stdout)) {
@@ -42,18 +62,12 @@ int main(int argc, char **argv)
         print_usage(stderr);
         return TOOL_BAD_INPUT;
     }
-    if (strcmp(argv[1], "--version") == 0) {
-        puts("treeattn " TREEATTN_VERSION);
+    if (print_page(argc, argv))
         return TOOL_OK;
-    }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
-        print_usage(stdout);
-        return TOOL_OK;
-    }
-    for (int v = 0; v < NUM_VERBS; v++) {
-        if (strcmp(argv[1], verbs[v]->name) == 0) {
-            tool_call call = tool_parse(verbs[v], argc - 2, argv + 2);
-            return verbs[v]->run(&call);
+    for (const tool_verb *const *verb = verbs; *verb != NULL; verb++) {
+        if (strcmp(argv[1], (*verb)->name) == 0) {
+            tool_call call = tool_parse(*verb, argc, argv);
+            return (*verb)->run(&call);
         }
     }
     tool_bad_usage(NULL, "unknown verb '%s'", argv[1]);

@@ -21,6 +21,7 @@
 
 #include "half.h"
 #include "tree_attention_cpu_tile.h"
+#include "tree_isa_internal.h"
 
 enum {
     COMPILED_FOR = 0
@@ -72,14 +73,14 @@ static always_inline vec vec_exp2(vec x)
  * product is summed before c is added: few terms meet in one sum, however many tokens c has seen. */
 static always_inline void block_multiply(int num_rows, float *c, uint32_t c_stride, const uint32_t *a,
                                          uint32_t a_stride, const uint32_t *b, uint32_t num_units, const float *keep,
-                                         cpu_ahead *ahead)
+                                         cpu_prefetch *prefetch)
 {
     vec acc[CPU_BLOCK_ROWS][PANEL_VECS];
     for (int row = 0; row < num_rows; row++)
         for (int v = 0; v < PANEL_VECS; v++)
             acc[row][v] = vec_zero();
     for (uint32_t unit = 0; unit < num_units; unit++) {
-        cpu_fetch_ahead(ahead);
+        cpu_prefetch_line(prefetch);
         vec b_u[PANEL_VECS];
         for (int v = 0; v < PANEL_VECS; v++)
             b_u[v] = vec_load((const float *)(b + (size_t)unit * CPU_PANEL + v * LANES));
@@ -100,7 +101,7 @@ static always_inline void block_multiply(int num_rows, float *c, uint32_t c_stri
  * in registers. */
 static always_inline void multiply(uint32_t num_rows, float *c, uint32_t c_stride, const uint32_t *a,
                                    uint32_t a_stride, const uint32_t *b, uint32_t panel_units, uint32_t num_units,
-                                   uint32_t num_columns, const float *keep, cpu_ahead *ahead)
+                                   uint32_t num_columns, const float *keep, cpu_prefetch *prefetch)
 {
     for (uint32_t column = 0; column < num_columns; column += BLOCK_COLUMNS) {
         const uint32_t *b_c = b + (size_t)(column / CPU_PANEL) * panel_units * CPU_PANEL + column % CPU_PANEL;
@@ -109,15 +110,15 @@ static always_inline void multiply(uint32_t num_rows, float *c, uint32_t c_strid
             const uint32_t *a_r = a + (size_t)row * a_stride;
             const float *keep_r = keep ? keep + row : NULL;
             switch (num_rows - row) {
-            case 1: block_multiply(1, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r, ahead); break;
-            case 2: block_multiply(2, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r, ahead); break;
-            case 3: block_multiply(3, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r, ahead); break;
+            case 1: block_multiply(1, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r, prefetch); break;
+            case 2: block_multiply(2, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r, prefetch); break;
+            case 3: block_multiply(3, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r, prefetch); break;
 #if BLOCK_ROWS > 4
-            case 4: block_multiply(4, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r, ahead); break;
-            case 5: block_multiply(5, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r, ahead); break;
+            case 4: block_multiply(4, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r, prefetch); break;
+            case 5: block_multiply(5, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r, prefetch); break;
 #endif
             default:
-                block_multiply(BLOCK_ROWS, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r, ahead);
+                block_multiply(BLOCK_ROWS, c_rc, c_stride, a_r, a_stride, b_c, num_units, keep_r, prefetch);
                 break;
             }
         }
@@ -153,12 +154,12 @@ static always_inline float weigh(uint32_t *p, const float *scores, uint32_t num_
 /* Rows [first, first + num_rows) from scores to p; updates m and l. keep: what the old o is worth now. In passes, so
  * that no row waits for the end of another. */
 static always_inline void absorb_scores(const cpu_rows *rows, uint32_t first, uint32_t num_rows, const cpu_tile *tile,
-                                        const cpu_scratch *scratch, uint32_t num_tokens, float *keep)
+                                        const cpu_operands *operands, uint32_t num_tokens, float *keep)
 {
     float *m = rows->m + first, *l = rows->l + first, m_tile[CPU_ROWS];
     for (uint32_t r = 0; r < num_rows; r++) {
         size_t query = (first + r) / rows->rows_per_query;
-        m_tile[r] = keep_visible(scratch->scores + r * CPU_TILE_TOKENS, tile->visible + query * tile->visible_stride,
+        m_tile[r] = keep_visible(operands->scores + r * CPU_TILE_TOKENS, tile->visible + query * tile->visible_stride,
                                  num_tokens, rows->score_scale);
     }
     for (uint32_t r = 0; r < num_rows; r++) {
@@ -167,11 +168,11 @@ static always_inline void absorb_scores(const cpu_rows *rows, uint32_t first, ui
         m[r] = m_new;
     }
     for (uint32_t r = 0; r < num_rows; r++)
-        l[r] = l[r] * keep[r] + weigh(scratch->p + r * CPU_TILE_TOKENS, scratch->scores + r * CPU_TILE_TOKENS,
+        l[r] = l[r] * keep[r] + weigh(operands->p + r * CPU_TILE_TOKENS, operands->scores + r * CPU_TILE_TOKENS,
                                       num_tokens, m[r]);
 }
 
-static void absorb_tile(const cpu_rows *rows, const cpu_tile *tile, cpu_ahead *ahead, const cpu_scratch *scratch)
+static void absorb_tile(const cpu_rows *rows, const cpu_tile *tile, cpu_prefetch *prefetch, const cpu_operands *operands)
 {
     uint32_t query_units = cpu_round_up(rows->head_dim, 2) / PAIRS;
     uint32_t num_tokens = cpu_round_up(tile->num_tokens, BLOCK_COLUMNS);
@@ -179,12 +180,12 @@ static void absorb_tile(const cpu_rows *rows, const cpu_tile *tile, cpu_ahead *a
     for (uint32_t row = 0; row < rows->num_rows; row += CPU_ROWS) {
         uint32_t num_rows = rows->num_rows - row < CPU_ROWS ? rows->num_rows - row : CPU_ROWS;
         float keep[CPU_ROWS];
-        multiply(num_rows, scratch->scores, CPU_TILE_TOKENS, rows->query + (size_t)row * rows->query_stride,
-                 rows->query_stride, scratch->key, query_units, query_units, num_tokens, NULL, ahead);
-        absorb_scores(rows, row, num_rows, tile, scratch, num_tokens, keep);
-        multiply(num_rows, rows->o + (size_t)row * rows->o_stride, rows->o_stride, scratch->p, CPU_TILE_TOKENS,
-                 scratch->value, cpu_round_up(num_tokens, CPU_PANEL) / PAIRS, num_tokens / PAIRS, o_columns,
-                 tile->first ? NULL : keep, ahead);
+        multiply(num_rows, operands->scores, CPU_TILE_TOKENS, rows->query + (size_t)row * rows->query_stride,
+                 rows->query_stride, operands->key, query_units, query_units, num_tokens, NULL, prefetch);
+        absorb_scores(rows, row, num_rows, tile, operands, num_tokens, keep);
+        multiply(num_rows, rows->o + (size_t)row * rows->o_stride, rows->o_stride, operands->p, CPU_TILE_TOKENS,
+                 operands->value, cpu_round_up(num_tokens, CPU_PANEL) / PAIRS, num_tokens / PAIRS, o_columns,
+                 tile->first ? NULL : keep, prefetch);
     }
 }
 
@@ -276,26 +277,26 @@ static always_inline void pack_value(uint32_t *dest, const cpu_tile *tile, uint3
     }
 }
 
-static always_inline void pack_stored(cpu_scratch *scratch, const cpu_tile *tile, uint32_t head_dim,
+static always_inline void pack_stored(cpu_operands *operands, const cpu_tile *tile, uint32_t head_dim,
                                       tree_storage storage)
 {
     if (head_dim % CPU_PANEL == 0) {
-        pack_key(scratch->key, tile, head_dim, (stored){storage, true});
-        pack_value(scratch->value, tile, head_dim, (stored){storage, true});
+        pack_key(operands->key, tile, head_dim, (stored){storage, true});
+        pack_value(operands->value, tile, head_dim, (stored){storage, true});
     } else {
-        pack_key(scratch->key, tile, head_dim, (stored){storage, false});
-        pack_value(scratch->value, tile, head_dim, (stored){storage, false});
+        pack_key(operands->key, tile, head_dim, (stored){storage, false});
+        pack_value(operands->value, tile, head_dim, (stored){storage, false});
     }
 }
 
-static void pack_tile(cpu_scratch *scratch, const cpu_tile *tile, uint32_t head_dim, tree_storage storage)
+static void pack_tile(cpu_operands *operands, const cpu_tile *tile, uint32_t head_dim, tree_storage storage)
 {
     if (PAIRS == 2 || storage == TREE_BF16)
-        pack_stored(scratch, tile, head_dim, TREE_BF16);
+        pack_stored(operands, tile, head_dim, TREE_BF16);
     else if (storage == TREE_FP16)
-        pack_stored(scratch, tile, head_dim, TREE_FP16);
+        pack_stored(operands, tile, head_dim, TREE_FP16);
     else
-        pack_stored(scratch, tile, head_dim, TREE_FP32);
+        pack_stored(operands, tile, head_dim, TREE_FP32);
 }
 
 static void pack_query(uint32_t *dest, const float *source, uint32_t head_dim, tree_storage storage)

@@ -91,7 +91,7 @@ typedef struct tree_plan {
     uint64_t *masks;         /* [num_mask_words] */
     uint32_t *merge_first;   /* [num_queries + 1] query q merges merge_partials[merge_first[q] .. merge_first[q + 1]) */
     uint32_t *merge_partials;/* [num_partials] in order along the path; an empty list: the query sees no token */
-    void *growth;            /* of tree_plan_grow */
+    struct tree_plan_growth *growth; /* [num_queries] private to tree_plan_grow: where each path ends */
 } tree_plan;
 
 /* Builds the plan of a strategy. The plan keeps nothing of the tree. TREE_INVAL for a bad config (unknown strategy,

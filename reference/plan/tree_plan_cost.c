@@ -1,65 +1,68 @@
-/* The strategy `cost`: nodes absorbed, packed or cut, whichever a model of the bytes finds cheapest.
+/* The strategy `cost`: nodes are absorbed, packed or cut, whichever is cheapest by a model of the bytes.
  *
  *   unit      a list of nodes and the rows that see any of them; it becomes one item, or several where it is cut
- *   packed    neighbouring small subtrees, or a node and everything below it, are one unit with masks
- *   absorbed  a node's tokens join every unit right below it, which read them again but need no merge
- *   own       a node is a unit of its own, together with the absorbed nodes right above it
+ *   packed    neighbouring small subtrees, or a node and everything below it, form one unit with masks
+ *   absorbed  a node's tokens join every unit directly below it; each unit reads them again, but no merge is needed
+ *   own       a node is a unit, together with the absorbed nodes directly above it
  *
- * The model counts in bytes of one KV head; formula and constants are explained in docs/plans.md.
+ * The model counts bytes of one KV head; docs/plans.md explains formula and constants.
  * Price: O(nodes) before the items are added. */
+#include "tree_plan_cost_internal.h"
+
 #include <stdlib.h>
 
-#include "tree_plan_internal.h"
-
-/* What things cost on a machine, in bytes that one of its processors could have read meanwhile. */
+/* Prices in bytes that one processor of the machine could have read in the same time. */
 typedef struct cost_prices {
     uint32_t item_bytes;    /* starting and ending an item */
     uint32_t token_bytes;   /* K and V of a token: head_dim 128, two bytes an element */
-    uint32_t tile_rows;     /* rows are computed in tiles of so many */
-    uint32_t row_bytes;     /* one row of a tile and one token */
-    uint32_t masked_rows;   /* that meet a masked token at most: where none of so many sees it, it is passed over */
-    uint32_t mask_bytes;    /* a token that not all rows see: its mask words, and the tiles that obey them */
+    uint32_t tile_rows;     /* queries x group_size are rounded up to a multiple of this */
+    uint32_t row_bytes;     /* one row of the score matrix and one token */
+    uint32_t masked_rows;   /* upper bound on rows charged per masked token; groups of rows that do not see it are skipped */
+    uint32_t mask_bytes;    /* a token that not all rows see: its mask words, and the work of applying them */
     uint32_t partial_bytes; /* a partial state of one row, written and read */
-    uint32_t max_tile;      /* rows x group_size of an item */
-    uint32_t share_items;   /* units are cut into even shares, each worth so many items or more; 0: pieces of a size */
+    uint32_t max_tile;      /* queries x group_size of an item */
+    uint32_t share_items;   /* cut into even shares, each worth at least so many items; 0: into pieces of one length */
 } cost_prices;
 
 static const cost_prices prices_of[] = {
-    /* reading a token takes as long as multiplying 256 rows */
+    /* loading a token takes as long as multiplying it with 256 rows */
     [TREE_TARGET_GPU] = {32768, 512, 16, 2, 16, 64, 3120, 64, 3},
-    /* 18 rows do: 1.25 ns a row at 22 GB/s a core */
+    /* as long as 18 rows: 1.25 ns per row, 22 GB/s per core */
     [TREE_TARGET_CPU] = {8192, 512, 1, 28, UINT32_MAX, 128, 1040, 1024, 0},
 };
 
 enum {
     COST_MIN_PIECE = 64,
     COST_MAX_PIECE = 1024,
-    COST_CUT = 64,             /* where shares end: tokens of a tile */
-    COST_SECTION = 4096,       /* tokens that all slices of rows go through before the next ones: L2 holds them */
-    COST_WORKERS_PER_SHARE = 4, /* two tasks at a time on a processor, eight KV heads */
-    COST_SHARE_ROOM = 102,     /* percent of an even share: cuts fall where tiles end, and one worker too few is cheap,
-                                  a share too many is not */
-    COST_WORKERS_PER_ITEM = 2, /* so that there are four tasks for each worker */
-    COST_MAX_CHAIN = 32        /* absorbed nodes above each other: bounds the ranges of an item */
+    COST_CUT = 64,              /* shares end at multiples of this: tokens of a tile */
+    COST_SECTION = 4096,        /* tokens that every slice of rows reads before any slice goes on: they stay in L2 */
+    COST_WORKERS_PER_SHARE = 4, /* a processor runs two tasks at a time, a share becomes one task for each of 8 KV heads */
+    COST_SHARE_ROOM = 102,      /* percent of an even share: an idle worker costs less than a second round */
+    COST_WORKERS_PER_ITEM = 2,  /* so that each worker has four tasks */
+    COST_MAX_CHAIN = 32         /* absorbed nodes above each other: bounds the ranges of an item */
 };
 
 typedef struct cost_node {
     uint32_t subtree_end; /* nodes [n, subtree_end) are n and all below */
     uint32_t unit_end;    /* nodes [n, unit_end) form a unit; 0: absorbed */
-    uint32_t num_rows;    /* of the unit; absorbed: queries that end here */
-    uint32_t num_chained; /* absorbed nodes on the longest way down, this one included */
+    uint32_t num_rows;    /* of the unit; absorbed: queries whose path ends here */
+    uint32_t num_chained; /* absorbed nodes on the longest path down, this one included */
     uint64_t num_tokens;  /* of the unit */
     uint64_t num_masked;  /* tokens of the unit that not all of its rows see */
-    uint64_t rate;        /* bytes for each token that the units at the top of this subtree would absorb */
+    uint64_t rate;        /* bytes per token that the units at the top of this subtree would absorb */
 } cost_node;
 
 struct plan_cost {
     const kv_tree *tree;
     const cost_prices *prices;
     uint64_t group_size, max_rows, piece_tokens;
-    uint64_t share_bytes; /* 0: pieces of one size */
+    uint64_t share_bytes; /* 0: pieces of one length */
     bool piece_is_given;
-    cost_node *nodes; /* [num_nodes + 1] so that each has a next one */
+    cost_node *nodes;     /* [num_nodes + 1]: each has a next one */
+
+    uint32_t *list;       /* [num_nodes] nodes of the unit whose items are being added */
+    uint64_t *list_start; /* [num_nodes + 1] tokens of the list before each of its nodes */
+    uint32_t num_listed;
 };
 
 static uint64_t power_of_two_from(uint64_t least)
@@ -72,7 +75,7 @@ static uint64_t power_of_two_from(uint64_t least)
 
 /* ---- the model ---- */
 
-/* Bytes for each token of an item, which meets up to most_rows rows of the tile. */
+/* Bytes per token of an item, each computed against at most most_rows rows. */
 static uint64_t slice_rate(const plan_cost *c, uint64_t num_rows, uint64_t most_rows)
 {
     const cost_prices *price = c->prices;
@@ -80,7 +83,7 @@ static uint64_t slice_rate(const plan_cost *c, uint64_t num_rows, uint64_t most_
     return price->token_bytes + price->row_bytes * (rows < most_rows ? rows : most_rows);
 }
 
-/* Bytes for each token of a unit, which may be several items of max_rows. */
+/* Bytes per token of a unit, which has an item for each max_rows of its rows. */
 static uint64_t rate_up_to(const plan_cost *c, uint64_t num_rows, uint64_t most_rows)
 {
     uint64_t rest = num_rows % c->max_rows;
@@ -108,7 +111,7 @@ static uint64_t node_bytes(const plan_cost *c, const cost_node *n)
 
 static bool in_shares(const plan_cost *c) { return c->prices->share_items && !c->piece_is_given; }
 
-/* A subtree that is one unit as a whole. */
+/* Whether the whole subtree is one unit. */
 static bool is_whole(const cost_node *n) { return n->unit_end == n->subtree_end; }
 
 static bool join(const plan_cost *c, cost_node *left, const cost_node *right)
@@ -125,14 +128,14 @@ static bool join(const plan_cost *c, cost_node *left, const cost_node *right)
     return true;
 }
 
-/* What the children of a node amount to, once small neighbours are packed. */
+/* Sums over the children of a node, after small neighbours were packed. */
 typedef struct children {
-    uint32_t num_units; /* absorbed children count as one here */
+    uint32_t num_units; /* an absorbed child counts as one */
     uint32_t num_rows, num_chained;
     uint64_t rate;
 } children;
 
-/* The siblings whose subtrees are nodes [first, end). */
+/* Packs the siblings whose subtrees are nodes [first, end). */
 static children pack_siblings(plan_cost *c, uint32_t first, uint32_t end)
 {
     children all = {0, 0, 0, 0};
@@ -197,9 +200,9 @@ static void decide_piece(plan_cost *c, const tree_plan_config *config)
     c->piece_tokens = c->piece_tokens > COST_MAX_PIECE ? COST_MAX_PIECE : c->piece_tokens;
 }
 
-/* ---- shares: all units laid end to end, and cut where a worker has enough ---- */
+/* ---- shares: all units are laid end to end and cut where a worker's share is full ---- */
 
-/* The tokens of an item list of a unit, and what they cost for so many of its rows. */
+/* The list of a unit, absorbed nodes included, and its price for some of the unit's rows. */
 typedef struct cost_stretch {
     uint64_t num_tokens, num_bytes;
 } cost_stretch;
@@ -217,7 +220,7 @@ static cost_stretch stretch_of(const plan_cost *c, uint32_t node, uint64_t num_r
 
 static uint64_t slice_rows(const plan_cost *c, uint64_t left) { return left < c->max_rows ? left : c->max_rows; }
 
-/* An even share of all units, but not less than what starting it is worth. */
+/* An even share of all units, but at least share_items starts of an item. */
 static void decide_share(plan_cost *c, uint32_t num_workers)
 {
     uint64_t item_bytes = c->prices->item_bytes, least = c->prices->share_items * item_bytes, all = 0;
@@ -235,32 +238,42 @@ static void decide_share(plan_cost *c, uint32_t num_workers)
     c->share_bytes = c->share_bytes < least ? least : c->share_bytes;
 }
 
-tree_status plan_cost_decide(plan_cost **result, const kv_tree *tree, tree_plan_config *config)
+/* From the last node to the first, so that children are decided before their parent. */
+static void decide_nodes(plan_cost *c)
+{
+    for (uint32_t i = c->tree->num_nodes; i-- > 0;) {
+        uint32_t parent = c->tree->nodes[i].parent, end = c->nodes[i].subtree_end;
+        c->nodes[i].subtree_end = end = end ? end : i + 1;
+        if (parent != KV_NONE && !c->nodes[parent].subtree_end) /* i is its last child */
+            c->nodes[parent].subtree_end = end;
+        decide_node(c, i);
+    }
+    pack_siblings(c, 0, c->tree->num_nodes); /* roots of a forest */
+}
+
+tree_status plan_cost_create(plan_cost **cost, const kv_tree *tree, tree_plan_config *config)
 {
     plan_cost *c = malloc(sizeof *c);
+    size_t num_nodes = tree->num_nodes;
     if (!c)
         return TREE_NOMEM;
-    *result = c; /* the caller destroys it, half made too */
     *c = (plan_cost){.tree = tree, .prices = &prices_of[config->target], .group_size = config->group_size,
-                     .max_rows = config->max_rows, .nodes = calloc((size_t)tree->num_nodes + 1, sizeof *c->nodes)};
-    if (!c->nodes)
+                     .max_rows = config->max_rows, .nodes = calloc(num_nodes + 1, sizeof *c->nodes),
+                     .list = malloc((num_nodes + 1) * sizeof *c->list),
+                     .list_start = malloc((num_nodes + 1) * sizeof *c->list_start)};
+    if (!c->nodes || !c->list || !c->list_start) {
+        plan_cost_destroy(c);
         return TREE_NOMEM;
+    }
     if (!c->max_rows)
         c->max_rows = c->group_size < c->prices->max_tile ? c->prices->max_tile / c->group_size : 1;
     decide_piece(c, config);
     config->max_rows = (uint32_t)c->max_rows;
     config->piece_tokens = (uint32_t)c->piece_tokens;
-
-    for (uint32_t i = tree->num_nodes; i-- > 0;) {
-        uint32_t parent = tree->nodes[i].parent, end = c->nodes[i].subtree_end;
-        c->nodes[i].subtree_end = end = end ? end : i + 1;
-        if (parent != KV_NONE && !c->nodes[parent].subtree_end) /* the last child comes first */
-            c->nodes[parent].subtree_end = end;
-        decide_node(c, i);
-    }
-    pack_siblings(c, 0, tree->num_nodes); /* roots of a forest */
+    decide_nodes(c);
     if (in_shares(c))
         decide_share(c, config->num_workers);
+    *cost = c;
     return TREE_OK;
 }
 
@@ -269,25 +282,66 @@ void plan_cost_destroy(plan_cost *cost)
     if (!cost)
         return;
     free(cost->nodes);
+    free(cost->list);
+    free(cost->list_start);
     free(cost);
 }
 
-/* ---- items ---- */
+/* ---- units to pieces ---- */
 
-/* A cut at less than 2 x rows x group_size tokens would move more partial states than K and V. */
-static plan_cut cut_for(const plan_cost *c, uint64_t num_rows)
+/* The list of a unit: the absorbed nodes directly above `node`, topmost first, then nodes [node, end). */
+static void list_unit(plan_cost *c, uint32_t node, uint32_t end)
 {
-    uint64_t piece = c->piece_tokens, least = power_of_two_from(2 * c->group_size * slice_rows(c, num_rows));
-    if (!c->piece_is_given && piece < least)
-        piece = least;
-    return (plan_cut){piece, piece / 4, piece + piece / 2};
+    const kv_node *nodes = c->tree->nodes;
+    uint32_t count = 0, above = nodes[node].parent;
+    for (uint32_t n = above; n != KV_NONE && !c->nodes[n].unit_end; n = nodes[n].parent)
+        count++;
+    for (uint32_t i = count; i-- > 0; above = nodes[above].parent)
+        c->list[i] = above;
+    for (; node < end; node++)
+        c->list[count++] = node;
+    c->num_listed = count;
 }
 
-/* Adds tokens [from, end) of a list for one slice of rows; left: what the worker that is next may still take. */
-static void add_shares(plan_builder *b, const plan_cost *c, uint64_t *left, uint64_t from, uint64_t end,
+/* Fills list_start; returns the tokens of the list. */
+static uint64_t measure_list(plan_cost *c)
+{
+    c->list_start[0] = 0;
+    for (uint32_t i = 0; i < c->num_listed; i++)
+        c->list_start[i + 1] = c->list_start[i] + c->tree->nodes[c->list[i]].num_tokens;
+    return c->list_start[c->num_listed];
+}
+
+/* Index in the measured list, at least `low`, of the node that holds token `token` of the list. */
+static uint32_t find_in_list(const plan_cost *c, uint32_t low, uint64_t token)
+{
+    if (token < c->list_start[low + 1]) /* often */
+        return low;
+    for (uint32_t high = c->num_listed - 1; low < high;) {
+        uint32_t middle = low + (high - low) / 2;
+        if (c->list_start[middle + 1] > token)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+/* Tokens [from, from + num_tokens) of the measured list, none of them in a node before list[low]. */
+static plan_piece piece_of_list(const plan_cost *c, uint32_t low, uint64_t from, uint64_t num_tokens)
+{
+    uint64_t last_token = from + num_tokens - 1;
+    uint32_t first = find_in_list(c, low, from), last = find_in_list(c, first, last_token);
+    return (plan_piece){first, (uint32_t)(from - c->list_start[first]), last,
+                        (uint32_t)(last_token - c->list_start[last]) + 1, num_tokens};
+}
+
+/* Adds tokens [from, end) of the list for one slice of rows. *left: bytes that the current worker may still take. */
+static void add_shares(plan_items *items, const plan_cost *c, uint64_t *left, uint64_t from, uint64_t end,
                        cost_stretch stretch, uint32_t first_row, uint32_t end_row)
 {
     uint64_t item_bytes = c->prices->item_bytes, rate = stretch.num_bytes / stretch.num_tokens + 1;
+    plan_piece piece = {0, 0, 0, 0, 0};
     while (from < end) {
         if (*left < item_bytes + COST_CUT * rate)
             *left = c->share_bytes;
@@ -296,58 +350,54 @@ static void add_shares(plan_builder *b, const plan_cost *c, uint64_t *left, uint
         cut = cut ? cut : COST_CUT;
         if (num_tokens > cut + COST_CUT / 4)
             num_tokens = cut;
-        plan_add_tokens(b, from, num_tokens, first_row, end_row, num_tokens / 2 + COST_CUT);
+        piece = piece_of_list(c, piece.last, from, num_tokens);
+        plan_add_piece(items, c->list, &piece, first_row, end_row, num_tokens / 2 + COST_CUT);
         uint64_t price = item_bytes + num_tokens * rate;
         *left -= price < *left ? price : *left;
         from += num_tokens;
     }
 }
 
-/* Slices of rows go through long lists side by side, so that K and V are in the L2 cache for the second one. */
-static void add_unit_in_shares(plan_builder *b, const plan_cost *c, uint64_t *left, uint32_t node, uint32_t count,
-                               uint32_t first_row, uint32_t end_row)
+/* Slices of rows go through a long list side by side, so that all but the first find K and V in the L2 cache. */
+static void add_unit_in_shares(plan_items *items, plan_cost *c, uint64_t *left, uint32_t node, uint32_t first_row,
+                               uint32_t end_row)
 {
-    uint64_t num_tokens = plan_measure_list(b, count);
+    uint64_t num_tokens = measure_list(c);
     uint64_t section = end_row - first_row > c->max_rows ? COST_SECTION : num_tokens;
     for (uint64_t from = 0; from < num_tokens; from += section) {
         uint64_t end = from + section < num_tokens ? from + section : num_tokens;
         for (uint32_t row = first_row; row < end_row;) {
             uint32_t num_rows = (uint32_t)slice_rows(c, end_row - row);
-            add_shares(b, c, left, from, end, stretch_of(c, node, num_rows), row, row + num_rows);
+            add_shares(items, c, left, from, end, stretch_of(c, node, num_rows), row, row + num_rows);
             row += num_rows;
         }
     }
 }
 
-/* The absorbed nodes right above `node`, topmost first, in b->list. */
-static uint32_t list_absorbed(plan_builder *b, const plan_cost *c, uint32_t node)
+/* Pieces of one length. A cut at fewer than 2 x rows x group_size tokens would move more bytes of partial states than of
+ * K and V. */
+static void add_unit_in_pieces(plan_items *items, const plan_cost *c, uint32_t first_row, uint32_t end_row)
 {
-    const kv_node *nodes = b->tree->nodes;
-    uint32_t count = 0, above = nodes[node].parent;
-    for (uint32_t n = above; n != KV_NONE && !c->nodes[n].unit_end; n = nodes[n].parent)
-        count++;
-    for (uint32_t i = count; i-- > 0; above = nodes[above].parent)
-        b->list[i] = above;
-    return count;
+    uint64_t piece = c->piece_tokens, least = power_of_two_from(2 * c->group_size * slice_rows(c, end_row - first_row));
+    if (!c->piece_is_given && piece < least)
+        piece = least;
+    const plan_cut cut = {piece, piece / 4, piece + piece / 2};
+    plan_add_list(items, c->list, c->num_listed, first_row, end_row, &cut);
 }
 
-void plan_cost_add(plan_builder *b, const plan_cost *c)
+void plan_cost_add(plan_items *items, plan_cost *c)
 {
     uint64_t left = 0;
-    for (uint32_t node = 0; node < b->tree->num_nodes;) {
+    for (uint32_t node = 0, end; node < c->tree->num_nodes; node = end) {
         const cost_node *unit = &c->nodes[node];
-        uint32_t first_row = b->tree->nodes[node].first_row, end = unit->unit_end ? unit->unit_end : node + 1;
-        uint32_t unit_node = node, count = list_absorbed(b, c, node);
-        for (; node < end; node++)
-            b->list[count++] = node;
-        if (!unit->num_rows) /* absorbed, and no query ends there */
+        uint32_t first_row = c->tree->nodes[node].first_row, end_row = first_row + unit->num_rows;
+        end = unit->unit_end ? unit->unit_end : node + 1;
+        if (!unit->num_rows) /* absorbed, and no path ends there */
             continue;
-        uint32_t end_row = first_row + unit->num_rows;
-        if (in_shares(c)) {
-            add_unit_in_shares(b, c, &left, unit_node, count, first_row, end_row);
-        } else {
-            const plan_cut cut = cut_for(c, unit->num_rows);
-            plan_add_list(b, b->list, count, first_row, end_row, &cut);
-        }
+        list_unit(c, node, end);
+        if (in_shares(c))
+            add_unit_in_shares(items, c, &left, node, first_row, end_row);
+        else
+            add_unit_in_pieces(items, c, first_row, end_row);
     }
 }

@@ -109,7 +109,8 @@ kv_status workload_few_shot(workload **result, uint32_t prompt_tokens, uint32_t 
 
 /* One step over a tree given by levels: nodes "1,16,64" of tokens "1024,256,32". Level i + 1 has at least as many
  * nodes as level i; node j hangs under node j * nodes[i] / nodes[i + 1], so that children are spread evenly. The
- * leaves are the queries. KV_FORMAT with *error filled (line 1: nodes, line 2: tokens); error may be NULL. */
+ * leaves are the queries. Lengths of one level that differ stand between bars, for its nodes in turn: of "1,4" and
+ * "1024,6|9" the leaves have 6, 9, 6, 9 tokens. KV_FORMAT with *error filled (line 1: nodes, line 2: tokens); error may be NULL. */
 kv_status workload_levels(workload **result, const char *nodes, const char *tokens, kv_text_error *error);
 
 /* One step of speculative decoding: past_tokens, then the draft tree, every node a query. */

@@ -1,0 +1,67 @@
+#!/bin/bash
+# Claim: every number in a caption or title of a figure follows from its csv, and the csv bears out the sentences that
+# figures/*.awk names; scripts/captions.sh notices a number that does not and one that nothing derives, and rewrites
+# the numbers after a new recording.
+# shellcheck source=tests/tool_checks.sh
+. "$(dirname "$0")/tool_checks.sh"
+cd "$TREEATTN_SOURCE_DIR" || exit 1
+
+scripts/captions.sh >"$work/out" 2>&1
+expect "all captions and titles: status" 0 $?
+expect "all captions and titles: nothing to say" "" "$(cat "$work/out")"
+scripts/captions.sh --list >"$work/out"
+for figure in figures/*.gp; do
+    stem=${figure##*/} stem=${stem%.gp}
+    expect "$stem: numbers derived" 1 "$(awk -v s="$stem" '/^[^ ]/ { in_it = $0 == s } in_it && /^ .*[0-9]/ { n++ } END { print (n > 3) }' "$work/out")"
+done
+
+# The same texts with a mistake in them.
+mkdir -p "$work/copy/docs" && cp -r scripts "$work/copy" && cp docs/{peers_h200,deft_table4}.csv "$work/copy/docs"
+fresh() { cd "$TREEATTN_SOURCE_DIR" && rm -rf "$work/copy/figures" && cp -r figures "$work/copy" && cd "$work/copy" || exit 1; }
+notices() { # NAME FILE SED_SCRIPT MESSAGE
+    fresh
+    cp "figures/$2" before
+    sed -i "$3" "figures/$2"
+    expect "$1: there is the mistake" 1 "$(cmp -s before "figures/$2"; echo $?)"
+    scripts/captions.sh "${2%.*}" >out 2>&1
+    expect "$1: status" 1 $?
+    expect_match "$1: the message" "$4" out
+    cd "$TREEATTN_SOURCE_DIR" || exit 1
+}
+notices "a number of the caption" memory_dedup.md 's/reaches 96.6 %/reaches 96.7 %/' '96.7 in .*is 96.6 by the csv'
+notices "a new number" ladder.md 's/^\*\*Again/It takes 17 us. &/' "number without derivation: '.*takes 17 us"
+notices "a new number in words" ladder.md 's/^\*\*Again/It is twice as fast. &/' "number without derivation: '.*twice as fast"
+notices "a new number in a title" ladder.gp 's/The largest gains/The 4 largest gains/' "number without derivation: '.*The 4 largest"
+notices "a sentence that is gone" kv_io.md 's/All sums are exact.*//' "no text says 'The csv has two countings'"
+notices "a sentence that the csv refutes" cpu_bandwidth.csv 's/^cost,2,418.2,41.37/cost,2,418.2,61.37/' \
+    'does not bear out: higher effective bandwidth is not nearer'
+notices "a column that is gone" launch_fusion.csv 's/two_launches_us/other_us/' 'no column two_launches_us'
+notices "a ceiling that is gone" l2_amortization.csv '/^# dram_gbps/d' 'no dram_gbps in the comment lines'
+
+# A new recording: the numbers are rewritten, and then all is well.
+fresh
+sed -i 's/^\(".*,cost,step_0_naive\),[0-9.]*/\1,9999.00/; s/_9_warpgroup/_11_warpgroup/; s/_8_masks/_9_masks/' figures/ladder.csv
+scripts/captions.sh ladder >out 2>&1
+expect "new recording: noticed" 1 $?
+scripts/captions.sh --write ladder >out 2>&1
+expect "new recording: rewritten" "0 figures/ladder.md" "$? $(cat out)"
+expect_match "new recording: the number of the last rung" 'the rung, 0 to 11\.' figures/ladder.md
+expect "new recording: as many numbers as before" "$(grep -oE '[0-9.]+' "$TREEATTN_SOURCE_DIR/figures/ladder.md" | wc -l)" \
+    "$(grep -oE '[0-9.]+' figures/ladder.md | wc -l)"
+
+# Another GPU is drawn against its own lines, and none against no lines.
+if command -v gnuplot >/dev/null; then
+    fresh
+    sed -i 's/^# dram_gbps: .*/# dram_gbps: 2039/' figures/l2_amortization.csv
+    scripts/draw.sh l2_amortization 2>err
+    expect "another GPU: drawn against its own memory" "0 4" "$? $(grep -c 'read of memory, 2.04 TB/s' figures/l2_amortization.svg)"
+    sed -i '/^# dram_gbps/d' figures/l2_amortization.csv
+    scripts/draw.sh l2_amortization 2>err
+    expect "no ceiling: no picture" 1 $?
+    sed -i 's/step_9_warpgroup/step_9_a/; /step_9_a/ { p; s/step_9_a/step_10_b/; p; s/step_10_b/step_11_c/; p; s/step_11_c/step_12_d/ }' figures/ladder.csv
+    scripts/draw.sh ladder 2>err
+    expect "more rungs: each has its place" "0 4" "$? $(grep -cE '>(9 a|10 b|11 c|12 d)<' figures/ladder.svg)"
+else
+    skip "another GPU: drawn against its own memory" "no gnuplot"
+fi
+finish

@@ -1,0 +1,76 @@
+#!/bin/bash
+# Claim: each example of docs/integration.md compiles without a warning, runs, and shows what the page says of it.
+set -uo pipefail
+: "${TREEATTN_SOURCE_DIR:=$(cd "$(dirname "$0")/.." && pwd)}" "${TREEATTN_BUILD_DIR:=$TREEATTN_SOURCE_DIR/build}"
+cd "$TREEATTN_SOURCE_DIR" || exit 1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+read_cache() { sed -n "s/^$1:[A-Z]*=//p" "$TREEATTN_BUILD_DIR/CMakeCache.txt"; }
+failed=0
+fail() {
+    echo "FAIL $*"
+    failed=$((failed + 1))
+}
+
+cc=$(read_cache CMAKE_C_COMPILER) cxx=$(read_cache CMAKE_CXX_COMPILER)
+flags=(-std=c11 -O1 -Wall -Wextra -Werror -Iallocator -Ireference{,/shape,/plan,/cpu,/workloads})
+options=()
+sanitize=$(read_cache TREEATTN_SANITIZE)
+openmp=$(read_cache OpenMP_C_FLAGS)
+[ -z "$sanitize" ] || options+=("-fsanitize=$sanitize")
+[ "$(read_cache TREEATTN_COVERAGE)" = OFF ] || options+=(--coverage)
+[[ $openmp != -* ]] || options+=("$openmp")
+
+# run NAME LINKER [LIBRARY...]: what docs/examples/NAME.c prints is in $work/NAME.
+run() {
+    local name=$1 linker=$2 status=0
+    shift 2
+    if ! "$cc" "${flags[@]}" "${options[@]}" -c -o "$work/$name.o" "docs/examples/$name.c" ||
+        ! "$linker" "${options[@]}" -o "$work/$name.run" "$work/$name.o" "$@" "$TREEATTN_BUILD_DIR/libtreeattn.a" -lm; then
+        fail "$name does not compile"
+        return
+    fi
+    "$work/$name.run" >"$work/$name" || status=$?
+    if [ $status = 0 ]; then echo "pass $name runs"; else fail "$name: status $status"; cat "$work/$name"; fi
+}
+shows() { # shows NAME COUNT PATTERN
+    local count
+    count=$(grep -cE -- "$3" "$work/$1")
+    [ "$count" = "$2" ] || { fail "$1 prints '$3' $count times instead of $2"; cat "$work/$1"; }
+}
+
+run own_tables "$cc"
+shows own_tables 5 '^node '
+shows own_tables 1 '^node 0: tokens 0\.\.2, a root, sequences 2 0 1$'
+shows own_tables 1 '^node 4: tokens 0\.\.5, a root, sequences 3$'
+shows own_tables 1 '^  tree grown in place, plan grown in place$'
+shows own_tables 1 '^  tree to be built again$'
+shows own_tables 3 ': as each sequence alone$'
+
+run layouts "$cc"
+shows layouts 4 'the same bits$'
+
+# Weights are rounded to bf16 by one instruction set and one storage type alone.
+run precision "$cc"
+while read -r storage isa error; do
+    limits="1e-9 1e-6"
+    [ "$storage $isa" != "bf16 avx512_bf16" ] || limits="1e-5 2e-3"
+    # shellcheck disable=SC2086 # two numbers
+    awk -v e="$error" 'BEGIN { exit !(e > ARGV[1] && e < ARGV[2]) }' $limits ||
+        fail "precision: $storage on $isa is off by $error, not within $limits"
+done < <(grep -E '^(fp|bf)' "$work/precision")
+shows precision "$(($(grep -c '^fp32 ' "$work/precision") * 2))" '^(fp|bf)16 '
+
+# Emulated here; test_gpu_* run the same calls on a GPU.
+flags+=(-Igpu)
+emulated=$TREEATTN_BUILD_DIR/libtreeattn_emulated.a
+if [ -f "$emulated" ] && [ -n "$cxx" ]; then
+    flags+=(-Igpu/emulate -DTREEATTN_EMULATE)
+    run gpu_step "$cxx" "$emulated"
+    shows gpu_step 6 ', out as on the CPU$'
+    shows gpu_step 2 '^step 0 .*: 3 copies, plan built'
+    shows gpu_step 4 ': 0 copies, plan kept'
+else
+    echo "skip gpu_step no C++ compiler"
+fi
+[ $failed = 0 ]
