@@ -13,7 +13,7 @@ cudaError_t gpu_probe_kernel(void)
     return cudaFuncGetAttributes(&attributes, (const void *)probe);
 }
 
-/* The runtime calls a missing driver insufficient; the driver's version tells one from the other. */
+/* The runtime reports a missing driver as an insufficient one; only its version tells them apart. */
 static tree_status insufficient_driver(void)
 {
     int version = 0;
@@ -46,7 +46,7 @@ tree_status tree_gpu_device_check(int *cuda_error)
         error = cudaErrorNoDevice;
     if (error == cudaSuccess)
         error = gpu_probe_kernel();
-    cudaGetLastError(); /* told here, so that the next launch is not blamed for it */
+    cudaGetLastError(); /* reported here, so that the next launch does not report it again */
     return gpu_status(error, cuda_error);
 }
 

@@ -1,4 +1,4 @@
-/* Shared by the files of gpu/: what every kernel gets, a plan on the device, CUDA's errors as statuses. */
+/* Shared by the files of gpu/: the arguments of every kernel, a plan on the device, CUDA's errors as statuses. */
 #ifndef GPU_INTERNAL_H
 #define GPU_INTERNAL_H
 
@@ -16,34 +16,34 @@ typedef struct attention_arguments {
     const void *key, *value; /* shape.storage */
     tree_shape shape;
     float scale;
-    tree_plan plan;               /* numbers as on the host, arrays on the device, no growth */
-    const uint32_t *partial_item; /* [num_partials] item that writes it */
-    plan_queue queue;             /* numbers as on the host, arrays on the device */
-    uint32_t *arrivals; /* [1 + num_kv_heads] workers that have no tile left, of all and, in a small queue, of a KV
-                           head; 0 between launches, but for the highest bit of the first */
+    tree_plan plan;               /* counts as on the host, arrays on the device, no growth */
+    const uint32_t *partial_item; /* [num_partials] the item that each belongs to */
+    plan_queue queue;             /* counts as on the host, arrays on the device */
+    uint32_t *arrivals; /* [1 + num_kv_heads] workers without tiles left: of all and, in a small queue, of each KV
+                           head; 0 between launches, except the highest bit of the first */
     float *m, *l; /* [num_partials][num_heads] */
-    void *o;      /* [num_partials][num_heads][head_dim] shape.storage: divided by l, so that none is larger than V;
+    void *o;      /* [num_partials][num_heads][head_dim] shape.storage: divided by l, so that no element exceeds V;
                      from step 8 on in fragment order (merge_ahead.cuh) */
 } attention_arguments;
 
-/* Capacity for a plan: on the device, and twice in pinned memory, because the copy of one update may still be under way
- * while the next one is written. */
+/* Memory for a plan: on the device, and twice in pinned memory, because the copy of one update may still be running
+ * while the host writes the next. */
 typedef struct plan_memory {
     size_t capacity;
     char *device;  /* [capacity] */
     char *staging; /* [2][capacity] pinned */
 } plan_memory;
 
-/* What attention_arguments take of a plan; the arrays lie in memory.device. */
+/* The part of attention_arguments that depends on the plan; its arrays are in memory.device. */
 struct tree_plan_gpu {
-    tree_shape shape; /* that it was made for */
+    tree_shape shape; /* the plan was made for it */
     uint32_t num_workers;
     tree_plan plan;
     plan_queue queue;
     uint32_t *partial_item, *arrivals;
     plan_memory memory;
     uint32_t turn;         /* half of staging that the next update writes */
-    cudaEvent_t copied[2]; /* that half has been read */
+    cudaEvent_t copied[2]; /* the copy from each half has ended */
 };
 
 /* Enqueues the kernels of a step; everything was checked. */
@@ -71,16 +71,16 @@ cudaError_t step_12_early_launch(const attention_arguments *a, cudaStream_t stre
 /* The last step of the table that takes this storage on the current device, NULL: none. */
 const tree_gpu_step *tree_gpu_last_step(tree_storage storage);
 
-/* Fills the m, l, o of the arguments: where the partial states lie in a workspace. */
+/* Sets m, l and o of the arguments to their places in a workspace. */
 void attention_place_partials(attention_arguments *a, void *workspace);
 
-/* The status for CUDA's answer, which is also left in *cuda_error unless that is NULL. */
+/* The status for CUDA's answer, which is also stored in *cuda_error unless that is NULL. */
 tree_status gpu_status(cudaError_t error, int *cuda_error);
 
-/* What the driver says to loading a kernel that does nothing, but is built for the architectures of all others. */
+/* CUDA's answer to loading an empty kernel that is built for the same architectures as all others. */
 cudaError_t gpu_probe_kernel(void);
 
-/* Thread blocks of the steps with a queue that the current device holds at once. */
+/* Thread blocks of the steps with a queue that the current device runs at once. */
 cudaError_t gpu_num_workers(uint32_t *num_workers);
 
 #ifdef __cplusplus

@@ -1,5 +1,5 @@
-/* Copies and appends in device memory. Both move rows of K and V in pieces of 16 bytes, neighbours by neighbouring
- * threads. */
+/* Copies and appends in device memory. Both move keys and values in pieces of 16 bytes, so that neighbouring threads
+ * access neighbouring pieces. */
 #include "device.cuh"
 
 #include <assert.h>
@@ -9,27 +9,27 @@
 
 enum { COPIES_PER_LAUNCH = 128, THREADS = 128, PIECE = 16, MAX_BLOCKS = 0x7fffffff };
 
-/* Of the pool, in pieces of 16 bytes. */
+/* K and V of the pool, in pieces of 16 bytes. */
 typedef struct kv_pieces {
     uint4 *key, *value;
-    uint32_t num_blocks, num_kv_heads, block_tokens, row_pieces;
+    uint32_t num_blocks, num_kv_heads, block_tokens, token_pieces;
 } kv_pieces;
 
-/* A kernel's parameters hold 4 KiB. */
+/* As many as fit into a kernel's parameters, 4 KiB. */
 typedef struct copy_batch {
     kv_copy copies[COPIES_PER_LAUNCH];
 } copy_batch;
 
 static __device__ uint64_t first_piece(const kv_pieces &kv, uint64_t block, uint32_t kv_head, uint32_t slot)
 {
-    return ((block * kv.num_kv_heads + kv_head) * kv.block_tokens + slot) * kv.row_pieces;
+    return ((block * kv.num_kv_heads + kv_head) * kv.block_tokens + slot) * kv.token_pieces;
 }
 
-/* Thread block n has copy n / num_kv_heads of KV head n % num_kv_heads: its slots lie behind each other. */
+/* Thread block n has KV head n % num_kv_heads of copy n / num_kv_heads; its slots are contiguous. */
 static __global__ void copy_slots(kv_pieces kv, copy_batch batch)
 {
     const kv_copy copy = batch.copies[blockIdx.x / kv.num_kv_heads];
-    uint32_t kv_head = blockIdx.x % kv.num_kv_heads, num_pieces = copy.num_tokens * kv.row_pieces;
+    uint32_t kv_head = blockIdx.x % kv.num_kv_heads, num_pieces = copy.num_tokens * kv.token_pieces;
     uint64_t from = first_piece(kv, copy.from_block, kv_head, 0), to = first_piece(kv, copy.to_block, kv_head, 0);
     for (uint32_t i = threadIdx.x; i < num_pieces; i += blockDim.x) {
         kv.key[to + i] = kv.key[from + i];
@@ -37,18 +37,20 @@ static __global__ void copy_slots(kv_pieces kv, copy_batch batch)
     }
 }
 
-/* Thread block n has row n: its KV heads lie behind each other there, and block_tokens rows apart here. */
-static __global__ void append_rows(kv_pieces kv, const uint4 *key_rows, const uint4 *value_rows, const uint64_t *slots)
+/* Thread block n has new token n: its KV heads are contiguous in new_keys, and block_tokens slots apart in the pool. */
+static __global__ void append_tokens(kv_pieces kv, const uint4 *new_keys, const uint4 *new_values,
+                                     const uint64_t *slots)
 {
     uint64_t slot = slots[blockIdx.x], block = slot / kv.block_tokens;
     if (block >= kv.num_blocks)
         return;
-    uint32_t num_pieces = kv.num_kv_heads * kv.row_pieces;
+    uint32_t num_pieces = kv.num_kv_heads * kv.token_pieces;
     for (uint32_t i = threadIdx.x; i < num_pieces; i += blockDim.x) {
         uint64_t from = (uint64_t)blockIdx.x * num_pieces + i;
-        uint64_t to = first_piece(kv, block, i / kv.row_pieces, (uint32_t)(slot % kv.block_tokens)) + i % kv.row_pieces;
-        kv.key[to] = key_rows[from];
-        kv.value[to] = value_rows[from];
+        uint64_t to = first_piece(kv, block, i / kv.token_pieces, (uint32_t)(slot % kv.block_tokens));
+        to += i % kv.token_pieces;
+        kv.key[to] = new_keys[from];
+        kv.value[to] = new_values[from];
     }
 }
 
@@ -59,17 +61,17 @@ static tree_status check_pool(kv_pieces *kv, void *key, void *value, const tree_
     tree_status status = tree_shape_check(shape);
     if (status != TREE_OK)
         return status;
-    uint64_t row_bytes = (uint64_t)shape->head_dim * tree_storage_bytes(shape->storage);
-    if (row_bytes % PIECE != 0)
+    uint64_t token_bytes = (uint64_t)shape->head_dim * tree_storage_bytes(shape->storage);
+    if (token_bytes % PIECE != 0)
         return TREE_UNSUPPORTED;
     if (!aligned(key) || !aligned(value))
         return TREE_INVAL;
-    uint64_t row_pieces = row_bytes / PIECE;
-    if (shape->num_kv_heads > MAX_BLOCKS / COPIES_PER_LAUNCH || row_pieces > UINT32_MAX / 256
-        || row_pieces * shape->num_kv_heads > UINT32_MAX)
+    uint64_t token_pieces = token_bytes / PIECE;
+    if (shape->num_kv_heads > MAX_BLOCKS / COPIES_PER_LAUNCH || token_pieces > UINT32_MAX / 256
+        || token_pieces * shape->num_kv_heads > UINT32_MAX)
         return TREE_OVERFLOW;
     *kv = {(uint4 *)key, (uint4 *)value, shape->num_blocks, shape->num_kv_heads, shape->block_tokens,
-           (uint32_t)row_pieces};
+           (uint32_t)token_pieces};
     return TREE_OK;
 }
 
@@ -125,22 +127,22 @@ tree_status kv_copy_gpu(void *key, void *value, const kv_copy *copies, uint32_t 
     return gpu_status(error, cuda_error);
 }
 
-tree_status kv_append_gpu(void *key, void *value, const void *key_rows, const void *value_rows, const uint64_t *slots,
-                          uint32_t num_rows, const tree_shape *shape, cudaStream_t stream, int *cuda_error)
+tree_status kv_append_gpu(void *key, void *value, const void *new_keys, const void *new_values, const uint64_t *slots,
+                          uint32_t num_tokens, const tree_shape *shape, cudaStream_t stream, int *cuda_error)
 {
     kv_pieces kv;
     gpu_status(cudaSuccess, cuda_error);
     tree_status status = check_pool(&kv, key, value, shape);
     if (status != TREE_OK)
         return status;
-    if (!aligned(key_rows) || !aligned(value_rows) || (uintptr_t)slots % sizeof *slots != 0)
+    if (!aligned(new_keys) || !aligned(new_values) || (uintptr_t)slots % sizeof *slots != 0)
         return TREE_INVAL;
-    if (num_rows > MAX_BLOCKS)
+    if (num_tokens > MAX_BLOCKS)
         return TREE_OVERFLOW;
-    if (num_rows == 0)
+    if (num_tokens == 0)
         return TREE_OK;
-    return gpu_status(launch_kernel(num_rows, THREADS, 0, stream, append_rows, kv, (const uint4 *)key_rows,
-                             (const uint4 *)value_rows, slots),
+    return gpu_status(launch_kernel(num_tokens, THREADS, 0, stream, append_tokens, kv, (const uint4 *)new_keys,
+                             (const uint4 *)new_values, slots),
                       cuda_error);
 }
 

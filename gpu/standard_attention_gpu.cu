@@ -1,6 +1,6 @@
-/* Unfused attention: each launch runs over everything and leaves an array behind for the next.
- *   price   K and V of a token are written and read once more for each query that sees it and once more for each head
- *   threads gather, expand   one warp for each token and head, a lane for each piece of 16 bytes of the row
+/* Unfused attention: each launch runs over all tokens and leaves arrays in memory for the next.
+ *   price   K and V of a token are written and read again for each query that sees it, and again for each head
+ *   threads gather, expand   one warp for each token and head, a lane for each 16 bytes of its K and V
  *           attention        one thread block for each query and head: a warp scores a token at a time, lane i has
  *                            elements i, i + 32, ...; for PV thread i has element i % head_dim of every
  *                            (256 / head_dim)th token */
@@ -23,50 +23,50 @@ struct standard_paths_gpu {
     uint64_t *slots;       /* [num_tokens] block * block_tokens + slot, query after query, each path from its root */
 };
 
-/* What the kernels get. "token" counts the copies. */
+/* Passed to the kernels. A token on several paths counts once for each. */
 typedef struct standard_arguments {
     float *out, *lse;
     const float *query;
     const void *key, *value;
     tree_shape shape;
     float scale;
-    uint32_t row_pieces;
+    uint32_t token_pieces;
     uint64_t num_tokens;
     const uint64_t *first_token, *slots;
-    uint4 *copied_key, *copied_value; /* [num_tokens][num_kv_heads][row_pieces] */
-    uint4 *head_key, *head_value;     /* [num_tokens][num_heads][row_pieces] */
+    uint4 *copied_key, *copied_value; /* [num_tokens][num_kv_heads][token_pieces] */
+    uint4 *head_key, *head_value;     /* [num_tokens][num_heads][token_pieces] */
     float *scores, *weights;          /* [num_heads][num_tokens] */
 } standard_arguments;
 
-static __device__ void copy_row(uint4 *to, const uint4 *from, uint32_t row_pieces)
+static __device__ void copy_token(uint4 *to, const uint4 *from, uint32_t token_pieces)
 {
-    for (uint32_t i = threadIdx.x; i < row_pieces; i += WARP)
+    for (uint32_t i = threadIdx.x; i < token_pieces; i += WARP)
         to[i] = from[i];
 }
 
 /* Warp n of the grid copies token n / num_kv_heads of KV head n % num_kv_heads. */
 static __global__ void gather(standard_arguments a)
 {
-    uint64_t row = (uint64_t)blockIdx.x * WARPS + threadIdx.y, token = row / a.shape.num_kv_heads;
+    uint64_t n = (uint64_t)blockIdx.x * WARPS + threadIdx.y, token = n / a.shape.num_kv_heads;
     if (token >= a.num_tokens)
         return;
     uint64_t block = a.slots[token] / a.shape.block_tokens, slot = a.slots[token] % a.shape.block_tokens;
-    uint64_t kv_head = row % a.shape.num_kv_heads;
-    uint64_t from = ((block * a.shape.num_kv_heads + kv_head) * a.shape.block_tokens + slot) * a.row_pieces;
-    copy_row(a.copied_key + row * a.row_pieces, (const uint4 *)a.key + from, a.row_pieces);
-    copy_row(a.copied_value + row * a.row_pieces, (const uint4 *)a.value + from, a.row_pieces);
+    uint64_t kv_head = n % a.shape.num_kv_heads;
+    uint64_t from = ((block * a.shape.num_kv_heads + kv_head) * a.shape.block_tokens + slot) * a.token_pieces;
+    copy_token(a.copied_key + n * a.token_pieces, (const uint4 *)a.key + from, a.token_pieces);
+    copy_token(a.copied_value + n * a.token_pieces, (const uint4 *)a.value + from, a.token_pieces);
 }
 
 /* Warp n of the grid copies token n / num_heads for head n % num_heads. */
 static __global__ void expand_heads(standard_arguments a)
 {
-    uint64_t row = (uint64_t)blockIdx.x * WARPS + threadIdx.y, token = row / a.shape.num_heads;
+    uint64_t n = (uint64_t)blockIdx.x * WARPS + threadIdx.y, token = n / a.shape.num_heads;
     if (token >= a.num_tokens)
         return;
-    uint64_t kv_head = row % a.shape.num_heads / (a.shape.num_heads / a.shape.num_kv_heads);
-    uint64_t from = (token * a.shape.num_kv_heads + kv_head) * a.row_pieces;
-    copy_row(a.head_key + row * a.row_pieces, a.copied_key + from, a.row_pieces);
-    copy_row(a.head_value + row * a.row_pieces, a.copied_value + from, a.row_pieces);
+    uint64_t kv_head = n % a.shape.num_heads / (a.shape.num_heads / a.shape.num_kv_heads);
+    uint64_t from = (token * a.shape.num_kv_heads + kv_head) * a.token_pieces;
+    copy_token(a.head_key + n * a.token_pieces, a.copied_key + from, a.token_pieces);
+    copy_token(a.head_value + n * a.token_pieces, a.copied_value + from, a.token_pieces);
 }
 
 static __device__ float warp_sum(float x)
@@ -76,10 +76,10 @@ static __device__ float warp_sum(float x)
     return x;
 }
 
-/* Every thread gets the largest, or the sum, of all threads' x. part: [THREADS] shared. */
+/* The largest x of all threads, or the sum, in every thread. part: [THREADS] shared. */
 template <bool IS_MAX> static __device__ float block_reduce(float x, float *part)
 {
-    __syncthreads(); /* the last reduction was read */
+    __syncthreads(); /* all threads have read the previous result */
     part[threadIdx.x] = x;
     __syncthreads();
     for (uint32_t half = THREADS / 2; half > 0; half /= 2) {
@@ -127,7 +127,7 @@ template <int HEAD_DIM, typename T> static __global__ void attend(standard_argum
         weights_h[t] = weight;
         l += weight;
     }
-    l = block_reduce<false>(l, part); /* also: the weights of all threads are written */
+    l = block_reduce<false>(l, part); /* its barriers make the weights of all threads visible */
 
     /* sum the values; a score of -infinity counts as no token, its V may be NaN */
     float o = 0;
@@ -220,7 +220,7 @@ tree_status standard_paths_gpu_create(standard_paths_gpu **result, const kv_tree
     }
     free(host);
     if (status != TREE_OK) {
-        cudaGetLastError(); /* told here, so that the next launch is not blamed for it */
+        cudaGetLastError(); /* reported here, so that the next launch does not report it again */
         standard_paths_gpu_destroy(paths);
         return status;
     }
@@ -257,12 +257,12 @@ size_t standard_attention_gpu_workspace_bytes(const standard_paths_gpu *paths, c
 {
     if (check_shape(paths, shape) != TREE_OK)
         return 0;
-    uint64_t row_bytes = shape->head_dim * tree_storage_bytes(shape->storage);
-    uint64_t rows = (uint64_t)shape->num_kv_heads + shape->num_heads;
-    if (paths->num_tokens > (SIZE_MAX / 4) / (rows * row_bytes + 8 * (uint64_t)shape->num_heads))
+    uint64_t token_bytes = shape->head_dim * tree_storage_bytes(shape->storage);
+    uint64_t copies = (uint64_t)shape->num_kv_heads + shape->num_heads;
+    if (paths->num_tokens > (SIZE_MAX / 4) / (copies * token_bytes + 8 * (uint64_t)shape->num_heads))
         return 0;
-    uint64_t kv_bytes = round_up(paths->num_tokens * shape->num_kv_heads * row_bytes);
-    uint64_t head_bytes = round_up(paths->num_tokens * shape->num_heads * row_bytes);
+    uint64_t kv_bytes = round_up(paths->num_tokens * shape->num_kv_heads * token_bytes);
+    uint64_t head_bytes = round_up(paths->num_tokens * shape->num_heads * token_bytes);
     uint64_t score_bytes = round_up(paths->num_tokens * shape->num_heads * sizeof(float));
     return 256 + 2 * (kv_bytes + head_bytes + score_bytes);
 }
@@ -277,9 +277,9 @@ static char *take(char **end, uint64_t bytes)
 static void place_arrays(standard_arguments *a, void *workspace)
 {
     char *end = (char *)workspace;
-    uint64_t row_bytes = (uint64_t)a->row_pieces * PIECE;
-    uint64_t kv_bytes = a->num_tokens * a->shape.num_kv_heads * row_bytes;
-    uint64_t head_bytes = a->num_tokens * a->shape.num_heads * row_bytes;
+    uint64_t token_bytes = (uint64_t)a->token_pieces * PIECE;
+    uint64_t kv_bytes = a->num_tokens * a->shape.num_kv_heads * token_bytes;
+    uint64_t head_bytes = a->num_tokens * a->shape.num_heads * token_bytes;
     uint64_t score_bytes = a->num_tokens * a->shape.num_heads * sizeof(float);
     a->copied_key = (uint4 *)take(&end, kv_bytes);
     a->copied_value = (uint4 *)take(&end, kv_bytes);
@@ -342,7 +342,7 @@ tree_status standard_attention_gpu(float *out, float *lse, const float *query, c
     a.value = value;
     a.shape = *shape;
     a.scale = scale;
-    a.row_pieces = (uint32_t)(shape->head_dim * tree_storage_bytes(shape->storage) / PIECE);
+    a.token_pieces = (uint32_t)(shape->head_dim * tree_storage_bytes(shape->storage) / PIECE);
     a.num_tokens = paths->num_tokens;
     a.first_token = paths->first_token;
     a.slots = paths->slots;

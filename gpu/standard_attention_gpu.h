@@ -1,10 +1,10 @@
-/* standard_attention_gpu: the baseline that materialises what it computes, as three launches. The point is its price:
- * standard_attention.h has the bytes of each array; here the copies of K and V have the storage type, scores and
- * weights are float.
+/* standard_attention_gpu: the baseline, three launches that write each intermediate result to memory. It is here for
+ * its price: standard_attention.h has the bytes of each array. On the GPU the copies of K and V have the storage type,
+ * scores and weights are float.
  *
- *   gather            K and V of each path, copied as if nothing were shared
- *   expand heads      K and V of each query head
- *   attention         scores, softmax, PV: through arrays in memory */
+ *   gather            K and V of each query's path are copied, as if nothing were shared
+ *   expand heads      K and V are copied once more for each query head
+ *   attention         scores, softmax and weights x values, with scores and weights in memory */
 #ifndef STANDARD_ATTENTION_GPU_H
 #define STANDARD_ATTENTION_GPU_H
 
@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-/* The path of each query as a list of slots, in device memory: what an engine has as block tables. */
+/* The path of each query as a list of slots, in device memory; an engine has block tables instead. */
 typedef struct standard_paths_gpu standard_paths_gpu;
 
 /* Allocates and waits for the copy. Keeps nothing of the tree. TREE_NOMEM,
@@ -26,8 +26,8 @@ tree_status standard_paths_gpu_create(standard_paths_gpu **paths, const kv_tree 
 /* Waits for kernels that still read it. NULL is allowed. */
 void standard_paths_gpu_destroy(standard_paths_gpu *paths);
 
-/* 0 if the shape is refused or the arrays do not fit an address space. It is large: 4 S H d elements in all, and
- * more. */
+/* 0 if the shape is refused or the arrays do not fit an address space. More than 4 x S x num_heads x head_dim elements,
+ * for S tokens on all paths. */
 size_t standard_attention_gpu_workspace_bytes(const standard_paths_gpu *paths, const tree_shape *shape);
 
 /* As standard_attention_ref, enqueued on `stream`. Alignments, workspace and statuses as tree_attention_gpu. Any

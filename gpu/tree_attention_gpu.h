@@ -1,9 +1,9 @@
 /* tree_attention_gpu: the same attention on an NVIDIA GPU, as a ladder of steps that a table lists.
  *
- * All arrays are on the device. To run allocates nothing and synchronizes nothing: plan once, keep the workspace, run
- * for every layer, capture it in a CUDA graph if you like. Every function works on the calling thread's current device.
- * Where a function takes cuda_error (NULL: not wanted), it says there what CUDA answered: 0, or the cudaError_t behind
- * the status. */
+ * All arrays are on the device. A call allocates nothing and synchronizes nothing: plan once, keep the workspace, call
+ * it for every layer, capture it in a CUDA graph if you like. Every function uses the calling thread's current device.
+ * Where a function takes cuda_error (NULL: not wanted), it stores CUDA's answer there: 0, or the cudaError_t behind the
+ * status. */
 #ifndef TREE_ATTENTION_GPU_H
 #define TREE_ATTENTION_GPU_H
 
@@ -19,14 +19,14 @@ extern "C" {
  * TREE_CUDA_ERROR. The first call in a process may take a second: CUDA starts. */
 tree_status tree_gpu_device_check(int *cuda_error);
 
-/* CUDA's sentence for what was left in a cuda_error, never NULL. */
+/* CUDA's sentence for a cuda_error, never NULL. */
 const char *tree_cuda_error_string(int cuda_error);
 
-/* A plan on the device, with the queue of tasks in which the later steps run it: made for one shape and one device. */
+/* A plan on the device, with the queue of tasks that the later steps run: made for one shape and one device. */
 typedef struct tree_plan_gpu tree_plan_gpu;
 
-/* Allocates, then enqueues one copy from pinned memory on `stream`: the plan is complete for whatever follows on the
- * same stream. Keeps nothing of `plan`. The shape's num_queries and num_blocks may differ from those of the calls.
+/* Allocates, then enqueues one copy from pinned memory on `stream`: work that follows on the same stream sees the whole
+ * plan. Keeps no pointer into `plan`. The shape's num_queries and num_blocks may differ from those of the calls.
  * TREE_BAD_SHAPE and TREE_BAD_PLAN as tree_plan_fits; TREE_UNSUPPORTED (head_dim other than 64, 128, 256);
  * TREE_OVERFLOW (more than 2^31 tasks or tokens loaded, 2^32 rows of K, 2^16 heads); TREE_NOMEM; and as
  * tree_gpu_device_check. On error *gpu_plan is untouched. */
@@ -34,19 +34,20 @@ tree_status tree_plan_gpu_create(tree_plan_gpu **gpu_plan, const tree_plan *plan
                                  cudaStream_t stream, int *cuda_error);
 
 /* Replaces the plan, after tree_plan_grow or by another for the same shape, in the order of `stream`: kernels enqueued
- * there before still see the old one. Allocates, and waits for the device, only if the new one is larger than all
- * before; waits for the copy of the update before the last one. As tree_plan_gpu_create; on error nothing changed. */
+ * there before still see the old one. Allocates, and waits for the device, only if the new plan is larger than all
+ * before; waits for the copy of the update before the previous one. As tree_plan_gpu_create; on error nothing
+ * changed. */
 tree_status tree_plan_gpu_update(tree_plan_gpu *gpu_plan, const tree_plan *plan, cudaStream_t stream,
                                  int *cuda_error);
 
-/* Waits for kernels that still read it. NULL is allowed. */
+/* Waits for kernels that still read the plan. NULL is allowed. */
 void tree_plan_gpu_destroy(tree_plan_gpu *gpu_plan);
 
 /* A rung of the ladder. */
 typedef struct tree_gpu_step {
     const char *name;   /* of its file: "step_0_naive" */
     const char *lesson; /* one sentence */
-    uint32_t storages;  /* bit 1 << tree_storage: it takes this type */
+    uint32_t storages;  /* bit 1 << storage: the step takes this type */
     bool needs_warpgroups; /* compute capability 9.0, and a library that was built for it (sm_90a) */
     const struct tree_gpu_kernels *kernels; /* private to the library */
 } tree_gpu_step;
@@ -69,21 +70,21 @@ size_t tree_attention_gpu_workspace_bytes(const tree_plan *plan, const tree_shap
  *   key, value      shape->storage, aligned to 16 bytes
  *   plan            of the same device, made for the same num_heads, num_kv_heads, head_dim, block_tokens and storage;
  *                   calls with one plan follow each other: the same stream, or ordered by events
- *   workspace       [workspace_bytes] on the device, aligned to 256 bytes; contents do not matter, nothing survives the
- *                   call; calls that may overlap need their own
- *   step            which kernels run; NULL: the last one of the table that takes shape->storage on this device
- * head_dim is 64, 128 or 256. The same plan and step give the same bits again.
+ *   workspace       [workspace_bytes] on the device, aligned to 256 bytes; its contents do not matter before the call
+ *                   or after; calls that may overlap need one each
+ *   step            of tree_gpu_steps: the kernels that run; NULL: the last step that takes shape->storage on this
+ *                   device
+ * head_dim is 64, 128 or 256. The same plan and step give the same bits each time.
  * Scores follow tree_attention_ref wherever float holds them: a finite one may have any size, -infinity is no token,
  * NaN or +infinity makes the row NaN, scale 0 gives the mean of the visible values (NaN where a visible key is
  * infinite). Sums over tokens run in double if K and V are fp32, otherwise in float: of 131,072 equal values in one
  * item, out was off by up to 1.3e-3 of itself (H200, test_gpu_scores); a plan that cuts the item keeps it near 1e-4.
- * Steps from 7 on may start before earlier work in the stream has ended, if that work allows it (programmatic
- * dependent launch, sm_90: an earlier call does, other kernels if they say so). Until it has ended they read only the
- * plan.
+ * Step 12 may overlap earlier work in the stream if that work allows it (programmatic dependent launch, sm_90: an
+ * earlier call does, other kernels if they say so). Until that work has ended, the step reads only the plan.
  * Returns as tree_plan_fits; TREE_BAD_SHAPE (the plan was made for another shape); TREE_UNSUPPORTED (the step does
  * not take this storage, or not on this device); TREE_INVAL (an array is misaligned);
- * TREE_WORKSPACE (too small, misaligned); TREE_OVERFLOW (more warps than one launch can have); what CUDA answers to the
- * launches, as tree_gpu_device_check. out and lse are not written on error. */
+ * TREE_WORKSPACE (too small, misaligned); TREE_OVERFLOW (more warps than one launch can have); and for CUDA's answer to
+ * the launches, as tree_gpu_device_check. out and lse are not written on error. */
 tree_status tree_attention_gpu(float *out, float *lse, const float *query, const void *key, const void *value,
                                const tree_plan_gpu *plan, const tree_shape *shape, float scale, void *workspace,
                                size_t workspace_bytes, cudaStream_t stream, const tree_gpu_step *step,

@@ -1,5 +1,5 @@
-/* rung: one rung of the GPU ladder over one tree: its idea; its result beside tree_attention_ref's, within the limits that
- * tests/compare.h derives; its time, and how much of the floor it reaches. Emulated on the CPU: no time.
+/* rung: one rung of the GPU ladder over one tree: its idea; its result beside tree_attention_ref's, within the limits
+ * that tests/compare.h derives; its time, and how much of the floor it reaches. Emulated on the CPU: no time.
  *
  *     rung STEP ['NODES / TOKENS']      as make rung calls it
  *
@@ -46,8 +46,7 @@ static const tree_gpu_step *read_step(const char *text)
     char *end, expected[100];
     unsigned long number = strtoul(text, &end, 10);
     snprintf(expected, sizeof expected, "STEP: expected a rung, 0 to %u; got '%%.80s'", tree_gpu_num_steps - 1);
-    if (*text < '0' || *text > '9' || *end != '\0' || number >= tree_gpu_num_steps)
-        refuse(expected, text);
+    if (*text < '0' || *text > '9' || *end != '\0' || number >= tree_gpu_num_steps) refuse(expected, text);
     return &tree_gpu_steps[number];
 }
 
@@ -55,10 +54,8 @@ static const tree_gpu_step *read_step(const char *text)
 static uint64_t count_path_tokens(const char *nodes, const char *tokens)
 {
     uint64_t path = 0, leaves = 0;
-    for (const char *at = tokens; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
-        path += strtoull(at, NULL, 10);
-    for (const char *at = nodes; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
-        leaves = strtoull(at, NULL, 10);
+    for (const char *at = tokens; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) path += strtoull(at, NULL, 10);
+    for (const char *at = nodes; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) leaves = strtoull(at, NULL, 10);
     return path > UINT32_MAX || leaves > UINT32_MAX ? UINT64_MAX : path * leaves;
 }
 
@@ -70,8 +67,7 @@ static void read_tree(levels *tree, const char *text)
     if (!strchr(text, '/') || strlen(text) >= MAX_TEXT)
         refuse("TREE: expected 'NODES / TOKENS', as in '1,64 / 2048,64'; got '%.80s'", text);
     for (const char *at = text; *at; at++) { /* blanks are for people */
-        if (*at != ' ')
-            tree->spec[length++] = *at;
+        if (*at != ' ') tree->spec[length++] = *at;
     }
     tree->spec[length] = '\0';
     snprintf(tree->nodes, sizeof tree->nodes, "%.*s", (int)strcspn(tree->spec, "/"), tree->spec);
@@ -83,8 +79,7 @@ static void read_tree(levels *tree, const char *text)
                  error.message);
         refuse("TREE, %s", where);
     }
-    if (status != KV_OK)
-        refuse("TREE: %s", kv_status_string(status));
+    if (status != KV_OK) refuse("TREE: %s", kv_status_string(status));
     if (count_path_tokens(tree->nodes, tree->tokens) > max_path_tokens) {
         char most[100];
         snprintf(most, sizeof most, "%llu path tokens (leaves x tokens from root to leaf)",
@@ -114,8 +109,7 @@ static void compare_element(difference *d, float mine, float reference, double l
     const double error = fabs((double)mine - reference);
     check(error <= limit, "%g instead of %g: off by %.2g, limit %.2g", mine, reference, error, limit);
     d->error = fmax(d->error, error);
-    if (error / limit > d->worst)
-        *d = (difference){d->error, error / limit, error, limit};
+    if (error / limit > d->worst) *d = (difference){d->error, error / limit, error, limit};
 }
 
 /* Both sides keep within their limits of the truth, so they differ by their sum at most. */
@@ -137,7 +131,8 @@ static void compare_all(const gpu_case *gpu, const tree_gpu_step *step, const tr
         compare_element(&of_lse, gpu->h_lse[i], lse[i], lse_limit(&truth, i, &mine) + lse_limit(&truth, i, &reference));
     test_note("beside tree_attention_ref: out at most %.1e off, lse %.1e; closest to its limit: %.1e of %.1e (out), "
               "%.1e of %.1e (lse)",
-              of_out.error, of_lse.error, of_out.error_there, of_out.limit_there, of_lse.error_there, of_lse.limit_there);
+              of_out.error, of_lse.error, of_out.error_there, of_out.limit_there, of_lse.error_there,
+              of_lse.limit_there);
     attention_truth_destroy(&truth);
     free(out);
 }
@@ -151,11 +146,12 @@ static void run_check(const void *argument)
     tree_plan_config config = {.strategy = TREE_COST, .group_size = size.group_size};
     tree_plan *plan = NULL;
     check(tree_plan_build(&plan, c.tree, &config) == TREE_OK, "a plan of %s", call->tree->spec);
-    printf("tree   %s: %u queries, %llu tokens stored once, %llu on all paths; %u/%u heads, head_dim %u, fp16; plan cost, "
-           "items: %u\n",
-           call->tree->spec, c.shape.num_queries, (unsigned long long)c.tree->unique_tokens,
-           (unsigned long long)c.tree->path_tokens, c.shape.num_heads, c.shape.num_kv_heads, c.shape.head_dim,
-           plan->num_items);
+    printf(
+        "tree   %s: %u queries, %llu tokens stored once, %llu on all paths; %u/%u heads, head_dim %u, fp16; plan cost, "
+        "items: %u\n",
+        call->tree->spec, c.shape.num_queries, (unsigned long long)c.tree->unique_tokens,
+        (unsigned long long)c.tree->path_tokens, c.shape.num_heads, c.shape.num_kv_heads, c.shape.head_dim,
+        plan->num_items);
     gpu_case_create(&gpu, &c);
     gpu_case_plan(&gpu, plan);
     gpu_case_run(&gpu, call->step);
@@ -197,8 +193,7 @@ int main(int argc, char **argv)
     }
     const check_call call = {step, &tree};
     test_add(run_check, &call, "%s", "check");
-    if (!has_passed)
-        return 1;
+    if (!has_passed) return 1;
     print_time(step, &tree);
     return 0;
 }

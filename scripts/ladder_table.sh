@@ -40,7 +40,7 @@ table() {
         before=${us:-$before} number=$((number + 1))
     done < <(lessons)
     floor=${time[floor]}
-    printf '|floor|what is left: the last rung reaches %s of what reading K and V once, or multiplying, takes|%s|%s||\n' \
+    printf '|floor|what is left: the last rung measured reaches %s of the floor, the time to read K and V once or to multiply|%s|%s||\n' \
         "$(awk "BEGIN { printf \"%.2f\", $floor / $before }")" "$(us "$floor")" "$(awk "BEGIN { printf \"%.2fx\", $before / $floor }")"
 }
 
@@ -61,7 +61,7 @@ write_wins() {
     while IFS=, read -r name us; do
         us=$(printf '%.0f' "$us")
         [ ! -f "gpu/ladder/$name.cu" ] ||
-            sed -i -E "/^ \*   wins /s/([0-9]+ to )?[0-9]+ us on 64 branches/${before:+$before to }$us us on 64 branches/" \
+            sed -i -E "/^ \*   wins /s/([0-9]+ to )?([0-9]+|\?) us on 64 branches/${before:+$before to }$us us on 64 branches/" \
                 "gpu/ladder/$name.cu"
         before=$us
     done < <(recorded | grep -v '^floor')

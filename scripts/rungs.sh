@@ -5,6 +5,7 @@
 #   rungs.sh diff N          what rung N adds to rung N - 1: make diff STEP=N
 #   rungs.sh added N         the number of lines that it adds
 #   rungs.sh files N         the files of its closure
+#   rungs.sh code FILE...    lines of code
 #
 # Closure: the rung's own file, and what it includes of gpu/ladder, gpu/device and gpu/worker, directly or not.
 # Added lines: the lines of code of the rung's own file that the file of the rung before has not (as diff counts them),
@@ -29,14 +30,14 @@ rung_file() {
 }
 
 need_rung() { # N
-    local last=0
-    while rung_file $((last + 1)) >/dev/null; do last=$((last + 1)); done
+    local all=(gpu/ladder/step_*_*.cu)
+    local last=$((${#all[@]} - 1))
     if ! [[ $1 =~ ^(0|[1-9][0-9]?)$ ]] || [ "$1" -gt $last ]; then
         bad "STEP: expected a rung, 0 to $last; got '${1:0:80}'"
     fi
 }
 
-# A file's lines of code, without blanks at either end.
+# Lines of code, without blanks at either end.
 code() {
     awk '{
         line = $0
@@ -56,21 +57,23 @@ code() {
         gsub(/^[ \t]+|[ \t]+$/, "", text)
         if (text != "")
             print text
-    }' "$1"
+    }' "$@"
 }
 
 closure() { # N
     local -A seen=()
-    local files todo name room
+    local files todo line room
     files=("$(rung_file "$1")")
     for ((todo = 0; todo < ${#files[@]}; todo++)); do
-        while read -r name; do
+        while IFS= read -r line; do
+            [[ $line =~ ^'#include "'(.*)'"'$ ]] || continue
             for room in "${rooms[@]}"; do
-                if [ ! -f "$room/$name" ] || [ -n "${seen[$name]:-}" ]; then continue; fi
-                seen[$name]=1
-                files+=("$room/$name")
+                line=$room/${BASH_REMATCH[1]}
+                if [ ! -f "$line" ] || [ -n "${seen[$line]:-}" ]; then continue; fi
+                seen[$line]=1
+                files+=("$line")
             done
-        done < <(sed -n 's/^#include "\(.*\)"$/\1/p' "${files[todo]}")
+        done < <(grep '^#include' "${files[todo]}")
     done
     printf '%s\n' "${files[@]}"
 }
@@ -90,10 +93,9 @@ file_before() { if [ "$1" = 0 ]; then echo /dev/null; else rung_file $(($1 - 1))
 own_added() { diff <(code "$(file_before "$1")") <(code "$(rung_file "$1")") | grep -c '^>'; }
 
 added() { # N
-    local sum file
-    sum=$(own_added "$1")
-    for file in $(new_files "$1"); do sum=$((sum + $(code "$file" | wc -l))); done
-    echo "$sum"
+    local new=/dev/null
+    mapfile -t new < <(new_files "$1")
+    echo $(($(own_added "$1") + $(code /dev/null "${new[@]}" | wc -l)))
 }
 
 show() { # N
@@ -118,11 +120,12 @@ run() { # N BUILD
 }
 
 build_program() { # BUILD TARGET: quiet, unless it fails; fails without a word where CMake knows no such target
-    grep -qE "[. ]$2\$" <<<"$(cmake --build "$1" --target help)" || return 1
+    grep -qE "(^|[. ])$2(:|\$)" <<<"$(cmake --build "$1" --target help)" || return 1
     cmake --build "$1" --parallel "${jobs:-2}" --target "$2" >"$1/rung.log" 2>&1 || { cat "$1/rung.log" >&2; exit 1; }
 }
 
 case ${1:-} in
+code) shift; code "$@"; exit ;;
 run) verb="rung" ;;
 diff | added | files) verb="diff" ;;
 *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;

@@ -253,8 +253,8 @@ static void run_broken_rules(const void *)
     fails_with(launch_kernel(1, 32, 0, NULL, two_masks), {"__any_sync at "});
     fails_with(launch_kernel(1, 20, 0, NULL, shuffle_without_the_dead), {"the block ends before"});
     fails_with(launch_kernel(1, 32, 0, NULL, not_in_the_mask), {"lane 31 is not in its own mask"});
-    fails_with(launch_kernel(1, 32, 0, NULL, ask_outside_the_mask), {"asks lane 16"});
-    fails_with(launch_kernel(3, 32, 0, NULL, wait_for, &counter, 96u), {"load_acquire", "nobody writes"});
+    fails_with(launch_kernel(1, 32, 0, NULL, ask_outside_the_mask), {"reads lane 16"});
+    fails_with(launch_kernel(3, 32, 0, NULL, wait_for, &counter, 96u), {"load_acquire", "no thread is left to write"});
     fails_with(launch_kernel(1, 32, 128, NULL, copy_outside, array), {"cp_async_16 of 16 bytes outside"});
     fails_with(launch_kernel(1, 32, 128, NULL, copy_crooked, array), {"no multiple of 8"});
     fails_with(launch_kernel(1, 32, 1024, NULL, matrix_crooked), {"ldmatrix_x4: ", "no multiple of 16"});

@@ -123,7 +123,7 @@ static void run_orders(const void *argument)
     for (int p = 0; p < 2; p++) {
         gpu_case_plan(&gpu, plans[p]);
         for (uint32_t s = 0; s < tree_gpu_num_steps; s++) {
-            if (!takes_storage(&tree_gpu_steps[s], *storage))
+            if (!runs_step(&tree_gpu_steps[s], *storage))
                 continue;
             emulate_seed(test_seed());
             gpu_case_run(&gpu, &tree_gpu_steps[s]);
@@ -145,7 +145,7 @@ static void run_orders(const void *argument)
 static void run_steps(gpu_case *gpu, kept_run kept[], bool first, uint32_t query)
 {
     for (uint32_t s = 0; s < tree_gpu_num_steps; s++) {
-        if (!takes_storage(&tree_gpu_steps[s], gpu->c->shape.storage))
+        if (!runs_step(&tree_gpu_steps[s], gpu->c->shape.storage))
             continue;
         gpu_case_run(gpu, &tree_gpu_steps[s]);
         if (first) {
@@ -203,7 +203,7 @@ static void check_needle(attention_case *c, gpu_case *gpu, uint64_t slot)
     gpu_case_upload(gpu);
     for (uint32_t s = 0; s < tree_gpu_num_steps; s++) {
         roundoffs u = gpu_roundoffs(&tree_gpu_steps[s], c->shape.storage);
-        if (!takes_storage(&tree_gpu_steps[s], c->shape.storage))
+        if (!runs_step(&tree_gpu_steps[s], c->shape.storage))
             continue;
         gpu_case_run(gpu, &tree_gpu_steps[s]);
         check_attention(gpu->h_out, gpu->h_lse, &truth, &u, tree_gpu_steps[s].name);

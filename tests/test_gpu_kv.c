@@ -64,7 +64,7 @@ static void run_append(const void *unused)
 {
     (void)unused;
     static uint16_t key[COUNT], value[COUNT], key_rows[5 * ROW], value_rows[5 * ROW];
-    uint64_t slots[5] = {3, TOKENS * 2 + 15, KV_NO_SLOT, (uint64_t)TOKENS * (BLOCKS - 1), TOKENS * 5 + 7};
+    uint64_t slots[5] = {3, TOKENS * 2 + 15, KV_SKIP_SLOT, (uint64_t)TOKENS * (BLOCKS - 1), TOKENS * 5 + 7};
     int cuda_error = -1;
     need_gpu();
     fill(key, COUNT);
@@ -79,7 +79,7 @@ static void run_append(const void *unused)
            &cuda_error, "append");
     cuda_ok(cudaDeviceSynchronize(), "append");
     for (uint32_t i = 0; i < 5; i++) {
-        for (uint32_t h = 0; h < HEADS && slots[i] != KV_NO_SLOT; h++) {
+        for (uint32_t h = 0; h < HEADS && slots[i] != KV_SKIP_SLOT; h++) {
             size_t to = ((slots[i] / TOKENS * HEADS + h) * TOKENS + slots[i] % TOKENS) * DIM;
             memcpy(key + to, key_rows + i * ROW + h * DIM, DIM * sizeof *key);
             memcpy(value + to, value_rows + i * ROW + h * DIM, DIM * sizeof *value);

@@ -313,7 +313,7 @@ static void check_appends(mirror *m)
     const tree_shape *shape = &m->pool->shape;
     uint64_t tokens = shape->block_tokens, last = shape->num_blocks - 1, boundary = LARGE / m->pool->block_elements;
     uint64_t slots[NUM_ROWS] = {last * tokens + tokens - 1, (last - 1) * tokens, boundary * tokens,
-                                (boundary - 1) * tokens + tokens - 1, tokens / 2, (last + 1) * tokens, KV_NO_SLOT};
+                                (boundary - 1) * tokens + tokens - 1, tokens / 2, (last + 1) * tokens, KV_SKIP_SLOT};
     uint64_t row = (uint64_t)shape->num_kv_heads * shape->head_dim;
     uint16_t *key_rows = malloc(NUM_ROWS * row * sizeof *key_rows);
     uint16_t *value_rows = malloc(NUM_ROWS * row * sizeof *value_rows);

@@ -176,7 +176,7 @@ static void set_up_epoch(epoch_setting *s)
     s->writes = create_stream();
     s->poison = d_create(16 * 2 * 64 * sizeof(uint16_t));
     s->slots = d_create(16 * sizeof(uint64_t));
-    append_poison(s, 16); /* to KV_NO_SLOT: its first launch may wait for all streams */
+    append_poison(s, 16); /* to KV_SKIP_SLOT: its first launch may wait for all streams */
     cuda_ok(cudaDeviceSynchronize(), "the setting");
 }
 

@@ -81,7 +81,7 @@ static void run_behind_nan(const void *argument)
             gpu_case_upload(&gpu);
         }
         for (uint32_t s = 0; s < tree_gpu_num_steps; s++) {
-            if (!takes_storage(&tree_gpu_steps[s], TREE_FP16))
+            if (!runs_step(&tree_gpu_steps[s], TREE_FP16))
                 continue;
             gpu_case_run(&gpu, &tree_gpu_steps[s]);
             check(!poisoned || isnan(gpu.h_out[0]), "%s: query 0 sees a NaN", tree_gpu_steps[s].name);

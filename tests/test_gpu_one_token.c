@@ -25,7 +25,7 @@ static void run_mistakes(const void *argument)
     for (uint32_t s = 0; s < tree_gpu_num_steps; s++) {
         roundoffs u = gpu_roundoffs(&tree_gpu_steps[s], storage);
         bool takes_fp32 = tree_gpu_steps[s].storages >> TREE_FP32 & 1;
-        if (!takes_storage(&tree_gpu_steps[s], storage) || (!EVERY_STEP && takes_fp32 && (s || storage != TREE_FP32)))
+        if (!runs_step(&tree_gpu_steps[s], storage) || (!EVERY_STEP && takes_fp32 && (s || storage != TREE_FP32)))
             continue;
         gpu_case_run(&gpu, &tree_gpu_steps[s]);
         mistake_check_all(&c, &truth, gpu.h_out, gpu.h_lse, &u, tree_gpu_steps[s].name);

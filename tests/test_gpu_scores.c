@@ -45,7 +45,7 @@ static void for_each_run(gpu_case *gpu, uint32_t strategies, uint32_t piece_toke
         tree_plan *plan = attention_plan(gpu->c, (tree_strategy)strategy, piece_tokens, 0);
         gpu_case_plan(gpu, plan);
         for (uint32_t s = 0; s < tree_gpu_num_steps; s++) {
-            if (!takes_storage(&tree_gpu_steps[s], gpu->c->shape.storage)) continue;
+            if (!runs_step(&tree_gpu_steps[s], gpu->c->shape.storage)) continue;
             gpu_case_run(gpu, &tree_gpu_steps[s]);
             look(gpu, &tree_gpu_steps[s], argument);
         }

@@ -1,4 +1,4 @@
-/* Asynchronous copies from global to shared memory: from step 5. */
+/* Asynchronous copies from global to shared memory (cp.async). Explained by step 5. */
 #ifndef ASYNC_COPY_CUH
 #define ASYNC_COPY_CUH
 
@@ -6,7 +6,7 @@
 
 #ifndef TREEATTN_EMULATE /* emulate.h has the same functions */
 
-/* Where something is in shared memory: half as long as a pointer, and what the instructions below take. */
+/* An address in shared memory, as the instructions take it: half as long as a pointer. */
 typedef uint32_t shared_at;
 
 static __device__ __forceinline__ shared_at shared_address(const void *shared)
@@ -14,8 +14,8 @@ static __device__ __forceinline__ shared_at shared_address(const void *shared)
     return (shared_at)__cvta_generic_to_shared(shared);
 }
 
-/* Starts a copy of 16 bytes from global to shared memory, past the registers; zeros if not valid, and nothing is read
- * then. It is there for this thread once cp_async_wait says so, for the block after the next barrier. */
+/* Starts a copy of 16 bytes, past the registers; if not valid, of zeros, and global is not read. This thread sees it
+ * after cp_async_wait, the thread block after the next barrier. */
 static __device__ __forceinline__ void cp_async_16(void *shared, const void *global, bool valid)
 {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global),
@@ -33,16 +33,16 @@ template <int BYTES> static __device__ __forceinline__ void cp_async(void *share
                      : "memory");
 }
 
-/* Closes a group of copies. */
+/* Closes a group: all copies since the last one was closed. */
 static __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
-/* Waits until all but the last N groups have arrived. */
+/* Waits until all but the last N groups have landed. */
 template <int N> static __device__ __forceinline__ void cp_async_wait()
 {
     asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
-/* base + index * bytes, in one instruction, if bytes is no constant: else the compiler shifts, multiplies and adds. */
+/* base + index * bytes in one instruction, if bytes is not a constant: from a constant the compiler makes several. */
 static __device__ __forceinline__ const char *address_at(const char *base, uint32_t index, uint32_t bytes)
 {
     const char *address;

@@ -39,8 +39,8 @@ static __device__ __forceinline__ uint32_t load_acquire(const uint32_t *counter)
     return value;
 }
 
-/* Counts up to `last`, then starts again at 0; returns the count before. Acquire-release: writes of earlier arrivals are
- * visible here, ours to later arrivals. */
+/* Counts up to `last`, then starts again at 0; returns the count before. Acquire-release: writes of earlier arrivals
+ * are visible here, ours to later arrivals. */
 static __device__ __forceinline__ uint32_t count_arrival(uint32_t *counter, uint32_t last)
 {
     uint32_t before;

@@ -1,15 +1,15 @@
-/* Instructions that C++ has no words for, one function each: tensor cores, matrix loads, asynchronous copies.
+/* Tensor cores: one instruction, one function. Explained by step 4.
  *
- * mma_16x8x16 multiplies a 16 x 16 matrix A by a 16 x 8 matrix B and adds the product to D. No lane sees a whole
- * matrix. Lane i, with row = i / 4 and pair = 2 * (i % 4), holds two neighbouring elements in each register:
+ * mma_16x8x16 multiplies a 16 x 16 matrix A by a 16 x 8 matrix B and adds the product to D. No lane has a whole matrix:
+ * each holds a fragment. Lane i, with row = i / 4 and pair = 2 * (i % 4), has two neighbouring elements per register:
  *
  *      A, 16 rows of M, 16 of K            B, 16 of K, 8 columns of N        D, 16 rows of M, 8 columns of N, float
  *           k: pair     8 + pair                n: row                            n: pair, pair + 1
  *   m: row      a[0]      a[2]         k: pair      b[0]                  m: row      d[0], d[1]
  *      row + 8  a[1]      a[3]            8 + pair  b[1]                     row + 8  d[2], d[3]
  *
- * The D of one product has the place of half an A of the next one: that is why the weights of tokens, a result, can
- * become the left side of weights x values without leaving their lane. */
+ * The fragments of two D side by side have the shape of one A. So the scores of 16 tokens, a result, become the left
+ * matrix of weights x values without leaving their lane. */
 #ifndef MMA_CUH
 #define MMA_CUH
 

@@ -1,4 +1,4 @@
-/* Elements of K and V as the kernels meet them, and the way from a shape to the template that was compiled for it. */
+/* Storage types of K and V, and the dispatch from a shape to the template that was compiled for it. */
 #ifndef STORAGE_CUH
 #define STORAGE_CUH
 
@@ -20,7 +20,7 @@ template <> __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(f
 }
 
 /* The type of sums over tokens. double for fp32: in float, a sum of values of one sign drifts by 1e-3 of itself over
- * 131,072 tokens. Where K and V have 16 bits, their own rounding is coarser than that. */
+ * 131,072 tokens. With 16 bits, the rounding of K and V themselves is coarser than that. */
 template <typename T> struct sum_of {
     typedef float type;
 };
@@ -35,7 +35,7 @@ static __device__ __forceinline__ double multiply_add(float x, float y, double s
     return fma((double)x, (double)y, sum);
 }
 
-/* Two floats as neighbours in a register, rounded to nearest, ties to even; low comes first in memory. */
+/* Two floats rounded to T, ties to even, in one register; low comes first in memory. */
 template <typename T> static __device__ __forceinline__ uint32_t pack_pair(float low, float high);
 
 template <> __device__ __forceinline__ uint32_t pack_pair<__half>(float low, float high)
@@ -50,7 +50,7 @@ template <> __device__ __forceinline__ uint32_t pack_pair<__nv_bfloat16>(float l
     return *(uint32_t *)&pair;
 }
 
-/* launcher<HEAD_DIM, T>(arguments, stream) of the shape. */
+/* launcher<HEAD_DIM, T>(arguments, stream) for the head_dim and storage of arguments.shape. */
 #define DISPATCH_HEAD_DIM(launcher, T, arguments, stream)                                                              \
     ((arguments).shape.head_dim == 64    ? launcher<64, T>(arguments, stream)                                          \
      : (arguments).shape.head_dim == 128 ? launcher<128, T>(arguments, stream)                                         \

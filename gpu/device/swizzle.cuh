@@ -41,8 +41,8 @@ template <int HEAD_DIM> static __device__ __forceinline__ char *tile_chunk(char 
            + ((chunk % PANEL_CHUNKS ^ token % 8) << 4);
 }
 
-/* score the keys: 16 rows x the tokens of a slice. The swizzle depends on token % 8 alone, so each of a lane's addresses
- * is its first one with some bits flipped, plus a constant; a slice begins at a multiple of 2048 bytes. */
+/* score the keys: 16 rows x the tokens of a slice. The swizzle depends on token % 8 alone, so each of a lane's
+ * addresses is its first one with some bits flipped, plus a constant; a slice begins at a multiple of 2048 bytes. */
 template <int HEAD_DIM, typename T, int TOKENS>
 static __device__ __forceinline__ void tile_scores(float score[TOKENS / 8][4], const uint32_t q[HEAD_DIM / 16][4],
                                                    const char *keys)

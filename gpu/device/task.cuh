@@ -1,5 +1,5 @@
-/* A thread block's task, as steps 4 and 5 run it: its rows (queries x query heads of one KV head), 16 for each warp; how
- * their queries are loaded, and how their states are written. A rung brings the loop over the task's tokens. */
+/* A thread block's task, as steps 4 and 5 run it: its rows (queries x query heads of one KV head), 16 for each warp;
+ * how their queries are loaded, and how their states are written. A rung brings the loop over the task's tokens. */
 #ifndef TASK_CUH
 #define TASK_CUH
 
@@ -9,7 +9,7 @@
 struct lane_rows {
     queue_task task;
     uint32_t kv_head, query[2], head[2]; /* query at or past task.num_queries: there is no such row */
-    uint32_t mask_query[2];              /* whose masks the row obeys: the same; without a row, those of the last query */
+    uint32_t mask_query[2];              /* the query whose masks count: the same; where there is no row, the last one */
 };
 
 /* Thread block n has task n / num_kv_heads and KV head n % num_kv_heads. */

@@ -94,8 +94,8 @@ template <int TOKENS> static __device__ __forceinline__ uint32_t tile_first_toke
     return visible;
 }
 
-/* `visible` where each token has a mask, of which bit r says that query r of the task sees the token; row[h] < 64 is the
- * query of this lane's row h. */
+/* `visible` where each token has a mask, of which bit r says that query r of the task sees the token; row[h] < 64 is
+ * the query of this lane's row h. */
 template <int TOKENS>
 static __device__ __forceinline__ uint32_t tile_visible(const uint64_t *masks, int num_tokens, const uint32_t row[2])
 {
@@ -138,9 +138,9 @@ static __device__ __forceinline__ void tile_raise(tile_state<HEAD_DIM> &state, c
  *
  * Numerics notes. m is raised only when a new weight would exceed 2^8: below that nothing comes near overflow, and the
  * lanes of a row need not exchange their largest scores.
- * m is a rounded product, but fmaf subtracts it from the exact one, so the weight is wrong by a factor of 2 to the power
- * of m's rounding error. Where |m| > LARGE that is 2^(2^-8) or more, up to 0 or infinity: there the products are rounded
- * before m is subtracted. */
+ * m is a rounded product, but fmaf subtracts it from the exact one, so the weight is wrong by a factor of 2 to the
+ * power of m's rounding error. Where |m| > LARGE that is 2^(2^-8) or more, up to 0 or infinity: there the products are
+ * rounded before m is subtracted. */
 template <int HEAD_DIM, typename T, int TOKENS>
 static __device__ __forceinline__ void tile_softmax(tile_state<HEAD_DIM> &state, uint32_t weights[TOKENS / 16][4],
                                                     float score[TOKENS / 8][4], uint32_t visible, float scale)

@@ -1,5 +1,5 @@
-/* Stands in for CUDA's header of this name where kernels are emulated (emulate.h): what the library and its tests call,
- * no more. Device memory is the host's, a stream has nothing left to do when a call returns. */
+/* Replaces CUDA's header of this name where kernels are emulated (emulate.h), with no more than the library and its
+ * tests call. Device memory is host memory, and a stream is empty when a call returns. */
 #ifndef EMULATED_CUDA_RUNTIME_API_H
 #define EMULATED_CUDA_RUNTIME_API_H
 
@@ -21,7 +21,7 @@ typedef enum cudaError_t {
     cudaErrorNoKernelImageForDevice = 209,
     cudaErrorJitCompilerNotFound = 221,
     cudaErrorUnsupportedPtxVersion = 222,
-    cudaErrorLaunchFailure = 719, /* cudaGetErrorString says what the kernel did */
+    cudaErrorLaunchFailure = 719, /* cudaGetErrorString names the rule that the kernel broke */
     cudaErrorStreamCaptureUnsupported = 900
 } cudaError_t;
 
@@ -59,7 +59,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 
-/* Whatever a GPU leaves open is drawn from this: which block, warp and lane comes first, when a copy lands. */
+/* Draws the order of blocks, warps and lanes, and when a copy lands: on a GPU all of these are open. */
 void emulate_seed(unsigned long long seed);
 
 /* Thread blocks that have run since the program began. */

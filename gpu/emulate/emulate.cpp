@@ -1,8 +1,8 @@
-/* Fibers, the scheduler that runs them, and CUDA's runtime as far as emulated/cuda_runtime_api.h goes.
+/* Fibers, the scheduler that runs them, and CUDA's runtime as far as gpu/emulate/cuda_runtime_api.h goes.
  *
- * The scheduler lives on the caller's stack. A fiber leaves to it where its warp or its block must meet; what they then
- * do together, the scheduler does for them. */
-#undef _FORTIFY_SOURCE /* its longjmp takes another stack for a broken one */
+ * The scheduler lives on the caller's stack. A fiber returns to it where its warp or its block must meet; the
+ * scheduler then carries out the operation of the warp or the block. */
+#undef _FORTIFY_SOURCE /* its longjmp mistakes another stack for a broken one */
 #include "emulate.h"
 
 #include <setjmp.h>
@@ -33,7 +33,7 @@ enum {
     MAX_THREADS = 1024,
     MAX_SHARED_BYTES = 232448,
     ALIGNMENT = 1024,
-    IDLE_ROUNDS = 100 /* in which all who have not returned only asked counters: nobody will write */
+    IDLE_ROUNDS = 100 /* rounds in which all threads only read counters: no thread is left to write one */
 };
 
 uint3 threadIdx, blockIdx;
@@ -43,12 +43,12 @@ enum thread_state {
     READY,
     AT_WARP,  /* waits for its warp */
     AT_BLOCK, /* waits for its block */
-    SPINNING, /* asked whether a counter has changed */
+    SPINNING, /* has read a counter, and reads it again */
     RETURNED,
     FAILED /* broke a rule */
 };
 
-/* Where a thread waits, and what for. */
+/* Where a thread waits, and for which operation. */
 struct meeting {
     const char *name, *file;
     int line;
@@ -113,7 +113,7 @@ static struct {
     const void *stack;
     size_t stack_bytes;
     uint64_t num_blocks; /* launched so far */
-    uint64_t num_moves; /* runs of a thread that came further than to ask a counter again */
+    uint64_t num_moves; /* runs of a thread that did more than read a counter again */
     char message[1024];
 } emulator;
 
@@ -138,8 +138,8 @@ template <typename T> static void shuffle(std::vector<T> &list)
 
 /* ---- from stack to stack ---- */
 
-/* ASan takes a longjmp for the end of all frames between, and forgets what it knew of the whole stack: half of the time
- * of a test. Here they go on; so it is not told. */
+/* ASan takes a longjmp for the end of all frames in between and forgets the state of the whole stack, which takes half
+ * of a test's time. Here the frames live on, so ASan does not learn of the jump. */
 #if defined EMULATE_ASAN && defined __x86_64__ && defined __GNUC__
 #define SET_PLACE(place) __builtin_setjmp((void **)place)
 #define GO_TO_PLACE(place) __builtin_longjmp((void **)place, 1)
@@ -206,7 +206,7 @@ UNTOLD static void enter(fiber *f)
     emulator.running = NULL;
 }
 
-/* A page that nobody may touch, then the stack. */
+/* A page without access rights, then the stack. */
 static fiber *create_fiber()
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -236,7 +236,7 @@ static void restart_fiber(fiber *f)
 
 /* ---- failure ---- */
 
-/* What the scheduler throws; the message is in emulator.message. */
+/* Thrown by the scheduler; the message is in emulator.message. */
 struct launch_failure {};
 
 static const char *describe(char text[200], const fiber *f)
@@ -312,7 +312,7 @@ static bool same_place(const meeting &a, const meeting &b)
            && (a.file == b.file || !strcmp(a.file, b.file)) && (a.name == b.name || !strcmp(a.name, b.name));
 }
 
-/* Lane `first` waits for the lanes of its mask: if all are there, they do it, and go on. */
+/* Lane `first` waits for the lanes of its mask: once all have arrived, the operation runs, and they go on. */
 static bool meet_as_warp(fiber *const lanes[EMULATE_WARP], uint32_t first)
 {
     const meeting at = lanes[first]->at;
@@ -336,7 +336,7 @@ static bool meet_as_warp(fiber *const lanes[EMULATE_WARP], uint32_t first)
     return true;
 }
 
-/* Where all threads that have not returned wait for their block: they may go on if all wait in one place. */
+/* All threads that have not returned wait for their block: they go on if all wait at the same barrier. */
 static void meet_as_block(block_run *block)
 {
     size_t num_threads = block->threads.size();
@@ -358,7 +358,7 @@ static void meet_as_block(block_run *block)
 
 /* ---- running ---- */
 
-/* As far as the warp comes alone. */
+/* Runs a warp as far as it gets without the others. */
 static void run_warp(block_run *block, uint32_t warp)
 {
     fiber *lanes[EMULATE_WARP] = {};
@@ -395,7 +395,7 @@ static void fail_waiting(const std::vector<std::unique_ptr<block_run>> &blocks)
         for (const fiber *f : block->threads)
             waiting = f->state == SPINNING ? f : waiting;
     }
-    emulate_fail(NULL, 0, "%s for what nobody writes any more", describe(text, waiting));
+    emulate_fail(NULL, 0, "%s for a counter that no thread is left to write", describe(text, waiting));
 }
 
 struct warp_place {
@@ -403,7 +403,7 @@ struct warp_place {
     uint32_t warp;
 };
 
-/* Blocks that are on the GPU at the same time, to their end. */
+/* Runs blocks that are on the GPU at the same time, to their end. */
 static void run_blocks(std::vector<std::unique_ptr<block_run>> &blocks)
 {
     std::vector<warp_place> warps;
@@ -474,7 +474,7 @@ static void run_grid(const std::vector<uint64_t> &order, size_t num_together)
     }
 }
 
-/* As CUDA refuses them. */
+/* The launches that CUDA refuses. */
 static bool is_possible(dim3 grid, dim3 threads, size_t shared_bytes)
 {
     uint64_t num_threads = (uint64_t)threads.x * threads.y * threads.z;
@@ -586,7 +586,7 @@ void emulate_wait(uint32_t groups_left)
         group -= num_copies;
 }
 
-/* ---- what a warp does together ---- */
+/* ---- operations of a warp ---- */
 
 struct ballot_part {
     bool mine;
@@ -675,7 +675,7 @@ void emulate_mma(void *const parts[EMULATE_WARP], float (*element)(uint32_t pair
     }
 }
 
-/* An element of a panel: `at` is where it would be if chunks were in their order. */
+/* An element of a panel; `at` is its address before the swizzle. */
 static float panel_element(const emulate_warpgroup_part &part, shared_at at)
 {
     uint16_t bits;
@@ -714,7 +714,7 @@ static void warpgroup_together(void *const parts[EMULATE_WARP])
     }
     for (uint32_t row = 0; row < 16; row++) {
         for (uint32_t k = 0; k < 16; k++) {
-            if (left[row][k] == 0 && is_finite[k]) /* most are, where rows are few: time */
+            if (left[row][k] == 0 && is_finite[k]) /* saves time: with few rows, most are 0 */
                 continue;
             for (uint32_t n = 0; n < first.columns; n++)
                 sum[row][n] += left[row][k] * right[k][n];

@@ -1,19 +1,20 @@
-/* emulate: the kernels' own lines on the host, without a GPU and without CUDA, under sanitizers and in gdb.
+/* emulate: the source of the kernels, compiled for the host: no GPU and no CUDA, but sanitizers and gdb.
  *
- *   what    a fiber for each CUDA thread. A lane runs until its warp must do something together, a warp until its
- *           thread block must; who comes first is drawn from emulate_seed. Thread blocks run one after the other,
- *           those of a cooperative launch side by side
- *   finds   barriers and warp operations that not all arrive at; waits that never end; what depends on the order of
- *           warps (one warp runs from barrier to barrier while the others stand still); missing waits for, and too
- *           early starts of, asynchronous copies (each lands at once or when waited for); shared memory that nobody has
- *           written (NaN at the start of a block); with sanitizers, every access out of bounds or misaligned
+ *   how     a fiber for each CUDA thread. A lane runs until an operation needs its whole warp, a warp until a barrier
+ *           needs its thread block; the order of lanes and warps is drawn from emulate_seed. Thread blocks run one
+ *           after the other, those of a cooperative launch interleaved
+ *   finds   barriers and warp operations at which some thread never arrives; waits that never end; results that depend
+ *           on the order of warps (one warp runs from barrier to barrier while the others stand still); asynchronous
+ *           copies that are started too early or not waited for (each lands at once, or only when it is waited for);
+ *           reads of shared memory that no thread has written (NaN when a block starts); with sanitizers, every access
+ *           out of bounds or misaligned
  *   price   a thousand times slower than a GPU
- *   limits  one thing at a time: no two threads ever are in the same instruction, so that a race within a statement
- *           goes unseen, as do caches and missing fences. It agrees with no GPU's bits
- *   gdb     break step_3_shared_tile.cu:65 if threadIdx.x == 37 && blockIdx.x == 2
+ *   limits  one thread runs at a time, so a race within one statement goes unnoticed, and so do caches and missing
+ *           fences. The results have other bits than those of a GPU
+ *   gdb     break step_3_shared_tile.cu:74 if threadIdx.x == 37 && blockIdx.x == 2
  *
- * A kernel that breaks a rule ends its launch with cudaErrorLaunchFailure; cudaGetErrorString then says which thread
- * did what, and where. */
+ * A kernel that breaks a rule ends its launch with cudaErrorLaunchFailure; cudaGetErrorString then names the thread,
+ * the rule and the line. */
 #ifndef EMULATE_H
 #define EMULATE_H
 
@@ -85,7 +86,7 @@ static inline __nv_bfloat162 __floats2bfloat162_rn(float x, float y)
     return {{bf16_from_float(x)}, {bf16_from_float(y)}};
 }
 
-/* ---- who is running ---- */
+/* ---- the running thread ---- */
 
 extern uint3 threadIdx, blockIdx;
 extern dim3 blockDim, gridDim;
@@ -96,7 +97,7 @@ extern dim3 blockDim, gridDim;
 cudaError_t emulate_launch(bool is_cooperative, dim3 grid, dim3 threads, size_t shared_bytes, void (*body)(void *),
                            void *context);
 
-/* Of the running thread's block: the dynamic memory; the variable that this is the thread's nth question for. */
+/* Of the running thread's block: the dynamic memory; the nth variable, where this is the thread's nth call. */
 void *emulate_dynamic_shared(void);
 void *emulate_shared_variable(size_t bytes);
 
@@ -120,17 +121,17 @@ static cudaError_t launch_kernel(dim3 grid, dim3 threads, size_t shared_bytes, c
     return launch_kernel_as(0, grid, threads, shared_bytes, stream, kernel, arguments...);
 }
 
-/* ---- together ---- */
+/* ---- operations of a warp or a block ---- */
 
-/* The place in a kernel's source that a call comes from, as default arguments of what kernels call. */
+/* Default arguments: the line of the kernel that makes the call. */
 #define EMULATE_HERE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
-/* Something that the lanes of a warp do together: each brings a pointer to its part. When all lanes of the mask are
- * here, `together` runs once, with NULL for lanes that are not in the mask. */
+/* An operation of a warp: each lane passes a pointer to its part. When all lanes of the mask have arrived, `together`
+ * runs once, with NULL for lanes that are not in the mask. */
 typedef void emulate_together(void *const part[EMULATE_WARP]);
 void emulate_warp(emulate_together *together, void *part, uint32_t mask, const char *name, const char *file, int line);
 
-/* Returns the OR of what all threads of the block bring. */
+/* Returns the OR of `mine` over all threads of the block. */
 uint32_t emulate_block(uint32_t mine, const char *name, const char *file, int line);
 
 uint32_t emulate_lane(void);
@@ -165,7 +166,7 @@ static inline T emulate_shuffle(uint32_t mask, T value, uint32_t from, const cha
                 if (!to)
                     continue;
                 if (!parts[to->from])
-                    emulate_fail(to->file, to->line, "lane %d asks lane %u, which is not in the mask", i, to->from);
+                    emulate_fail(to->file, to->line, "lane %d reads lane %u, which is not in the mask", i, to->from);
                 to->got = ((exchange *)parts[to->from])->mine;
             }
         },
@@ -213,7 +214,7 @@ static inline float __fmul_rn(float x, float y) { return x * y; }
 static inline uint32_t __float_as_uint(float x) { return half_bits(x); }
 static inline float __uint_as_float(uint32_t bits) { return half_from_bits(bits); }
 
-/* ---- what mma.cuh has for CUDA ---- */
+/* ---- in place of mma.cuh, grid.cuh, async_copy.cuh and swizzle.cuh ---- */
 
 /* 2^x; results below 2^-126 are 0. */
 static inline float exp2_approx(float x)
@@ -226,7 +227,7 @@ static inline float reciprocal_approx(float x) { return 1 / x; }
 
 static inline uint32_t count_arrival(uint32_t *counter, uint32_t last) { return atomicInc(counter, last); }
 
-/* Lets others run first: who asks again and again waits for them. */
+/* Lets other threads run first: a loop around this call waits for them. */
 uint32_t load_acquire(const uint32_t *counter, EMULATE_HERE);
 
 /* Launches follow each other. */
@@ -238,7 +239,7 @@ static inline shared_at shared_address(const void *shared) { return (shared_at)s
 void ldmatrix_x4(uint32_t r[4], shared_at row, EMULATE_HERE);
 void ldmatrix_x4_trans(uint32_t r[4], shared_at row, EMULATE_HERE);
 
-/* The copy lands at once, or when it is waited for. */
+/* The copy lands at once, or only when it is waited for. */
 void emulate_copy(void *shared, const void *global, size_t bytes, bool valid, const char *name, const char *file,
                   int line);
 static inline void cp_async_16(void *shared, const void *global, bool valid, EMULATE_HERE)
@@ -265,7 +266,7 @@ struct emulate_mma_part {
     const uint32_t *a, *b;
 };
 
-/* Each element is rounded once, as no GPU does it. */
+/* Each element is rounded once; a GPU rounds differently. */
 void emulate_mma(void *const part[EMULATE_WARP], float (*element)(uint32_t pair, int which));
 
 template <typename T> static inline float emulate_element(uint32_t pair, int which)
@@ -280,15 +281,15 @@ template <typename T> static inline void mma_16x8x16(float d[4], const uint32_t 
                  file, line);
 }
 
-/* ---- what warpgroup.cuh has for CUDA: each product is done at once, each warp's rows for themselves ---- */
+/* ---- in place of wgmma.cuh: each product is computed at once, the rows of each warp separately ---- */
 
 static inline void warpgroup_begin() {}
 static inline void warpgroup_commit() {}
 static inline void warpgroup_wait() {}
 static inline void warpgroup_fence() {}
 
-/* A warp's 16 rows of d (+)= left x right, 16 x columns. right: each column a row of a panel; or, is_transposed, each
- * row one, in panels of 64 columns. */
+/* A warp's 16 rows of d (+)= left x right, 16 x columns. Each column of right is a row of a panel; is_transposed: each
+ * row of right is, in panels of 64 columns. */
 struct emulate_warpgroup_part {
     float *d;
     const uint32_t *left;

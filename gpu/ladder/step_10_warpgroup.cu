@@ -1,19 +1,19 @@
-/* Step 10: the warpgroup (sm_90 alone; elsewhere step 9 is the last rung).
- *   idea    the four warps of a worker form a warpgroup and issue wgmma, which reads K and V directly from shared memory.
- *           In step 9 each warp loaded every fragment of K and V with ldmatrix, so shared memory was read four times per
- *           tile; now it is read once. The copies of the next tile are issued while the tensor cores compute the scores.
- *           All tasks go this way, those of few rows and masked ones too
+/* Step 10: the warpgroup. From here on sm_90 alone.
+ *   idea    the four warps of a worker form a warpgroup and issue wgmma, which reads K and V directly from shared
+ *           memory. In step 9 each warp loaded every fragment of K and V with ldmatrix, so shared memory was read four
+ *           times per tile; now it is read once. The copies of the next tile are issued while the tensor cores compute
+ *           the scores. All tasks go this way, those of few rows and masked ones too
  *   wins    22 to 19 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
- *   price   wgmma always multiplies 64 rows, also when the task has 4; and slices that no row sees are not skipped, so a
- *           masked tile costs as much as any other. Code for one GPU generation alone
- *   leaves  on a tree of few rows, every worker waits for all before a few warps merge: step 11
+ *   price   wgmma always multiplies 64 rows, even when the task has 4; and slices that no row sees are not skipped, so
+ *           a masked tile costs as much as a dense one
+ *   leaves  on a tree of few rows, all workers wait for each other before a few warps merge: step 11
+ *   loop    as step 6, with the scores begun before the prefetch
  *   threads warp w has the rows 16 * w .. + 15 of a task, each lane its part of them as in step 4
  *           time           barrier   scores of tile n    softmax   values   barrier
  *           warps                    copy tile n + 1     ...
  *           tensor cores             ################              ######## */
 #include "merge_ahead.cuh"
 #include "wait_for_all.cuh"
-#include "worker_redo.cuh"
 #include "worker_warpgroup.cuh"
 
 template <int HEAD_DIM, typename T>
@@ -30,7 +30,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     w.find_tiles(a, shared);
     w.request_queries(a, shared);
     for (uint32_t n = 0; n < LEAD; n++) {
-        worker_prefetch<HEAD_DIM>(a, shared, w.list, n);
+        w.prefetch(a, shared, n);
         prefetch_masks(a, shared, w.list, n);
         cp_async_commit();
     }
@@ -46,7 +46,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
             /* score the keys: the tensor cores do, while the next tile is requested */
             typename warpgroup_tile<HEAD_DIM, T>::scores scores;
             warpgroup_tile<HEAD_DIM, T>::begin_scores(scores, w.q, shared.kv[w.tile % STAGES][0]);
-            worker_prefetch<HEAD_DIM>(a, shared, w.list, w.tile + LEAD);
+            w.prefetch(a, shared, w.tile + LEAD);
             prefetch_masks(a, shared, w.list, w.tile + LEAD);
             cp_async_commit();
 
@@ -57,7 +57,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
         } while (!tile.is_last);
         w.end_task(a, shared, tile);
     }
-    redo_spoilt<warpgroup_tile<HEAD_DIM, T>::absorb>(a, shared, w);
+    redo_spoilt_here(a, shared, w);
 
     /* merge partial states, normalize */
     wait_for_all(a.arrivals);

@@ -1,13 +1,14 @@
 /* Step 11: the last arriver merges.
  *   idea    where a KV head has no more rows than a worker has warps (a small queue), the last of its workers to arrive
  *           merges them, a row per warp, and no worker waits. Without a wait the launch need not be cooperative
- *   wins    to be measured
- *   price   four warps merge, and only after the last worker of this KV head; so only where there are few rows
- *   leaves  the launch begins when the launch before it in the stream has ended: step 12
+ *   wins    ? us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv), which are not few rows; a single branch
+ *           became faster by a tenth when this was first tried (docs/gpu.md)
+ *   price   four warps merge all rows of a KV head, so only where there are few
+ *   leaves  the launch begins when the previous one in the stream has ended: step 12
+ *   loop    as step 10
  *   threads as step 10; merge: warp w has row w of a KV head */
 #include "last_arriver.cuh"
 #include "wait_for_all.cuh"
-#include "worker_redo.cuh"
 #include "worker_warpgroup.cuh"
 
 template <int HEAD_DIM, typename T>
@@ -26,7 +27,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     w.find_tiles(a, shared);
     w.request_queries(a, shared);
     for (uint32_t n = 0; n < LEAD; n++) {
-        worker_prefetch<HEAD_DIM>(a, shared, w.list, n);
+        w.prefetch(a, shared, n);
         prefetch_masks(a, shared, w.list, n);
         cp_async_commit();
     }
@@ -42,7 +43,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
             /* score the keys: the tensor cores do, while the next tile is requested */
             typename warpgroup_tile<HEAD_DIM, T>::scores scores;
             warpgroup_tile<HEAD_DIM, T>::begin_scores(scores, w.q, shared.kv[w.tile % STAGES][0]);
-            worker_prefetch<HEAD_DIM>(a, shared, w.list, w.tile + LEAD);
+            w.prefetch(a, shared, w.tile + LEAD);
             prefetch_masks(a, shared, w.list, w.tile + LEAD);
             cp_async_commit();
 
@@ -53,7 +54,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
         } while (!tile.is_last);
         w.end_task(a, shared, tile);
     }
-    redo_spoilt<warpgroup_tile<HEAD_DIM, T>::absorb>(a, shared, w);
+    redo_spoilt_here(a, shared, w);
 
     /* merge partial states, normalize */
     if (!a.queue.is_small)
@@ -65,7 +66,8 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)
 {
-    return launch_kernel_as(a.queue.is_small ? 0 : LAUNCH_COOPERATIVE, a.queue.num_workers, WORKER_THREADS, sizeof(masked_shared), stream,
+    const unsigned how = a.queue.is_small ? 0 : LAUNCH_COOPERATIVE;
+    return launch_kernel_as(how, a.queue.num_workers, WORKER_THREADS, sizeof(masked_shared), stream,
                             attend<HEAD_DIM, T>, a);
 }
 

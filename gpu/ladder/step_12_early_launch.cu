@@ -1,16 +1,16 @@
 /* tree_attention on the GPU: step 12, the last rung, on sm_90. An early launch.
- *   idea    programmatic dependent launch: the kernel begins as soon as the launch before it in the stream leaves room,
- *           reads its plan and finds its tiles, and waits for the end of that launch only before it reads queries, K and V
- *   wins    to be measured
- *   price   two instructions. Work that is enqueued before must not write the plan: plans are uploaded by copies, which
- *           do not overlap with launches
- *   leaves  each task of 64 rows loads K and V from L2 for itself: two tasks of the same tokens, or a cluster of thread
- *           blocks, could share them. And the fixed times: three dependent loads before the first tile is requested, the
- *           wait for all, the merge
+ *   idea    programmatic dependent launch: the kernel begins as soon as the previous launch in the stream leaves room,
+ *           reads its plan and finds its tiles, and only then waits for that launch to end, before it reads queries,
+ *           K and V
+ *   wins    ? us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
+ *   price   two instructions and a flag. A kernel before it in the stream must not write the plan
+ *   leaves  each task of 64 rows loads K and V from L2 for itself: two tasks of the same tokens, or a cluster of
+ *           thread blocks, could share them. And the fixed times: three dependent loads before the first tile is
+ *           requested, the wait for all, the merge
+ *   loop    as step 10
  *   threads as step 11 */
 #include "last_arriver.cuh"
 #include "wait_for_all.cuh"
-#include "worker_redo.cuh"
 #include "worker_warpgroup.cuh"
 
 template <int HEAD_DIM, typename T>
@@ -31,7 +31,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     wait_for_last_launch(); /* until here, the plan alone was read */
     w.request_queries(a, shared);
     for (uint32_t n = 0; n < LEAD; n++) {
-        worker_prefetch<HEAD_DIM>(a, shared, w.list, n);
+        w.prefetch(a, shared, n);
         prefetch_masks(a, shared, w.list, n);
         cp_async_commit();
     }
@@ -47,7 +47,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
             /* score the keys: the tensor cores do, while the next tile is requested */
             typename warpgroup_tile<HEAD_DIM, T>::scores scores;
             warpgroup_tile<HEAD_DIM, T>::begin_scores(scores, w.q, shared.kv[w.tile % STAGES][0]);
-            worker_prefetch<HEAD_DIM>(a, shared, w.list, w.tile + LEAD);
+            w.prefetch(a, shared, w.tile + LEAD);
             prefetch_masks(a, shared, w.list, w.tile + LEAD);
             cp_async_commit();
 
@@ -58,7 +58,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
         } while (!tile.is_last);
         w.end_task(a, shared, tile);
     }
-    redo_spoilt<warpgroup_tile<HEAD_DIM, T>::absorb>(a, shared, w);
+    redo_spoilt_here(a, shared, w);
 
     /* merge partial states, normalize */
     if (!a.queue.is_small)
@@ -70,7 +70,8 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)
 {
-    return launch_kernel_as(LAUNCH_EARLY | (a.queue.is_small ? 0 : LAUNCH_COOPERATIVE), a.queue.num_workers, WORKER_THREADS, sizeof(masked_shared), stream,
+    const unsigned how = a.queue.is_small ? LAUNCH_EARLY : LAUNCH_EARLY | LAUNCH_COOPERATIVE;
+    return launch_kernel_as(how, a.queue.num_workers, WORKER_THREADS, sizeof(masked_shared), stream,
                             attend<HEAD_DIM, T>, a);
 }
 

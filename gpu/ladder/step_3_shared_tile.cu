@@ -1,4 +1,5 @@
-/* Step 3: a tile in shared memory. A thread block has an item instead of a query, and loads K and V for all its queries.
+/* Step 3: a tile in shared memory. A thread block has an item instead of a query, and loads K and V for all its
+ * queries.
  *   idea    KV-guided: 16 tokens of K and V are loaded once for all queries of the item and all heads of the group;
  *           each warp then takes its rows through the tile, one after the other. From here on the plan's grouping pays
  *   wins    nothing yet: 691 to 950 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)

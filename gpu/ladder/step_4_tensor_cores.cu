@@ -1,4 +1,5 @@
-/* Step 4: tensor cores. Scores and values become products of 16 x 16 by 16 x 8 matrices, one instruction each (mma.cuh).
+/* Step 4: tensor cores. Scores and values become products of 16 x 16 by 16 x 8 matrices, one instruction each
+ * (mma.cuh).
  *   idea    the queries of an item times the query heads of a group are the rows of one matrix, since all of them meet
  *           the same K and V: GQA and the tree share exactly what a matrix instruction wants. Softmax stays in
  *           registers: the fragment of scores that a lane gets, exponentiated, is its fragment of the left matrix in
@@ -93,11 +94,11 @@ static __device__ void absorb_task(tile_state<HEAD_DIM> &state, shared_tile<HEAD
         __syncthreads();
         for (uint32_t t = first; t < first + TOKENS && t < at.task.num_tokens; t += SLICE_TOKENS) {
             float score[2][4];
-            uint32_t weights[1][4];
+            uint32_t weights[1][4], visible = task_visible<SLICE_TOKENS>(a, at, t);
             score_keys<HEAD_DIM, T>(score, q, tile, t - first);
 
             /* absorb into the running maximum and sum */
-            tile_softmax<HEAD_DIM, T, SLICE_TOKENS>(state, weights, score, task_visible<SLICE_TOKENS>(a, at, t), a.scale);
+            tile_softmax<HEAD_DIM, T, SLICE_TOKENS>(state, weights, score, visible, a.scale);
             sum_values<HEAD_DIM, T>(state, weights[0], tile, t - first);
         }
     }

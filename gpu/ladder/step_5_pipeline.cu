@@ -20,8 +20,8 @@ enum { WARPS = QUEUE_TILE_ROWS / SLICE_ROWS, THREADS = WARPS * WARP, STAGES = 3,
 
 template <int HEAD_DIM> struct tile_size { enum { TOKENS = 8192 / HEAD_DIM, BYTES = TOKENS * HEAD_DIM * 2 }; };
 
-/* find this item's blocks: starts the copy of tile i of the task, zeros where no token is needed, and closes the group of
- * copies, even if it is empty. */
+/* find this item's blocks: starts the copy of tile i of the task, zeros where no token is needed, and closes the group
+ * of copies, even if it is empty. */
 template <int HEAD_DIM>
 static __device__ void copy_tile(char *stages, const attention_arguments &a, const lane_rows &at, uint32_t i,
                                  uint32_t only_query)

@@ -1,18 +1,17 @@
 /* Step 6: a queue. The grid is no longer the list of tasks, but as many workers as the GPU holds at once (a persistent
- * kernel); each worker has a list of tiles, which the host has planned (plan_queue.h).
- *   idea    the host knows the cost of each task, so it deals them out: the most expensive first, each to the worker with
+ * kernel). Each worker has a list of tiles, which the host has planned (plan_queue.h).
+ *   idea    the host knows the cost of each task, so it deals them out: the most expensive first, to the worker with
  *           the least load so far. A worker does not drain its pipeline between tasks: while it computes the last tile
- *           of one, the first tile of the next is on its way. And the rows of a task decide how the warps share it: of
- *           few rows, each warp takes some of the tokens; of many, each warp has its own 16 rows
+ *           of one, the first tile of the next is on its way. And the rows of a task decide how its warps share a tile:
+ *           of few rows, each warp takes some of the tokens; of many, each warp has its own 16 rows
  *   wins    43 to 23 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
  *   price   the host expands the plan: 32 bytes per tile and KV head. 72 KB of shared memory per worker
  *   leaves  merge is a second launch, which begins when the last worker has ended: step 7
+ *   loop    the worker's verbs are in worker.cuh: find tiles, prefetch, begin a task, absorb its tiles, end it
  *   threads 4 warps, warps_m x warps_n: 16 rows each x slices of at least 16 tokens
  *           tile of 64 tokens (head_dim 128)   K  [ 0-15 | 16-31 | 32-47 | 48-63 ]   warps_n = 4: one slice each
- *           tile        n       n + 1
- *           stage     n % 2   n % 2 ^ 1        two workers share a multiprocessor: one computes while the other waits;
- *                   computed   copied          a third stage would win nothing
- *   verbs   worker.cuh */
+ *           stages: tile n + 1 is copied while tile n is computed. Two workers share a multiprocessor, so that one
+ *           computes while the other waits; a third stage would win nothing */
 #include "merge.cuh"
 #include "worker_redo.cuh"
 
@@ -42,7 +41,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     w.find_tiles(a, shared);
     w.request_queries(a, shared);
     for (uint32_t n = 0; n < LEAD; n++) {
-        worker_prefetch<HEAD_DIM>(a, shared, w.list, n);
+        w.prefetch(a, shared, n);
         cp_async_commit();
     }
     while (w.tile < w.list.count) {
@@ -50,9 +49,9 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
         queue_tile tile;
         do {
             tile = worker_record(shared, w.tile);
-            cp_async_wait<LEAD - 1>(); /* this thread's copies of the tile have landed; behind the barrier, those of all */
-            __syncthreads();           /* have, and no warp reads the tile before: its stage is free */
-            worker_prefetch<HEAD_DIM>(a, shared, w.list, w.tile + LEAD);
+            cp_async_wait<LEAD - 1>(); /* this thread's copies of the tile have landed; */
+            __syncthreads();           /* now those of all have, and no warp reads the tile before: its stage is free */
+            w.prefetch(a, shared, w.tile + LEAD);
             cp_async_commit();
 
             /* score the keys, absorb into the running maximum and sum */

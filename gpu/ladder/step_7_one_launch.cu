@@ -1,12 +1,13 @@
 /* Step 7: one launch. The workers merge too.
- *   idea    a worker without tiles left waits until all others have none either (one counter in memory), then the warps
- *           of all workers share out the queries and heads. States are merged in the order of the plan's list, so that
- *           the same plan gives the same bits
+ *   idea    a worker without tiles left waits until no other has any left either (one counter in memory), then the
+ *           warps of all workers share out the queries and heads. States are merged in the order of the plan's list, so
+ *           that the same plan gives the same bits
  *   wins    23 to 23 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
- *   price   the wait: two trips to the L2 cache. A worker that waits must not keep another from starting, so the launch is
- *           cooperative: all workers are on the GPU at once. 8 warps per multiprocessor merge, where a launch of its own
- *           would have more
+ *   price   the wait: two trips to the L2 cache. A worker that waits must not keep another from starting, so the launch
+ *           is cooperative: all workers are on the GPU at once. And 8 warps per multiprocessor merge, where a launch of
+ *           its own would have more
  *   leaves  a warp that merges waits for one state after the other: step 8
+ *   loop    as step 6
  *   threads as step 6; merge: a warp for each query and head */
 #include "merge.cuh"
 #include "wait_for_all.cuh"
@@ -37,7 +38,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     w.find_tiles(a, shared);
     w.request_queries(a, shared);
     for (uint32_t n = 0; n < LEAD; n++) {
-        worker_prefetch<HEAD_DIM>(a, shared, w.list, n);
+        w.prefetch(a, shared, n);
         cp_async_commit();
     }
     while (w.tile < w.list.count) {
@@ -45,9 +46,9 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
         queue_tile tile;
         do {
             tile = worker_record(shared, w.tile);
-            cp_async_wait<LEAD - 1>(); /* this thread's copies of the tile have landed; behind the barrier, those of all */
-            __syncthreads();           /* have, and no warp reads the tile before: its stage is free */
-            worker_prefetch<HEAD_DIM>(a, shared, w.list, w.tile + LEAD);
+            cp_async_wait<LEAD - 1>(); /* this thread's copies of the tile have landed; */
+            __syncthreads();           /* now those of all have, and no warp reads the tile before: its stage is free */
+            w.prefetch(a, shared, w.tile + LEAD);
             cp_async_commit();
 
             /* score the keys, absorb into the running maximum and sum */

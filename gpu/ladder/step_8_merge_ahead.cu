@@ -1,15 +1,15 @@
 /* Step 8: merge ahead. A warp requests many states before it needs the first.
- *   idea    a state is 256 bytes (head_dim 128) behind a trip of 700 cycles to L2, so latency is all: a warp requests
- *           eight rows of o at once, straight to registers, and the next eight before it adds these up; the bounds of its
- *           lists are loaded before the first tile is. Where there are more queries and heads than warps, a warp takes
- *           four heads of a query at a time. Rows of partial o are in the order in which the matrix instructions leave
- *           them, so that each lane writes 16 bytes and not 4
- *   wins    to be measured
- *   price   128 registers, of which the worker has 255 anyway; one warp per query and head computes the weights of eight
- *           rows, also where a query has two
+ *   idea    a row of o is 256 bytes (head_dim 128), but a trip to L2 takes 700 cycles: a merge is latency. So a warp
+ *           requests eight rows at once, straight to registers, and the next eight before it adds these up. The bounds
+ *           of its lists are loaded before its first tile. Where there are more queries x heads than warps, a warp
+ *           takes four heads of a query at once. And rows of partial o are written in fragment order, as the matrix
+ *           instructions leave them, so that each lane writes 16 bytes at once instead of 4
+ *   wins    ? us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
+ *   price   128 registers, which the worker has anyway; out is written in pieces of 8 bytes
  *   leaves  a masked task computes all of its rows against all of its tokens, and each lane loads its masks from
- *           memory: step 9
- *   threads as step 7; merge: lane i computes the weight of row i % 8 */
+ *           global memory: step 9
+ *   loop    as step 6
+ *   threads as step 7; merge: lane i computes the weight of row i % 8 (merge_ahead.cuh) */
 #include "merge_ahead.cuh"
 #include "wait_for_all.cuh"
 #include "worker_redo.cuh"
@@ -28,7 +28,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     w.find_tiles(a, shared);
     w.request_queries(a, shared);
     for (uint32_t n = 0; n < LEAD; n++) {
-        worker_prefetch<HEAD_DIM>(a, shared, w.list, n);
+        w.prefetch(a, shared, n);
         cp_async_commit();
     }
     while (w.tile < w.list.count) {
@@ -36,9 +36,9 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
         queue_tile tile;
         do {
             tile = worker_record(shared, w.tile);
-            cp_async_wait<LEAD - 1>(); /* this thread's copies of the tile have landed; behind the barrier, those of all */
-            __syncthreads();           /* have, and no warp reads the tile before: its stage is free */
-            worker_prefetch<HEAD_DIM>(a, shared, w.list, w.tile + LEAD);
+            cp_async_wait<LEAD - 1>(); /* this thread's copies of the tile have landed; */
+            __syncthreads();           /* now those of all have, and no warp reads the tile before: its stage is free */
+            w.prefetch(a, shared, w.tile + LEAD);
             cp_async_commit();
 
             /* score the keys, absorb into the running maximum and sum */

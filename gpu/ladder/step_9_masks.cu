@@ -1,11 +1,12 @@
-/* Step 9: masks that cost little.
+/* Step 9: masks that cost little. The last rung on every GPU but sm_90.
  *   idea    plans that pack many short nodes into one item (flatten, tree masks, small leaves) give each token a mask
- *           word, a bit for each query. These words travel with their tile to shared memory; and a slice of 16 tokens
- *           that none of a warp's rows sees is skipped: neither scores nor values are computed
+ *           word, with a bit for each query. These words travel to shared memory with their tile; and a slice of 16
+ *           tokens that none of a warp's rows sees is skipped: neither scores nor values are computed
  *   wins    23 to 22 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
  *   price   2 KB more of shared memory per worker, and 8 bytes per masked token to copy
- *   leaves  K and V of a skipped slice are loaded all the same, since another warp may need them. Each of the four warps
- *           loads all of K and V from shared memory, fragment by fragment (ldmatrix): step 10
+ *   leaves  K and V of a skipped slice are loaded all the same, since another warp may need them. And each of the four
+ *           warps loads all of K and V from shared memory, fragment by fragment (ldmatrix): step 10
+ *   loop    as step 6
  *   threads as step 6; lane i looks up whether its warp sees token i % 16 of a slice */
 #include "merge_ahead.cuh"
 #include "wait_for_all.cuh"
@@ -75,7 +76,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     w.find_tiles(a, shared);
     w.request_queries(a, shared);
     for (uint32_t n = 0; n < LEAD; n++) {
-        worker_prefetch<HEAD_DIM>(a, shared, w.list, n);
+        w.prefetch(a, shared, n);
         prefetch_masks(a, shared, w.list, n);
         cp_async_commit();
     }
@@ -84,9 +85,9 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
         queue_tile tile;
         do {
             tile = worker_record(shared, w.tile);
-            cp_async_wait<LEAD - 1>(); /* this thread's copies of the tile have landed; behind the barrier, those of all */
-            __syncthreads();           /* have, and no warp reads the tile before: its stage is free */
-            worker_prefetch<HEAD_DIM>(a, shared, w.list, w.tile + LEAD);
+            cp_async_wait<LEAD - 1>(); /* this thread's copies of the tile have landed; */
+            __syncthreads();           /* now those of all have, and no warp reads the tile before: its stage is free */
+            w.prefetch(a, shared, w.tile + LEAD);
             prefetch_masks(a, shared, w.list, w.tile + LEAD);
             cp_async_commit();
 

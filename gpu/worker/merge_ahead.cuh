@@ -62,7 +62,8 @@ static __device__ __forceinline__ merge_cursor merge_start(const attention_argum
 {
     const uint32_t num_heads = a.shape.num_heads;
     merge_cursor cursor = {};
-    cursor.heads = a.plan.num_queries * num_heads > num_warps && num_heads % 4 == 0 ? 4 : 1; /* below 2^31: check_arguments */
+    /* below 2^31: check_arguments */
+    cursor.heads = a.plan.num_queries * num_heads > num_warps && num_heads % 4 == 0 ? 4 : 1;
     const uint32_t num_groups = num_heads / cursor.heads;
     cursor.query_step = num_warps / num_groups;
     cursor.group_step = num_warps % num_groups;
@@ -75,12 +76,15 @@ static __device__ __forceinline__ merge_cursor merge_start(const attention_argum
 
 /* ---- rows of o ---- */
 
-/* Fragment order: of each 32 elements, the four pairs that the matrix instructions leave in a lane (mma.cuh) lie behind
- * each other. So a lane writes 16 bytes at once, and four lanes 64: writes of less than 32 neighbouring bytes would make
- * L2 load the rest of the sector from memory. */
+/* Fragment order: of each 32 elements, the four pairs that the matrix instructions leave in a lane (mma.cuh) are
+ * neighbours. So a lane writes 16 bytes at once, and four lanes 64; writes of less than 32 neighbouring bytes would
+ * make L2 load the rest of the sector from memory. */
 struct fragment_order {
     /* Where an even element lies, or which element lies there. */
-    static __device__ __forceinline__ uint32_t place(uint32_t x) { return x / 32 * 32 + x % 8 / 2 * 8 + x % 32 / 8 * 2; }
+    static __device__ __forceinline__ uint32_t place(uint32_t x)
+    {
+        return x / 32 * 32 + x % 8 / 2 * 8 + x % 32 / 8 * 2;
+    }
 
     template <int HEAD_DIM, typename T>
     static __device__ __forceinline__ void write_fragment(T *row, const float o[HEAD_DIM / 8][4], int first,

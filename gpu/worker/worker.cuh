@@ -9,9 +9,9 @@
  *             prefetch(n + LEAD)      into the stage of tile n - 1
  *             absorb                  each warp its share of tile n
  *         end_task                    write the states; the queries of the next task are on their way meanwhile
- *     redo (worker_redo.cuh)          tasks whose states a hidden NaN has spoilt
+ *     redo_spoilt                     the tasks whose states a hidden NaN has spoilt (worker_redo.cuh)
  *
- * A rung writes this loop itself. */
+ * Each rung writes this loop itself, with its own way to absorb a tile. */
 #ifndef WORKER_CUH
 #define WORKER_CUH
 
@@ -19,16 +19,16 @@
 
 #define NOTHING_SPOILT UINT32_MAX
 
-/* SPLIT: how its warps share a tile. ORDER: how rows of partial o are written. */
+/* SPLIT: how its warps share a tile. ORDER: how rows of partial o are written. Both: worker_task.cuh. */
 template <int HEAD_DIM, typename T, typename SPLIT = split_rows_then_tokens, typename ORDER = plain_order>
 struct worker {
     worker_list list;
-    uint32_t tile, task;               /* that is computed, or comes next; counted from 0 */
-    tile_floats<HEAD_DIM> next_queries; /* of that task, on their way */
-    uint32_t q[HEAD_DIM / 16][4];      /* queries, as fragments */
+    uint32_t tile, task;                /* being computed, or next; counted from 0 */
+    tile_floats<HEAD_DIM> next_queries; /* of the next task, on their way */
+    uint32_t q[HEAD_DIM / 16][4];       /* of this task, as fragments */
     tile_state<HEAD_DIM> state;
     tile_share share;
-    uint32_t first_spoilt;             /* the tile with which the first spoilt task begins, or NOTHING_SPOILT */
+    uint32_t first_spoilt;              /* tile with which the first spoilt task begins, or NOTHING_SPOILT */
 
     __device__ __forceinline__ void find_tiles(const attention_arguments &a, worker_shared &shared)
     {
@@ -39,11 +39,17 @@ struct worker {
 
     __device__ __forceinline__ void request_queries(const attention_arguments &a, worker_shared &shared)
     {
-        next_queries = {};
+        next_queries = {}; /* else the compiler keeps the old ones alive through the whole loop */
         if (tile == list.count)
             return;
         const queue_tile first = worker_record(shared, tile);
         load_queries<HEAD_DIM>(a, first, shared.queries[task % QUERY_RING], SPLIT::warps_m(first), next_queries);
+    }
+
+    /* The caller closes the group of copies. */
+    __device__ __forceinline__ void prefetch(const attention_arguments &a, worker_shared &shared, uint32_t n)
+    {
+        prefetch_tile<HEAD_DIM>(a, shared, list, n);
     }
 
     __device__ __forceinline__ void begin_task(const attention_arguments &a, const worker_shared &shared)
@@ -64,7 +70,7 @@ struct worker {
         task++;
         if (EARLY)
             request_queries(a, shared);
-        /* 0 * NaN is NaN: a value that is hidden from a row may have spoilt it. worker_redo.cuh */
+        /* 0 * NaN is NaN: a value that is hidden from a row may have spoilt it (worker_redo.cuh) */
         if (!__syncthreads_or(last.is_masked && tile_has_nan<HEAD_DIM>(state)))
             store_rows<HEAD_DIM, T, ORDER>(a, shared, last, queries, state, SPLIT::warps_m(last), buffer, 0,
                                            last.num_queries);

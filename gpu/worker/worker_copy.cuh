@@ -10,15 +10,18 @@
 enum {
     WORKER_WARPS = QUEUE_TILE_ROWS / SLICE_ROWS,
     WORKER_THREADS = WORKER_WARPS * WARP,
-    WORKERS_PER_SM = 2, WORKER_SHARED_BYTES = 72 * 1024, /* two of them fit a multiprocessor of sm_80 and sm_90 */
-    STAGES = 2,         /* tile n lies in stage n % STAGES */
-    LEAD = STAGES - 1,  /* prefetch distance of K and V, in tiles */
-    TILE_BYTES = 16384, /* K or V of a tile: queue_tile_tokens */
+    WORKERS_PER_SM = 2,
+    WORKER_SHARED_BYTES = 72 * 1024, /* twice that fits a multiprocessor of sm_80 and sm_90 */
+    STAGES = 2,                      /* tile n lies in stage n % STAGES */
+    TILE_BYTES = 16384,              /* K or V of a tile: queue_tile_tokens */
     MAX_TILE_TOKENS = 128,
-    MY_TOKENS = 8,      /* tokens of a tile of which a thread copies 16 bytes; the same for every head_dim */
-    SLOT_RING = 2 * LEAD,  /* token lists: prefetch distance 2 * LEAD */
-    RECORD_RING = 4 * LEAD, /* records: 3 * LEAD */
-    QUERY_RING = 4 * LEAD  /* tasks whose query numbers are in use or on their way */
+    MY_TOKENS = 8,                   /* tokens of a tile of which a thread copies 16 bytes, for every head_dim */
+
+    /* Prefetch distances, in tiles: K and V LEAD, token lists 2 * LEAD, records and query numbers 3 and 2 * LEAD. */
+    LEAD = STAGES - 1,
+    SLOT_RING = 2 * LEAD,
+    RECORD_RING = 4 * LEAD,
+    QUERY_RING = 4 * LEAD /* tasks whose query numbers are in use or on their way */
 };
 static_assert((int)LEAD == (int)QUEUE_START_TILES, "a worker starts with the records of its first tiles");
 
@@ -31,7 +34,6 @@ template <int HEAD_DIM> struct worker_tile {
     };
 };
 
-/* 72 KB, with room for what later rungs add. */
 struct alignas(1024) worker_shared {
     char kv[STAGES][2][TILE_BYTES];
     uint32_t kv_slots[SLOT_RING][MAX_TILE_TOKENS]; /* permuted: the MY_TOKENS entries of a thread are neighbours */
@@ -40,6 +42,7 @@ struct alignas(1024) worker_shared {
     queue_start start;
     float m[WORKER_WARPS][8], l[WORKER_WARPS][8]; /* softmax states that meet in store_shared_rows */
 };
+static_assert(sizeof(worker_shared) <= WORKER_SHARED_BYTES, "as many workers as gpu_num_workers says");
 
 /* A worker's tiles are tiles[first .. first + count) of the queue. Below, n counts them from 0. The same values in all
  * threads, except num_copied, which warp 1 alone counts. */
@@ -127,7 +130,7 @@ static __device__ __forceinline__ void copy_kv(const char *key, const char *valu
 /* Starts the copies for tile n: its K and V, and what the tiles after it need to be copied in their turn. The caller
  * closes the group of copies, also an empty one. */
 template <int HEAD_DIM>
-static __device__ __forceinline__ void worker_prefetch(const attention_arguments &a, worker_shared &shared,
+static __device__ __forceinline__ void prefetch_tile(const attention_arguments &a, worker_shared &shared,
                                                        worker_list &list, uint32_t n)
 {
     const uint32_t warp = threadIdx.x / WARP;
@@ -151,7 +154,7 @@ static __device__ __forceinline__ void worker_prefetch(const attention_arguments
         copy_kv<HEAD_DIM, false>(key, value, token_bytes, slots, tile.num_tokens, shared.kv[n % STAGES]);
 }
 
-/* Finds this worker's tiles, and copies what worker_prefetch needs to begin. Reads the queue alone. */
+/* Finds this worker's tiles, and copies what prefetch_tile needs to begin. Reads the queue alone. */
 template <int HEAD_DIM>
 static __device__ __forceinline__ worker_list worker_find_tiles(const attention_arguments &a, worker_shared &shared)
 {

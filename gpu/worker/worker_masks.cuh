@@ -7,9 +7,9 @@
 struct masked_shared : worker_shared {
     uint64_t masks[STAGES][MAX_TILE_TOKENS]; /* a word per token: bit i: query i of the task sees it */
 };
-static_assert(sizeof(masked_shared) <= WORKER_SHARED_BYTES, "as many workers as the queue was made for");
+static_assert(sizeof(masked_shared) <= WORKER_SHARED_BYTES, "as many workers as gpu_num_workers says");
 
-/* Starts the copy of the masks of tile n, by warp 2; in the group of copies that worker_prefetch is called in. */
+/* Starts the copy of the masks of tile n, by warp 2; which belongs to the group of copies of worker::prefetch. */
 static __device__ __forceinline__ void prefetch_masks(const attention_arguments &a, masked_shared &shared,
                                                       const worker_list &list, uint32_t n)
 {

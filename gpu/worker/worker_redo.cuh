@@ -1,9 +1,10 @@
 /* NaN and masks. In a matrix product a hidden value is multiplied by a weight of 0, but 0 * NaN is NaN: one NaN or
- * infinite value that one row of a masked task sees spoils every row of the task. end_task notices, and writes nothing;
- * behind its last tile the worker computes the task again, one query at a time, with zeros for the keys and values that
- * are hidden from this query. Its rows then have the bits that they would have if the hidden values were ordinary.
+ * infinite value that one row of a masked task sees spoils every row of the task. end_task notices that and writes
+ * nothing; after its last tile the worker computes the task again, one query at a time, with zeros for the keys and
+ * values that are hidden from this query. Its rows then have the bits that they would have if the hidden values were
+ * ordinary.
  *
- * Rare, so it is kept simple: no copy is ahead of use. */
+ * This is rare, so it is kept simple: nothing is prefetched. */
 #ifndef WORKER_REDO_CUH
 #define WORKER_REDO_CUH
 
@@ -33,8 +34,8 @@ static __device__ __forceinline__ void copy_visible(const attention_arguments &a
 
 /* Query i of the task whose tiles begin with *tiles. */
 template <int HEAD_DIM, typename T, typename SPLIT, typename ORDER, auto ABSORB>
-static __device__ __forceinline__ void redo_query(const attention_arguments &a, worker_shared &shared, const queue_tile *tiles,
-                                  uint32_t i)
+static __device__ __forceinline__ void redo_query(const attention_arguments &a, worker_shared &shared,
+                                                  const queue_tile *tiles, uint32_t i)
 {
     const queue_query *queries = a.queue.queries + tiles->first_partial;
     const uint32_t warps_m = SPLIT::warps_m(*tiles);
@@ -69,14 +70,22 @@ static __device__ __forceinline__ void redo_tasks(const attention_arguments &a, 
     }
 }
 
-/* Behind a worker's last tile. ABSORB: the rung's absorb_tile. */
+/* The same as a function of its own, so that its registers do not weigh on the loop. */
+template <int HEAD_DIM, typename T, typename SPLIT, typename ORDER, auto ABSORB>
+static __device__ __noinline__ void call_redo_tasks(const attention_arguments &a, worker_shared &shared, uint32_t first,
+                                                    uint32_t end)
+{
+    redo_tasks<HEAD_DIM, T, SPLIT, ORDER, ABSORB>(a, shared, first, end);
+}
+
+/* After a worker's last tile. ABSORB: the rung's absorb_tile. */
 template <auto ABSORB, int HEAD_DIM, typename T, typename SPLIT, typename ORDER>
 static __device__ __forceinline__ void redo_spoilt(const attention_arguments &a, worker_shared &shared,
                                                    const worker<HEAD_DIM, T, SPLIT, ORDER> &w)
 {
-    if (__builtin_expect(w.first_spoilt != NOTHING_SPOILT, false)) /* keeps this code out of the way of the merge */
-        redo_tasks<HEAD_DIM, T, SPLIT, ORDER, ABSORB>(a, shared, w.list.first + w.first_spoilt,
-                                                      w.list.first + w.list.count);
+    if (w.first_spoilt != NOTHING_SPOILT)
+        call_redo_tasks<HEAD_DIM, T, SPLIT, ORDER, ABSORB>(a, shared, w.list.first + w.first_spoilt,
+                                                           w.list.first + w.list.count);
 }
 
 #endif

@@ -7,7 +7,10 @@
 
 /* ---- the rows of a task: row = query of the task * num_heads + head ---- */
 
-static __device__ __forceinline__ uint32_t tile_rows(const queue_tile &tile) { return tile.num_queries * tile.num_heads; }
+static __device__ __forceinline__ uint32_t tile_rows(const queue_tile &tile)
+{
+    return tile.num_queries * tile.num_heads;
+}
 
 static __device__ __forceinline__ uint32_t tile_query_of_row(const queue_tile &tile, uint32_t row)
 {
@@ -60,7 +63,8 @@ struct tile_share {
     uint32_t query[2];           /* of the task: that of each of the lane's rows, the last one for rows past the end */
 };
 
-template <int HEAD_DIM> static __device__ __forceinline__ tile_share find_share(const queue_tile &tile, uint32_t warps_m)
+template <int HEAD_DIM>
+static __device__ __forceinline__ tile_share find_share(const queue_tile &tile, uint32_t warps_m)
 {
     enum { TOKENS = worker_tile<HEAD_DIM>::TOKENS, LEAST = SLICE_TOKENS, MOST = worker_tile<HEAD_DIM>::MAX_SLICE };
     tile_share share;
@@ -76,8 +80,8 @@ template <int HEAD_DIM> static __device__ __forceinline__ tile_share find_share(
     return share;
 }
 
-/* The first token of this warp's first slice. The slices of a task, counted through all of its tiles, go to the warps in
- * turn. */
+/* The first token of this warp's first slice. The slices of a task, counted through all of its tiles, go to the warps
+ * in turn. */
 static __device__ __forceinline__ uint32_t first_token(const tile_share &share, const queue_tile &tile)
 {
     return ((share.warp_n - tile.number * share.num_slices) & (share.warps_n - 1)) * share.slice_tokens;

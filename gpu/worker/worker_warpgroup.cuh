@@ -4,6 +4,7 @@
 
 #include "wgmma.cuh"
 #include "worker_masks.cuh"
+#include "worker_redo.cuh"
 
 /* Every warp has its own 16 rows and all tokens of a tile, in a task of few rows too. */
 struct own_rows {
@@ -64,7 +65,7 @@ template <int HEAD_DIM, typename T> struct warpgroup_tile {
         }
     }
 
-    /* Both, of a tile that this thread has copied its part of: redo_spoilt. */
+    /* Both, of a tile that this thread has copied its part of: the redo. */
     static __device__ __forceinline__ void absorb(tile_state<HEAD_DIM> &state, const uint32_t q[HEAD_DIM / 16][4],
                                                   const tile_share &share, const queue_tile &tile,
                                                   const char kv[2][TILE_BYTES], const uint64_t *masks, float scale)
@@ -76,5 +77,16 @@ template <int HEAD_DIM, typename T> struct warpgroup_tile {
         absorb_scores(state, score, share, tile, kv[1], masks, scale);
     }
 };
+
+/* redo_spoilt without a call, because of which ptxas would make the wgmma of the loop wait for each other (its message
+ * C7510). */
+template <int HEAD_DIM, typename T, typename ORDER>
+static __device__ __forceinline__ void redo_spoilt_here(const attention_arguments &a, worker_shared &shared,
+                                                        const worker<HEAD_DIM, T, own_rows, ORDER> &w)
+{
+    if (w.first_spoilt != NOTHING_SPOILT)
+        redo_tasks<HEAD_DIM, T, own_rows, ORDER, warpgroup_tile<HEAD_DIM, T>::absorb>(
+            a, shared, w.list.first + w.first_spoilt, w.list.first + w.list.count);
+}
 
 #endif
