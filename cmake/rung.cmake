@@ -1,4 +1,4 @@
-# make rung: one rung of the GPU ladder, checked and timed; built when asked for. rung: on a GPU; rung_emulated: without.
+# make rung: one rung of the GPU ladder, checked and timed; built on demand. rung: on a GPU; rung_emulated: without.
 if(TARGET test_emulated_support)
   add_executable(rung_emulated EXCLUDE_FROM_ALL measure/rung.c)
   target_link_libraries(rung_emulated PRIVATE test_emulated_support)

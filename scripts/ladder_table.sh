@@ -30,7 +30,10 @@ table() {
     local number=0 name lesson us gain before='' floor
     declare -A time
     while IFS=, read -r name us; do time[$name]=$us; done < <(recorded)
-    echo "|Rung|Idea|us|Gain|Lines added|"
+    echo "One call on 64 branches with 64 tokens each behind a prefix of 2048: 32/8 heads, head_dim 128, fp16, plan cost, cold L2"
+    echo "($(sed -n 's/^# device: \([^,]*\),.*/\1/p' "$csv")). Gain: over the rung before. Lines: code that the rung adds, as \`make diff\` counts it."
+    echo
+    echo "|Rung|Idea|us|Gain|Lines|"
     echo "|-|-|-:|-:|-:|"
     while IFS=$'\t' read -r name lesson; do
         us=${time[$name]:-} gain=

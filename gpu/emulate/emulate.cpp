@@ -252,12 +252,12 @@ static const char *describe(char text[200], const fiber *f)
 
 void emulate_fail(const char *file, int line, const char *format, ...)
 {
-    char who[200] = "";
+    char which[200] = "";
     const fiber *f = emulator.running;
     if (f)
-        snprintf(who, sizeof who, "thread (%u,%u,%u) of block (%u,%u,%u): ", f->thread.x, f->thread.y, f->thread.z,
+        snprintf(which, sizeof which, "thread (%u,%u,%u) of block (%u,%u,%u): ", f->thread.x, f->thread.y, f->thread.z,
                  blockIdx.x, blockIdx.y, blockIdx.z);
-    int used = file ? snprintf(emulator.message, sizeof emulator.message, "%s:%d: %s", file, line, who) : 0;
+    int used = file ? snprintf(emulator.message, sizeof emulator.message, "%s:%d: %s", file, line, which) : 0;
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(emulator.message + used, sizeof emulator.message - used, format, arguments);
