@@ -63,7 +63,8 @@ typedef struct kv_draft {
 /* Finds the nodes of `tables`. pool_blocks bounds the block ids.
  * KV_INVAL: block_tokens is not a power of two from 1 to 256, a table is shorter than its length needs, or the
  * tables form no tree (a block stands behind two different blocks, or twice in a table); KV_RANGE: a block id
- * >= pool_blocks, a length beyond KV_MAX_LENGTH, counts beyond 32 bits; KV_NOMEM. On error *tree is untouched.
+ * >= pool_blocks, a length beyond KV_MAX_LENGTH, counts beyond 32 bits; KV_NOMEM. On error *tree is untouched;
+ * kv_tree_explain says which entry of which table is at fault.
  * Cost: O(sum of the tables' blocks), and up to block_tokens - 1 steps for a table that ends inside a block of others,
  * whatever the ids; no recursion. Scratch of 1.25 bytes a block of the pool. */
 kv_status kv_tree_build(kv_tree **tree, const kv_table *tables, uint32_t num_tables, uint32_t block_tokens,
@@ -76,6 +77,14 @@ kv_status kv_tree_build(kv_tree **tree, const kv_table *tables, uint32_t num_tab
  * lists as well. Cost: as kv_tree_build, and O(draft tokens). */
 kv_status kv_tree_build_drafts(kv_tree **tree, const kv_table *tables, const kv_draft *drafts, uint32_t num_tables,
                                uint32_t block_tokens, uint32_t pool_blocks);
+
+/* Why a build refused these arguments (drafts NULL: those of kv_tree_build): the status of the first fault, and a sentence
+ * in message[message_bytes] that names the table and the index of the bad entry, "table 3 index 2: block 9 stands behind
+ * block 4, in table 1 index 2 behind block 7". KV_OK and an empty message: no fault was found, so the build ran out of
+ * memory or of 32 bits. KV_NOMEM. O(sum of the tables' blocks and draft tokens, pool_blocks), 28 bytes of scratch for each
+ * block of the pool. */
+kv_status kv_tree_explain(const kv_table *tables, const kv_draft *drafts, uint32_t num_tables, uint32_t block_tokens,
+                          uint32_t pool_blocks, char *message, size_t message_bytes);
 
 /* The step without fork or prune: `tables` are those of the build, some of them longer. Where each longer branch
  * ends at a node that it alone sees, the nodes grow in place: true. Otherwise false, nothing changed: build again

@@ -1,35 +1,42 @@
-/* A plan as the GPU runs it: tasks, and which worker runs which. */
+/* A plan as the GPU runs it, in four steps: cut items into tasks, deal tasks to workers, interleave masked tokens, fill
+ * the arrays that workers read. */
 #include "plan_queue.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* What a task costs, in bytes that its worker could have read meanwhile: docs/gpu.md. */
+/* What a task costs, in bytes that its worker could have read in the same time: docs/gpu.md. */
 enum {
     TASK_BYTES = 49152,    /* starting and ending it */
     ROW_STEP = 16,         /* rows of a tile are computed so many at a time */
-    ROW_TOKEN_BYTES = 2    /* one row and one token */
+    ROW_TOKEN_BYTES = 2    /* one row and one token, per 128 elements */
 };
+
+enum { WARPS = QUEUE_TILE_ROWS / QUEUE_SLICE }; /* of a worker: each has QUEUE_SLICE rows of its tile */
+
+#define ALL_TOKENS UINT32_MAX
 
 typedef struct queue_builder {
     const tree_plan *plan;
     const tree_shape *shape;
-    uint32_t group_size, max_rows, max_heads, tile_tokens;
-    uint64_t num_tasks, num_tiles, num_tokens, num_masks;
-    uint32_t *unmasked; /* [num_items] tokens of an item before the first that has a mask, or NO_MASK */
-    uint64_t *cost;    /* [num_tasks] */
-    uint32_t *order;   /* [num_tasks] the dearest first */
-    uint32_t *worker;  /* [num_tasks][num_kv_heads] who runs it */
-    uint64_t *load;    /* [num_workers] */
-    uint32_t *heap;    /* [num_workers] the worker with the least load on top */
-    uint32_t *place, *warp; /* [most_tokens of an item with masks] */
-    uint64_t most_tokens;
+    uint32_t group_size, tile_tokens;
+    uint32_t max_queries, max_heads; /* of a task */
+    uint32_t num_head_parts;         /* tasks that share the heads of a group */
+    uint64_t num_tasks, num_tiles, num_tokens, num_masks, num_slices, max_slices;
+    uint32_t *num_unmasked; /* [num_items] tokens of the item before its first mask; ALL_TOKENS: it has none */
+    uint64_t *cost;         /* [num_tasks] */
+    uint32_t *order;        /* [num_tasks] in which they were dealt */
+    uint32_t *worker;       /* [num_tasks][num_kv_heads] that runs the task */
+    uint64_t *load;         /* [num_workers] */
+    uint32_t *heap;         /* [num_workers] the worker with the least load on top */
+    uint32_t *next_tile;    /* [num_workers] scratch */
+    uint32_t *slice_place;  /* [num_slices] item by item: where slice i of its masked tokens goes among them */
+    uint32_t *slice_warp;   /* [max_slices of an item] scratch */
     plan_queue queue;
 } queue_builder;
 
-#define NO_MASK UINT32_MAX
+/* ---- cut: items to tasks ---- */
 
-/* Tokens before the first that has a mask, or NO_MASK. */
 static uint32_t count_unmasked(const tree_plan *plan, const tree_item *item)
 {
     uint32_t count = 0;
@@ -38,7 +45,38 @@ static uint32_t count_unmasked(const tree_plan *plan, const tree_item *item)
             return count;
         count += plan->ranges[r].num_tokens;
     }
-    return NO_MASK;
+    return ALL_TOKENS;
+}
+
+static uint32_t num_tiles_of(const queue_builder *b, uint32_t num_tokens)
+{
+    return (num_tokens + b->tile_tokens - 1) / b->tile_tokens;
+}
+
+/* Slices of an item's masked tokens; the last one may be part-filled. */
+static uint32_t num_slices_of(const queue_builder *b, uint32_t item)
+{
+    if (b->num_unmasked[item] == ALL_TOKENS)
+        return 0;
+    return (b->plan->items[item].num_tokens - b->num_unmasked[item] + QUEUE_SLICE - 1) / QUEUE_SLICE;
+}
+
+static void count_tasks(queue_builder *b)
+{
+    for (uint32_t i = 0; i < b->plan->num_items; i++) {
+        const tree_item *item = &b->plan->items[i];
+        uint64_t num_parts = (item->num_rows + b->max_queries - 1) / b->max_queries;
+        b->num_tasks += num_parts * b->num_head_parts;
+        b->num_tiles += num_parts * b->num_head_parts * num_tiles_of(b, item->num_tokens) * b->shape->num_kv_heads;
+        b->num_tokens += item->num_tokens;
+        b->num_unmasked[i] = count_unmasked(b->plan, item);
+        if (b->num_unmasked[i] == ALL_TOKENS)
+            continue;
+        uint32_t num_slices = num_slices_of(b, i);
+        b->num_masks += num_parts * item->num_tokens;
+        b->num_slices += num_slices;
+        b->max_slices = num_slices > b->max_slices ? num_slices : b->max_slices;
+    }
 }
 
 static uint64_t task_cost(const queue_builder *b, const queue_task *task)
@@ -49,28 +87,8 @@ static uint64_t task_cost(const queue_builder *b, const queue_task *task)
     return TASK_BYTES + task->num_tokens * (token_bytes + rows * row_bytes);
 }
 
-static uint32_t num_tiles_of(const queue_builder *b, uint32_t num_tokens)
-{
-    return (num_tokens + b->tile_tokens - 1) / b->tile_tokens;
-}
-
-static void count_tasks(queue_builder *b)
-{
-    for (uint32_t i = 0; i < b->plan->num_items; i++) {
-        const tree_item *item = &b->plan->items[i];
-        uint32_t count = (item->num_rows + b->max_rows - 1) / b->max_rows * b->queue.head_slices;
-        b->num_tasks += count;
-        b->num_tiles += (uint64_t)count * num_tiles_of(b, item->num_tokens) * b->shape->num_kv_heads;
-        b->num_tokens += item->num_tokens;
-        b->unmasked[i] = count_unmasked(b->plan, item);
-        if (b->unmasked[i] == NO_MASK)
-            continue;
-        b->most_tokens = item->num_tokens > b->most_tokens ? item->num_tokens : b->most_tokens;
-        b->num_masks += (uint64_t)count / b->queue.head_slices * item->num_tokens;
-    }
-}
-
-static void add_task(queue_builder *b, queue_task task, uint32_t *count)
+/* One task for each max_heads heads of a group. */
+static void add_tasks(queue_builder *b, queue_task task, uint32_t *count)
 {
     for (uint32_t head = 0; head < b->group_size; head += b->max_heads) {
         task.first_head = (uint16_t)head;
@@ -85,24 +103,24 @@ static void cut_items(queue_builder *b)
     uint32_t count = 0, first_token = 0, first_mask = 0;
     for (uint32_t i = 0; i < b->plan->num_items; i++) {
         const tree_item *item = &b->plan->items[i];
-        bool masked = b->unmasked[i] != NO_MASK;
-        for (uint32_t row = 0; row < item->num_rows; row += b->max_rows) {
+        bool is_masked = b->num_unmasked[i] != ALL_TOKENS;
+        for (uint32_t row = 0; row < item->num_rows; row += b->max_queries) {
             uint32_t rest = item->num_rows - row;
             queue_task task = {.item = i, .first_partial = item->first_partial + row,
-                               .num_queries = (uint16_t)(rest < b->max_rows ? rest : b->max_rows),
+                               .num_queries = (uint16_t)(rest < b->max_queries ? rest : b->max_queries),
                                .first_token = first_token, .num_tokens = item->num_tokens,
-                               .first_mask = masked ? first_mask : QUEUE_NO_MASK};
-            first_mask += masked ? item->num_tokens : 0;
-            add_task(b, task, &count);
+                               .first_mask = is_masked ? first_mask : QUEUE_NO_MASK};
+            first_mask += is_masked ? item->num_tokens : 0;
+            add_tasks(b, task, &count);
         }
         first_token += item->num_tokens;
     }
 }
 
-/* ---- who runs what ---- */
+/* ---- deal: tasks to workers ---- */
 
 /* Sorted by cost to a precision of 1/256 of the largest; equal ones keep their order, so that tasks over the same
- * tokens run at the same time and meet in the L2 cache. */
+ * tokens run at the same time and share them in the L2 cache. */
 static void sort_tasks(queue_builder *b)
 {
     uint32_t first[257] = {0};
@@ -117,7 +135,7 @@ static void sort_tasks(queue_builder *b)
         b->order[first[255 - b->cost[i] * 255 / most]++] = i;
 }
 
-/* The top's load has grown: restores the order of the heap. */
+/* The load of the worker on top has grown: restores the order of the heap. */
 static void sink_top(queue_builder *b)
 {
     uint32_t at = 0, count = b->queue.num_workers, top = b->heap[0];
@@ -131,8 +149,8 @@ static void sink_top(queue_builder *b)
     b->heap[at] = top;
 }
 
-/* The dearest task to the worker with the least load. Returns the largest load. */
-static uint64_t deal_dearest_first(queue_builder *b)
+/* The most expensive task first, each to the worker with the least load. Returns the largest load. */
+static uint64_t deal_expensive_first(queue_builder *b)
 {
     uint32_t num_kv_heads = b->shape->num_kv_heads;
     uint64_t most = 0;
@@ -152,7 +170,8 @@ static uint64_t deal_dearest_first(queue_builder *b)
     return most;
 }
 
-/* The first worker the first tasks of KV head 0, and so on: best for plans that were cut into even shares. */
+/* The tasks of KV head 0, then those of KV head 1, ..., in equal parts: best for plans that were cut into even shares.
+ * Returns the largest load. */
 static uint64_t deal_in_order(queue_builder *b)
 {
     uint32_t num_kv_heads = b->shape->num_kv_heads, num_workers = b->queue.num_workers;
@@ -174,7 +193,7 @@ static uint64_t deal_in_order(queue_builder *b)
     return most;
 }
 
-/* Of a small queue: the same for each KV head, among workers of its own. */
+/* For a small queue: in order as well, but each KV head among workers of its own. */
 static void deal_by_head(queue_builder *b)
 {
     uint32_t num_kv_heads = b->shape->num_kv_heads, num_workers = b->queue.num_workers;
@@ -193,14 +212,14 @@ static void deal_by_head(queue_builder *b)
     }
 }
 
-static void assign_workers(queue_builder *b)
+static void deal(queue_builder *b)
 {
     uint32_t num_kv_heads = b->shape->num_kv_heads, *first = b->queue.worker_first;
     if (b->queue.is_small) {
         deal_by_head(b);
     } else {
         uint64_t in_order = deal_in_order(b);
-        if (deal_dearest_first(b) > in_order)
+        if (deal_expensive_first(b) > in_order)
             deal_in_order(b);
     }
     for (uint32_t i = 0; i < b->num_tasks; i++) {
@@ -212,9 +231,88 @@ static void assign_workers(queue_builder *b)
         first[w + 1] += first[w];
 }
 
+/* ---- interleave: where masked tokens go ----
+ *
+ * A warp has QUEUE_SLICE rows of the tile and skips slices of tokens that none of them sees. The masked tokens of packed
+ * leaves are sorted as their rows are, so in that order only one warp at a time would have something to compute:
+ *
+ *   sorted by warp   0 0 0 0 1 1 1 2 2 3        a letter is a slice that this warp sees
+ *   round-robin      0 1 2 3 0 1 2 0 1 0 */
+
+/* The warp that has the first row that sees the token. */
+static uint32_t warp_of(const queue_builder *b, const uint64_t *mask_words, uint32_t num_rows)
+{
+    uint32_t row = 0;
+    while (row + 1 < num_rows && !(mask_words[row / 64] >> (row % 64) & 1))
+        row++;
+    return row % b->max_queries * b->max_heads / QUEUE_SLICE;
+}
+
+/* slice_warp[i]: the warp of the first token of slice i. A token that all rows see counts as warp 0's. */
+static void find_slice_warps(queue_builder *b, uint32_t index, uint32_t num_slices, uint32_t count[WARPS])
+{
+    const tree_plan *plan = b->plan;
+    const tree_item *item = &plan->items[index];
+    uint32_t words = (item->num_rows + 63) / 64, r = item->first_range, skipped = 0;
+    for (uint32_t i = 0; i < num_slices; i++) {
+        uint32_t t = b->num_unmasked[index] + i * QUEUE_SLICE;
+        for (; t - skipped >= plan->ranges[r].num_tokens; r++)
+            skipped += plan->ranges[r].num_tokens;
+        const tree_range *range = &plan->ranges[r];
+        b->slice_warp[i] = 0;
+        if (range->mask != TREE_NO_MASK)
+            b->slice_warp[i] = warp_of(b, plan->masks + range->mask + (uint64_t)(t - skipped) * words, item->num_rows);
+        count[b->slice_warp[i]]++;
+    }
+}
+
+/* Slice n of a warp goes behind n slices of each other warp, and behind one more of each warp before it, as far as those
+ * warps have so many. */
+static void interleave_item(queue_builder *b, uint32_t index, uint32_t *slice_place)
+{
+    const tree_item *item = &b->plan->items[index];
+    uint32_t count[WARPS] = {0}, next[WARPS] = {0}, num_slices = num_slices_of(b, index);
+    uint32_t num_full = (item->num_tokens - b->num_unmasked[index]) / QUEUE_SLICE;
+    for (uint32_t i = 0; i < num_slices; i++)
+        slice_place[i] = i;
+    if (item->num_rows * b->max_heads <= QUEUE_SLICE) /* one warp has all rows */
+        return;
+    find_slice_warps(b, index, num_full, count);
+    for (uint32_t i = 0; i < num_full; i++) {
+        uint32_t warp = b->slice_warp[i], n = next[warp]++, place = 0;
+        for (uint32_t w = 0; w < WARPS; w++) {
+            uint32_t before = w < warp ? n + 1 : n;
+            place += count[w] < before ? count[w] : before;
+        }
+        slice_place[i] = place;
+    }
+}
+
+static void interleave(queue_builder *b)
+{
+    uint32_t *slice_place = b->slice_place;
+    for (uint32_t i = 0; i < b->plan->num_items; i++) {
+        if (b->num_unmasked[i] == ALL_TOKENS)
+            continue;
+        interleave_item(b, i, slice_place);
+        slice_place += num_slices_of(b, i);
+    }
+}
+
+/* Where token t of an item comes in the item's list. */
+static uint32_t place_of(const uint32_t *slice_place, uint32_t num_unmasked, uint32_t t)
+{
+    if (t < num_unmasked)
+        return t;
+    uint32_t at = t - num_unmasked;
+    return num_unmasked + slice_place[at / QUEUE_SLICE] * QUEUE_SLICE + at % QUEUE_SLICE;
+}
+
+/* ---- fill: tiles and starts ---- */
+
 static void add_tiles(queue_builder *b, const queue_task *task, uint32_t kv_head, uint32_t *next)
 {
-    uint32_t unmasked = b->unmasked[task->item];
+    uint32_t num_unmasked = b->num_unmasked[task->item];
     queue_tile tile = {.first_token = task->first_token, .first_partial = task->first_partial,
                        .head = kv_head * b->group_size + task->first_head, .kv_head = (uint16_t)kv_head,
                        .num_queries = (uint8_t)task->num_queries, .num_heads = (uint8_t)task->num_heads,
@@ -224,40 +322,39 @@ static void add_tiles(queue_builder *b, const queue_task *task, uint32_t kv_head
         uint32_t left = task->num_tokens - done;
         tile.num_tokens = (uint16_t)(left < b->tile_tokens ? left : b->tile_tokens);
         tile.first_token = task->first_token + done;
-        tile.first_mask = done + tile.num_tokens <= unmasked ? QUEUE_NO_MASK : task->first_mask + done;
+        tile.first_mask = done + tile.num_tokens <= num_unmasked ? QUEUE_NO_MASK : task->first_mask + done;
         tile.is_first = done == 0;
         tile.is_last = left == tile.num_tokens;
         b->queue.tiles[(*next)++] = tile;
     }
 }
 
-/* Each worker's tiles, in the order in which the tasks were dealt. */
+/* Each worker's tiles, in the order in which its tasks were dealt. */
 static void fill_tiles(queue_builder *b)
 {
-    uint32_t num_kv_heads = b->shape->num_kv_heads, *next = b->heap; /* the heap has done its work */
-    memcpy(next, b->queue.worker_first, b->queue.num_workers * sizeof *next);
+    uint32_t num_kv_heads = b->shape->num_kv_heads;
+    memcpy(b->next_tile, b->queue.worker_first, b->queue.num_workers * sizeof *b->next_tile);
     for (uint32_t i = 0; i < b->num_tasks; i++) {
         const uint32_t *worker = b->worker + (uint64_t)b->order[i] * num_kv_heads;
         for (uint32_t kv_head = 0; kv_head < num_kv_heads; kv_head++)
-            add_tiles(b, &b->queue.tasks[b->order[i]], kv_head, &next[worker[kv_head]]);
+            add_tiles(b, &b->queue.tasks[b->order[i]], kv_head, &b->next_tile[worker[kv_head]]);
     }
 }
 
-/* Of a small queue: each worker's KV head, and how many workers have that. */
+/* For a small queue. The workers of a KV head follow each other; some may have no tiles. */
 static void fill_only_heads(queue_builder *b)
 {
-    uint32_t *num_sharing = b->heap; /* [num_kv_heads], no more than workers; the heap has done its work */
-    memset(num_sharing, 0, b->shape->num_kv_heads * sizeof *num_sharing);
-    for (uint32_t w = 0; w < b->queue.num_workers; w++) {
-        queue_start *start = &b->queue.starts[w];
-        if (start->num_tiles) {
-            start->kv_head = b->queue.tiles[start->first_tile].kv_head;
-            num_sharing[start->kv_head]++;
+    uint32_t num_workers = b->queue.num_workers, num_kv_heads = b->shape->num_kv_heads;
+    for (uint32_t kv_head = 0; kv_head < num_kv_heads; kv_head++) {
+        queue_start *first = b->queue.starts + (uint64_t)num_workers * kv_head / num_kv_heads;
+        queue_start *end = b->queue.starts + (uint64_t)num_workers * (kv_head + 1) / num_kv_heads;
+        uint32_t num_sharing = 0;
+        for (const queue_start *start = first; start < end; start++)
+            num_sharing += start->num_tiles != 0;
+        for (queue_start *start = first; start < end; start++) {
+            start->kv_head = start->num_tiles ? kv_head : 0;
+            start->num_sharing = start->num_tiles ? num_sharing : 0;
         }
-    }
-    for (uint32_t w = 0; w < b->queue.num_workers; w++) {
-        queue_start *start = &b->queue.starts[w];
-        start->num_sharing = start->num_tiles ? num_sharing[start->kv_head] : 0;
     }
 }
 
@@ -275,113 +372,65 @@ static void fill_starts(queue_builder *b)
         fill_only_heads(b);
 }
 
-/* ---- tokens, rows and masks ---- */
+/* ---- fill: tokens, masks and queries ---- */
 
-/* Bits first .. first + count of a token's mask words. */
+static void fill_kv_slots(queue_builder *b, uint32_t index, const uint32_t *slice_place, uint32_t *kv_slots)
+{
+    const tree_plan *plan = b->plan;
+    const tree_item *item = &plan->items[index];
+    uint32_t num_unmasked = b->num_unmasked[index], block_slots = b->shape->num_kv_heads * plan->block_tokens, t = 0;
+    uint32_t block_shift = (uint32_t)__builtin_ctz(plan->block_tokens), in_block = plan->block_tokens - 1;
+    for (uint32_t r = item->first_range; r < item->first_range + item->num_ranges; r++) {
+        const tree_range *range = &plan->ranges[r];
+        const uint32_t *blocks = plan->blocks + range->first_block;
+        uint32_t end_slot = range->first_slot + range->num_tokens;
+        for (uint32_t at = range->first_slot; at < end_slot; at++, t++)
+            kv_slots[place_of(slice_place, num_unmasked, t)] = blocks[at >> block_shift] * block_slots + (at & in_block);
+    }
+}
+
+/* Bits first .. first + count of some words; first < 64. */
 static uint64_t mask_bits(const uint64_t *words, uint32_t first, uint32_t count)
 {
-    uint64_t bits = words[first / 64] >> (first % 64);
-    if (first % 64 + count > 64)
-        bits |= words[first / 64 + 1] << (64 - first % 64);
+    uint64_t bits = words[0] >> first;
+    if (first + count > 64)
+        bits |= words[1] << (64 - first);
     return count == 64 ? bits : bits & (((uint64_t)1 << count) - 1);
 }
 
-/* The warp that has the first row that sees the token. */
-static uint32_t warp_of(const queue_builder *b, const uint64_t *words, uint32_t num_rows)
+static void fill_masks(queue_builder *b, const queue_task *task, const uint32_t *slice_place)
 {
-    uint32_t row = 0;
-    while (row + 1 < num_rows && !(words[row / 64] >> (row % 64) & 1))
-        row++;
-    return row % b->max_rows * b->max_heads / QUEUE_SLICE;
-}
-
-/* place[t]: where token t of the item comes in the queue. Warps have rows of their own: one after the other they would
- * compute packed leaves, while the others wait. So slices of masked tokens are dealt out, one of each warp's in
- * turn. */
-static void place_tokens(const queue_builder *b, const tree_item *item, uint32_t unmasked, uint32_t *place)
-{
-    enum { WARPS = QUEUE_TILE_ROWS / QUEUE_SLICE };
-    const tree_plan *plan = b->plan;
-    const uint32_t words = (item->num_rows + 63) / 64;
-    for (uint32_t t = 0; t < item->num_tokens; t++)
-        place[t] = t;
-    if (item->num_rows * b->max_heads <= QUEUE_SLICE)
-        return;
-
-    /* first, in place: which warp has each slice, and how many each has */
-    uint32_t count[WARPS] = {0}, next[WARPS] = {0}, range = item->first_range, skipped = 0;
-    uint32_t num_slices = (item->num_tokens - unmasked) / QUEUE_SLICE, *warp = b->warp;
-    for (uint32_t i = 0; i < num_slices; i++) {
-        uint32_t t = unmasked + i * QUEUE_SLICE;
-        for (; t - skipped >= plan->ranges[range].num_tokens; range++)
-            skipped += plan->ranges[range].num_tokens;
-        const tree_range *at = &plan->ranges[range];
-        warp[i] = at->mask == TREE_NO_MASK
-                      ? 0 : warp_of(b, plan->masks + at->mask + (uint64_t)(t - skipped) * words, item->num_rows);
-        count[warp[i]]++;
-    }
-    /* slice n of a warp comes after n slices, or all that there are, of each other warp; and after one more of those
-     * before it */
-    for (uint32_t i = 0; i < num_slices; i++) {
-        uint32_t n = next[warp[i]]++, to = 0;
-        for (uint32_t w = 0; w < WARPS; w++) {
-            uint32_t before = w < warp[i] ? n + 1 : n;
-            to += count[w] < before ? count[w] : before;
-        }
-        for (uint32_t t = 0; t < QUEUE_SLICE; t++)
-            place[unmasked + i * QUEUE_SLICE + t] = unmasked + to * QUEUE_SLICE + t;
-    }
-}
-
-static void fill_item(queue_builder *b, const tree_item *item, const uint32_t *place, uint32_t *tokens)
-{
-    const tree_plan *plan = b->plan;
-    uint32_t block_rows = b->shape->num_kv_heads * plan->block_tokens;
-    for (uint32_t r = 0; r < item->num_ranges; r++) {
-        const tree_range *range = &plan->ranges[item->first_range + r];
-        for (uint32_t t = 0; t < range->num_tokens; t++) {
-            uint32_t at = range->first_slot + t;
-            tokens[place ? *place++ : t] = plan->blocks[range->first_block + at / plan->block_tokens] * block_rows
-                                           + at % plan->block_tokens;
-        }
-        tokens += place ? 0 : range->num_tokens;
-    }
-}
-
-static void fill_masks(queue_builder *b, const queue_task *task, const uint32_t *place)
-{
+    static const uint64_t all[2] = {UINT64_MAX, UINT64_MAX};
     const tree_plan *plan = b->plan;
     const tree_item *item = &plan->items[task->item];
-    const uint64_t all[2] = {UINT64_MAX, 0};
-    uint32_t words = (item->num_rows + 63) / 64, first = task->first_partial - item->first_partial;
-    uint64_t *mask = b->queue.masks + task->first_mask;
-    for (uint32_t r = 0; r < item->num_ranges; r++) {
-        const tree_range *range = &plan->ranges[item->first_range + r];
-        for (uint32_t t = 0; t < range->num_tokens; t++)
-            mask[*place++] = range->mask == TREE_NO_MASK
-                                 ? mask_bits(all, 0, task->num_queries)
-                                 : mask_bits(plan->masks + range->mask + (uint64_t)t * words, first, task->num_queries);
+    uint32_t num_words = (item->num_rows + 63) / 64, first = task->first_partial - item->first_partial;
+    uint32_t num_unmasked = b->num_unmasked[task->item], num_queries = task->num_queries, t = 0;
+    uint64_t *masks = b->queue.masks + task->first_mask;
+    for (uint32_t r = item->first_range; r < item->first_range + item->num_ranges; r++) {
+        const tree_range *range = &plan->ranges[r];
+        bool is_masked = range->mask != TREE_NO_MASK;
+        const uint64_t *words = is_masked ? plan->masks + range->mask + first / 64 : all;
+        for (uint32_t i = 0; i < range->num_tokens; i++, t++, words += is_masked ? num_words : 0)
+            masks[place_of(slice_place, num_unmasked, t)] = mask_bits(words, first % 64, num_queries);
     }
 }
 
 static void fill_tokens(queue_builder *b)
 {
+    const uint32_t *slice_place = b->slice_place;
     uint32_t first_token = 0, task = 0;
     for (uint32_t i = 0; i < b->plan->num_items; i++) {
-        const tree_item *item = &b->plan->items[i];
-        uint32_t *place = b->unmasked[i] != NO_MASK ? b->place : NULL;
-        if (place)
-            place_tokens(b, item, b->unmasked[i], place);
-        fill_item(b, item, place, b->queue.kv_slots + first_token);
+        fill_kv_slots(b, i, slice_place, b->queue.kv_slots + first_token);
         for (; task < b->num_tasks && b->queue.tasks[task].item == i; task++) {
-            if (place && b->queue.tasks[task].first_head == 0)
-                fill_masks(b, &b->queue.tasks[task], place);
+            if (b->num_unmasked[i] != ALL_TOKENS && b->queue.tasks[task].first_head == 0)
+                fill_masks(b, &b->queue.tasks[task], slice_place);
         }
-        first_token += item->num_tokens;
+        first_token += b->plan->items[i].num_tokens;
+        slice_place += num_slices_of(b, i);
     }
 }
 
-static void fill_rows(queue_builder *b)
+static void fill_queries(queue_builder *b)
 {
     const tree_plan *plan = b->plan;
     for (uint32_t q = 0; q < plan->num_queries; q++) {
@@ -390,6 +439,8 @@ static void fill_rows(queue_builder *b)
             b->queue.queries[plan->merge_partials[i]] = (queue_query){q, end - first == 1 ? QUEUE_ONLY_STATE : i};
     }
 }
+
+/* ---- build ---- */
 
 static void *array_of(uint64_t count, size_t bytes) { return calloc(count ? (size_t)count : 1, bytes); }
 
@@ -401,8 +452,9 @@ static bool allocate(queue_builder *b)
     b->worker = array_of(b->num_tasks * b->shape->num_kv_heads, sizeof *b->worker);
     b->load = array_of(queue->num_workers, sizeof *b->load);
     b->heap = array_of(queue->num_workers, sizeof *b->heap);
-    b->place = array_of(b->most_tokens, sizeof *b->place);
-    b->warp = array_of(b->most_tokens, sizeof *b->warp);
+    b->next_tile = array_of(queue->num_workers, sizeof *b->next_tile);
+    b->slice_place = array_of(b->num_slices, sizeof *b->slice_place);
+    b->slice_warp = array_of(b->max_slices, sizeof *b->slice_warp);
     queue->tasks = array_of(b->num_tasks, sizeof *queue->tasks);
     queue->tiles = array_of(b->num_tiles, sizeof *queue->tiles);
     queue->worker_first = array_of((uint64_t)queue->num_workers + 1, sizeof *queue->worker_first);
@@ -410,16 +462,14 @@ static bool allocate(queue_builder *b)
     queue->kv_slots = array_of(b->num_tokens, sizeof *queue->kv_slots);
     queue->queries = array_of(b->plan->num_partials, sizeof *queue->queries);
     queue->masks = array_of(b->num_masks, sizeof *queue->masks);
-    return b->cost && b->order && b->worker && b->load && b->heap && b->place && b->warp && queue->tasks && queue->tiles
-           && queue->worker_first && queue->starts && queue->kv_slots && queue->queries && queue->masks;
+    return b->cost && b->order && b->worker && b->load && b->heap && b->next_tile && b->slice_place && b->slice_warp
+           && queue->tasks && queue->tiles && queue->worker_first && queue->starts && queue->kv_slots && queue->queries
+           && queue->masks;
 }
 
-static tree_status build(queue_builder *b)
+static tree_status set_counts(queue_builder *b)
 {
     uint64_t num_head_blocks = (uint64_t)b->shape->num_blocks * b->shape->num_kv_heads, most = INT32_MAX;
-    if (!(b->unmasked = array_of(b->plan->num_items, sizeof *b->unmasked)))
-        return TREE_NOMEM;
-    count_tasks(b);
     if (b->num_tasks > most || b->num_tiles > most || b->num_tokens > most || b->num_masks > most
         || num_head_blocks > UINT32_MAX / b->shape->block_tokens || b->shape->num_heads > UINT16_MAX)
         return TREE_OVERFLOW;
@@ -430,15 +480,40 @@ static tree_status build(queue_builder *b)
     b->queue.num_partials = b->plan->num_partials;
     b->queue.is_small = b->num_tasks && (uint64_t)b->plan->num_queries * b->group_size <= QUEUE_SMALL_ROWS
                         && b->shape->num_kv_heads <= b->queue.num_workers;
+    return TREE_OK;
+}
+
+static tree_status build(queue_builder *b)
+{
+    if (!(b->num_unmasked = array_of(b->plan->num_items, sizeof *b->num_unmasked)))
+        return TREE_NOMEM;
+    count_tasks(b);
+    tree_status status = set_counts(b);
+    if (status)
+        return status;
     if (!allocate(b))
         return TREE_NOMEM;
     cut_items(b);
-    assign_workers(b);
+    deal(b);
+    interleave(b);
     fill_tiles(b);
     fill_starts(b);
     fill_tokens(b);
-    fill_rows(b);
+    fill_queries(b);
     return TREE_OK;
+}
+
+static void free_scratch(queue_builder *b)
+{
+    free(b->num_unmasked);
+    free(b->cost);
+    free(b->order);
+    free(b->worker);
+    free(b->load);
+    free(b->heap);
+    free(b->next_tile);
+    free(b->slice_place);
+    free(b->slice_warp);
 }
 
 tree_status plan_queue_build(plan_queue *queue, const tree_plan *plan, const tree_shape *shape, uint32_t num_workers)
@@ -447,17 +522,10 @@ tree_status plan_queue_build(plan_queue *queue, const tree_plan *plan, const tre
     queue_builder b = {.plan = plan, .shape = shape, .group_size = group_size,
                        .tile_tokens = queue_tile_tokens(shape->head_dim), .queue.num_workers = num_workers};
     b.max_heads = group_size < QUEUE_TILE_ROWS ? group_size : QUEUE_TILE_ROWS;
-    b.max_rows = QUEUE_TILE_ROWS / b.max_heads;
-    b.queue.head_slices = (group_size + b.max_heads - 1) / b.max_heads;
+    b.max_queries = QUEUE_TILE_ROWS / b.max_heads;
+    b.num_head_parts = (group_size + b.max_heads - 1) / b.max_heads;
     tree_status status = build(&b);
-    free(b.unmasked);
-    free(b.cost);
-    free(b.order);
-    free(b.worker);
-    free(b.load);
-    free(b.heap);
-    free(b.place);
-    free(b.warp);
+    free_scratch(&b);
     if (status)
         plan_queue_free(&b.queue);
     else

@@ -1,5 +1,6 @@
 /* Claim: tables and drafts that form no tree are refused, in whatever order they come, and nothing is written. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "hand_trees.h"
 #include "test.h"
@@ -91,6 +92,11 @@ static void refuse(const input *in, const draft_row *drafts, const uint32_t *ord
                               : kv_tree_build(&tree, tables, num_tables, BLOCK_TOKENS, POOL_BLOCKS);
     check(status == in->status, "%s: status %d, expected %d", in->name, status, in->status);
     check(tree == untouched, "%s: the result was written", in->name);
+    char message[160];
+    status = kv_tree_explain(tables, with_draft ? draft : NULL, num_tables, BLOCK_TOKENS, POOL_BLOCKS, message,
+                             sizeof message);
+    check(status == in->status && !strncmp(message, "table ", 6), "%s: explained as %d, \"%s\"", in->name, status,
+          message);
 }
 
 static void run_tables(const void *argument)
@@ -167,7 +173,76 @@ static void run_too_many_queries(const void *argument)
     kv_tree *const untouched = (kv_tree *)tables, *tree = untouched;
     kv_status status = kv_tree_build_drafts(&tree, tables, drafts, NUM_TABLES, 256, NUM_TOKENS / 256);
     check(status == KV_RANGE && tree == untouched, "%s", kv_status_string(status));
+    char message[160];
+    check(kv_tree_explain(tables, drafts, NUM_TABLES, 256, NUM_TOKENS / 256, message, sizeof message) == KV_RANGE
+          && !strcmp(message, "268435456 queries and draft tokens, at most 268435455"), "%s", message);
     free(parent);
+}
+
+typedef struct sentence {
+    draft_input input; /* its name is the sentence */
+    uint32_t block_tokens;
+} sentence;
+
+#define NONE KV_NONE
+static const sentence sentences[] = {
+    {{{"table 1 index 2: block 5 for the second time", KV_INVAL, 2, {{4, 1, {0}}, {12, 3, {5, 6, 5}}}}, {{0}}}, 4},
+    {{{"table 1 index 2: block 0 for the second time", KV_INVAL, 2, {{8, 2, {0, 1}}, {12, 3, {0, 1, 0}}}}, {{0}}}, 4},
+    {{{"table 1 index 1: block 1 stands behind block 2, in table 0 index 1 behind block 0", KV_INVAL, 2,
+       {{8, 2, {0, 1}}, {8, 2, {2, 1}}}}, {{0}}}, 4},
+    {{{"table 2 index 0: block 1 stands at the front, in table 0 index 1 behind block 0", KV_INVAL, 3,
+       {{8, 2, {0, 1}}, {4, 1, {2}}, {4, 1, {1}}}}, {{0}}}, 4},
+    {{{"table 1 index 1: block 0 stands behind block 3, in table 0 index 0 at the front", KV_INVAL, 2,
+       {{8, 2, {0, 1}}, {5, 2, {3, 0}}}}, {{0}}}, 4},
+    {{{"table 1: 2 blocks, but its length of 9 needs 3", KV_INVAL, 2, {{4, 1, {0}}, {9, 2, {1, 2}}}}, {{0}}}, 4},
+    {{{"table 0 index 1: block 16, but the pool has 16", KV_RANGE, 1, {{8, 2, {0, POOL_BLOCKS}}}}, {{0}}}, 4},
+    {{{"table 0: length 1073741825, at most 1073741824", KV_RANGE, 1, {{KV_MAX_LENGTH + 1, 4, {0}}}}, {{0}}}, 4},
+    {{{"block_tokens 12, expected a power of two from 1 to 256", KV_INVAL, 1, {{4, 1, {0}}}}, {{0}}}, 12},
+    {{{"table 1: 4 draft tokens, but a length of 3", KV_INVAL, 2, {{4, 1, {0}}, {3, 1, {1}}}},
+      {{0}, {4, {NONE, 0, 1, 2}}}}, 4},
+    {{{"table 1: draft token 1 continues draft token 7, which is not before it", KV_INVAL, 2,
+       {{4, 1, {0}}, {4, 1, {1}}}}, {{0}, {2, {NONE, 7}}}}, 4},
+    {{{"table 1 index 1: block 1 holds draft tokens of table 0 already", KV_INVAL, 2,
+       {{6, 2, {0, 1}}, {6, 2, {0, 1}}}}, {{1, {NONE}}, {1, {NONE}}}}, 4},
+    {{{"table 0 index 1: block 1 for draft tokens holds tokens of table 1", KV_INVAL, 2,
+       {{7, 2, {0, 1}}, {6, 2, {0, 1}}}}, {{2, {NONE, 0}}, {0}}}, 4},
+    {{{"table 0 index 2: block 1 for the second time", KV_INVAL, 1, {{9, 3, {0, 1, 1}}}},
+      {{4, {NONE, 0, 1, 2}}}}, 4},
+    {{{"", KV_OK, 2, {{7, 2, {0, 1}}, {5, 2, {0, 1}}}}, {{2, {NONE, 0}}, {0}}}, 4},
+};
+#undef NONE
+
+static void run_sentence(const void *argument)
+{
+    const sentence *s = argument;
+    const input *in = &s->input.in;
+    kv_table tables[MAX_TABLES];
+    kv_draft drafts[MAX_TABLES];
+    char message[160], cut[11] = "untouched";
+    for (uint32_t t = 0; t < in->num_tables; t++) {
+        tables[t] = (kv_table){in->tables[t].blocks, in->tables[t].num_blocks, in->tables[t].length, 1};
+        drafts[t] = (kv_draft){s->input.drafts[t].num_tokens, s->input.drafts[t].parent};
+    }
+    kv_status status = kv_tree_explain(tables, drafts, in->num_tables, s->block_tokens, POOL_BLOCKS, message,
+                                       sizeof message);
+    check(status == in->status && !strcmp(message, in->name), "status %d, \"%s\", expected \"%s\"", status, message,
+          in->name);
+    check(kv_tree_explain(tables, drafts, in->num_tables, s->block_tokens, POOL_BLOCKS, NULL, 0) == status, "no room");
+    kv_tree_explain(tables, drafts, in->num_tables, s->block_tokens, POOL_BLOCKS, cut, 9);
+    check(strlen(cut) < 9 && !strncmp(cut, message, strlen(cut)) && cut[9] == 0, "cut at the end of its room");
+}
+
+static void run_missing_arrays(const void *argument)
+{
+    kv_table table = {(const uint32_t[]){0, 1}, 2, 5, 1};
+    char message[160];
+    (void)argument;
+    check(kv_tree_explain(NULL, NULL, 2, 4, 2, message, sizeof message) == KV_INVAL
+          && !strcmp(message, "2 tables, but no array of tables"), "%s", message);
+    check(kv_tree_explain(&(kv_table){NULL, 2, 5, 1}, NULL, 1, 4, 2, message, sizeof message) == KV_INVAL
+          && !strcmp(message, "table 0: length 5, but no array of blocks"), "%s", message);
+    check(kv_tree_explain(&table, &(kv_draft){2, NULL}, 1, 4, 2, message, sizeof message) == KV_INVAL
+          && !strcmp(message, "table 0: 2 draft tokens, but no parents"), "%s", message);
 }
 
 int main(int argc, char **argv)
@@ -177,6 +252,9 @@ int main(int argc, char **argv)
         test_add(run_tables, &without_drafts[i], "%s", without_drafts[i].name);
     for (size_t i = 0; i < sizeof with_drafts / sizeof *with_drafts; i++)
         test_add(run_drafts, &with_drafts[i], "%s", with_drafts[i].in.name);
+    for (size_t i = 0; i < sizeof sentences / sizeof *sentences; i++)
+        test_add(run_sentence, &sentences[i], "sentence_%zu", i);
+    test_add(run_missing_arrays, NULL, "sentences_of_missing_arrays");
     test_add(run_block_tokens, NULL, "block_tokens");
     test_add(run_missing_arguments, NULL, "missing_arguments");
     test_add(run_blocks_beyond_length, NULL, "blocks_beyond_length");

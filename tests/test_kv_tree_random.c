@@ -68,6 +68,8 @@ static void run_damaged(const void *argument)
                 f.blocks[t][test_below(f.tables[t].num_blocks)] = test_below(f.num_blocks);
         }
         kv_status status = kv_tree_build(&tree, f.tables, f.num_tables, f.block_tokens, f.num_blocks);
+        kv_status explained = kv_tree_explain(f.tables, NULL, f.num_tables, f.block_tokens, f.num_blocks, NULL, 0);
+        check(explained == status, "forest %u: status %d explained as %d", i, status, explained);
         if (is_tree(&f)) {
             check(status == KV_OK, "forest %u: status %d of a tree", i, status);
             kv_tree_destroy(tree);

@@ -25,6 +25,7 @@ typedef struct expected {
     uint32_t group_size;
     uint32_t *partial_item; /* [num_partials] */
     uint64_t *first_token;  /* [num_items] of the arrays below */
+    uint32_t *first_masked; /* [num_items] tokens of the item before its first mask */
     uint32_t *row_of_kv;    /* [loaded_tokens] entry of queue.kv_slots */
     uint64_t *mask_words;   /* [loaded_tokens] index into plan->masks, or NO_WORDS: all rows see it */
     uint8_t *covered;       /* [num_partials][num_heads] */
@@ -61,6 +62,7 @@ static expected expect(const tree_plan *plan, const tree_shape *shape)
 {
     expected e = {plan, *shape, shape->num_heads / shape->num_kv_heads,
                   create_array(plan->num_partials, sizeof(uint32_t)), create_array(plan->num_items, sizeof(uint64_t)),
+                  create_array(plan->num_items, sizeof(uint32_t)),
                   create_array(plan->loaded_tokens, sizeof(uint32_t)),
                   create_array(plan->loaded_tokens, sizeof(uint64_t)),
                   create_array((uint64_t)plan->num_partials * shape->num_heads, 1),
@@ -71,6 +73,9 @@ static expected expect(const tree_plan *plan, const tree_shape *shape)
     for (uint32_t i = 0; i < plan->num_items; i++) {
         e.first_token[i] = first_token;
         expand_item(&e, &plan->items[i], first_token);
+        while (e.first_masked[i] < plan->items[i].num_tokens
+               && e.mask_words[first_token + e.first_masked[i]] == NO_WORDS)
+            e.first_masked[i]++;
         first_token += plan->items[i].num_tokens;
         for (uint32_t row = 0; row < plan->items[i].num_rows; row++)
             e.partial_item[plan->items[i].first_partial + row] = i;
@@ -83,6 +88,7 @@ static void forget(expected *e)
 {
     free(e->partial_item);
     free(e->first_token);
+    free(e->first_masked);
     free(e->row_of_kv);
     free(e->mask_words);
     free(e->covered);
@@ -170,11 +176,45 @@ static void check_all_covered(expected *e, const char *by)
 
 static bool has_masks(const expected *e, uint32_t item)
 {
-    for (uint32_t t = 0; t < e->plan->items[item].num_tokens; t++) {
-        if (e->mask_words[e->first_token[item] + t] != NO_WORDS)
-            return true;
+    return e->first_masked[item] < e->plan->items[item].num_tokens;
+}
+
+/* The warp whose rows hold the first row that sees token t of the item; 0 where all rows see it. */
+static uint32_t warp_of(const expected *e, uint32_t item, uint32_t t)
+{
+    uint32_t num_heads = e->group_size < QUEUE_TILE_ROWS ? e->group_size : QUEUE_TILE_ROWS, row = 0;
+    while (row + 1 < e->plan->items[item].num_rows && !visible_rows(e, item, row, 1, t))
+        row++;
+    return row % (QUEUE_TILE_ROWS / num_heads) * num_heads / QUEUE_SLICE;
+}
+
+/* Tokens before the first mask keep their places. Behind them come slices of neighbouring tokens, one of each warp in
+ * turn, as long as it has some; the rest, less than a slice, keeps its place as well. */
+static void check_interleaved(expected *e, const plan_queue *queue, const queue_task *task)
+{
+    enum { WARPS = QUEUE_TILE_ROWS / QUEUE_SLICE };
+    const uint32_t *slots = queue->kv_slots + task->first_token;
+    uint32_t masked = e->first_masked[task->item], num_slices = (task->num_tokens - masked) / QUEUE_SLICE;
+    uint32_t left[WARPS] = {0}, taken[WARPS] = {0};
+    place_item(e, task->item);
+    for (uint32_t n = 0; n < task->num_tokens; n++) {
+        uint32_t t = e->token_of_kv[slots[n]], in_slice = (n - masked) % QUEUE_SLICE;
+        if (n < masked || n >= masked + num_slices * QUEUE_SLICE)
+            check(t == n, "item %" PRIu32 ": token %" PRIu32 " moved to %" PRIu32, task->item, t, n);
+        else
+            check((t - masked) % QUEUE_SLICE == in_slice && t - in_slice == e->token_of_kv[slots[n - in_slice]],
+                  "item %" PRIu32 ": the slice of token %" PRIu32 " stays together", task->item, t);
     }
-    return false;
+    for (uint32_t i = 0; i < num_slices; i++)
+        left[warp_of(e, task->item, masked + i * QUEUE_SLICE)]++;
+    for (uint32_t i = 0; i < num_slices; i++) {
+        uint32_t warp = warp_of(e, task->item, e->token_of_kv[slots[masked + i * QUEUE_SLICE]]);
+        for (uint32_t w = 0; w < WARPS; w++)
+            check(!left[w] || taken[warp] < taken[w] + (warp <= w), "item %" PRIu32 ": slice %" PRIu32 " is of warp %"
+                  PRIu32 ", but it is the turn of %" PRIu32, task->item, i, warp, w);
+        taken[warp]++;
+        left[warp]--;
+    }
 }
 
 static void check_tasks(expected *e, const plan_queue *queue)
@@ -188,6 +228,8 @@ static void check_tasks(expected *e, const plan_queue *queue)
         check(task->item == e->partial_item[task->first_partial]
               && task->num_tokens == e->plan->items[task->item].num_tokens, "all tokens of its item");
         check((task->first_mask != QUEUE_NO_MASK) == has_masks(e, task->item), "masks where the item has some");
+        if (i == 0 || task->item != task[-1].item)
+            check_interleaved(e, queue, task);
         for (uint32_t kv_head = 0; kv_head < e->shape.num_kv_heads; kv_head++)
             cover(e, task->first_partial, task->num_queries, kv_head * e->group_size + task->first_head, task->num_heads);
         check((uint32_t)task->first_head + task->num_heads <= e->group_size, "heads of one group");
@@ -213,6 +255,8 @@ static void check_tile(expected *e, const plan_queue *queue, const queue_tile *t
           "%" PRIu32 " tokens", tile->num_tokens);
     check(tile->is_last == (done + tile->num_tokens == e->plan->items[item].num_tokens), "the last tile ends the item");
     check(tile->is_masked == has_masks(e, item), "is_masked");
+    check((tile->first_mask == QUEUE_NO_MASK) == (done + tile->num_tokens <= e->first_masked[item]),
+          "masks only for tiles that reach the item's first mask");
     check(tile->kv_head == tile->head / e->group_size
           && tile->kv_head == (tile->head + tile->num_heads - 1) / e->group_size, "heads of one KV head");
     check_reciprocal(tile);
@@ -469,7 +513,7 @@ static void run_deterministic(const void *unused)
         tree_shape shape = shape_of(plan, (heads){2, 4, 128});
         plan_queue a = build(plan, &shape, 264), b = build(plan, &shape, 264);
         check(a.num_tasks == b.num_tasks && a.num_tiles == b.num_tiles && a.num_tokens == b.num_tokens
-              && a.num_masks == b.num_masks && a.num_partials == b.num_partials && a.head_slices == b.head_slices, "counts");
+              && a.num_masks == b.num_masks && a.num_partials == b.num_partials, "counts");
         check(!memcmp(a.tasks, b.tasks, a.num_tasks * sizeof *a.tasks)
               && !memcmp(a.tiles, b.tiles, a.num_tiles * sizeof *a.tiles)
               && !memcmp(a.worker_first, b.worker_first, (a.num_workers + 1) * sizeof *a.worker_first)
