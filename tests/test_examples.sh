@@ -46,6 +46,7 @@ shows own_tables 1 '^node 4: tokens 0\.\.5, a root, sequences 3$'
 shows own_tables 1 '^  tree grown in place, plan grown in place$'
 shows own_tables 1 '^  tree to be built again$'
 shows own_tables 3 ': as each sequence alone$'
+shows own_tables 1 '^  table 3 index 1: block 9 stands behind block 1'
 
 run layouts "$cc"
 shows layouts 4 'the same bits$'

@@ -110,5 +110,12 @@ int main(void)
     wrong |= attend(plan, tables);
     tree_plan_destroy(plan);
     kv_tree_destroy(tree);
+
+    puts("a table in which block 9 stands behind another block than in sequence 0 is refused:");
+    char message[160];
+    blocks[3][1] = 9;
+    if (kv_tree_build(&tree, tables, NUM_TABLES, BLOCK_TOKENS, NUM_BLOCKS) != KV_INVAL) return 1;
+    kv_tree_explain(tables, NULL, NUM_TABLES, BLOCK_TOKENS, NUM_BLOCKS, message, sizeof message);
+    printf("  %s\n", message);
     return wrong;
 }
