@@ -11,7 +11,7 @@ END {
     holds("means over ten recorded trees", told("means over a task's ten runs"))
     say("few-shot prompts with {} to {} branches", low["few-shot"], high["few-shot"])
     say("speculative decoding with {} to {} draft tokens", low["spec"], high["spec"])
-    holds("32 layers, 32/8 heads, head_dim 128, fp16", told("bytes of 32 layers, 32/8 heads, head_dim 128, fp16, one token a block"))
+    holds("32 layers, 32/8 heads, head_dim 128, fp16", told("bytes of 32 layers, 32/8 heads, head_dim 128, fp16, one token per block"))
     holds("between 100 % (", at("workload=set variant=packed strategy=radix", "plan_bytes") == at("workload=set variant=packed strategy=radix", "logical_bytes"))
     holds("at most 32 queries", over_floor("spec_32", "flatten") == 1 && over_floor("spec_64", "flatten") > 1.9)
     holds("64 rows or 16 queries", over_floor("spec_32", "cost") > 1.9 && over_floor("spec_32", "cost") <= 2)

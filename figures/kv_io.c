@@ -179,7 +179,7 @@ int main(int argc, char **argv)
     }
     FILE *csv = figure_open(path, "measure_kv_io", "sums over a run's iterations, means over a task's ten runs");
     fprintf(csv, "# plans of every iteration whose number divides by %" PRIu32 "; sums of tokens over all; no clock\n"
-                 "# bytes of %d layers, 32/8 heads, head_dim 128, fp16, one token a block\n"
+                 "# bytes of %d layers, 32/8 heads, head_dim 128, fp16, one token per block\n"
                  "# items, partial_rows: of one iteration; masked_percent: (query, token) pairs hidden by masks, of S\n"
                  "workload,strategy,variant,iterations,unique_tokens_sum,path_tokens_sum,logical_bytes,unique_bytes,"
                  "plan_bytes,query_bytes,mask_bytes,partial_bytes,reduction_percent,items,partial_rows,"

@@ -16,7 +16,7 @@ set xlabel 'branches (2048 shared + 64 own tokens each)'
 set key top left reverse Left
 set ylabel 'us for one layer, cold L2' offset 1
 set yrange [2:100000]
-set title sprintf("%.0f branches: one pass for all is %.1f times faster than\nper-branch reading, %.0f times than copied and unfused", branches_max, sequence_max / tree_max, standard_max / tree_max)
+set title sprintf("%.0f branches: one pass for all branches is %.1f times faster than\nper-branch reading, %.0f times than copied and unfused", branches_max, sequence_max / tree_max, standard_max / tree_max)
 plot data using 1:2 with linespoints lt copied title 'copied, three launches (standard attention)', \
      '' using 1:3 with linespoints lt radix title 'per-branch reading of shared blocks (plan radix)', \
      '' using 1:4 with linespoints lt cost title 'one pass for all branches (plan cost)', \

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../figures" || exit 1
 mode=
 case ${1-} in --list | --write) mode=$1 && shift ;; esac
 [ $# -gt 0 ] || set -- *.gp
-new=$(mktemp -d .captions.XXXXXX) && trap 'rm -rf "$new"' EXIT || exit 1
+new=$(mktemp -d) && trap 'rm -rf "$new" .text.new-$$' EXIT || exit 1
 failed=0
 for script in "$@"; do
     stem=${script%.gp}
@@ -17,8 +17,8 @@ for script in "$@"; do
     if [ "$mode" = --write ]; then
         for text in "$stem.md" "$stem.gp"; do
             awk -v write=1 -f ../scripts/captions.awk "$new/derived" "$text" >"$new/text" || { failed=1 && continue; }
-            cmp -s "$new/text" "$text" || { cat "$new/text" >"$new/whole" && mv -fT "$new/whole" "$text" && echo "figures/$text"; } ||
-                failed=1
+            cmp -s "$new/text" "$text" && continue
+            { cp "$new/text" ".text.new-$$" && mv -fT ".text.new-$$" "$text" && echo "figures/$text"; } || failed=1
         done
     fi
     awk -v list="${mode#--write}" -f ../scripts/captions.awk "$new/derived" "$stem.md" "$stem.gp" || failed=1

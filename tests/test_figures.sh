@@ -34,6 +34,16 @@ for script in *.gp; do
         fail "figures/$stem.gp draws a line at a literal: ceilings are in the csv"
 done
 
+# Strategies differ in marker and in grey: of their colours the luminances lie apart.
+awk 'function hex(s) { return 16 * index("123456789abcdef", substr(s, 1, 1)) + index("123456789abcdef", substr(s, 2, 1)) }
+    /^set linetype [1-8] / {
+        c = $6; p = $NF; n++
+        y[n] = (0.299 * hex(substr(c, 3)) + 0.587 * hex(substr(c, 5)) + 0.114 * hex(substr(c, 7))) / 255
+        for (i = 1; i < n; i++) { d = y[i] - y[n]; if (d * d < 0.035 ^ 2 || p == marker[i]) exit bad = 1 }
+        marker[n] = p
+    }
+    END { exit bad || n != 8 }' style.gnuplot || fail "style.gnuplot: two strategies look the same in grey, or have one marker"
+
 # Ceilings: of the GPU that was measured, in its csv; none is a literal in a script or a program.
 for program in *.cu; do
     for name in dram_gbps l2_gbps matrix_tflops launch_us; do
