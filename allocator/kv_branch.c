@@ -202,7 +202,7 @@ kv_status kv_branch_prune(kv_pool *pool, kv_branch branch)
 
 /* ---- append: count, make room, take ---- */
 
-/* What a list of appends asks of the pool. */
+/* The blocks that a list of appends needs. */
 typedef struct demand {
     uint64_t blocks;   /* to be taken */
     uint64_t reserved; /* that must stay free for other promises afterwards */

@@ -27,8 +27,8 @@ kv_status kv_branch_create(kv_pool *pool, kv_branch *branch);
 
 /* A branch with the same tokens: every block of the table gains a reference, no block is taken, nothing is copied.
  * fork_at keeps only the first `length` tokens. KV_STALE, KV_RANGE (length beyond the branch), KV_NOBRANCH, KV_NOMEM.
- * O(blocks of the new table); fork_at also takes a step for each different length, at most block_tokens - 1 of them, at
- * which other branches end later in the new one's last block. */
+ * O(blocks of the new table); fork_at also takes one step for each length at which other branches end later in the new
+ * branch's last block: at most block_tokens - 1. */
 kv_status kv_branch_fork(kv_pool *pool, kv_branch branch, kv_branch *child);
 kv_status kv_branch_fork_at(kv_pool *pool, kv_branch branch, uint32_t length, kv_branch *child);
 
@@ -37,17 +37,17 @@ kv_status kv_branch_append(kv_pool *pool, kv_branch branch, uint32_t num_tokens,
 
 /* One decode step of a forest: appends num_tokens[i] to branches[i], all of them or none. Carry out all copies, then
  * all writes. KV_INVAL if a branch is named twice; otherwise as kv_branch_append.
- * appends: [count], written. Two branches that share a part-filled block: the first gets the copy, the last to
- * hold it writes in place. */
+ * appends: [count], written. Of two branches that share a part-filled block the first gets the copy, and the second,
+ * its last holder, writes in place. */
 kv_status kv_branch_append_many(kv_pool *pool, const kv_branch *branches, const uint32_t *num_tokens, uint32_t count,
                                 kv_append *appends);
 
-/* Keeps the first `length` tokens; a credit from reserve is given back. Cannot run out of blocks.
+/* Keeps the first `length` tokens; a promise of reserve ends. Cannot run out of blocks.
  * KV_STALE, KV_RANGE (length beyond the branch). O(blocks dropped), and the steps of fork_at. */
 kv_status kv_branch_truncate(kv_pool *pool, kv_branch branch, uint32_t length);
 
 /* `branch` takes over the table of `winner`, and winner's handle dies: a draft path was accepted.
- * KV_STALE, KV_INVAL if both are the same. O(blocks that `branch` gives up), and the steps of fork_at. The winner's
+ * KV_STALE, KV_INVAL if both are the same. O(blocks that `branch` drops), and the steps of fork_at. The winner's
  * table is moved, not copied: create, then adopt, renames a branch at a cost that does not depend on its length. */
 kv_status kv_branch_adopt(kv_pool *pool, kv_branch branch, kv_branch winner);
 
@@ -61,8 +61,8 @@ kv_status kv_branch_prune(kv_pool *pool, kv_branch branch);
  * (Forks at a second point may use up blocks of the promise.) A list of appends is refused as a whole, so it cannot
  * fail if all of its tokens are promised.
  * Sets aside the new blocks, one block for the copy after such a fork, and one more if the last block is shared
- * already. What was not needed is free again after the last promised token, and with truncate, adopt and prune.
- * Replaces an earlier promise; 0 gives it back. A fork gets none of it. KV_STALE, KV_RANGE, KV_NOBLOCKS. O(1). */
+ * already. Blocks that were not needed are free again after the last promised token, and with truncate, adopt and
+ * prune. Replaces an earlier promise; 0 cancels it. A fork gets none of it. KV_STALE, KV_RANGE, KV_NOBLOCKS. O(1). */
 kv_status kv_branch_reserve(kv_pool *pool, kv_branch branch, uint32_t num_tokens);
 
 /* KV_STALE. O(1). */

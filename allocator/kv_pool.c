@@ -1,6 +1,6 @@
-/* Blocks: who holds them, which are free, and when a freed one may be issued again.
+/* Blocks: their reference counts, which are free, and when a freed block may be issued again.
  *
- * Price: 28 bytes of host memory a block of the pool. Every function here is O(1) a block. */
+ * Price: 28 bytes of host memory per block of the pool. Every function here is O(1) per block. */
 #include "kv_pool_internal.h"
 
 #include <assert.h>
@@ -77,7 +77,7 @@ static bool allocate_arrays(kv_pool *pool)
            pool->quarantine && pool->released && pool->epoch_blocks;
 }
 
-/* Whatever the order, the first block taken from a LIFO or FIFO pool is 0, then 1, 2, ... */
+/* A new LIFO or FIFO pool yields blocks 0, 1, 2, ... */
 static void fill_free_list(kv_pool *pool)
 {
     uint32_t num_blocks = pool->config.num_blocks;
@@ -163,7 +163,7 @@ static uint32_t get_free(kv_pool *pool)
     return block;
 }
 
-/* May be issued and overwritten from here on. */
+/* The block may be issued and overwritten from here on. */
 static void release(kv_pool *pool, uint32_t block)
 {
     pool->released[pool->num_released++] = block;
@@ -329,7 +329,7 @@ void kv_tail_attach(kv_pool *pool, uint32_t record, uint32_t twin)
     pool->physical_tokens += visible_tokens(pool, block);
 }
 
-/* ---- what the caller may ask ---- */
+/* ---- queries about the pool ---- */
 
 kv_status kv_pool_get_stats(const kv_pool *pool, kv_pool_stats *stats)
 {

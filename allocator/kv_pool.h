@@ -1,8 +1,8 @@
 /* kv_pool: a fixed number of KV blocks and a reference count for each.
  *
- * Integers only. The pool never touches a key or a value: it says which block belongs to whom, and where a shared
- * block must be copied before it may be written, it returns that copy as an instruction. The same code therefore
- * serves host memory, a GPU, or a tensor of somebody else's.
+ * Integers only. The pool never touches a key or a value: it knows which branches hold which blocks, and where a shared
+ * block must be copied before it is written, it returns the copy as an instruction. The same code therefore serves host
+ * memory, a GPU, or a tensor of another library.
  *
  *   after append(A, 10)        fork(A) = B               append(B, 1): copy-on-write    prune(A)
  *   A: [0 1 2]                 A: [0 1 2]                A: [0 1 2]                     B: [0 1 3]
@@ -33,7 +33,7 @@ typedef enum kv_status {
     KV_STALE = -6,    /* the handle names no living branch: pruned before, or never valid */
     KV_RANGE = -7,    /* a length, count or id beyond its limit */
     KV_BUSY = -8,     /* living branches or unretired epochs forbid it */
-    KV_FORMAT = -9,   /* text that is no dump; line and column say where */
+    KV_FORMAT = -9,   /* the text is not a dump; the error has line and column */
     KV_CORRUPT = -10  /* an invariant does not hold; the message names it */
 } kv_status;
 
@@ -77,7 +77,7 @@ typedef struct kv_table {
 typedef struct kv_pool_stats {
     uint32_t num_blocks, block_tokens;
     uint32_t free_blocks, used_blocks, quarantined_blocks; /* add up to num_blocks */
-    uint32_t shared_blocks;      /* used by more than one branch */
+    uint32_t shared_blocks;      /* listed by more than one branch */
     uint32_t reserved_blocks;    /* part of free_blocks, promised by kv_branch_reserve */
     uint32_t high_water_blocks;  /* most used_blocks ever */
     uint32_t live_branches;
@@ -124,15 +124,15 @@ typedef struct kv_text_error {
 
 /* The pool that wrote `text`: same handles, tables, counts, free order; its dump is `text` again, byte for byte (so
  * CRLF and a byte-order mark are refused, by name).
- * KV_FORMAT with *error filled, KV_CORRUPT if the text is a state that no pool can be in, KV_NOMEM. Untrusted input
- * is welcome: memory follows the text's length, no declared count. error may be NULL. */
+ * KV_FORMAT with *error filled, KV_CORRUPT if the text is a state that no pool can be in, KV_NOMEM. Safe on untrusted
+ * input: memory follows the text's length and no declared count. error may be NULL. */
 kv_status kv_pool_load(kv_pool **pool, const char *text, size_t length, kv_text_error *error);
 
 /* GPU lifetime. Between begin and retire, freed blocks go to quarantine: a kernel launched in the epoch may still read
- * them. Begin before launching a step; retire when the step's event has passed. Epochs count up from 1; retiring an
+ * them. Begin before launching a step; retire when the step's event has completed. Epochs count up from 1; retiring an
  * epoch retires all before it. With no epoch open, frees are immediate. Quarantine holds whole blocks only: slots that
- * truncate, or the prune of a longer sharer, gives up inside a block that stays in use belong to that block's next
- * append at once, so order its writes behind the kernel (in its stream, or by its event).
+ * truncate, or the prune of a longer branch, frees inside a block that stays in use are given to the next append to that
+ * block at once, so order its writes behind the kernel (in its stream, or by its event).
  * begin: KV_BUSY with max_epochs unretired. retire: KV_RANGE if the epoch was never begun or is retired. */
 kv_status kv_pool_epoch_begin(kv_pool *pool, uint64_t *epoch);
 kv_status kv_pool_epoch_retire(kv_pool *pool, uint64_t epoch);

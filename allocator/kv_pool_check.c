@@ -1,16 +1,16 @@
 /* The whole invariant of a pool, recomputed from the block tables. The numbers are those of docs/allocator.md.
  *
- * Nothing in the pool is trusted: ids and links are bounded before they are followed. Price: 20 bytes a block. */
+ * Nothing in the pool is trusted: ids and links are bounded before they are followed. Price: 28 bytes per block. */
 #include "kv_pool_internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-/* What the tables say about one block. */
+/* One block, according to the tables. */
 typedef struct note {
     uint32_t count;       /* tables that list it */
-    uint32_t last_record;   /* the last of those, plus 1 */
+    uint32_t last_record; /* the last of those, plus 1 */
     uint32_t index;       /* where they list it */
     uint32_t predecessor; /* the block before it there; KV_NO_BLOCK at index 0 */
     uint32_t num_partial; /* of them, those that see only a part */

@@ -1,21 +1,21 @@
-/* kv_tree: nodes from block tables, by giving each table a segment: the tokens that no table before it sees.
+/* kv_tree: nodes from block tables. Each table gets a segment: the tokens that no earlier table sees.
  *
  *   table 0   a a a a a a a a          segment 0: all of it
- *   table 1   a a a a a b b            segment 1: the b's, anchored in segment 0 behind token 5
+ *   table 1   a a a a a b b            segment 1: the b's, anchored in segment 0 behind its first 5 tokens
  *   table 2   a a a a a b b c          segment 2: c, anchored in segment 1 behind token 7
- *   table 3   a a a                    empty, anchored in segment 0 behind token 3
+ *   table 3   a a a                    segment 3: empty, anchored in segment 0 behind token 3
  *
- * Every anchor cuts the segment that holds it; the pieces are the nodes: aaa, aa, aaa, bb, c.
+ * Each anchor cuts the segment that holds it; the parts are the nodes: aaa, aa, aaa, bb, c.
  *
- *   price   one pass over the tables, one over the result; scratch of 1.25 bytes a block of the pool
- *   limits  a block has one predecessor in all tables: that is what makes them a tree, and all that is checked */
+ *   price   one pass over the tables, one over the result; scratch of 1.25 bytes per block of the pool
+ *   limits  tables form a tree if each block has one predecessor in all of them; this alone is checked */
 #include "kv_tree.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct segment {
-    uint32_t start, end;  /* tokens [start, end) of the table are new; a draft's tokens are not part of it */
+    uint32_t start, end;  /* tokens [start, end) of the table; draft tokens belong to no segment */
     uint32_t anchor;      /* table whose segment holds token start - 1; KV_NONE if start is 0 */
     uint32_t first_query;
 } segment;
@@ -33,9 +33,9 @@ typedef struct builder {
     uint32_t num_queries, num_draft_tokens;
 
     uint32_t *owner_page;     /* [pool_blocks / PAGE_BLOCKS + 1] by block / PAGE_BLOCKS; page 0 has no owner */
-    uint8_t *taken;           /* [pool_blocks] whether a table lists the block; behind owner_page */
-    void *scratch;            /* what follows is carved from it */
-    const uint32_t **source;  /* [max_nodes] where a node's blocks come from */
+    uint8_t *taken;           /* [pool_blocks] whether a table lists the block; same allocation as owner_page */
+    void *scratch;            /* one allocation for all arrays below */
+    const uint32_t **source;  /* [max_nodes] the entries of a table that list the node's blocks */
     kv_node *nodes;           /* [max_nodes] */
     segment *segments;        /* [num_tables] */
     uint32_t *owners;         /* [max_pages + 1][PAGE_BLOCKS] tables, see owner_of */
@@ -152,9 +152,9 @@ static uint32_t common_blocks(const uint32_t *a, const uint32_t *b, uint32_t cou
     return i;
 }
 
-/* Which table to follow from a block on; KV_NONE: none. Kept for two kinds of block alone: the first that a table took,
- * where others may join it; and the part-filled one where a table ends, of which the table that sees most is kept.
- * Owners lie in pages, found by block id: a hash would have ids that all fall on one place. */
+/* Maps a block to the table that continues it; KV_NONE: none. Kept for two kinds of block only: the first block that a
+ * table took, where other tables may join it; and the part-filled block where a table ends: the table that sees most of
+ * it. Owners lie in pages that are found by block id: a caller could choose ids that a hash maps to one place. */
 static uint32_t owner_of(const builder *b, uint32_t block)
 {
     return b->owners[(size_t)b->owner_page[block / PAGE_BLOCKS] * PAGE_BLOCKS + block % PAGE_BLOCKS];
@@ -170,7 +170,7 @@ static void set_owner(builder *b, uint32_t block, uint32_t table)
     b->owners[(size_t)*page * PAGE_BLOCKS + block % PAGE_BLOCKS] = table;
 }
 
-/* Takes blocks that no table may have taken before. Two loops without exits: this is where the time goes. */
+/* Takes blocks that no table may have taken before. Two loops without exits: they take most of the build's time. */
 static kv_status claim(builder *b, const uint32_t *blocks, uint32_t count)
 {
     uint32_t largest = 0;
@@ -198,7 +198,7 @@ static kv_status follow_tables(const builder *b, const uint32_t *blocks, uint32_
         if (!b->taken[blocks[i]])
             break;
         uint32_t owner = owner_of(b, blocks[i]);
-        if (owner == KV_NONE) /* in the middle of what another table took */
+        if (owner == KV_NONE) /* another table took it together with the block before */
             return KV_INVAL;
         const uint32_t *other = b->tables[owner].blocks;
         uint32_t limit = min_u32(num_blocks, blocks_for(b, b->segments[owner].end));
@@ -211,7 +211,21 @@ static kv_status follow_tables(const builder *b, const uint32_t *blocks, uint32_
     return KV_OK;
 }
 
-/* Where the table leaves the table that it followed, and who sees most of the last block that they share. */
+/* Where the table's segment starts, and in whose segment token start - 1 lies. `anchor` is the table that it followed.
+ * block_tokens is 4; [..] is the last shared block, | the start of the table's segment:
+ *
+ *   1. the anchor sees all that is shared        followed  a a a a [a a a a] a a a a
+ *                                                table     a a a a [a a a a]|b b
+ *
+ *   2. the table ends inside the block: its      followed  a a a a [a a a a] a a a a
+ *      segment is empty                          table     a a a a [a a]|
+ *
+ *   3. the anchor ends inside the block; the     followed  a a a a [a a]
+ *      table sees more of it and now owns it     table     a a a a [a a|b b] b b
+ *
+ *   4. the anchor's own segment starts behind    first     a a a a [a a]
+ *      the table's last token, in the same       second    a a a a [a a|b b] b b
+ *      block: the anchor is further back         table     a a a a [a]|            anchored in the first */
 static void find_anchor(builder *b, uint32_t table, uint32_t num_shared, uint32_t anchor)
 {
     segment *s = &b->segments[table];
@@ -220,11 +234,11 @@ static void find_anchor(builder *b, uint32_t table, uint32_t num_shared, uint32_
     if (owner_of(b, last_shared) != KV_NONE)
         anchor = owner_of(b, last_shared);
     s->start = min_u32(seen, b->segments[anchor].end);
-    if (s->start < seen) /* the anchor ends in this block, and this table sees more of it */
+    if (s->start < seen) /* case 3 */
         set_owner(b, last_shared, table);
     else if (seen % b->block_tokens)
         set_owner(b, last_shared, anchor);
-    while (s->start <= b->segments[anchor].start) /* the anchor's segment begins further back in this very block */
+    while (s->start <= b->segments[anchor].start) /* case 4 */
         anchor = b->segments[anchor].anchor;
     s->anchor = anchor;
     b->anchored[b->num_anchored++] = table;
@@ -254,8 +268,8 @@ static kv_status insert_table(builder *b, uint32_t table)
     return KV_OK;
 }
 
-/* A draft's slots belong to it alone. Where they begin inside a block, no past may see beyond them, and the block is
- * then taken: a second draft behind the same tokens would use the same slots. */
+/* The slots of draft tokens belong to one table alone. Where they begin inside a block, no past may see their slots,
+ * and the block has no owner from then on: a second draft behind the same tokens would use the same slots. */
 static kv_status claim_draft(builder *b, uint32_t table)
 {
     const uint32_t *blocks = b->tables[table].blocks;
@@ -291,7 +305,7 @@ static kv_status find_segments(builder *b)
     return KV_OK;
 }
 
-/* Stable, by one byte of the start; a byte that is the same in all keys moves nothing. */
+/* A stable sort by one byte of the start; skipped where all keys have the same byte. */
 static void sort_by_start(builder *b, uint32_t shift)
 {
     uint32_t count[257] = {0};
@@ -319,9 +333,9 @@ static void sort_anchored(builder *b)
         first[b->segments[b->anchored[i]].anchor + 1]++;
     for (uint32_t t = 0; t < b->num_tables; t++)
         first[t + 1] += first[t];
-    for (uint32_t i = b->num_anchored; i-- > 0;) /* from the back: first[t + 1] runs down to where t + 1's own begin */
+    for (uint32_t i = b->num_anchored; i-- > 0;) /* from the back: first[t + 1] becomes the begin of t's */
         b->sorted[--first[b->segments[b->anchored[i]].anchor + 1]] = b->anchored[i];
-    for (uint32_t t = 0; t < b->num_tables; t++) /* first[t + 1] is now t's begin */
+    for (uint32_t t = 0; t < b->num_tables; t++)
         first[t] = first[t + 1];
     first[b->num_tables] = b->num_anchored;
     uint32_t *swap = b->anchored;
@@ -388,11 +402,11 @@ static bool ends_at_anchor(const builder *b, uint32_t table)
     return b->segments[table].start == b->segments[table].end && !draft_tokens(b, table);
 }
 
-/* Entries that a node which one branch alone sees may grow into. */
+/* Spare entries of a node that one branch alone sees, for its growth. */
 static uint32_t spare_blocks(uint32_t num_blocks) { return num_blocks / 8 > 4 ? num_blocks / 8 : 4; }
 
-/* Cuts a segment into nodes. What is anchored at the cuts waits on the stack, the deepest cut on top, and at one cut
- * the first table on top. */
+/* Cuts a segment into nodes. The tables anchored at the cuts wait on the stack: those of the deepest cut on top, and of
+ * one cut the first table on top. */
 static void add_segment(builder *b, uint32_t table, uint32_t node)
 {
     const segment *s = &b->segments[table];

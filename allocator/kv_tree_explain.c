@@ -1,7 +1,7 @@
 /* kv_tree_explain: which entry of which table keeps the tables from forming a tree.
  *
  * Works from the definition and not as the builder does: each block has one predecessor in all tables. Runs after a
- * refusal, so it may be slower. Price: 28 bytes of scratch a block of the pool. */
+ * refusal, so it may be slower. Price: 28 bytes of scratch per block of the pool. */
 #include "kv_tree.h"
 
 #include <stdarg.h>

@@ -1,5 +1,5 @@
-/* Claim: the mean errors of compare count each row of their group once and no other row, skip rows without a finite
- * lse, and each roundoff widens the limits that it belongs to. */
+/* Claim: the mean errors of the oracle count each row of their group once and no other row, and skip rows without a
+ * finite lse; each roundoff widens the limits that it belongs to; the verdict is made of all four comparisons. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -12,7 +12,6 @@ extern "C" {
 #include <vector>
 
 enum { NUM_SEEDS = 8 };
-#define ALL_LANES 0xffffffffu
 
 static void launch_ok(cudaError_t error)
 {

@@ -1,5 +1,5 @@
 /* Claim: the queue that the GPU runs is the plan: every row meets every token of its item once for each head, in tiles
- * that follow each other on one worker, under the plan's masks, with a place for each state; nobody has much more to do
+ * that follow each other on one worker, under the plan's masks, with a place for each state; no worker has much more to do
  * than the others; and the same plan gives the same queue. */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -291,7 +291,7 @@ static void check_tiles(expected *e, const plan_queue *queue)
     check_all_covered(e, "tiles");
 }
 
-/* Of a small queue: the worker's KV head, and who else has it. */
+/* In a small queue: the worker's KV head, and how many workers have it. */
 static void check_only_head(const plan_queue *queue, uint32_t worker)
 {
     const queue_start *start = &queue->starts[worker];
@@ -309,7 +309,7 @@ static void check_only_head(const plan_queue *queue, uint32_t worker)
 static void check_starts(const plan_queue *queue)
 {
     const queue_tile none[QUEUE_START_TILES] = {0};
-    check(!queue->is_small || queue->num_tasks, "somebody comes to merge");
+    check(!queue->is_small || queue->num_tasks, "a worker merges");
     for (uint32_t w = 0; w < queue->num_workers; w++) {
         const queue_start *start = &queue->starts[w];
         uint32_t num_tiles = queue->worker_first[w + 1] - queue->worker_first[w];
@@ -413,7 +413,7 @@ static uint32_t num_tasks_of(const plan_queue *queue, uint32_t worker)
     return count;
 }
 
-/* Tasks of one size: nobody has two more than another. */
+/* Tasks of one size: no worker has two more than another. */
 static void run_equal_tasks(const void *unused)
 {
     (void)unused;
@@ -433,8 +433,8 @@ static void run_equal_tasks(const void *unused)
     plan_tree_destroy(tree);
 }
 
-/* Tasks of 3000 to 60000 tokens, so large that tokens are what they cost: nobody has more than the mean and the dearest
- * task; a worker begins with its dearest. */
+/* Tasks of 3000 to 60000 tokens, so large that their tokens are nearly all of their cost: no worker has more than the
+ * mean and the most expensive task; a worker begins with its most expensive task. */
 static void run_unequal_tasks(const void *unused)
 {
     (void)unused;
@@ -460,7 +460,7 @@ static void run_unequal_tasks(const void *unused)
                 load += queue.tiles[i].num_tokens;
                 if (!queue.tiles[i].is_last)
                     continue;
-                check(tokens <= before + (before == UINT32_MAX ? 0 : 60000 / 200), "the dearest first");
+                check(tokens <= before + (before == UINT32_MAX ? 0 : 60000 / 200), "the most expensive first");
                 before = tokens;
             }
             most = load > most ? load : most;
@@ -584,7 +584,7 @@ int main(int argc, char **argv)
         test_add(run_random, &strategies[s], "queue_is_the_plan_random_trees_%s", tree_strategy_name[s]);
     }
     test_add(run_equal_tasks, NULL, "equal_tasks_are_dealt_out_evenly");
-    test_add(run_unequal_tasks, NULL, "unequal_tasks_the_mean_and_the_dearest");
+    test_add(run_unequal_tasks, NULL, "unequal_tasks_the_mean_and_the_largest");
     test_add(run_small, NULL, "small_queue_where_each_row_has_a_warp");
     test_add(run_deterministic, NULL, "same_plan_same_queue");
     test_add(run_limits, NULL, "limits_are_refused_unwritten");

@@ -7,7 +7,7 @@
 #include "plan_trees.h"
 #include "test.h"
 
-/* Whom each (task, KV head) went to, and when: the how manieth task of that worker. */
+/* The worker of each (task, KV head), and its position among that worker's tasks. */
 typedef struct dealt {
     const plan_queue *queue;
     const tree_shape *shape;
@@ -128,8 +128,8 @@ static bool is_even(const dealt *d, bool by_head)
     return true;
 }
 
-/* The dearest first: the largest load if each goes to a worker with the least. */
-static uint64_t dearest_first(const dealt *d, const uint32_t *order, uint64_t *load)
+/* The most expensive first: the largest load if each goes to a worker with the least. */
+static uint64_t expensive_first(const dealt *d, const uint32_t *order, uint64_t *load)
 {
     uint32_t num_workers = d->queue->num_workers;
     for (uint32_t w = 0; w < num_workers; w++)
@@ -157,8 +157,8 @@ static void check_least_load(const dealt *d, const uint32_t *order, uint64_t *lo
     }
 }
 
-/* Steps of 1/255 of the dearest, equal ones in the plan's order. */
-static void sort_dearest_first(const dealt *d, uint32_t *order)
+/* In steps of 1/255 of the largest cost; equal ones in the plan's order. */
+static void sort_by_cost(const dealt *d, uint32_t *order)
 {
     uint64_t most = 1;
     uint32_t count = 0;
@@ -174,26 +174,26 @@ static void check_dealing(const plan_queue *queue, const tree_shape *shape, uint
 {
     dealt d = look(queue, shape);
     uint32_t num_workers = queue->num_workers;
-    uint32_t *as_planned = array_of(d.num_tasks, sizeof *as_planned), *dearest = array_of(d.num_tasks, sizeof *dearest);
+    uint32_t *as_planned = array_of(d.num_tasks, sizeof *as_planned), *by_cost = array_of(d.num_tasks, sizeof *by_cost);
     uint64_t *even_load = array_of(num_workers, sizeof *even_load), *load = array_of(num_workers, sizeof *load);
     for (uint32_t i = 0; i < d.num_tasks; i++) {
         as_planned[i] = i;
         for (uint32_t h = 0; h < d.num_heads; h++)
             even_load[even_worker(&d, i, h, false)] += d.cost[i];
     }
-    sort_dearest_first(&d, dearest);
+    sort_by_cost(&d, by_cost);
     if (queue->is_small) {
         check(is_even(&d, true) && is_in_order(&d, as_planned), "each KV head has workers of its own");
-    } else if (largest(even_load, num_workers) < dearest_first(&d, dearest, load)) {
+    } else if (largest(even_load, num_workers) < expensive_first(&d, by_cost, load)) {
         check(is_even(&d, false) && is_in_order(&d, as_planned), "in the plan's order, where that ends sooner");
         ++*num_even;
     } else {
-        check(is_in_order(&d, dearest), "the dearest first");
-        check_least_load(&d, dearest, load);
+        check(is_in_order(&d, by_cost), "the most expensive first");
+        check_least_load(&d, by_cost, load);
         ++*num_least;
     }
     free(as_planned);
-    free(dearest);
+    free(by_cost);
     free(even_load);
     free(load);
     forget(&d);
@@ -219,13 +219,13 @@ static void run_random(const void *argument)
         tree_plan_destroy(plan);
         plan_tree_destroy(tree);
     }
-    test_note("%" PRIu32 " in the plan's order, %" PRIu32 " the dearest first, %" PRIu32 " small", num_even, num_least,
+    test_note("%" PRIu32 " in the plan's order, %" PRIu32 " the most expensive first, %" PRIu32 " small", num_even, num_least,
               num_small);
-    check(num_least > 0 && num_small > 0, "some are dealt dearest first, some are small");
+    check(num_least > 0 && num_small > 0, "some are dealt by cost, some are small");
 }
 
 /* Groups of two tasks of three parts, or of three tasks of two. In the plan's order each worker gets six parts;
- * the dearest first gives one worker seven. Where lengths vary and workers are added, it is the other way round. */
+ * the most expensive first gives one worker seven. Where lengths vary and workers are added, it is the other way round. */
 static void run_even_groups(const void *unused)
 {
     enum { MOST_GROUPS = 12 };
@@ -250,7 +250,7 @@ static void run_even_groups(const void *unused)
         tree_plan_destroy(plan);
         plan_tree_destroy(tree);
     }
-    test_note("%" PRIu32 " in the plan's order, %" PRIu32 " the dearest first", num_even, num_least);
+    test_note("%" PRIu32 " in the plan's order, %" PRIu32 " the most expensive first", num_even, num_least);
     check(num_even > 10 && num_least > 10, "both happen");
 }
 

@@ -47,10 +47,9 @@ tool_queries tool_queries_create(const tool_scene *scene, uint32_t num_heads, ui
     const tree_shape *shape = &queries.shape;
     size_t elements = (size_t)shape->num_queries * num_heads * shape->head_dim;
     queries.query = tool_allocate(elements, sizeof *queries.query);
-    for (size_t i = 0; i < elements; i++)
-        queries.query[i] = storage_round(next_query(&seed), shape->storage);
-    queries.truth = attention_truth_begin(queries.query, shape->num_queries, num_heads, shape->num_kv_heads,
-                                          shape->head_dim);
+    for (size_t i = 0; i < elements; i++) queries.query[i] = storage_round(next_query(&seed), shape->storage);
+    queries.truth =
+        attention_truth_begin(queries.query, shape->num_queries, num_heads, shape->num_kv_heads, shape->head_dim);
     int64_t num_pairs = (int64_t)shape->num_queries * shape->num_kv_heads;
 #pragma omp parallel for schedule(dynamic)
     for (int64_t pair = 0; pair < num_pairs; pair++) {
@@ -80,13 +79,11 @@ static void run_fast_path(float *out, float *lse, const tool_queries *queries, k
 {
     size_t bytes = tree_attention_cpu_workspace_bytes(plan, &queries->shape, num_threads());
     void *workspace = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    if (workspace == NULL)
-        tool_fail("out of memory: a workspace of %zu bytes", bytes);
-    tree_status status = tree_attention_cpu(out, lse, queries->query, kv_store_key(store), kv_store_value(store), plan,
-                                            &queries->shape, scale_of(queries->shape.head_dim), workspace, bytes,
-                                            num_threads(), isa);
-    if (status != TREE_OK)
-        tool_fail("attention: %s", tree_status_string(status));
+    if (workspace == NULL) tool_fail("out of memory: a workspace of %zu bytes", bytes);
+    tree_status status =
+        tree_attention_cpu(out, lse, queries->query, kv_store_key(store), kv_store_value(store), plan, &queries->shape,
+                           scale_of(queries->shape.head_dim), workspace, bytes, num_threads(), isa);
+    if (status != TREE_OK) tool_fail("attention: %s", tree_status_string(status));
     free(workspace);
 }
 
@@ -99,8 +96,7 @@ void tool_agreement_add(tool_agreement *agreement, const tool_scene *scene, cons
     run_fast_path(out, lse, queries, scene->store, plan, agreement->isa);
     roundoffs u = cpu_roundoffs(queries->shape.storage, agreement->isa);
     verdict found = attention_verdict(out, lse, &queries->truth, &u);
-    if (agreement->num_plans++ == 0 || found.worst > agreement->worst.worst)
-        agreement->worst = found;
+    if (agreement->num_plans++ == 0 || found.worst > agreement->worst.worst) agreement->worst = found;
     free(out);
     free(lse);
 }

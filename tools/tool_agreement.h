@@ -17,9 +17,9 @@ tool_queries tool_queries_create(const tool_scene *scene, uint32_t num_heads, ui
 void tool_queries_destroy(tool_queries *queries);
 
 typedef struct tool_agreement {
-    tree_isa isa;        /* that runs; not AUTO */
+    tree_isa isa; /* that runs; not AUTO */
     uint32_t num_plans;
-    verdict worst;       /* that of the plan with the largest error / limit */
+    verdict worst; /* that of the plan with the largest error / limit */
 } tool_agreement;
 
 /* Runs tree_attention_cpu by this plan and adds its verdict; start from {.isa = ...}. Everything agrees as long as

@@ -9,8 +9,7 @@
 /* "a|b" or "a b" as "a b". */
 static void print_words(const char *words)
 {
-    for (; *words != '\0'; words++)
-        putchar(*words == '|' ? ' ' : *words);
+    for (; *words != '\0'; words++) putchar(*words == '|' ? ' ' : *words);
 }
 
 static void print_choices(const tool_verb *verb, const char *option, const char *choices)
@@ -29,20 +28,17 @@ static void print_values(const tool_verb *verb)
         if (option->value != NULL && strchr(option->value, '|') != NULL)
             print_choices(verb, option->name, option->value);
     for (const tool_option *option = verb->options; option->name != NULL; option++) {
-        if (option->value == NULL || strchr(option->value, '|') != NULL)
-            continue;
+        if (option->value == NULL || strchr(option->value, '|') != NULL) continue;
         printf("%s%s:%s", divider[0] == '\0' ? "    " : divider, verb->name, option->name);
         divider = " | ";
     }
-    if (divider[0] != '\0')
-        puts(") return ;;");
+    if (divider[0] != '\0') puts(") return ;;");
 }
 
 static void print_options(const tool_verb *verb)
 {
     printf("    %s:*) words='", verb->name);
-    for (const tool_option *option = verb->options; option->name != NULL; option++)
-        printf("%s ", option->name);
+    for (const tool_option *option = verb->options; option->name != NULL; option++) printf("%s ", option->name);
     puts("--format --help' ;;");
 }
 
@@ -54,13 +50,10 @@ void tool_print_completion(const tool_verb *const *verbs)
          "    local word=${COMP_WORDS[COMP_CWORD]} words=''\n"
          "    COMPREPLY=()\n"
          "    case ${COMP_WORDS[1]}:${COMP_WORDS[COMP_CWORD - 1]} in");
-    for (const tool_verb *const *verb = verbs; *verb != NULL; verb++)
-        print_values(*verb);
-    for (const tool_verb *const *verb = verbs; *verb != NULL; verb++)
-        print_options(*verb);
+    for (const tool_verb *const *verb = verbs; *verb != NULL; verb++) print_values(*verb);
+    for (const tool_verb *const *verb = verbs; *verb != NULL; verb++) print_options(*verb);
     fputs("    *:--completion) words='bash' ;;\n    *) words='", stdout);
-    for (const tool_verb *const *verb = verbs; *verb != NULL; verb++)
-        printf("%s ", (*verb)->name);
+    for (const tool_verb *const *verb = verbs; *verb != NULL; verb++) printf("%s ", (*verb)->name);
     puts("--help --version --completion --man' ;;\n"
          "    esac\n"
          "    mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$word\")\n"
@@ -103,8 +96,7 @@ static void print_man_option(const char *name, const char *value, const char *he
 static void print_man_verb(const tool_verb *verb)
 {
     printf(".SS treeattn %s", verb->name);
-    if (verb->operand != NULL)
-        printf(" %s", verb->operand);
+    if (verb->operand != NULL) printf(" %s", verb->operand);
     fputs(" [options]\n", stdout);
     print_roff(verb->summary);
     putchar('\n');
@@ -138,10 +130,8 @@ void tool_print_man(const tool_verb *const *verbs, const char *version)
            "\\fBtreeattn\\fR \\fB\\-\\-version\\fR | \\fB\\-\\-man\\fR | \\fB\\-\\-completion bash\\fR\n"
            ".SH VERBS\n",
            version);
-    for (const tool_verb *const *verb = verbs; *verb != NULL; verb++)
-        print_man_verb(*verb);
+    for (const tool_verb *const *verb = verbs; *verb != NULL; verb++) print_man_verb(*verb);
     puts(".SH EXIT STATUS\n" TOOL_STATUS_HELP "\n.SH EXAMPLES\n.nf");
-    for (const tool_verb *const *verb = verbs; *verb != NULL; verb++)
-        print_man_examples(*verb);
+    for (const tool_verb *const *verb = verbs; *verb != NULL; verb++) print_man_examples(*verb);
     puts(".fi");
 }

@@ -37,7 +37,7 @@ static __device__ __forceinline__ void softmax_state_absorb(softmax_state<HEAD_D
 {
     if (score == -INFINITY)
         return;
-    if (!(score <= state.m)) { /* larger, or NaN */
+    if (score > state.m) {
         const sum_type<T> rescale = exp((sum_type<T>)state.m - score);
         state.m = score;
         state.l *= rescale;

@@ -106,7 +106,7 @@ static __device__ __forceinline__ void copy_queries(const attention_arguments &a
     list.num_copied++;
 }
 
-/* K and V of a tile into a stage, zeros behind its end. Thread t copies chunk t % CHUNKS of every AT_ONCE-th token. */
+/* K and V of a tile into a stage, zeros past its end. Thread t copies chunk t % CHUNKS of every AT_ONCE-th token. */
 template <int HEAD_DIM, bool IS_FULL>
 static __device__ __forceinline__ void copy_kv(const char *key, const char *value, uint32_t token_bytes,
                                                const uint32_t *slots, uint32_t num_tokens, char stage[2][TILE_BYTES])
@@ -131,7 +131,7 @@ static __device__ __forceinline__ void copy_kv(const char *key, const char *valu
  * closes the group of copies, also an empty one. */
 template <int HEAD_DIM>
 static __device__ __forceinline__ void prefetch_tile(const attention_arguments &a, worker_shared &shared,
-                                                       worker_list &list, uint32_t n)
+                                                     worker_list &list, uint32_t n)
 {
     const uint32_t warp = threadIdx.x / WARP;
     if (warp == 0)

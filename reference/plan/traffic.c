@@ -1,9 +1,9 @@
-/* traffic: the bytes that a plan moves, before anything runs. The formulas stand in traffic.h. */
+/* traffic: predicts the bytes that a plan moves. The formulas are in traffic.h. */
 #include "traffic.h"
 
 const char *const traffic_variant_name[TRAFFIC_NUM_VARIANTS] = {"packed", "deft_counted", "deft_issued"};
 
-/* K and V of one token, for so many heads. */
+/* K and V of one token for num_heads heads. */
 static uint64_t token_bytes(const tree_shape *shape, uint32_t num_heads)
 {
     return 2 * (uint64_t)num_heads * shape->head_dim * tree_storage_bytes(shape->storage);
@@ -15,12 +15,12 @@ static uint64_t row_bytes(const tree_shape *shape)
     return (uint64_t)shape->num_heads * shape->head_dim * tree_storage_bytes(shape->storage);
 }
 
-/* ---- what the items add up to ---- */
+/* ---- sums over the items ---- */
 
 typedef struct item_sums {
     uint64_t pairs;         /* rows x tokens */
-    uint64_t mask_words;    /* of the masked ranges, room to grow left out */
-    uint64_t row_mask_words;/* the same, read once a row */
+    uint64_t mask_words;    /* of the masked ranges, without their room to grow */
+    uint64_t row_mask_words;/* the same, read once per row */
     uint64_t whole_words;   /* as if every token of an item that has a mask had its words */
     uint64_t merged;        /* partials of queries that have at least two */
 } item_sums;
@@ -132,7 +132,7 @@ tree_status tree_traffic_count(tree_traffic *traffic, const tree_plan *plan, con
     return TREE_OK;
 }
 
-/* ---- what materialises ---- */
+/* ---- the two functions that materialise ---- */
 
 static tree_status check_tree(const kv_tree *tree, const tree_shape *shape)
 {

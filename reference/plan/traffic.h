@@ -1,9 +1,9 @@
-/* traffic: the bytes that a plan moves, before anything runs.
+/* traffic: predicts the bytes that a plan moves.
  *
  * Three counts of K and V, never mixed up:
  *   logical_bytes  what all queries would read if nothing were shared: S tokens
  *   plan_bytes     what the plan's items load
- *   dram_bytes     what the memory delivered: a hardware counter's, so not here
+ *   dram_bytes     what DRAM delivered: measured by a hardware counter, not predicted here
  * All counts are for one layer and one step. */
 #ifndef TRAFFIC_H
 #define TRAFFIC_H
@@ -17,7 +17,7 @@ extern "C" {
 typedef enum traffic_variant {
     TRAFFIC_PACKED,       /* ours: the query heads of a group share each load of K and V */
     TRAFFIC_DEFT_COUNTED, /* what DeFT's counter reports: every query head has K and V of its own, partials are free */
-    TRAFFIC_DEFT_ISSUED,  /* what kernels as DeFT's ask for: every query head loads K, V, masks and token indices */
+    TRAFFIC_DEFT_ISSUED,  /* what kernels like DeFT's request: every query head loads K, V, masks and token indices */
     TRAFFIC_NUM_VARIANTS
 } traffic_variant;
 
@@ -25,7 +25,7 @@ extern const char *const traffic_variant_name[TRAFFIC_NUM_VARIANTS]; /* "packed"
 
 typedef struct tree_traffic {
     uint64_t logical_bytes;  /* K and V of S tokens */
-    uint64_t unique_bytes;   /* K and V of U tokens: no plan can do with less */
+    uint64_t unique_bytes;   /* K and V of U tokens: a lower bound for every plan */
     uint64_t plan_bytes;     /* K and V that the items load */
     uint64_t query_bytes;    /* Q read by the items */
     uint64_t out_bytes;      /* out written once */

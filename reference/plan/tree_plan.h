@@ -1,8 +1,9 @@
 /* tree_plan: what to compute, as data. A strategy is a plan, not a kernel.
  *
- * A plan is a list of items. An item joins some rows (queries) with some ranges of tokens, for every KV head: whoever
- * runs it loads each of its tokens once and lets all of its rows see it. The strategies of the literature differ only
- * in how they form items, so one reference function and one kernel run them all, and a plan predicts its traffic.
+ * A plan is a list of items. An item pairs some rows (queries) with some ranges of tokens, for every KV head: the
+ * function or kernel that runs it loads each token once for all of the item's rows. The strategies of the literature
+ * differ only in how they form items, so one reference function and one kernel run them all, and a plan predicts its
+ * traffic.
  *
  *   tree                     flash, per query     node, per node         flatten, per 4 tokens across nodes
  *   a a a a a b b            q0: aaaaabb          q0 q1: aaaaa           q0 q1: aaaa
@@ -24,8 +25,8 @@ extern "C" {
 typedef enum tree_strategy {
     TREE_FLASH,          /* Flash-Attention: a query and its whole path */
     TREE_FLASH_DECODING, /* Flash-Decoding: the path cut every piece_tokens */
-    TREE_RADIX,          /* Radix Attention: as flash_decoding, cut at nodes too, over shared storage */
-    TREE_TREE_MASK,      /* SpecInfer: all queries and all tokens in one item, a bit mask says who sees what */
+    TREE_RADIX,          /* Radix Attention: as flash_decoding over shared storage, cut at nodes as well */
+    TREE_TREE_MASK,      /* SpecInfer: all queries and all tokens in one item; a bit mask says which query sees which token */
     TREE_NODE,           /* DeFT-Node: a node and the queries below it, at most max_rows */
     TREE_NODE_CHUNK,     /* DeFT-Node-Chunk: as node, nodes cut every piece_tokens */
     TREE_FLATTEN,        /* DeFT-Flatten: all nodes in one list, cut every piece_tokens across nodes; bit mask */
@@ -39,7 +40,7 @@ extern const char *const tree_strategy_name[TREE_NUM_STRATEGIES];
 /* false for an unknown name; *strategy is untouched then. */
 bool tree_strategy_from_name(const char *name, tree_strategy *strategy);
 
-/* Whose prices `cost` weighs: docs/plans.md. */
+/* The machine whose prices `cost` uses: docs/plans.md. */
 typedef enum tree_target { TREE_TARGET_GPU = 0, TREE_TARGET_CPU } tree_target;
 
 typedef struct tree_plan_config {
@@ -48,7 +49,7 @@ typedef struct tree_plan_config {
     uint32_t max_rows;     /* queries of one item; 0: the strategy's own (32 for DeFT's, all for tree_mask,
                             * 64 / group_size for cost, 1024 / group_size on a CPU); flash, flash_decoding and radix
                             * always take 1 */
-    uint32_t piece_tokens; /* where a strategy cuts; 0: its own (128; cost chooses); 0 in the plan: it never cuts */
+    uint32_t piece_tokens; /* length of pieces; 0: the strategy's own (128; cost chooses); 0 in a plan: never cut */
     uint32_t group_size;   /* num_heads / num_kv_heads, for cost; 0: 4 */
     uint32_t num_workers;  /* SMs or cores that cost balances over, at 8 KV heads; 0: 132 */
 } tree_plan_config;
@@ -75,7 +76,7 @@ typedef struct tree_item {
 } tree_item;
 
 typedef struct tree_plan {
-    tree_plan_config config; /* as used: defaults filled in */
+    tree_plan_config config; /* defaults filled in */
     uint32_t block_tokens;
     uint32_t num_queries, num_items, num_ranges, num_blocks;
     uint32_t num_partials;   /* sum of num_rows over the items (R in DeFT's tables) */
@@ -83,7 +84,7 @@ typedef struct tree_plan {
     uint32_t max_block;      /* largest block id named; 0 if none */
     uint64_t unique_tokens, path_tokens; /* U and S of the tree */
     uint64_t loaded_tokens;  /* sum of num_tokens over the items: what plan_bytes count */
-    uint64_t masked_pairs;   /* (row, token) pairs of an item that the mask hides: work done for nothing */
+    uint64_t masked_pairs;   /* (row, token) pairs of the items that a mask hides: computed, but not used */
     tree_item *items;        /* [num_items] */
     tree_range *ranges;      /* [num_ranges] */
     uint32_t *blocks;        /* [num_blocks] same indices as the tree's `blocks` */
@@ -96,7 +97,7 @@ typedef struct tree_plan {
 
 /* Builds the plan of a strategy. The plan keeps nothing of the tree. TREE_INVAL for a bad config (unknown strategy,
  * piece_tokens beyond 2^30, group_size beyond 2^16), TREE_NOMEM, TREE_OVERFLOW if a count does not fit 32 bits. On
- * error *plan is untouched. Items follow each other as the nodes do, depth first: those of a query follow its path.
+ * error *plan is untouched. The order of items is that of the nodes, depth first: those of a query follow its path.
  * Cost: linear in the tree (nodes, queries, block entries) and in the plan (items, ranges, partials, mask words); cost
  * searches the list of a unit once for each cut, O(log nodes). Memory: one allocation of 24 bytes for each item, 16 for
  * each range, 8 for each mask word, 4 for each partial and block entry, and 28 for each query.
@@ -113,7 +114,7 @@ typedef struct tree_plan {
 tree_status tree_plan_build(tree_plan **plan, const kv_tree *tree, const tree_plan_config *config);
 
 /* Bytes of the plan that tree_plan_build would return: tree_mask takes num_queries / 8 for each token of the tree. As
- * tree_plan_build, but no plan is allocated; *bytes is untouched on error. Price: its first pass. */
+ * tree_plan_build, but no plan is allocated; *bytes is untouched on error. Price: the counting pass of a build. */
 tree_status tree_plan_bytes(uint64_t *bytes, const kv_tree *tree, const tree_plan_config *config);
 
 /* After kv_tree_grow returned true for the tree that the plan was built from: follows the growth in place where the

@@ -1,7 +1,7 @@
 /* tree_plan_check: whether a plan covers each query's path once, from the tree alone.
  *
  * Every slot that the tree uses gets a number, the tokens of node 0 first. Then each query in turn marks the slots
- * that its partial states cover: those of its path, each once, and nothing else. Shares no code with what builds. */
+ * that its partial states cover: those of its path, each once, and nothing else. Shares no code with the builder. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -157,6 +157,15 @@ static children pack_siblings(plan_cost *c, uint32_t first, uint32_t end)
     return all;
 }
 
+/* Three outcomes; [..] is a unit:
+ *
+ *   own             packed              absorbed
+ *   [n]             [n                  n
+ *    |-- [x]         `-- x y]           |-- [n x]
+ *    `-- [y]                            `-- [n y]
+ *
+ * packed: if x and y were joined to one unit before, and n with that unit costs no more than both apart.
+ * absorbed: if reading n in every unit below, and for the queries whose path ends in n, costs less than a merge. */
 static void decide_node(plan_cost *c, uint32_t index)
 {
     const kv_node *node = &c->tree->nodes[index];
