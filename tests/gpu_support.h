@@ -15,8 +15,8 @@ void cuda_ok(cudaError_t error, const char *what);
 /* Fails the case unless the status is TREE_OK, and CUDA said so to the call that returned it. */
 void gpu_ok(tree_status status, const int *cuda_error, const char *what);
 
-/* Device memory full of 0xff bytes, which are NaN in every storage type, between two zones of them that nobody may
- * touch. */
+/* Device memory full of 0xff bytes, which are NaN in every storage type, between two zones of them that must not be
+ * touched. */
 typedef struct d_array {
     char *data, *storage;
     size_t bytes;

@@ -408,7 +408,7 @@ static void check_copy(pool_model *m, const model_branch *b, const kv_append *go
 {
     m->coverage.copies_avoided += !copy && b->length % m->config.block_tokens != 0;
     if (!copy) {
-        check(got->copy.num_tokens == 0, "a copy that nobody needs");
+        check(got->copy.num_tokens == 0, "a copy that is not needed");
         return;
     }
     uint32_t from = b->table[b->num_blocks - 1], num_tokens = b->length % m->config.block_tokens;

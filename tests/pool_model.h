@@ -4,7 +4,7 @@
  * Every token has a signature of its own. Each model_ call predicts the status, the copy, the new and the released
  * blocks and the statistics from recounted tables alone, makes the same call on the pool, compares, carries out the
  * copy, and reads the branch's tokens back through its table. A call that is predicted to fail must leave the dump
- * byte for byte. Slots that nobody wrote, or that were freed, hold POISON. A difference fails the running case. */
+ * byte for byte. Slots that were never written, or were freed, hold POISON. A difference fails the running case. */
 #ifndef POOL_MODEL_H
 #define POOL_MODEL_H
 

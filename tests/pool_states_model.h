@@ -1,9 +1,9 @@
 /* Walks every reachable state of a small pool, and checks every call in each of them.
  *
- * A state is: who lives, the lengths, tables, promises and credits, the order of the free list and of the quarantine.
- * Generations, versions and counters only grow, so they are left out; branches are interchangeable, so states that
- * differ in their numbering alone count once. Every slot of a used block holds a symbol of its own; each call's
- * outcome is predicted from the tables and compared token by token, and kv_pool_check runs after each. */
+ * A state is: the living branches, their lengths, tables, promises and credits, the order of the free list and of the
+ * quarantine. Generations, versions and counters only grow, so they are left out; branches are interchangeable, so
+ * states that differ in their numbering alone count once. Every slot of a used block holds a symbol of its own; each
+ * call's outcome is predicted from the tables and compared token by token, and kv_pool_check runs after each. */
 #ifndef POOL_STATES_MODEL_H
 #define POOL_STATES_MODEL_H
 

@@ -78,6 +78,12 @@ for page in docs/*.md figures/*.md; do
     printf '%s\n' "${linked[@]}" | grep -qxF "$page" || fail "README does not link to $page"
 done
 
+# Its table of rooms has the folders that test_layers.sh knows.
+rooms=$(sed -nE "/^table='/,/^'/s#^([a-z_/0-9]+)( .*)?\$#\1#p" tests/test_layers.sh | grep -v '\.' | sort)
+described=$(sed -nE 's#^\|`([a-z_/0-9]+)`\|.*#\1#p' docs/architecture.md | sort)
+checked=$((checked + 1))
+[ "$rooms" = "$described" ] || fail "docs/architecture.md and test_layers.sh know different rooms: $(comm -3 <(echo "$rooms") <(echo "$described") | tr -d '\n\t')"
+
 # The journeys of docs/architecture.md: each function is named in the body of an earlier one of its list, or gets its data
 # through a field that both bodies name.
 body() { # body FILE FUNCTION: the lines from its name to the brace that closes it, without comments
@@ -112,15 +118,21 @@ while IFS= read -r line; do
 done <docs/architecture.md
 [ -n "$journey" ] || fail "docs/architecture.md has lost its journeys"
 
-# What a rung wins, as its file says, is what was recorded: the time of the rung before, and its own.
-before=
+# What a rung wins, as its file says, is what was recorded: the time of the rung before, and its own. A rung may have got
+# another number since; one that was not recorded says "?".
+before='' recorded=''
 while IFS=, read -r step us; do
-    file=gpu/ladder/$step.cu
+    file=$(echo gpu/ladder/step_*_"${step#step_*_}.cu")
     checked=$((checked + 1))
-    grep -q "^ \*   wins .*${before:+$before to }$us us on 64 branches" "$file" ||
+    grep -qs "^ \*   wins .*${before:+$before to }$us us on 64 branches" "$file" ||
         fail "$file does not say that it wins ${before:+$before to }$us us, as figures/ladder.csv has it"
-    before=$us
+    before=$us recorded+=" $file"
 done <<<"$(awk -F, '$1 ~ /^"64 branches/ && $5 == "cost" { printf "%s,%.0f\n", $6, $7 }' figures/ladder.csv)"
+for file in gpu/ladder/step_*.cu; do
+    [[ $recorded != *"$file"* ]] || continue
+    checked=$((checked + 1))
+    grep -q "^ \*   wins    ? us on 64 branches" "$file" || fail "$file says what it wins, but it was not recorded"
+done
 
 echo "$checked references checked in ${#documents[@]} documents and ${#files[@]} files, $failed failed"
 [ $failed = 0 ] && [ $checked -gt 1 ]

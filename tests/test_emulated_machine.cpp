@@ -158,18 +158,18 @@ static void run_shared_memory_begins_as_nan(const void *)
         check(isnan(x), "NaN, not %g", x);
 }
 
-static __global__ void vote(int *got, int who)
+static __global__ void vote(int *got, int voter)
 {
-    got[threadIdx.x] = __syncthreads_or((int)threadIdx.x == who ? 4 : 0) ? 1 : 0;
+    got[threadIdx.x] = __syncthreads_or((int)threadIdx.x == voter ? 4 : 0) ? 1 : 0;
 }
 
 static void run_syncthreads_or(const void *)
 {
     std::vector<int> got(128);
-    for (int who : {-1, 0, 77}) {
-        launch_ok(launch_kernel(1, 128, 0, NULL, vote, got.data(), who));
+    for (int voter : {-1, 0, 77}) {
+        launch_ok(launch_kernel(1, 128, 0, NULL, vote, got.data(), voter));
         for (int x : got)
-            check(x == (who >= 0), "%d where thread %d says yes", x, who);
+            check(x == (voter >= 0), "%d where thread %d says yes", x, voter);
     }
 }
 
@@ -275,7 +275,7 @@ static void run_waiting_blocks(const void *)
 
 enum { NO_WAIT, WAIT_FOR_ONE, WAIT_FOR_ALL };
 
-/* Two groups; the second one is a zero where not valid. Waits, reads; what was read before the barrier stays apart. */
+/* Two groups; the second one is a zero where not valid. Waits, reads; values from before the barrier stay apart. */
 static __global__ void copy_two_groups(const uint32_t *from, uint32_t *got, int waits)
 {
     SHARED_MEMORY(uint32_t, memory);
@@ -314,7 +314,7 @@ static void run_copies(const void *)
     check(late[WAIT_FOR_ALL][0] + late[WAIT_FOR_ALL][1] + late[WAIT_FOR_ONE][0] == 0, "what was waited for is there");
     for (uint32_t count : {late[NO_WAIT][0], late[NO_WAIT][1], late[WAIT_FOR_ONE][1]})
         check(count > NUM_SEEDS * 128 / 4 && count < NUM_SEEDS * 128 * 3 / 4,
-              "half of what nobody waited for is missing: %u of %d", count, NUM_SEEDS * 128);
+              "half of the copies that were not waited for are missing: %u of %d", count, NUM_SEEDS * 128);
 }
 
 /* ---- matrices ---- */
@@ -424,7 +424,7 @@ int main(int argc, char **argv)
         {"broken_rules", run_broken_rules}, {"blocks_that_wait", run_waiting_blocks}, {"copies", run_copies},
         {"products", run_products}, {"matrix_loads", run_matrix_loads}, {"exp2", run_exp2},
     };
-    test_begin(argc, argv, "the emulation keeps CUDA's rules, and tells who breaks them");
+    test_begin(argc, argv, "the emulation keeps CUDA's rules, and names the thread that breaks them");
     for (auto &c : cases)
         test_add(c.run, NULL, "%s", c.name);
     return test_end();

@@ -42,7 +42,7 @@ static const struct emulated_tree {
 
 enum { NUM_TREES = sizeof trees / sizeof trees[0], MAX_ELEMENTS = 30000, NUM_ORDERS = 5 };
 
-/* What nobody sees is NaN. */
+/* Slots that no query sees are NaN. */
 static void run_tree(const void *argument)
 {
     const struct emulated_tree *tree = argument;
@@ -55,7 +55,7 @@ static void run_tree(const void *argument)
     attention_case_free(&c);
 }
 
-/* Scores so far apart that the running maximum rises again and again; and turned over. */
+/* Scores so far apart that the running maximum rises again and again; and negated. */
 static void run_steep(const void *argument)
 {
     tree_storage storage = *(const tree_storage *)argument;
@@ -190,8 +190,8 @@ static void run_poison(const void *argument)
     }
 }
 
-/* The key at one slot scores 60, all others a few. Whoever sees it and forgets it is far off, and so is whoever does
- * not see it and takes it. */
+/* The key at one slot scores 60, all others a few. A row that sees it and loses it is far off, and so is a row that
+ * does not see it and takes it. */
 static void check_needle(attention_case *c, gpu_case *gpu, uint64_t slot)
 {
     uint64_t row = c->shape.head_dim;

@@ -39,7 +39,7 @@ static void run_steps(gpu_case *gpu, clean_runs *clean, bool first, uint32_t fir
     }
 }
 
-/* What lies in the slots that nobody sees, or that one query does not see, is no matter to all, or to this query. */
+/* Values in slots that no query sees change no result; values that one query does not see do not change its own. */
 static void check_poison(attention_case *c, tree_strategy strategy)
 {
     gpu_case gpu;

@@ -1,5 +1,5 @@
 /* Claim: on the GPU, what a query must not see never reaches it, whatever lies there: NaN, infinity, the largest
- * numbers of the type; and what it does see reaches it and nobody else: NaN, infinite scores, each of two equal
+ * numbers of the type; and what it does see reaches it and no other query: NaN, infinite scores, each of two equal
  * needles. */
 #include <math.h>
 #include <stdio.h>
@@ -157,7 +157,7 @@ static void check_unseen(setting *s, uint32_t query, float filling, tree_strateg
     }
 }
 
-/* The tokens of other branches, and slots that nobody uses. */
+/* The tokens of other branches, and slots that are not in use. */
 static void run_unseen(const decoy_case *one)
 {
     setting s;
@@ -241,7 +241,7 @@ static void check_planted(setting *s, const planted *p, tree_strategy strategy)
             uint32_t query = i / shape->num_heads, head = i % shape->num_heads;
             bool sees = head / (shape->num_heads / shape->num_kv_heads) == p->kv_head
                         && query_sees(&s->c, query, p->slot);
-            snprintf(what, sizeof what, "%s %s query %u head %u, who %s %s in slot %llu", tree_gpu_steps[step].name,
+            snprintf(what, sizeof what, "%s %s query %u head %u, which %s %s in slot %llu", tree_gpu_steps[step].name,
                      tree_strategy_name[strategy], query, head, sees ? "sees" : "does not see", planted_name[p->what],
                      (unsigned long long)p->slot);
             num_reached += sees;
@@ -250,7 +250,7 @@ static void check_planted(setting *s, const planted *p, tree_strategy strategy)
             else
                 check_row_kept(s, step, i, what);
         }
-        check(num_reached > 0, "somebody sees slot %llu", (unsigned long long)p->slot);
+        check(num_reached > 0, "a query sees slot %llu", (unsigned long long)p->slot);
     }
 }
 

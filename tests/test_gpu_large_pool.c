@@ -22,7 +22,7 @@ static const struct large_size {
     {"1,4,8/500,300,90", {4, 2, 256}, 64, (1u << 16) + 1000},
 };
 
-/* ---- the pool: NaN but for what is written to it ---- */
+/* ---- the pool: NaN wherever nothing is written ---- */
 
 typedef struct large_pool {
     tree_shape shape;
@@ -115,7 +115,7 @@ static uint32_t nth_place(const large_pool *pool, uint32_t n)
     }
 }
 
-/* place[b]: where the large pool has block b of the case; KV_NONE: nobody sees it. */
+/* place[b]: where the large pool has block b of the case; KV_NONE: no query sees it. */
 static uint32_t *create_places(const attention_case *c, const large_pool *pool)
 {
     uint32_t num_used = 0, *place = malloc(c->shape.num_blocks * sizeof *place);

@@ -1,5 +1,5 @@
 /* Claim: what the GPU still reads stays as it was: blocks of a pruned branch until their epoch is retired, the host's
- * plan, shape and list of copies once the call is back, the plan on the device until the stream has come to its update;
+ * plan, shape and list of copies once the call is back, the plan on the device until the stream has reached its update;
  * and what the workspace held before makes no difference. */
 #define _POSIX_C_SOURCE 200809L /* nanosleep */
 #include <math.h>
@@ -258,7 +258,7 @@ static void run_epoch(const void *argument)
     cuda_ok(cudaStreamSynchronize(s.writes), "the appends");
     gpu_case_run(&s.gpu, step);
     check_kept(s.gpu.h_out, s.gpu.h_lse, &kept, &s.c, NUM_READERS, "branches that live on");
-    check(isnan(s.gpu.h_lse[NUM_READERS * s.c.shape.num_heads]), "who still read the pruned branch would notice");
+    check(isnan(s.gpu.h_lse[NUM_READERS * s.c.shape.num_heads]), "a read of the pruned branch is noticed");
     cuda_ok(cudaEventDestroy(done), "an event's end");
     kept_free(&kept);
     tear_down_epoch(&s);

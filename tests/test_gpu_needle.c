@@ -6,7 +6,7 @@
 #include "gpu_support.h"
 #include "test.h"
 
-/* The key at one slot scores 100, all others a few: who sees it returns its value row; others do not notice. */
+/* The key at one slot scores 100, all others a few: a query that sees it returns its value row. */
 static uint32_t check_needle(gpu_case *gpu, attention_case *c, const tree_gpu_step *step, uint64_t slot)
 {
     uint32_t found = 0, dim = c->shape.head_dim, group_size = c->shape.num_heads / c->shape.num_kv_heads;

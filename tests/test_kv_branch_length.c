@@ -1,5 +1,5 @@
-/* Claim: a branch cut short by fork_at or truncate, or replaced by adopt, is the branch that never had the rest; what
- * it gave up is released, last block first, and what others still see stays. */
+/* Claim: a branch cut short by fork_at or truncate, or replaced by adopt, is the branch that never had the rest; the
+ * blocks that it dropped are released, last block first, and those that others still see stay. */
 #include <stddef.h>
 
 #include "pool_model.h"

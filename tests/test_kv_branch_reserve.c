@@ -58,19 +58,19 @@ static void run_promise(const void *argument)
     }
 }
 
-/* The last block is shared before the promise; forks come behind each number of appended tokens. Who shared it stays,
+/* The last block is shared before the promise; forks come behind each number of appended tokens. The sharer stays,
  * goes, or writes first. */
-typedef enum sharer { NOBODY, STAYS, GOES, WRITES, NUM_SHARERS } sharer;
+typedef enum sharer { NONE, STAYS, GOES, WRITES, NUM_SHARERS } sharer;
 static const char *const sharer_name[NUM_SHARERS] = {"unshared", "sharer_stays", "sharer_goes", "sharer_writes"};
 
-static void promise_with_forks(sharer who, uint32_t length, uint32_t promised, uint32_t forked_at, uint32_t num_forks)
+static void promise_with_forks(sharer kind, uint32_t length, uint32_t promised, uint32_t forked_at, uint32_t num_forks)
 {
     pool_model *m = pool_of(24, 4);
     int root = root_of(m, length), before = MODEL_NONE, child;
-    if (who != NOBODY) check(model_fork_at(m, root, length, &before) == KV_OK, "a fork before the promise");
+    if (kind != NONE) check(model_fork_at(m, root, length, &before) == KV_OK, "a fork before the promise");
     check(model_reserve(m, root, promised) == KV_OK, "a promise of %u tokens", promised);
-    if (who == GOES) model_prune(m, before);
-    if (who == WRITES) check(model_append(m, before, 1) == KV_OK, "the sharer writes");
+    if (kind == GOES) model_prune(m, before);
+    if (kind == WRITES) check(model_append(m, before, 1) == KV_OK, "the sharer writes");
     for (uint32_t done = 0; done < promised; done++) {
         for (uint32_t i = 0; done == forked_at && i < num_forks; i++)
             check(model_fork_at(m, root, m->branches[root].length, &child) == KV_OK, "fork %u", i);
@@ -176,8 +176,8 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof promises / sizeof promises[0]; i++)
         test_add(run_promise, &promises[i], "length_%u_promised_%u_by_%u%s", promises[i].length, promises[i].promised,
                  promises[i].piece, promises[i].forked ? "_forked" : "");
-    for (sharer who = 0; who < NUM_SHARERS; who++)
-        test_add(run_forked_in_between, &who, "forked_in_between_%s", sharer_name[who]);
+    for (sharer kind = 0; kind < NUM_SHARERS; kind++)
+        test_add(run_forked_in_between, &kind, "forked_in_between_%s", sharer_name[kind]);
     test_add(run_price, NULL, "price_with_a_shared_last_block");
     test_add(run_fork_gets_none, NULL, "fork_gets_none");
     test_add(run_replaced, NULL, "replaced");

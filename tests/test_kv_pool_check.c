@@ -169,7 +169,7 @@ static void run_damage(const void *argument)
     kv_pool_destroy(pool, true, NULL);
 }
 
-/* Who counts by hand in many places forgets one: only hold and drop change a reference count. */
+/* Code that counts by hand in many places forgets one: only hold and drop change a reference count. */
 static void run_two_functions_count(const void *argument)
 {
     (void)argument;

@@ -87,7 +87,7 @@ static void expect_released(const kv_pool *pool, uint32_t count, const uint32_t 
     for (uint32_t i = 0; i < count; i++) check(blocks[i] == expected[i], "block %u, not %u", blocks[i], expected[i]);
 }
 
-/* Whoever overwrites what kv_pool_released lists, after each call, never writes into a block that a kernel may read. */
+/* The blocks of kv_pool_released may be overwritten after each call: no kernel reads them. */
 static void run_released_when_overwritable(const void *argument)
 {
     (void)argument;

@@ -116,7 +116,7 @@ static void run_last_generation(const void *argument)
     check(kv_pool_load(&pool, text, strlen(text), NULL) == KV_OK, "a slot in its last generation");
     kv_branch last = (uint64_t)UINT32_MAX << 32, next;
     check(kv_branch_prune(pool, last) == KV_OK && kv_branch_prune(pool, last) == KV_STALE, "it dies once");
-    check(kv_branch_prune(pool, 0) == KV_STALE, "0 names nobody, not even the retired slot");
+    check(kv_branch_prune(pool, 0) == KV_STALE, "0 names no branch, not even the retired slot");
     check(kv_branch_create(pool, &next) == KV_OK && (uint32_t)next == 1, "another slot serves");
     check(kv_branch_create(pool, &next) == KV_NOBRANCH, "max_branches are alive");
     char message[160], again[600];
@@ -154,7 +154,7 @@ static void run_handles_never_repeat(const void *argument)
     }
     for (uint32_t i = 0; i < ROUNDS; i++)
         check(kv_branch_prune(pool, seen[i]) == (alive[i] ? KV_OK : KV_STALE), "branch %u at the end", i);
-    check(kv_pool_destroy(pool, false, NULL) == KV_OK, "nobody is left");
+    check(kv_pool_destroy(pool, false, NULL) == KV_OK, "no branch is left");
 }
 
 static void run_tables_of_many(const void *argument)

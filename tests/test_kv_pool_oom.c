@@ -319,7 +319,7 @@ static void run_retired(const void *argument)
     check(kv_branch_append(pool, branch, 300, &append) == KV_OK, "a long branch");
     pool->records[0].generation = UINT32_MAX;
     check(kv_branch_prune(pool, kv_handle(0, UINT32_MAX)) == KV_OK && pool->num_retired == 1, "its last generation");
-    check(table_bytes(pool) == 0, "%llu bytes that nobody will use", (unsigned long long)table_bytes(pool));
+    check(table_bytes(pool) == 0, "%llu bytes that are of no use", (unsigned long long)table_bytes(pool));
     check(kv_pool_check(pool, message, sizeof message) == KV_OK, "%s", message);
     kv_pool_destroy(pool, true, NULL);
 }

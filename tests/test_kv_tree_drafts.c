@@ -1,5 +1,5 @@
 /* Claim: each draft token is a node and a query of its own, that sees the past, its ancestors among the draft tokens
- * and itself, wherever the past ends and whoever shares it. */
+ * and itself, wherever the past ends and whichever tables share it. */
 #include "hand_trees.h"
 #include "test.h"
 

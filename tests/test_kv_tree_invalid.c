@@ -140,7 +140,7 @@ static void run_missing_arguments(const void *argument)
     check(tree == untouched, "the result was written");
 }
 
-/* What lies behind a table's last token is nobody's business. */
+/* Entries behind a table's last token are not read. */
 static void run_blocks_beyond_length(const void *argument)
 {
     static const uint32_t first[] = {0, 1, 1, KV_NONE}, second[] = {0, 2, 0, 99};

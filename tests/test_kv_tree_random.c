@@ -31,7 +31,7 @@ static void run(const void *argument)
               (unsigned long long)nodes, (unsigned long long)largest);
 }
 
-/* By definition: before[b] is what stands before block b wherever it is listed. */
+/* By definition: before[b] is the block before block b wherever that is listed. */
 static bool is_tree(const hand_forest *f)
 {
     enum { UNSEEN = -2, FRONT = -1 };

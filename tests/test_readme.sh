@@ -1,6 +1,6 @@
 #!/bin/bash
 # Claim: README's sample is what `treeattn demo` prints below its first blank line, and its example in C compiles, runs
-# and prints what stands below it. `tests/test_readme.sh --write` puts the present output of build/ into README.md.
+# and prints the lines below it. `tests/test_readme.sh --write` puts the present output of build/ into README.md.
 # shellcheck disable=SC2016 # backquotes
 set -uo pipefail
 : "${TREEATTN_SOURCE_DIR:=$(cd "$(dirname "$0")/.." && pwd)}" "${TREEATTN_BUILD_DIR:=$TREEATTN_SOURCE_DIR/build}"

@@ -6,7 +6,7 @@
 #include "replay.h"
 #include "test.h"
 
-/* Somebody else's branches, which hold all but `room` blocks and give them back one by one. */
+/* Branches of another user, which hold all but `room` blocks and give them back one by one. */
 typedef struct squatter {
     kv_pool *pool;
     kv_branch *branches;

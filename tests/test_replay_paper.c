@@ -78,15 +78,15 @@ static workload *build(const paper_case *c, const reference *r)
     return w;
 }
 
-/* At 16 tokens a block only copies duplicate slots, at most 15 each; a copy lives to the end at the longest. */
+/* At 16 tokens per block only copies duplicate slots, at most 15 each; a copy lives to the end at the longest. */
 static void check_paged(const workload *w, const reference *r)
 {
     replay_totals paged;
-    check(replay_measure(&paged, w, 16) == KV_OK, "replayed with 16 tokens a block");
+    check(replay_measure(&paged, w, 16) == KV_OK, "replayed with 16 tokens per block");
     check(paged.path_tokens_sum == r->path && paged.queries_sum == r->queries, "S and Q do not depend on the block");
     check(paged.unique_tokens_sum >= r->unique, "U %" PRIu64 " >= %" PRIu64, paged.unique_tokens_sum, r->unique);
     uint64_t most = 15 * (uint64_t)paged.peak_branches * paged.iterations;
-    check(paged.unique_tokens_sum <= r->unique + most, "U %" PRIu64 " <= %" PRIu64 " + 15 a branch and iteration",
+    check(paged.unique_tokens_sum <= r->unique + most, "U %" PRIu64 " <= %" PRIu64 " + 15 per branch and iteration",
           paged.unique_tokens_sum, r->unique);
     check(paged.copied_tokens <= 15 * paged.copies, "a copy moves at most 15 tokens");
     check(paged.leaked_blocks == 0, "%u blocks leaked", paged.leaked_blocks);
@@ -100,7 +100,7 @@ static void run_paper(const void *argument)
     reference r = find_reference(c);
     workload *w = build(c, &r);
     replay_totals t;
-    check(replay_measure(&t, w, 1) == KV_OK, "replayed with 1 token a block");
+    check(replay_measure(&t, w, 1) == KV_OK, "replayed with 1 token per block");
     check(t.iterations == r.iterations, "%u iterations, got %u", r.iterations, t.iterations);
     check(t.queries_sum == r.queries, "Q %" PRIu64 ", got %" PRIu64, r.queries, t.queries_sum);
     check(t.peak_queries == r.peak_queries, "peak %u, got %u", r.peak_queries, t.peak_queries);

@@ -37,8 +37,8 @@ static void expect(const sums *c, workload *w)
  *   2  prompt 3, node 1: 2             5      5        1
  *   3  prompt 3, node 1: 2, node 3: 1  6      6        1
  *   4  prompt 3, node 1: 2, node 3: 2  7      7        1
- * With 4 tokens a block: at k = 1 both branches append to the shared prompt block: node 1 copies its 3 tokens, node 2,
- * the last to hold it, writes in place: U = 4 + 4. From k = 2 on node 1's path is alone. */
+ * With 4 tokens per block: at k = 1 both branches append to the shared prompt block: node 1 copies its 3 tokens, node
+ * 2, the last to hold it, writes in place: U = 4 + 4. From k = 2 on node 1's path is alone. */
 static const char chain[] = "ttr 1 reason x\ntree 0 0 4 4\nnode 0 -1 3 -2 0\nnode 1 0 2 1 2\nnode 2 0 1 1 1\n"
                             "node 3 1 2 3 4\nend 8 2 11\n";
 
@@ -71,8 +71,8 @@ static void run_tree(const void *argument)
     expect(c, w);
 }
 
-/* Prompt 5, 3 branches, 2 steps: U = 5 + 3, 5 + 6; S = 3 * 6, 3 * 7. With 4 tokens a block the part-filled block of
- * one token is copied by two branches: 2 more slots a step. Blocks: 1 full + 3 of the branches. */
+/* Prompt 5, 3 branches, 2 steps: U = 5 + 3, 5 + 6; S = 3 * 6, 3 * 7. With 4 tokens per block the part-filled block of
+ * one token is copied by two branches: 2 more slots per step. Blocks: 1 full + 3 of the branches. */
 static const sums few_shot_sums[] = {
     {"few_shot_by_1", 1, 2, 6, 19, 39, 3, 11, 0},
     {"few_shot_by_4", 4, 2, 6, 23, 39, 3, 4, 2},

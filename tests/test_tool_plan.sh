@@ -1,6 +1,6 @@
 #!/bin/bash
 # Claim: treeattn plan lists the items and bytes that follow from the strategies' rules, the items add up to the plan, and
-# the output says what was stored of the given levels.
+# the output says which part of the given levels was stored.
 # shellcheck source=tests/tool_checks.sh
 . "$(dirname "$0")/tool_checks.sh"
 

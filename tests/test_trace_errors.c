@@ -221,7 +221,7 @@ static void run_saved_elsewhere(const void *argument)
     expect_good(kind, marked);
 }
 
-/* Of each kind what stands in front of the first line: half a mark, UTF-16 of both orders. */
+/* Of each kind, bytes in front of the first line: half a mark, UTF-16 of both orders. */
 static void run_marks(const void *argument)
 {
     (void)argument;

@@ -87,8 +87,8 @@ static uint32_t after_subtree(const kv_tree *tree, uint32_t node)
 
 static uint64_t unit_bytes(const model *m, const verdict *v) { return bytes_of(m, v->tokens, v->masked, v->rows); }
 
-/* Neighbours become one unit while that is not dearer. Returns how many tops are left, their rates' sum, the longest
- * chain of absorbed ones, the queries, and in *last the unit that comes last. */
+/* Neighbours become one unit while that is not more expensive. Returns how many tops are left, their rates' sum, the
+ * longest chain of absorbed ones, the queries, and in *last the unit that comes last. */
 typedef struct tops {
     uint64_t count, rate, chained, rows;
     uint32_t last;
@@ -146,7 +146,7 @@ static void judge(model *m, uint32_t n)
 
 /* ---- items ---- */
 
-/* A token of a unit's list: where it is, and who sees it. */
+/* A token of a unit's list: its place, and the rows that see it. */
 typedef struct listed {
     uint32_t node, token;
 } listed;
@@ -431,15 +431,15 @@ static kv_tree *turning_tree(turn what, uint32_t length)
 static uint32_t longest_before(const model *m, turn what, bool *equal)
 {
     int64_t open = (int64_t)open_token(m, 1), both = (int64_t)open_token(m, 2), masked = (int64_t)masked_token(m, 2);
-    int64_t dearer;
+    int64_t extra;
     uint64_t saved;
     switch (what) {
-    case PACK_LEAVES: saved = m->price.item; dearer = 2 * (masked - open); break;
-    case ABSORB_ROOT: saved = m->price.item + 2 * m->group * m->price.partial; dearer = 2 * open - both; break;
-    default: saved = m->price.item + m->group * m->price.partial; dearer = masked - open; break;
+    case PACK_LEAVES: saved = m->price.item; extra = 2 * (masked - open); break;
+    case ABSORB_ROOT: saved = m->price.item + 2 * m->group * m->price.partial; extra = 2 * open - both; break;
+    default: saved = m->price.item + m->group * m->price.partial; extra = masked - open; break;
     }
-    *equal = dearer > 0 && saved % (uint64_t)dearer == 0;
-    return dearer > 0 ? (uint32_t)(saved / (uint64_t)dearer) : 0;
+    *equal = extra > 0 && saved % (uint64_t)extra == 0;
+    return extra > 0 ? (uint32_t)(saved / (uint64_t)extra) : 0;
 }
 
 static void run_ties(const void *argument)

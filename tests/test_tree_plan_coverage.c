@@ -27,7 +27,7 @@ static void check_ranges_are_seen(const tree_plan *plan)
             uint64_t seen = plan->ranges[r].mask == TREE_NO_MASK;
             for (uint32_t w = 0; !seen && w < (item->num_rows + 63) / 64; w++)
                 seen = plan->masks[plan->ranges[r].mask + w];
-            check(seen, "range %" PRIu32 " of item %" PRIu32 " is seen by nobody", r, i);
+            check(seen, "range %" PRIu32 " of item %" PRIu32 " is seen by no row", r, i);
         }
     }
 }

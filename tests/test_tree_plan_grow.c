@@ -207,7 +207,7 @@ static void run_another_block_list(const void *argument)
     plan_tree_destroy(tree);
 }
 
-/* The ends of all paths are the same, but not what lies before them: 30 tokens in other blocks, of other nodes. */
+/* The ends of all paths are the same, but not the tokens before them: 30 tokens in other blocks, of other nodes. */
 static void run_another_inner_node(const void *argument)
 {
     tree_plan_config config = {.strategy = *(const tree_strategy *)argument};

@@ -1,12 +1,12 @@
-/* Products of a warpgroup: 4 warps, 128 threads, multiply 64 rows in their registers by what lies in shared memory,
+/* Products of a warpgroup: 4 warps, 128 threads, multiply 64 rows in their registers by matrices in shared memory,
  * without a load instruction. sm_90a alone has them.
  *
  *   begin, products, commit, wait    in this order, by all four warps. Between, the registers belong to the products:
  *                                    nothing may read or write them before the wait
  *
  * Warp w has rows 16 * w .. + 15 of the left side and of the sum, each lane its part of them as mma.cuh says. Matrices
- * in shared memory are panels (tile.cuh), each of which begins at a multiple of 1024 bytes. What cp.async or a store
- * wrote there must be made visible: warpgroup_fence by who wrote it, then a barrier. */
+ * in shared memory are panels (tile.cuh), each of which begins at a multiple of 1024 bytes. Data that cp.async or
+ * a store wrote there must be made visible: warpgroup_fence by the threads that wrote it, then a barrier. */
 #ifndef WGMMA_CUH
 #define WGMMA_CUH
 

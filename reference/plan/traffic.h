@@ -62,7 +62,7 @@ typedef struct tree_traffic {
  *     radix                      8 H (D + 1) R2    0                     4 H L (scores, fp16, written and read)
  *     node, node_chunk, flatten  8 H (D + 1) R2    0                     12 H (D + 1) R (zeroed, written and read)
  *
- * Partials are D + 1 floats a row and head, as DeFT and the CPU path keep them; our GPU kernels keep them in half the
+ * Partials are D + 1 floats per row and head, as DeFT and the CPU path keep them; our GPU kernels keep them in half the
  * bytes. Q and out are counted in the storage type. */
 tree_status tree_traffic_count(tree_traffic *traffic, const tree_plan *plan, const tree_shape *shape,
                                traffic_variant variant);
