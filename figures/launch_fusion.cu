@@ -1,11 +1,11 @@
 /* launch_fusion: the price of launches and of intermediate arrays. Standard attention in three launches with everything
- * materialised, two launches with partial states (step 6), and one (step 7, and the last rung).
+ * materialised, two launches with partial states (step 7), and one (step 8, and the last rung).
  *
  * measure_launch_fusion [CSV] */
 #include "measure_gpu.h"
 
 static const uint32_t branches[] = {1, 4, 16, 64};
-static const char *const steps[] = {"step_6_queue", "step_7_one_launch", NULL /* the last one */};
+static const char *const steps[] = {"step_7_merge_ahead", "step_8_one_launch", NULL /* the last one */};
 
 static __global__ void nothing() {}
 

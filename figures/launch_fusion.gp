@@ -16,7 +16,7 @@ set ylabel 'us for one layer, cold L2'
 set key top left reverse Left maxrows 3 width -3
 set title sprintf("Materialising everything takes %.0f to %.0f times as long as one launch;\nthe second launch costs %.0f to %.0f %%", factor_min, factor_max, saved_min, saved_max)
 plot data using ($0 - 0.24):3 every ::1 with boxes lt copied title 'three launches, all materialised', \
-     '' using ($0):4 every ::1 with boxes lt 23 title 'two launches: partial states (queue)', \
+     '' using ($0):4 every ::1 with boxes lt 23 title 'two launches: partial states (merge ahead)', \
      '' using ($0 + 0.24):5 every ::1 with boxes lt 22 title 'one launch', \
      '' using ($0):7:(0.36) every ::1 with xerrorbars lt floor_line dt 1 ps 0 lw 3 title 'floor', \
      '' using ($0):2:(0.36) every ::1 with xerrorbars lt floor_line dt (3,3) ps 0 lw 3 title 'an empty launch'

@@ -23,7 +23,7 @@ typedef struct attention_arguments {
                            head; 0 between launches, except the highest bit of the first */
     float *m, *l; /* [num_partials][num_heads] */
     void *o;      /* [num_partials][num_heads][head_dim] shape.storage: divided by l, so that no element exceeds V;
-                     from step 8 on in fragment order (merge_ahead.cuh) */
+                     from step 7 on in fragment order (merge_ahead.cuh) */
 } attention_arguments;
 
 /* Memory for a plan: on the device, and twice in pinned memory, because the copy of one update may still be running
@@ -61,8 +61,8 @@ cudaError_t step_3_shared_tile(const attention_arguments *a, cudaStream_t stream
 cudaError_t step_4_tensor_cores(const attention_arguments *a, cudaStream_t stream);
 cudaError_t step_5_pipeline(const attention_arguments *a, cudaStream_t stream);
 cudaError_t step_6_queue(const attention_arguments *a, cudaStream_t stream);
-cudaError_t step_7_one_launch(const attention_arguments *a, cudaStream_t stream);
-cudaError_t step_8_merge_ahead(const attention_arguments *a, cudaStream_t stream);
+cudaError_t step_7_merge_ahead(const attention_arguments *a, cudaStream_t stream);
+cudaError_t step_8_one_launch(const attention_arguments *a, cudaStream_t stream);
 cudaError_t step_9_masks(const attention_arguments *a, cudaStream_t stream);
 cudaError_t step_10_warpgroup(const attention_arguments *a, cudaStream_t stream);
 cudaError_t step_11_last_arriver(const attention_arguments *a, cudaStream_t stream);

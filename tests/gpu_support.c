@@ -112,8 +112,8 @@ bool runs_step(const tree_gpu_step *step, tree_storage storage)
         const char *name;
         tree_storage left_out;
     } once[] = {{"step_6_queue", TREE_BF16},
-                {"step_7_one_launch", TREE_FP16},
-                {"step_8_merge_ahead", TREE_FP16},
+                {"step_8_one_launch", TREE_FP16},
+                {"step_7_merge_ahead", TREE_FP16},
                 {"step_10_warpgroup", TREE_BF16},
                 {"step_11_last_arriver", TREE_FP16},
                 {"step_12_early_launch", TREE_BF16}};

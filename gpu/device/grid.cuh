@@ -1,4 +1,4 @@
-/* Thread blocks that wait for each other, and launches that overlap: from step 7. */
+/* Thread blocks that wait for each other, and launches that overlap: from step 8. */
 #ifndef GRID_CUH
 #define GRID_CUH
 

@@ -6,7 +6,7 @@
  *           of few rows, each warp takes some of the tokens; of many, each warp has its own 16 rows
  *   wins    43 to 23 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
  *   price   the host expands the plan: 32 bytes per tile and KV head. 72 KB of shared memory per worker
- *   leaves  merge is a second launch, which begins when the last worker has ended: step 7
+ *   leaves  a warp that merges waits for one state after the other: step 7
  *   loop    the worker's verbs are in worker.cuh: find tiles, prefetch, begin a task, absorb its tiles, end it
  *   threads 4 warps, warps_m x warps_n: 16 rows each x slices of at least 16 tokens
  *           tile of 64 tokens (head_dim 128)   K  [ 0-15 | 16-31 | 32-47 | 48-63 ]   warps_n = 4: one slice each

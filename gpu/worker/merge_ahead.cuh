@@ -1,4 +1,4 @@
-/* merge partial states, quickly: a query's states, in the order of its list, become out and lse. First read by step 8,
+/* merge partial states, quickly: a query's states, in the order of its list, become out and lse. First read by step 7,
  * which says why.
  *   threads one warp for each query and head; for 4 heads, if there are more of them than warps. A lane has
  *           head_dim / 32 elements of each row of o. Eight rows of o are requested at once, and the next eight before

@@ -1,4 +1,4 @@
-/* A barrier of the whole grid. First read by step 7. */
+/* A barrier of the whole grid. First read by step 8. */
 #ifndef WAIT_FOR_ALL_CUH
 #define WAIT_FOR_ALL_CUH
 

@@ -1,15 +1,15 @@
-/* Step 8: merge ahead. A warp requests many states before it needs the first.
- *   idea    a row of o is 256 bytes (head_dim 128), but a trip to L2 takes 700 cycles: a merge is latency. So a warp
- *           requests eight rows at once, straight to registers, and the next eight before it adds these up. The bounds
- *           of its lists are loaded before its first tile. Where there are more queries x heads than warps, a warp
- *           takes four heads of a query at once. And rows of partial o are written in fragment order, as the matrix
- *           instructions leave them, so that each lane writes 16 bytes at once instead of 4
+/* Step 8: one launch. The workers merge too.
+ *   idea    a worker without tiles left waits until no other has any left either (one counter in memory), then the
+ *           warps of all workers share out the queries and heads. States are merged in the order of the plan's list, so
+ *           that the same plan gives the same bits. The lists are loaded before a warp's first tile, not after the wait
  *   wins    ? us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
- *   price   128 registers, which the worker has anyway; out is written in pieces of 8 bytes
+ *   price   the wait: two trips to the L2 cache. A worker that waits must not keep another from starting, so the launch
+ *           is cooperative: all workers are on the GPU at once. And 8 warps per multiprocessor merge, where a launch of
+ *           its own has more: without step 7's merge this step would lose time
  *   leaves  a masked task computes all of its rows against all of its tokens, and each lane loads its masks from
  *           global memory: step 9
  *   loop    as step 6
- *   threads as step 7; merge: lane i computes the weight of row i % 8 (merge_ahead.cuh) */
+ *   threads as step 6; merge: as step 7, by the warps of the workers */
 #include "merge_ahead.cuh"
 #include "wait_for_all.cuh"
 #include "worker_redo.cuh"
@@ -61,7 +61,7 @@ template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_ar
                             attend<HEAD_DIM, T>, a);
 }
 
-cudaError_t step_8_merge_ahead(const attention_arguments *a, cudaStream_t stream)
+cudaError_t step_8_one_launch(const attention_arguments *a, cudaStream_t stream)
 {
     return DISPATCH_HALF(launch, *a, stream);
 }
