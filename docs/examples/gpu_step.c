@@ -1,6 +1,6 @@
 /* Decoding on the GPU: four branches behind one prompt, two layers, one plan for both of them.
  *
- *   build   cc gpu_step.c with the include paths and libraries of treeattn_gpu, treeattn and the CUDA runtime
+ *   build   cc gpu_step.c $(pkg-config --cflags --libs treeattn_gpu)
  *
  * The order on one stream, in each step: the copies of copy-on-write, K and V of the new tokens, attention. K, V and
  * queries are random here; an engine has them on the device already. */
