@@ -8,7 +8,9 @@
 #include <string.h>
 
 #include <algorithm>
+#include <chrono>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "measure.h"
@@ -55,7 +57,7 @@ FILE *bench_open(const char *path, const char *command)
     FILE *file = figure_open_on(is_counting ? "/dev/null" : path, name, command,
                                 "median of 7 replays of a CUDA graph, us per call; cold: K and V sets rotated, 600 MB "
                                 "in all and at most 64 sets; warm: one set again and again");
-    fprintf(file, "# ceilings: measured in this run; GB/s, TFLOP/s, us\n# dram_gbps: %.0f\n# l2_gbps: %.0f\n"
+    fprintf(file, "# ceilings: measured in this run, the fastest of 7 replays; GB/s, TFLOP/s, us\n# dram_gbps: %.0f\n# l2_gbps: %.0f\n"
                   "# matrix_tflops: %.0f\n# launch_us: %.2f\n",
             most.dram_gbps, most.l2_gbps, most.matrix_tflops, most.launch_us);
     return file;
@@ -168,8 +170,11 @@ void bench_destroy(bench_case *c)
 
 /* ---- time ---- */
 
-/* Microseconds per call of calls 0 .. num_calls - 1 in a graph: the median of its replays. */
-static double graph_us(cudaStream_t stream, uint32_t num_calls, const std::function<void(uint32_t)> &call)
+enum replay_choice { MEDIAN_REPLAY, FASTEST_REPLAY };
+
+/* Microseconds per call of calls 0 .. num_calls - 1 in a graph, of its median or its fastest replay. */
+static double graph_us(cudaStream_t stream, uint32_t num_calls, const std::function<void(uint32_t)> &call,
+                       replay_choice choice = MEDIAN_REPLAY)
 {
     enum { REPLAYS = 7, WARM_UP = 2 };
     if (is_counting)
@@ -199,7 +204,7 @@ static double graph_us(cudaStream_t stream, uint32_t num_calls, const std::funct
     cudaEventDestroy(end);
     cudaGraphExecDestroy(exec);
     cudaGraphDestroy(graph);
-    return measure_median(us, REPLAYS);
+    return choice == FASTEST_REPLAY ? *std::min_element(us, us + REPLAYS) : measure_median(us, REPLAYS);
 }
 
 double bench_time(const bench_case *c, const std::function<void(uint32_t set)> &call, bool is_cold)
@@ -253,9 +258,10 @@ static __global__ void nothing() {}
 static __global__ void read_again(const uint4 *array, uint64_t count, int times, uint32_t *never)
 {
     uint32_t x = 0;
+    const uint64_t stride = (uint64_t)gridDim.x * blockDim.x;
     for (int t = 0; t < times; t++) {
-        for (uint64_t i = blockIdx.x * (uint64_t)blockDim.x + threadIdx.x; i < count;
-             i += (uint64_t)gridDim.x * blockDim.x) {
+#pragma unroll 4
+        for (uint64_t i = blockIdx.x * (uint64_t)blockDim.x + threadIdx.x; i < count; i += stride) {
             uint4 v;
             asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
                          : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(array + i));
@@ -306,7 +312,7 @@ static double measure_matrix_tflops(cudaStream_t stream, __half *matrices)
     };
     multiply(); /* outside of a graph: it may allocate */
     BENCH_CUDA(cudaStreamSynchronize(stream));
-    double us = graph_us(stream, CALLS, [&](uint32_t) { multiply(); });
+    double us = graph_us(stream, CALLS, [&](uint32_t) { multiply(); }, FASTEST_REPLAY);
     cublas(library, "cublasDestroy_v2", handle);
     return 2.0 * N * N * N / us * 1e-6;
 }
@@ -336,15 +342,17 @@ static bench_ceilings measure_ceilings(void)
     fill<<<1024, 256, 0, stream>>>((__half *)memory, bytes / sizeof(__half), 6);
     uint32_t blocks = 4 * (uint32_t)properties.multiProcessorCount;
     double dram_us = graph_us(stream, 1, [&](uint32_t) {
-        read_all<<<blocks, 512, 0, stream>>>((const uint4 *)memory, bytes / 16, never);
-    });
+        read_again<<<blocks, 512, 0, stream>>>((const uint4 *)memory, bytes / 16, 1, never);
+    }, FASTEST_REPLAY);
     double l2_us = graph_us(stream, 1, [&](uint32_t) {
         read_again<<<blocks, 512, 0, stream>>>((const uint4 *)memory, l2_bytes / 16, TIMES, never);
-    });
+    }, FASTEST_REPLAY);
     most.dram_gbps = bytes / dram_us * 1e-3;
     most.l2_gbps = (double)TIMES * l2_bytes / l2_us * 1e-3;
-    most.launch_us = graph_us(stream, LAUNCHES, [&](uint32_t) { nothing<<<1, 32, 0, stream>>>(); });
+    most.launch_us = graph_us(stream, LAUNCHES, [&](uint32_t) { nothing<<<1, 32, 0, stream>>>(); },
+                              FASTEST_REPLAY);
     most.matrix_tflops = measure_matrix_tflops(stream, (__half *)memory);
+    std::this_thread::sleep_for(std::chrono::seconds(1)); /* the clock drops after such products */
     BENCH_CUDA(cudaFree(memory));
     BENCH_CUDA(cudaFree(never));
     BENCH_CUDA(cudaStreamDestroy(stream));

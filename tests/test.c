@@ -21,7 +21,7 @@ static struct {
     uint64_t seed, random_state;
     int count[NUM_OUTCOMES];
     jmp_buf leave;
-    char text[1024]; /* notes, then the reason of a failure or skip */
+    char text[1024]; /* the reason of a failure or skip, then notes */
 } run = {.seed = 1};
 
 static void usage(const char *program, const char *wrong)
@@ -85,11 +85,15 @@ void test_skip(const char *reason_format, ...)
 
 void test_fail(const char *file, int line, const char *condition, const char *format, ...)
 {
+    char notes[sizeof run.text];
     va_list arguments;
+    memcpy(notes, run.text, sizeof notes);
+    run.text[0] = 0; /* the reason first: notes may fill the line */
     va_start(arguments, format);
     test_note("%s:%d: not (%s): ", file, line, condition);
     append_text(format, arguments);
     va_end(arguments);
+    if (notes[0]) test_note("%s", notes);
     longjmp(run.leave, CASE_FAILED);
 }
 
