@@ -21,9 +21,9 @@ END {
     say("On a single branch the difference is {} %.", percent(0, 1 - at("tree=prefix_1 heads=32 kv_heads=8", "cold_us") / peer_us["prefix 1", 32, 8]))
     say("at {} TFLOP/s plus a launch", d(0, ceiling("matrix_tflops")))
     most = highest("plan=cost", "score")
-    holds("1: the floor", most < 1.02)
-    holds("kernel would reach 1.", most < 1.02)
+    holds("1: the floor", most < 1.05)
+    holds("kernel would reach 1.", most < 1.05)
     say("The largest score is {}", d(2, most))
-    holds("far right of 1", most < 1.02)
+    holds("far right of 1", most < 1.05)
     exit failed
 }

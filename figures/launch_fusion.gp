@@ -14,7 +14,7 @@ set xtics scale 0 ('1' 0, '4' 1, '16' 2, '64' 3)
 set xlabel 'branches (2048 shared + 64 own tokens each)'
 set ylabel 'us for one layer, cold L2'
 set key top left reverse Left maxrows 3 width -3
-set title sprintf("Materialising everything takes %.0f to %.0f times as long as one launch;\nthe second launch costs %.0f to %.0f %%", factor_min, factor_max, saved_min, saved_max)
+set title sprintf("Materialising everything takes %.0f to %.0f times as long as one launch;\nthe second launch costs at most %.0f %%", factor_min, factor_max, saved_max)
 plot data using ($0 - 0.24):3 every ::1 with boxes lt copied title 'three launches, all materialised', \
      '' using ($0):4 every ::1 with boxes lt 23 title 'two launches: partial states (merge ahead)', \
      '' using ($0 + 0.24):5 every ::1 with boxes lt 22 title 'one launch', \

@@ -112,6 +112,7 @@ void mistake_check_all(const attention_case *c, attention_truth *truth, const fl
                        const roundoffs *u, const char *what)
 {
     test_note("%s, out, lse, mean out, mean lse:", what);
+    test_reseed(); /* the same trials for each backend, whatever ran before it */
     for (mistake kind = NO_MISTAKE; kind < NUM_MISTAKES; kind++) {
         noticed counts = mistake_try(c, truth, out, lse, u, kind);
         uint32_t wanted = kind == NO_MISTAKE ? 0 : NUM_TRIALS, wanted_lse = kind == VALUES_SWAPPED ? 0 : wanted;

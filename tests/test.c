@@ -119,7 +119,7 @@ void test_add(void (*body)(const void *argument), const void *argument, const ch
     if (run.list || !wanted(name)) return;
 
     run.text[0] = 0;
-    run.random_state = run.seed;
+    test_reseed();
     static int outcome; /* static: its value survives the longjmp */
     outcome = setjmp(run.leave);
     if (outcome == CASE_PASSED) body(argument);
@@ -144,6 +144,8 @@ int test_end(void)
     if (failed || nothing_ran) return 1;
     return passed ? 0 : 77;
 }
+
+void test_reseed(void) { run.random_state = run.seed; }
 
 uint64_t test_seed(void)
 {

@@ -39,6 +39,7 @@ void test_fail(const char *file, int line, const char *condition, const char *fo
 
 /* splitmix64, reseeded before each case. */
 uint64_t test_seed(void);          /* the seed of this run */
+void test_reseed(void);            /* the same random numbers once more */
 uint64_t test_random(void);        /* 64 random bits */
 uint32_t test_below(uint32_t limit); /* 0 .. limit - 1; limit >= 1 */
 double test_uniform(void);         /* 0 <= x < 1 */

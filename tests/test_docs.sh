@@ -134,5 +134,22 @@ for file in gpu/ladder/step_*.cu; do
     grep -q "^ \*   wins    ? us on 64 branches" "$file" || fail "$file says what it wins, but it was not recorded"
 done
 
+# Numbers of README and docs/gpu.md that stand in recorded files, or in a caption that test_captions derives from one.
+score='s#.*At \([0-9/]*\) heads the mean is \([0-9.]*\) against \([0-9.]*\), and treeattn is faster on \([0-9]*\) of \([0-9]*\) trees.*#\1 \2 \3 \4 \5#p'
+while read -r heads ours others wins trees && [ -n "$heads" ]; do
+    checked=$((checked + 1))
+    grep -qF "|$heads|$ours|$others|$wins of $trees|" docs/gpu.md || fail "docs/gpu.md: at $heads $ours, $others, $wins of $trees"
+    case $heads in
+    32/8) grep -qF "reaches $ours of the floor, the geometric mean over $trees trees" README.md || fail "README: $ours"
+        grep -qF "each tree reaches $others." README.md || fail "README: $others of others" ;;
+    16/1) tr '\n' ' ' <README.md | grep -qE "16/1 heads on +$wins\." || fail "README: $wins trees at $heads" ;;
+    esac
+done <<<"$(sed 's/\. At /.\nAt /g' figures/gpu_trees.md | sed -n "$score")"
+while read -r step a c && [ -n "$step" ]; do
+    checked=$((checked + 1))
+    grep -qE "^\|${step//_/ }[^|]*\|[^|]*\|$a\|[^|]*\|$c\|" docs/gpu.md || fail "docs/gpu.md: rung $step takes $a and $c us"
+done <<<"$(awk -F, '$5 == "cost" && $1 ~ /^"64 branches/ { a[$6] = $7 }
+    $5 == "cost" && $1 ~ /^"512 leaves/ { sub("step_", "", $6); printf "%s %.0f %.0f\n", $6, a["step_" $6], $7 }' figures/ladder.csv)"
+
 echo "$checked references checked in ${#documents[@]} documents and ${#files[@]} files, $failed failed"
 [ $failed = 0 ] && [ $checked -gt 1 ]

@@ -3,7 +3,7 @@
  *           memory. In step 9 each warp loaded every fragment of K and V with ldmatrix, so shared memory was read four
  *           times per tile; now it is read once. The copies of the next tile are issued while the tensor cores compute
  *           the scores. All tasks go this way, those of few rows and masked ones too
- *   wins    22 to 19 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
+ *   wins    23 to 19 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
  *   price   wgmma always multiplies 64 rows, even when the task has 4; and slices that no row sees are not skipped, so
  *           a masked tile costs as much as a dense one
  *   leaves  on a tree of few rows, all workers wait for each other before a few warps merge: step 11

@@ -3,7 +3,7 @@
  *           are neighbours in memory and arrive together. A score is summed over the lanes. Softmax runs: m is the
  *           largest score so far, earlier sums are rescaled when it grows, and K and V are read once instead of three
  *           times. A warp has up to 8 query heads of a group, since they see the same K and V
- *   wins    7269 to 1064 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
+ *   wins    7275 to 1057 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
  *   price   five exchanges between lanes for each score; each token waits for the one before
  *   leaves  one warp walks all tokens of its query, so a long path keeps few warps busy: step 2
  *   threads scores, values, out   lane i has the elements i, i + 32, ... of 8 heads */

@@ -2,7 +2,7 @@
  *   idea    softmax states merge wherever the tokens are cut. Flash-Decoding cuts between thread blocks, this rung
  *           between the warps of one: warp w has the tokens w, w + 8, ... of each range, so that eight chains of
  *           dependent tokens run at once
- *   wins    1064 to 691 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
+ *   wins    1057 to 714 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
  *   price   shared memory for the states of eight warps, and one more merge
  *   leaves  each query still loads the item's K and V for itself: a prefix that 64 branches share is loaded 64 times:
  *           step 3

@@ -2,7 +2,7 @@
  * queries.
  *   idea    KV-guided: 16 tokens of K and V are loaded once for all queries of the item and all heads of the group;
  *           each warp then takes its rows through the tile, one after the other. From here on the plan's grouping pays
- *   wins    nothing yet: 691 to 950 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
+ *   wins    nothing yet: 714 to 950 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
  *   price   a warp keeps the states of its rows in registers, so that a thread block has at most 32 rows (queries x
  *           heads) and a larger item is loaded again for every 32; two barriers per tile
  *   leaves  the arithmetic: 2 x head_dim multiply-adds for each row and token, one per lane at a time: step 4

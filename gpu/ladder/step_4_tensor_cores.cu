@@ -4,7 +4,7 @@
  *           the same K and V: GQA and the tree share exactly what a matrix instruction wants. Softmax stays in
  *           registers: the fragment of scores that a lane gets, exponentiated, is its fragment of the left matrix in
  *           weights x values
- *   wins    950 to 65 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
+ *   wins    950 to 69 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
  *   price   weights are rounded to the storage type. A warp always multiplies 16 rows, also for a task that has one. A
  *           hidden V that is NaN contaminates rows that do not see it: such a task runs again, one query at a time
  *           (task.cuh). The host expands the plan: tasks, 4 bytes per token for its slot, 8 for its mask (plan_queue.h)

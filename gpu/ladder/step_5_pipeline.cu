@@ -3,7 +3,7 @@
  *           ring, and tile i + 2 is prefetched before tile i is computed. ldmatrix loads four 8 x 8 matrices at once,
  *           as the fragments that the tensor cores want, and transposes V on the way. The shared tile is swizzled
  *           (swizzle.cuh), so that ldmatrix meets no bank conflicts without padding
- *   wins    65 to 43 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
+ *   wins    69 to 47 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
  *   price   96 KB of shared memory per thread block, so that two fit a multiprocessor; each task waits for its first
  *           two tiles
  *   leaves  a task of 16 rows keeps one warp of four busy, a short task ends before the pipeline is full, and the last

@@ -4,7 +4,7 @@
  *           the least load so far. A worker does not drain its pipeline between tasks: while it computes the last tile
  *           of one, the first tile of the next is on its way. And the rows of a task decide how its warps share a tile:
  *           of few rows, each warp takes some of the tokens; of many, each warp has its own 16 rows
- *   wins    43 to 23 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
+ *   wins    47 to 26 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
  *   price   the host expands the plan: 32 bytes per tile and KV head. 72 KB of shared memory per worker
  *   leaves  a warp that merges waits for one state after the other: step 7
  *   loop    the worker's verbs are in worker.cuh: find tiles, prefetch, begin a task, absorb its tiles, end it
