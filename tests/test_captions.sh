@@ -32,7 +32,7 @@ notices "a number of the caption" memory_dedup.md 's/reaches 96.6 %/reaches 96.7
 notices "a new number" ladder.md 's/^\*\*Again/It takes 17 us. &/' "number without derivation: '.*takes 17 us"
 notices "a new number in words" ladder.md 's/^\*\*Again/It is twice as fast. &/' "number without derivation: '.*twice as fast"
 notices "a new number in a title" ladder.gp 's/The largest gains/The 4 largest gains/' "number without derivation: '.*The 4 largest"
-notices "a sentence that is gone" kv_io.md 's/All sums are exact.*//' "no text says 'The csv has two countings'"
+notices "a sentence that is gone" kv_io.md 's/All sums are exact.*//' "no text says 'The csv has two ways of counting'"
 notices "a sentence that the csv refutes" cpu_bandwidth.csv 's/^cost,2,418.2,41.37/cost,2,418.2,61.37/' \
     'does not bear out: higher effective bandwidth is not nearer'
 notices "a column that is gone" launch_fusion.csv 's/two_launches_us/other_us/' 'no column two_launches_us'
