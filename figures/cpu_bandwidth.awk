@@ -8,7 +8,7 @@ END {
     say("From {} to {} branches per-branch reading rises from {} to {} GB/s,", 1, 64, d(0, at("plan=flash branches=1", "logical_gbps")),
         d(0, at("plan=flash branches=64", "logical_gbps")))
     say("has to deliver fall from {} to {} GB/s", d(0, at("plan=flash branches=1", "unique_gbps")), d(1, at("plan=flash branches=64", "unique_gbps")))
-    say("With {} branches it exceeds the memory's rate by {} %", 64,
+    say("With {} branches per-branch reading exceeds the memory's rate by {} %", 64,
         percent(0, at("plan=flash branches=64", "logical_gbps") / at("plan=flash branches=64", "memory_read_gbps") - 1))
     holds("exceeds the memory's rate without help from the cache", at("plan=cost branches=" most, "logical_gbps") > at("plan=cost branches=" most, "memory_read_gbps") &&
           at("plan=cost branches=" most, "plan_gbps") < at("plan=cost branches=" most, "memory_read_gbps"))

@@ -32,7 +32,7 @@ notices "a number of the caption" memory_dedup.md 's/reaches 96.6 %/reaches 96.7
 notices "a new number" ladder.md 's/^\*\*Again/It takes 17 us. &/' "number without derivation: '.*takes 17 us"
 notices "a new number in words" ladder.md 's/^\*\*Again/It is twice as fast. &/' "number without derivation: '.*twice as fast"
 notices "a new number in a title" ladder.gp 's/The largest gains/The 4 largest gains/' "number without derivation: '.*The 4 largest"
-notices "a sentence that is gone" kv_io.md 's/All sums are exact.*//' "no text says 'The csv has two countings'"
+notices "a sentence that is gone" kv_io.md 's/All sums are exact.*//' "no text says 'The csv has two ways of counting'"
 notices "a sentence that the csv refutes" cpu_bandwidth.csv 's/^cost,2,418.2,41.37/cost,2,418.2,61.37/' \
     'does not bear out: higher effective bandwidth is not nearer'
 notices "a column that is gone" launch_fusion.csv 's/two_launches_us/other_us/' 'no column two_launches_us'
@@ -40,12 +40,12 @@ notices "a ceiling that is gone" l2_amortization.csv '/^# dram_gbps/d' 'no dram_
 
 # A new recording: the numbers are rewritten, and then all is well.
 fresh
-sed -i 's/^\(".*,cost,step_0_naive\),[0-9.]*/\1,9999.00/; s/_9_warpgroup/_11_warpgroup/; s/_8_masks/_9_masks/' figures/ladder.csv
+sed -i 's/^\(".*,cost,step_0_naive\),[0-9.]*/\1,9999.00/; s/_12_early_launch/_13_early_launch/' figures/ladder.csv
 scripts/captions.sh ladder >out 2>&1
 expect "new recording: noticed" 1 $?
 scripts/captions.sh --write ladder >out 2>&1
 expect "new recording: rewritten" "0 figures/ladder.md" "$? $(cat out)"
-expect_match "new recording: the number of the last rung" 'the rung, 0 to 11\.' figures/ladder.md
+expect_match "new recording: the number of the last rung" 'the rung, 0 to 13\.' figures/ladder.md
 expect "new recording: as many numbers as before" "$(grep -oE '[0-9.]+' "$TREEATTN_SOURCE_DIR/figures/ladder.md" | wc -l)" \
     "$(grep -oE '[0-9.]+' figures/ladder.md | wc -l)"
 
@@ -58,9 +58,9 @@ if command -v gnuplot >/dev/null; then
     sed -i '/^# dram_gbps/d' figures/l2_amortization.csv
     scripts/draw.sh l2_amortization 2>err
     expect "no ceiling: no picture" 1 $?
-    sed -i 's/step_9_warpgroup/step_9_a/; /step_9_a/ { p; s/step_9_a/step_10_b/; p; s/step_10_b/step_11_c/; p; s/step_11_c/step_12_d/ }' figures/ladder.csv
+    sed -i 's/step_12_early_launch/step_12_a/; /step_12_a/ { p; s/step_12_a/step_13_b/; p; s/step_13_b/step_14_c/; p; s/step_14_c/step_15_d/ }' figures/ladder.csv
     scripts/draw.sh ladder 2>err
-    expect "more rungs: each has its place" "0 4" "$? $(grep -cE '>(9 a|10 b|11 c|12 d)<' figures/ladder.svg)"
+    expect "more rungs: each has its place" "0 4" "$? $(grep -cE '>(12 a|13 b|14 c|15 d)<' figures/ladder.svg)"
 else
     skip "another GPU: drawn against its own memory" "no gnuplot"
 fi
