@@ -9,7 +9,7 @@ extern "C" {
 typedef enum tree_status {
     TREE_OK = 0,
     TREE_INVAL = -1,     /* an argument is outside its documented range */
-    TREE_BAD_SHAPE = -2, /* num_heads % num_kv_heads, head_dim 0, block_tokens not a power of 2, shape and plan differ */
+    TREE_BAD_SHAPE = -2, /* num_heads % num_kv_heads, head_dim 0, block_tokens no power of two, shape and plan differ */
     TREE_BAD_PLAN = -3,  /* an item names a block outside the pool, or the plan breaks a rule of its own */
     TREE_NOMEM = -4,     /* the host, or in a GPU call the GPU, is out of memory */
     TREE_OVERFLOW = -5,  /* a count does not fit its type */
