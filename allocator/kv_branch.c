@@ -1,5 +1,5 @@
-/* Block tables: fork, append, truncate, adopt, prune. Every call counts first, then takes; from its first take on
- * nothing can fail, so there is no rollback code. */
+/* Block tables: fork, append, truncate, adopt, prune. Every call first counts the blocks that it needs, then takes
+ * them; after the first is taken nothing can fail, so there is no rollback code. */
 #include "kv_pool_internal.h"
 
 #include <assert.h>
@@ -52,7 +52,7 @@ static kv_status grow_table(kv_record *record, uint64_t num_blocks)
     return KV_OK;
 }
 
-/* The caller's view of the old table dies here, with the change, and not in a call that fails later. */
+/* The caller's view of the old table ends here, together with the change, and not in a call that fails. */
 static void use_grown_table(kv_record *record)
 {
     if (!record->grown) return;
@@ -63,8 +63,8 @@ static void use_grown_table(kv_record *record)
     record->grown = NULL;
 }
 
-/* A table has memory for at most 4 times its blocks, or for a few; where giving the rest back needs memory and there is
- * none, it stays. */
+/* A table has room for at most 4 times its blocks, or for a small minimum. If realloc cannot shrink it, it keeps its
+ * room. */
 static void shrink_table(kv_record *record, uint32_t num_blocks)
 {
     enum { FEW = 64 };
@@ -118,7 +118,7 @@ static void drop_from(kv_pool *pool, kv_record *record, uint32_t num_kept)
     set_num_blocks(pool, record, num_kept);
 }
 
-/* Dead records keep their tables, which the next fork fills without malloc, up to a total. */
+/* Dead records keep their tables, up to a total size, so that the next fork fills one without malloc. */
 static void keep_table(kv_pool *pool, kv_record *record)
 {
     if (record->generation == 0 || pool->kept_entries + (uint64_t)record->capacity > KV_MAX_KEPT_ENTRIES) {
@@ -208,7 +208,8 @@ typedef struct demand {
     uint64_t reserved; /* that must stay free for other promises afterwards */
 } demand;
 
-/* After an append the last block is the branch's own: of the credit for copies only a block for forks to come stays. */
+/* After an append the branch alone holds its last block, so the credit for copies keeps one block: for the copy after a
+ * later fork. */
 static uint32_t credit_after(const kv_pool *pool, const kv_record *record, uint32_t num_tokens)
 {
     if (num_tokens == 0) return record->credit_blocks;
@@ -219,7 +220,7 @@ static uint32_t credit_after(const kv_pool *pool, const kv_record *record, uint3
     return left < needed ? left : needed;
 }
 
-/* A shared block is copied by all listed branches but, if they are all its holders, the last of them. */
+/* Every listed branch copies its shared last block, except the last of them if they are all its holders. */
 static bool must_copy(const kv_pool *pool, const kv_record *record, uint32_t num_tokens)
 {
     if (num_tokens == 0 || kv_tail_tokens(pool, record) == 0) return false;
@@ -382,7 +383,7 @@ kv_status kv_branch_adopt(kv_pool *pool, kv_branch branch, kv_branch winner)
     kv_tail_detach(pool, index_of(pool, taken));
     drop_from(pool, record, 0);
     swap_tables(record, taken);
-    record->num_blocks = taken->num_blocks; /* moved, so the sum over the tables stays */
+    record->num_blocks = taken->num_blocks; /* moved, so the sum over the tables is unchanged */
     taken->num_blocks = 0;
     set_length(pool, record, taken->length);
     set_length(pool, taken, 0);
@@ -402,7 +403,7 @@ kv_status kv_branch_reserve(kv_pool *pool, kv_branch branch, uint32_t num_tokens
     uint64_t length = (uint64_t)record->length + num_tokens;
     if (length > KV_MAX_LENGTH) return kv_pool_refuse(pool, KV_RANGE);
     uint32_t credit = 0;
-    if (num_tokens > 0) /* 1: a copy behind forks to come; must_copy: one that is due already */
+    if (num_tokens > 0) /* 1: a copy after later forks; must_copy: one that is due already */
         credit = kv_blocks_of(pool, length) - record->num_blocks + 1 + must_copy(pool, record, num_tokens);
     uint64_t others = pool->reserved_blocks - record->credit_blocks;
     if (others + credit > pool->num_free) return kv_pool_refuse(pool, KV_NOBLOCKS);

@@ -1,4 +1,4 @@
-/* Blocks: their reference counts, which are free, and when a freed block may be issued again.
+/* Blocks: their reference counts, the free list, and when a freed block may be issued again.
  *
  * Price: 28 bytes of host memory per block of the pool. Every function here is O(1) per block. */
 #include "kv_pool_internal.h"
@@ -260,8 +260,8 @@ void kv_blocks_drop(kv_pool *pool, const uint32_t *blocks, uint32_t count)
     for (uint32_t i = count; i-- > 0;) drop_block(pool, blocks[i]);
 }
 
-/* The partial views of a block are a list, fullest first. Those that see equally much are a run, whose two ends know
- * each other, so a search takes one step for each run: block_tokens - 1 at most, however many the views are. */
+/* The partial views of a block are a list, fullest first. Views of equally many tokens are a run, whose two ends point
+ * to each other, so a search takes one step for each run: block_tokens - 1 at most, however many views there are. */
 
 static bool begins_run(const kv_pool *pool, const kv_record *record)
 {

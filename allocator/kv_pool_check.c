@@ -24,7 +24,7 @@ typedef struct audit {
     kv_violation *violation;
 } audit;
 
-/* Every check passes here; true: it holds. The first one that does not is kept. */
+/* Every check goes through this function. True: it holds. The first violation is kept. */
 static bool holds(audit *a, uint32_t invariant, const char *what, uint64_t found, uint64_t expected, uint32_t block,
                   uint32_t record)
 {
@@ -127,7 +127,7 @@ static bool check_idle(audit *a, const char *what, const uint32_t *ring, uint32_
     return true;
 }
 
-/* One partial view of a block, behind `previous`, which sees `tokens` of it. */
+/* One partial view of a block. `previous` comes before it in the list and sees `tokens` tokens of the block. */
 static bool check_view(audit *a, uint32_t block, uint32_t record, uint32_t previous, uint32_t tokens)
 {
     const kv_pool *pool = a->pool;
@@ -145,7 +145,7 @@ static bool check_run(audit *a, uint32_t block, uint32_t first, uint32_t last)
            holds(a, 12, "first view of a run", a->pool->records[last].far_end, first, block, last);
 }
 
-/* The partial views of a block are linked fullest first, in runs of those that see equally much. */
+/* The partial views of a block are linked fullest first, in runs of views of equally many tokens. */
 static bool check_views(audit *a, uint32_t block)
 {
     const kv_pool *pool = a->pool;

@@ -8,21 +8,21 @@
 #define KV_NO_BLOCK UINT32_MAX
 #define KV_NO_RECORD UINT32_MAX
 #define KV_MAX_KEPT_ENTRIES (1u << 20) /* in tables of dead branches: 4 MiB */
-#define KV_MAX_COUNTER (UINT64_C(1) << 54) /* of a loaded counter: none can wrap in use */
+#define KV_MAX_COUNTER (UINT64_C(1) << 54) /* limit of a loaded counter: none can wrap in use */
 
-/* A branch, living or dead: its record is used again for a later branch, and so is the memory of its table, up to
+/* A branch, living or dead. A later branch reuses the record of a dead one and the memory of its table, up to
  * KV_MAX_KEPT_ENTRIES in all. */
 typedef struct kv_record {
     uint32_t *blocks;          /* [capacity], num_blocks of them valid */
-    uint32_t *grown;           /* a larger table, in place once the whole append is sure; else NULL */
+    uint32_t *grown;           /* a larger table, put in place once the whole append is certain; else NULL */
     uint32_t num_blocks, capacity, grown_capacity;
     uint32_t length;           /* tokens */
     uint32_t generation;       /* from 1; 0: retired for good */
     uint32_t promised_tokens;  /* of kv_branch_reserve, not appended yet */
     uint32_t credit_blocks;    /* free blocks set aside for them */
-    uint32_t pending_blocks;   /* that the append being counted will take */
+    uint32_t pending_blocks;   /* blocks that the append being counted will take */
     uint32_t next, previous;   /* partial views of one block, fullest first; `next` also links dead records */
-    uint32_t far_end;          /* of a run of views that see equally much, in the first and the last: the other end */
+    uint32_t far_end;          /* in the first and last view of a run of equally long views: the run's other end */
     bool live, listed;         /* listed: named in the append_many being counted */
     uint64_t version;
 } kv_record;
@@ -31,7 +31,7 @@ struct kv_pool {
     kv_pool_config config;     /* defaults filled in */
 
     uint32_t *ref;             /* [num_blocks] tables that list the block; hold_block and drop_block alone write it */
-    uint32_t *num_partial;     /* [num_blocks] those whose branch sees only a part of it: it is their last block */
+    uint32_t *num_partial;     /* [num_blocks] partial views among them: their branch ends inside the block */
     uint32_t *first_partial;   /* [num_blocks] record of the fullest of those */
     uint32_t *leaving;         /* [num_blocks] scratch, 0 between calls: listed branches that leave it by copy */
 
@@ -91,19 +91,19 @@ static inline kv_status kv_pool_refuse(kv_pool *pool, kv_status status)
 /* Defaults filled in; KV_INVAL, KV_OVERFLOW. */
 kv_status kv_pool_config_check(kv_pool_config *config);
 
-/* Counts change here alone. take: of free blocks; share: of blocks that a table lists already; load: of any, while a
- * dump is read; drop: the last block first.
- * Between detach and attach a branch counts as seeing its whole last block, so these know full views only. */
+/* Only these functions change reference counts. take: free blocks; share: blocks that a table lists already; load: any
+ * blocks, while a dump is read; drop: the last block first. Between detach and attach a branch counts as seeing its
+ * whole last block, so these functions meet full views only. */
 void kv_blocks_take(kv_pool *pool, uint32_t *blocks, uint32_t count);
 void kv_blocks_share(kv_pool *pool, const uint32_t *blocks, uint32_t count);
 void kv_blocks_load(kv_pool *pool, const uint32_t *blocks, uint32_t count);
 void kv_blocks_drop(kv_pool *pool, const uint32_t *blocks, uint32_t count);
 void kv_tail_detach(kv_pool *pool, uint32_t record);
-/* `twin`: a record among the block's partial views that sees as much; KV_NO_RECORD: one is looked for, in at most
- * block_tokens - 1 steps. */
+/* `twin`: a record among the block's partial views that sees equally many tokens; KV_NO_RECORD: the function searches
+ * for one, in at most block_tokens - 1 steps. */
 void kv_tail_attach(kv_pool *pool, uint32_t record, uint32_t twin);
 
-/* Where entry `index` of a ring that begins at `head` lies. */
+/* The position of entry `index` in a ring that begins at `head`. */
 static inline uint32_t kv_ring_index(const kv_pool *pool, uint32_t head, uint32_t index)
 {
     uint64_t at = (uint64_t)head + index;
@@ -113,7 +113,7 @@ static inline uint32_t kv_ring_index(const kv_pool *pool, uint32_t head, uint32_
 /* Room for num_records records. KV_NOMEM. */
 kv_status kv_records_reserve(kv_pool *pool, uint32_t num_records);
 
-/* As kv_pool_check, the finding as data. KV_NOMEM. */
+/* As kv_pool_check, but returns the violation as data. KV_NOMEM. */
 kv_status kv_pool_find_violation(const kv_pool *pool, kv_violation *violation);
 void kv_violation_write(const kv_violation *violation, char *message, size_t message_bytes);
 

@@ -119,9 +119,9 @@ size_t kv_pool_dump(const kv_pool *pool, char *text, size_t capacity)
 typedef struct reader {
     const char *text;
     size_t length, at, line_start;
-    size_t number_at;  /* where the number read last begins */
+    size_t number_at;  /* start of the number that was read last */
     uint32_t line;
-    kv_status status; /* the first thing that went wrong */
+    kv_status status; /* the first error */
     kv_text_error error;
 } reader;
 
@@ -225,7 +225,7 @@ static bool load_order(reader *r, kv_pool_config *config)
 static bool load_config(reader *r, kv_pool_config *config)
 {
     if (!read_field(r, "kv_pool 1 blocks", 1, UINT32_MAX - 1, &config->num_blocks)) return false;
-    if (config->num_blocks > r->length / 2) /* each is listed somewhere: this keeps memory below the text's length */
+    if (config->num_blocks > r->length / 2) /* the text lists each block, so memory stays below its length */
         return wrong(r, KV_CORRUPT, r->number_at, "expected no more blocks than the text can list");
     if (!read_field(r, " block_tokens", 1, 256, &config->block_tokens)) return false;
     if ((config->block_tokens & (config->block_tokens - 1)) != 0)
@@ -261,7 +261,7 @@ static bool load_epochs(reader *r, kv_pool *pool)
     return read_newline(r);
 }
 
-/* ` 7`: a block that no list so far forbids to be here. */
+/* ` 7`: a block that no list read so far excludes from this one. */
 static bool load_block(reader *r, kv_pool *pool, uint32_t mark, uint32_t *block)
 {
     if (!read_field(r, "", 0, pool->config.num_blocks - 1, block)) return false;
@@ -342,7 +342,7 @@ static bool load_records(reader *r, kv_pool *pool)
     return true;
 }
 
-/* `listed` is the mark against a record listed twice; dead records have no other use for it. */
+/* `listed` marks a record that was listed, so that none is listed twice; dead records have no other use for it. */
 static bool load_free_records(reader *r, kv_pool *pool)
 {
     if (!read_text(r, "free_slots")) return false;

@@ -1,4 +1,4 @@
-/* Reading untrusted text: the code that the readers of pool dumps and of traces share. Each reader has its own rules for
+/* Reading untrusted text: the code that the readers of pool dumps and traces share. Each reader has its own rules for
  * lines (a dump refuses CRLF, a trace allows it) and its own messages.
  *
  * text[0 .. end) is never read beyond its end, and need not end with a 0. */
@@ -32,8 +32,7 @@ static inline bool kv_text_is_digit(const char *text, size_t end, size_t at)
     return at < end && text[at] >= '0' && text[at] <= '9';
 }
 
-/* Reads the decimal digits from *at on, and moves *at behind those that were read. False: no digit, or a number beyond
- * 64 bits. */
+/* Reads the decimal digits that begin at *at, and moves *at past them. False: no digit, or a number beyond 64 bits. */
 static inline bool kv_text_number(const char *text, size_t end, size_t *at, uint64_t *number)
 {
     size_t start = *at;

@@ -112,7 +112,7 @@ static kv_status allocate_scratch(builder *b)
     size_t tables = b->num_tables, queries = b->num_queries, drafts = (size_t)b->num_draft_tokens + 1;
     size_t max_nodes = 2 * tables + drafts; /* a table adds at most one segment and one cut */
     size_t all_pages = (size_t)b->pool_blocks / PAGE_BLOCKS + 1;
-    size_t owners = (all_pages < 2 * tables ? all_pages : 2 * tables) * PAGE_BLOCKS + PAGE_BLOCKS; /* two a table */
+    size_t owners = (all_pages < 2 * tables ? all_pages : 2 * tables) * PAGE_BLOCKS + PAGE_BLOCKS; /* two per table */
     size_t bytes = max_nodes * (sizeof *b->source + sizeof *b->nodes) +
                    tables * (sizeof *b->segments + sizeof *b->stack) +
                    sizeof(uint32_t) * (owners + 3 * tables + 1 + 2 * queries + 3 * drafts);
@@ -186,8 +186,9 @@ static kv_status claim(builder *b, const uint32_t *blocks, uint32_t count)
     return taken ? KV_INVAL : KV_OK;
 }
 
-/* Follows earlier tables from the front: *num_shared blocks, the last of them with *follow. A block met again must
- * stand where its owner has it, behind the same block; then both tables agree on everything before it as well. */
+/* Follows earlier tables from the front: *num_shared blocks are shared, the last of them with table *follow. A block
+ * that an earlier table lists must stand where its owner has it, behind the same block; then both tables agree on
+ * everything before it as well. */
 static kv_status follow_tables(const builder *b, const uint32_t *blocks, uint32_t num_blocks, uint32_t *num_shared,
                                uint32_t *follow)
 {
@@ -333,7 +334,7 @@ static void sort_anchored(builder *b)
         first[b->segments[b->anchored[i]].anchor + 1]++;
     for (uint32_t t = 0; t < b->num_tables; t++)
         first[t + 1] += first[t];
-    for (uint32_t i = b->num_anchored; i-- > 0;) /* from the back: first[t + 1] becomes the begin of t's */
+    for (uint32_t i = b->num_anchored; i-- > 0;) /* from the back: first[t + 1] becomes the start of t's */
         b->sorted[--first[b->segments[b->anchored[i]].anchor + 1]] = b->anchored[i];
     for (uint32_t t = 0; t < b->num_tables; t++)
         first[t] = first[t + 1];

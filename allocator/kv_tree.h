@@ -65,8 +65,8 @@ typedef struct kv_draft {
  * tables form no tree (a block stands behind two different blocks, or twice in a table); KV_RANGE: a block id
  * >= pool_blocks, a length beyond KV_MAX_LENGTH, counts beyond 32 bits; KV_NOMEM. On error *tree is untouched;
  * kv_tree_explain says which entry of which table is at fault.
- * Cost: O(sum of the tables' blocks), and up to block_tokens - 1 steps for a table that ends inside a block of others,
- * for any ids; no recursion. Scratch of 1.25 bytes per block of the pool. */
+ * Cost: O(sum of the tables' blocks), plus up to block_tokens - 1 steps for each table that ends inside a block of
+ * other tables, whatever the block ids; no recursion. Scratch of 1.25 bytes per block of the pool. */
 kv_status kv_tree_build(kv_tree **tree, const kv_table *tables, uint32_t num_tables, uint32_t block_tokens,
                         uint32_t pool_blocks);
 
@@ -78,24 +78,24 @@ kv_status kv_tree_build(kv_tree **tree, const kv_table *tables, uint32_t num_tab
 kv_status kv_tree_build_drafts(kv_tree **tree, const kv_table *tables, const kv_draft *drafts, uint32_t num_tables,
                                uint32_t block_tokens, uint32_t pool_blocks);
 
-/* Why a build refused these arguments (drafts NULL: those of kv_tree_build). Returns the status of the first fault, with
- * a sentence in message[message_bytes] that names the table and the index of the bad entry: "table 3 index 2: block 9
- * stands behind block 4, in table 1 index 2 behind block 7". KV_OK and an empty message: the arguments have no fault, so
- * the build ran out of memory or of 32 bits. KV_NOMEM: the explanation ran out of memory.
+/* Why a build refused these arguments (drafts NULL: of kv_tree_build). Returns the status of the first fault, with a
+ * sentence in message[message_bytes] that names the table and the index of the bad entry: "table 3 index 2: block 9
+ * stands behind block 4, in table 1 index 2 behind block 7". KV_OK and an empty message: the arguments have no fault,
+ * so the build ran out of memory or of 32 bits. KV_NOMEM: the explanation ran out of memory.
  * O(sum of the tables' blocks and draft tokens, pool_blocks); scratch of 28 bytes per block of the pool. */
 kv_status kv_tree_explain(const kv_table *tables, const kv_draft *drafts, uint32_t num_tables, uint32_t block_tokens,
                           uint32_t pool_blocks, char *message, size_t message_bytes);
 
-/* The step without fork or prune: `tables` are those of the build, some of them longer. Where each longer branch
- * ends at a node that it alone sees, the nodes grow in place: true. Otherwise false, nothing changed: build again
- * (also when the spare block entries of a node are used up). Not for trees with drafts.
- * Only versions tell whether a table is the same; its old blocks are not compared. A table of version 0 is never
- * the same: false. An engine that gives versions of its own must give a new one whenever anything but growth
- * at the end, into blocks that no other table lists, happens to a table. Cost: O(num_tables), and the new blocks. */
+/* For a step without fork or prune: `tables` are those of the build, some of them longer. If each longer branch ends at
+ * a node that no other branch sees, the nodes grow in place and the result is true. Otherwise, or if a node has no
+ * spare block entry left, the result is false and nothing has changed: build again. Not for trees with drafts.
+ * A table counts as the same if its version is the same; its old blocks are not compared. A table of version 0 never
+ * counts as the same: false. An engine that assigns versions itself must assign a new one on every change to a table
+ * except growth at the end into blocks that no other table lists. Cost: O(num_tables), and the new blocks. */
 bool kv_tree_grow(kv_tree *tree, const kv_table *tables, uint32_t num_tables);
 
-/* States the whole invariant against the tables (nodes' tokens add up, each path in order is its table, rows as
- * above): KV_OK or KV_CORRUPT with a sentence in message[message_bytes].
+/* Checks the whole invariant of a tree against the tables (nodes' tokens add up, each path in order is its table, rows
+ * are as above): KV_OK or KV_CORRUPT with a sentence in message[message_bytes].
  * Cost: O(sum of the tables' blocks and of the nodes on their paths, drafts aside), O(draft tokens), and a sort of the
  * nodes' blocks. */
 kv_status kv_tree_check(const kv_tree *tree, const kv_table *tables, uint32_t num_tables, char *message,

@@ -1,8 +1,8 @@
 /* kv_tree_check: the invariant of kv_tree.h, computed from the tables in another way than the builder's.
  *
  * Each table's path is walked from its end to the root and compared, run by run, with the table; a draft token needs
- * its own node and the one before. A tree whose paths are right, whose nodes overlap nowhere and of which no two could
- * be joined is the tree of these tables. */
+ * its own node and the one before. If all paths are right, no two nodes overlap and no two could be joined, the tree is
+ * that of these tables. */
 #include "kv_tree.h"
 
 #include <stdarg.h>
@@ -223,7 +223,7 @@ static kv_status check_rows(const checker *c)
     return check_ended(c, KV_NONE, row, tree->num_queries - row);
 }
 
-/* Children in the order of the first query that needs them; a node and its only child have other queries. */
+/* Children in the order of the first query that needs them; a node and its only child have different queries. */
 static kv_status check_families(const checker *c)
 {
     const kv_tree *tree = c->tree;
@@ -273,7 +273,7 @@ static kv_status check_unique(const checker *c)
     return KV_OK;
 }
 
-/* Runs before anything is indexed by what the tree says. */
+/* Runs before any number of the tree is used as an index. */
 static kv_status check_all(const checker *c)
 {
     kv_status status = check_nodes(c);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What the tables read so far say about a block. */
+/* One block, according to the tables read so far. */
 typedef struct note {
     uint32_t table, index;   /* where it was listed first; KV_NONE: nowhere */
     uint32_t predecessor;    /* the block before it there, KV_NONE at the front */

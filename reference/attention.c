@@ -31,7 +31,7 @@ void attention_ref(double *out, double *lse, const float *query, const float *ke
     for (size_t t = 0; t < num_tokens; t++) {
         const float *v_t = value + t * head_dim;
         double score = score_key(query, key + t * head_dim, head_dim, scale);
-        if (score == -INFINITY) /* weight 0; and where all are, max_score - score is NaN */
+        if (score == -INFINITY) /* weight 0; if all scores are, max_score - score is NaN */
             continue;
         double weight = exp(score - max_score);
         sum += weight;

@@ -1,5 +1,5 @@
-/* attention: one query over keys that lie one after another. No tree, no blocks, no running maximum: the definition,
- * against which everything else here is checked.
+/* attention: one query over contiguous keys. No tree, no blocks, no running maximum: the definition, against which
+ * everything else here is checked.
  *
  *   price  the scores are computed twice, once for their maximum and once for the sums, so that nothing is stored */
 #ifndef ATTENTION_H

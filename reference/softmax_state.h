@@ -1,13 +1,13 @@
-/* softmax_state: the softmax of one row that has seen some of its tokens so far.
+/* softmax_state: the softmax of one row over the tokens absorbed so far.
  *
  *   m = max over the tokens of score            l = sum of exp(score - m)            o = sum of exp(score - m) * value
  *
  * Any set of tokens has exactly one such state, so tokens may be absorbed in any order and sets of tokens may be
  * merged: softmax needs no second pass. The state of no tokens is m = -infinity, l = 0, o = 0.
  *
- * Numerics notes. (-infinity) - (-infinity) is NaN, so a score of -infinity and an empty state, whose weight is 0
- * in any company, are left out instead of being computed. A score of +infinity or NaN makes l NaN, and a NaN
- * in l or o stays: no later token washes it out. So the file refuses -ffast-math, under which there is no infinity. */
+ * Numerics notes. (-infinity) - (-infinity) is NaN, so a score of -infinity and an empty state, whose weight is always
+ * 0, are skipped, not computed. A score of +infinity or NaN makes l NaN, and a NaN in l or o stays: no later token
+ * removes it. Under -ffast-math a compiler assumes that infinity does not exist, so this file refuses it. */
 #ifndef SOFTMAX_STATE_H
 #define SOFTMAX_STATE_H
 

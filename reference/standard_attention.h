@@ -1,4 +1,4 @@
-/* standard_attention: two attentions that materialise their intermediate arrays. They are baselines: they show a price.
+/* standard_attention: two baselines that materialise their intermediate arrays, to show the price of doing so.
  *
  * Bytes of the arrays between the steps, for S = path_tokens and U = unique_tokens of the tree, nq queries,
  * d = head_dim, H = num_heads, G = num_kv_heads, floats of 4 bytes:
@@ -38,10 +38,10 @@ typedef struct standard_arrays {
     uint64_t bytes;               /* of all float arrays above */
 } standard_arrays;
 
-/* As tree_attention_ref; `tree` instead of a plan.
+/* As tree_attention_ref, with `tree` in place of a plan.
  *   arrays  written, to be freed with standard_arrays_free; NULL: the arrays are freed before the return
- * TREE_BAD_SHAPE as tree_shape_check, and if the tree is for other num_queries or block_tokens; TREE_BAD_PLAN if it
- * names a block >= num_blocks; TREE_UNSUPPORTED for storage other than float; TREE_NOMEM. Nothing is written then. */
+ * TREE_BAD_SHAPE as tree_shape_check, or if the tree has another num_queries or block_tokens; TREE_BAD_PLAN if it names
+ * a block >= num_blocks; TREE_UNSUPPORTED for storage other than float; TREE_NOMEM. Nothing is written then. */
 tree_status standard_attention_ref(float *out, float *lse, const float *query, const float *key, const float *value,
                                    const kv_tree *tree, const tree_shape *shape, float scale,
                                    standard_arrays *arrays);

@@ -1,6 +1,6 @@
 /* Attention over a tree of KV blocks, by any plan: the text that the faster versions translate.
  *
- * Tree notes. An item is a set of rows and a set of tokens; each row of an item ends in a partial state of its own, and
+ * Tree notes. An item is a set of rows and a set of tokens; each row of an item leaves a partial state of its own, and
  * a query merges the partial states of all items that contain it. Items are independent, so they may run in any order
  * or in parallel. The plan fixes the order of the merge, so the order of the items does not change the result.
  *

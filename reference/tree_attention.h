@@ -17,11 +17,11 @@ extern "C" {
  *   out    [num_queries][num_heads][head_dim]   written
  *   lse    [num_queries][num_heads]             natural log, written; NULL if not wanted
  *   query, key, value                           float; shape->storage must be TREE_FP32
- *   plan   items over these blocks, from tree_plan_build; the choice does not change the result beyond rounding
+ *   plan   items over these blocks, from tree_plan_build; its strategy changes the result by rounding at most
  *   scale  multiplies q.k, usually 1 / sqrt(head_dim)
  * A query that sees no token yields out = 0, lse = -infinity. A NaN in a visible key or value reaches the queries that
  * see it, and no other. A score of -infinity counts as no token; a score of +infinity or NaN gives NaN.
- * Returns as tree_plan_fits, TREE_UNSUPPORTED for fp16 and bf16, TREE_NOMEM. Nothing is written on error.
+ * Returns the statuses of tree_plan_fits, TREE_UNSUPPORTED for fp16 and bf16, TREE_NOMEM. Nothing is written on error.
  * Mirrors: cpu/tree_attention_cpu.c, gpu/ */
 tree_status tree_attention_ref(float *out, float *lse, const float *query, const float *key, const float *value,
                                const tree_plan *plan, const tree_shape *shape, float scale);

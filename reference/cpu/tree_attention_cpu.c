@@ -1,8 +1,8 @@
 /* tree_attention_cpu: the reference's five steps, in tiles that fit the cache.
  *
- *   idea    a task is one item and one KV head: each of its K and V tiles is packed once and meets all rows of the item
+ *   idea    a task is one item and one KV head: each of its K and V tiles is packed once and used by all of its rows
  *   price   a partial state per (row, head) in the workspace, merged at the end as the reference does
- *   rooms   tree_attention_cpu_queue.c  which tile a thread computes next, and what it prefetches
+ *   files   tree_attention_cpu_queue.c  which tile a thread computes next, and what it prefetches
  *           tree_attention_cpu_rows.c   the rows of an item, from packed queries to merged states
  *           tree_attention_cpu_body.h   the arithmetic of one tile, once for all instruction sets
  *

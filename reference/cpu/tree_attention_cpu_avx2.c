@@ -1,4 +1,4 @@
-/* tree_attention_cpu with 8 floats a register (AVX2, FMA, F16C); half precision is widened when a tile is packed. */
+/* tree_attention_cpu with 8 floats per register (AVX2, FMA, F16C); half precision is widened when a tile is packed. */
 #include <immintrin.h>
 #include <stdint.h>
 

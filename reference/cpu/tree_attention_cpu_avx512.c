@@ -1,4 +1,4 @@
-/* tree_attention_cpu with 16 floats a register; half precision is widened when a tile is packed. */
+/* tree_attention_cpu with 16 floats per register; half precision is widened when a tile is packed. */
 #include "tree_attention_cpu_avx512.h"
 
 #include "tree_plan.h"

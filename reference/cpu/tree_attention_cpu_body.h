@@ -69,8 +69,8 @@ static always_inline vec vec_exp2(vec x)
     return vec_scale2(p, n);
 }
 
-/* c [rows][BLOCK_COLUMNS] = keep[row] * c + a [rows][units] * b [units][CPU_PANEL]; keep NULL: c is written only. The
- * product is summed before c is added: few terms meet in one sum, however many tokens c has seen. */
+/* c [rows][BLOCK_COLUMNS] = keep[row] * c + a [rows][units] * b [units][CPU_PANEL]; keep NULL: c is overwritten. The
+ * product is summed before c is added, so a sum has few terms, however many tokens c has absorbed. */
 static always_inline void block_multiply(int num_rows, float *c, uint32_t c_stride, const uint32_t *a,
                                          uint32_t a_stride, const uint32_t *b, uint32_t num_units, const float *keep,
                                          cpu_prefetch *prefetch)
@@ -96,7 +96,7 @@ static always_inline void block_multiply(int num_rows, float *c, uint32_t c_stri
             vec_store(c + row * c_stride + v * LANES, acc[row][v]);
 }
 
-/* c [rows][columns] likewise: b comes in panels [panel_units][CPU_PANEL], of which num_units are used. All rows meet a
+/* c [rows][columns] likewise: b comes in panels [panel_units][CPU_PANEL], of which num_units are used. All rows use a
  * panel while it is in the L1 cache. The switch gives the compiler a constant number of rows, so that the sums stay
  * in registers. */
 static always_inline void multiply(uint32_t num_rows, float *c, uint32_t c_stride, const uint32_t *a,
@@ -151,8 +151,8 @@ static always_inline float weigh(uint32_t *p, const float *scores, uint32_t num_
     return vec_sum(sum);
 }
 
-/* Rows [first, first + num_rows) from scores to p; updates m and l. keep: the factor of the old o. In passes, so
- * that no row waits for the end of another. */
+/* Rows [first, first + num_rows) from scores to p; updates m and l. keep: the factor of the old o. Each step is a pass
+ * over all rows, so that no row waits for another to finish. */
 static always_inline void absorb_scores(const cpu_rows *rows, uint32_t first, uint32_t num_rows, const cpu_tile *tile,
                                         const cpu_operands *operands, uint32_t num_tokens, float *keep)
 {
@@ -190,7 +190,7 @@ static void absorb_tile(const cpu_rows *rows, const cpu_tile *tile, cpu_prefetch
     }
 }
 
-/* In double: as many pieces or partial states as there are may meet in one sum. */
+/* In double, because one sum takes any number of pieces or partial states. */
 static void add_state(double *total, double keep, const float *o, double weight, uint32_t head_dim)
 {
     for (uint32_t d = 0; d < head_dim; d++)

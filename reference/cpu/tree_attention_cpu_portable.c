@@ -46,7 +46,7 @@ static inline float vec_largest(vec v)
     return a > b ? a : b;
 }
 
-/* Multiplies by the float whose exponent is n; below 2^-126 by 0. A NaN in n is a NaN in v. */
+/* Multiplies by the float whose exponent is n, or by 0 if that is below 2^-126. n is NaN only where v is NaN. */
 static inline vec vec_scale2(vec v, vec n)
 {
     EACH_LANE(n.lane[i] >= -126.0f ? v.lane[i] * half_from_bits((uint32_t)((int32_t)n.lane[i] + 127) << 23)

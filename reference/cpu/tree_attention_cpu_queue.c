@@ -1,6 +1,6 @@
-/* The queue of one thread. Items are long or short. A task is an item and one KV head if the item is long, so that
- * threads share it, and an item with all its KV heads if it is short. The queue alternates between the two kinds, in
- * proportion to their tokens: while the many rows of a long tile are multiplied, memory is read for the short tiles. */
+/* The queue of one thread. Items are long or short. A task of a long item is one KV head, so that threads share the
+ * item; a task of a short item is all of its KV heads. The queue alternates between the two kinds, in proportion to
+ * their tokens: while the many rows of a long tile are multiplied, memory is read for the short tiles. */
 #include "tree_attention_cpu_queue.h"
 
 enum { LONG_ITEM = 16384 }; /* tokens x (16 + rows) */
@@ -132,7 +132,7 @@ static bool take_tile(cpu_queue *queue, int kind, cpu_tile *tile)
     return true;
 }
 
-/* The next tile is of the kind of which the smaller share is taken; the fractions are multiplied out. */
+/* The next tile is of the kind whose taken share is smaller; the fractions are compared by cross-multiplication. */
 static void fill(cpu_queue *queue)
 {
     const uint64_t *taken = queue->taken, *num_tokens = queue->num_kind_tokens;

@@ -18,7 +18,7 @@ typedef struct cpu_tickets {
     uint64_t num_tokens[CPU_NUM_KINDS]; /* of all items of the kind */
 } cpu_tickets;
 
-/* Where a thread stands in the items of one kind. */
+/* A thread's position among the items of one kind. */
 typedef struct cpu_stream {
     const tree_item *item;       /* NULL: none is open */
     uint32_t kv_head, end_head;  /* KV heads [kv_head, end_head) of the open item are left */

@@ -1,8 +1,8 @@
 /* The rows of the fast path: see tree_attention_cpu_rows.h.
  *
  * NaN notes. A masked weight is 0, but 0 * NaN and 0 * infinity are NaN: a tile in which a masked token's value is not
- * finite goes query by query, with 0 for the values that the query does not see. Every token keeps its place in the
- * tile, so no sum has another order, and a NaN in one branch changes no bit of another.
+ * finite is computed query by query, with 0 for the values that the query does not see. Every token keeps its place in
+ * the tile, so no sum has another order, and a NaN in one branch changes no bit of another.
  *
  * Numerics notes. A float sum over all tokens would drift: once it is large, each further term loses its low bits,
  * always in the same direction. So an item of many tiles is summed in pieces, and the pieces are added in double. */

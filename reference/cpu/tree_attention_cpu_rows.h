@@ -4,7 +4,7 @@
 
 #include "tree_attention_cpu_tile.h"
 
-/* The constants of a call. Its arrays are not among them: query, K and V, partial states and out are passed on. */
+/* The constants of a call. Its arrays (query, K and V, partial states, out) are passed separately. */
 typedef struct cpu_call {
     const tree_plan *plan;
     const tree_shape *shape;
@@ -31,7 +31,7 @@ typedef struct cpu_merged {
     double *o; /* [head_dim] */
 } cpu_merged;
 
-/* Of one thread. */
+/* The scratch of one thread. */
 typedef struct cpu_row_scratch {
     uint32_t *query[2]; /* packed queries of the open short item, and of the open long one */
     cpu_operands operands;
@@ -40,7 +40,7 @@ typedef struct cpu_row_scratch {
     double *m, *l;     /* [max_total_rows] */
 } cpu_row_scratch;
 
-/* Places them in a workspace: cpu_carve. */
+/* Place these arrays in a workspace, by cpu_carve. */
 void cpu_partials_place(cpu_partials *partials, const cpu_call *call, char *base, size_t *used);
 void cpu_row_scratch_place(cpu_row_scratch *scratch, const cpu_call *call, char *base, size_t *used);
 

@@ -1,4 +1,4 @@
-/* What the fast path needs from an instruction set: attention of some rows over one tile of tokens.
+/* The part of the fast path that each instruction set implements: attention of some rows over one tile of tokens.
  *
  * A tile is two small matrix products with a softmax between them. The operands are packed so that both products are
  * the same loop:
@@ -16,9 +16,9 @@
 enum {
     CPU_TILE_TOKENS = 128,   /* packed K and V of a tile: 64 KB in bf16 at head_dim 128, half of a small L2 cache */
     CPU_PANEL = 64,          /* packed operands are padded to this many columns; a panel stays in the L1 cache */
-    CPU_ROWS = 48,           /* rows that meet a panel while it is there: their scores fit beside it */
+    CPU_ROWS = 48,           /* rows that use a panel while it is in L1: their scores fit beside it */
     CPU_BLOCK_ROWS = 6,      /* most rows of one register block */
-    CPU_PIECE_TILES = 32,    /* tiles that meet in one float sum; the pieces of an item are added in double */
+    CPU_PIECE_TILES = 32,    /* tiles that one float sum takes; the pieces of an item are added in double */
     CPU_PREFETCH_RUNS = 2048 /* a power of two, at least 2 (CPU_QUEUE_TOKENS + CPU_TILE_TOKENS) */
 };
 
@@ -30,8 +30,8 @@ typedef struct cpu_tile {
     uint32_t kv_head;
     bool first, last;      /* tile of its item and KV head; first: o holds nothing yet */
     bool ends_piece;       /* of an item that is summed in pieces */
-    bool is_long;          /* its item is: tree_attention_cpu_queue.c */
-    uint32_t prefetch_end; /* its runs in cpu_prefetch end here */
+    bool is_long;          /* its item is long: tree_attention_cpu_queue.c */
+    uint32_t prefetch_end; /* end of its runs in cpu_prefetch */
     uint32_t num_tokens;
     const char *key[CPU_TILE_TOKENS], *value[CPU_TILE_TOKENS]; /* [head_dim] each, in the storage type; value NULL: 0 */
     bool masked;                    /* some token has a mask */
@@ -46,8 +46,8 @@ static inline bool cpu_in_pieces(const tree_item *item)
     return item->num_tokens > CPU_PIECE_TILES * CPU_TILE_TOKENS;
 }
 
-/* The bytes that later tiles will read, in order. The products prefetch one line every few cycles: with more misses at
- * once the core's queue of misses is full, and further prefetches are dropped or stall all loads. */
+/* The bytes that later tiles will read, in order. The products prefetch one line every few cycles: more misses at once
+ * would fill the core's queue of misses, and further prefetches would be dropped or stall all loads. */
 typedef struct cpu_run {
     const char *from, *end;
 } cpu_run;

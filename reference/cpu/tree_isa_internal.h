@@ -1,5 +1,6 @@
 /* The choice of an instruction set. Each object file of the fast path says which subsets it was compiled for
- * (cpu_kernel.needs, from the compiler's own macros), so a kernel runs only where all that its flags allow is there. */
+ * (cpu_kernel.needs, from the compiler's own macros), so a kernel runs only on a machine that has every subset that its
+ * flags allow. */
 #ifndef TREE_ISA_INTERNAL_H
 #define TREE_ISA_INTERNAL_H
 

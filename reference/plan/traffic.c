@@ -21,7 +21,7 @@ typedef struct item_sums {
     uint64_t pairs;         /* rows x tokens */
     uint64_t mask_words;    /* of the masked ranges, without their room to grow */
     uint64_t row_mask_words;/* the same, read once per row */
-    uint64_t whole_words;   /* as if every token of an item that has a mask had its words */
+    uint64_t whole_words;   /* if every token of an item with a mask had mask words */
     uint64_t merged;        /* partials of queries that have at least two */
 } item_sums;
 

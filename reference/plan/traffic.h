@@ -1,9 +1,9 @@
 /* traffic: predicts the bytes that a plan moves.
  *
  * Three counts of K and V, never mixed up:
- *   logical_bytes  what all queries would read if nothing were shared: S tokens
- *   plan_bytes     what the plan's items load
- *   dram_bytes     what DRAM delivered: measured by a hardware counter, not predicted here
+ *   logical_bytes  the bytes that all queries would read if nothing were shared: S tokens
+ *   plan_bytes     the bytes that the plan's items load
+ *   dram_bytes     the bytes that DRAM delivered: measured by a hardware counter, not predicted here
  * All counts are for one layer and one step. */
 #ifndef TRAFFIC_H
 #define TRAFFIC_H
@@ -67,13 +67,14 @@ typedef struct tree_traffic {
 tree_status tree_traffic_count(tree_traffic *traffic, const tree_plan *plan, const tree_shape *shape,
                                traffic_variant variant);
 
-/* The two functions that materialise, from U, S and the shape alone; standard_attention.h lists their arrays.
+/* The traffic of the two functions that materialise, from U, S and the shape alone; standard_attention.h lists their
+ * arrays.
  * standard, over a copy per query:  plan_bytes 2 G D e S, partial_bytes 2 S (2 G D e + 2 H D e + 8 H): the copy, the
  *   expanded heads, scores and weights in fp32, each written and read.
  * dense_mask, as DeFT counts Medusa: plan_bytes 2 H D e U (logical and unique likewise with H heads), mask_bytes
  *   2 nq U, partial_bytes 20 nq U H: scores, scaled, masked (fp16, written and read), softmax (fp32 written, fp16
  *   written and read); its gathering copies are not counted.
- * TREE_BAD_SHAPE as tree_shape_check, or if the tree is for other num_queries or block_tokens. O(1). */
+ * TREE_BAD_SHAPE as tree_shape_check, or if the tree has another num_queries or block_tokens. O(1). */
 tree_status tree_traffic_standard(tree_traffic *traffic, const kv_tree *tree, const tree_shape *shape);
 tree_status tree_traffic_dense_mask(tree_traffic *traffic, const kv_tree *tree, const tree_shape *shape);
 

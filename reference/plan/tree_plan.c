@@ -162,7 +162,8 @@ static tree_status count_bytes(const builder *b, uint64_t *bytes)
     return TREE_OK;
 }
 
-/* The plan and its arrays are one allocation: built again and again, it returns from the heap without page faults. */
+/* The plan and its arrays are one allocation: a plan that is rebuilt every step comes from the heap without page
+ * faults. */
 static tree_plan *allocate_plan(const builder *b, uint64_t bytes)
 {
     const kv_tree *tree = b->tree;

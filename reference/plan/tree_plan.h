@@ -1,4 +1,4 @@
-/* tree_plan: what to compute, as data. A strategy is a plan, not a kernel.
+/* tree_plan: the work of one attention step, as data. A strategy is a plan, not a kernel.
  *
  * A plan is a list of items. An item pairs some rows (queries) with some ranges of tokens, for every KV head: the
  * function or kernel that runs it loads each token once for all of the item's rows. The strategies of the literature
@@ -10,8 +10,8 @@
  *            \c c c          q1: aaaaaccc         q0: bb    q1: ccc      q0 q1: a bb c  (b masked from q1, c from q0)
  *                                                                        q1: cc
  *
- * Every (query, token that it sees) pair is covered exactly once: tree_plan_check. A query covered by several items
- * gets a partial state (m, l, o) from each, merged in the order of its merge list. */
+ * Every pair of a query and a token that it sees is covered exactly once: tree_plan_check. A query covered by several
+ * items gets a partial state (m, l, o) from each, merged in the order of its merge list. */
 #ifndef TREE_PLAN_H
 #define TREE_PLAN_H
 
@@ -26,7 +26,7 @@ typedef enum tree_strategy {
     TREE_FLASH,          /* Flash-Attention: a query and its whole path */
     TREE_FLASH_DECODING, /* Flash-Decoding: the path cut every piece_tokens */
     TREE_RADIX,          /* Radix Attention: as flash_decoding over shared storage, cut at nodes as well */
-    TREE_TREE_MASK,      /* SpecInfer: all queries and all tokens in one item; a bit mask says which query sees which token */
+    TREE_TREE_MASK,      /* SpecInfer: all queries and all tokens in one item; a bit mask for which query sees which */
     TREE_NODE,           /* DeFT-Node: a node and the queries below it, at most max_rows */
     TREE_NODE_CHUNK,     /* DeFT-Node-Chunk: as node, nodes cut every piece_tokens */
     TREE_FLATTEN,        /* DeFT-Flatten: all nodes in one list, cut every piece_tokens across nodes; bit mask */
@@ -49,7 +49,7 @@ typedef struct tree_plan_config {
     uint32_t max_rows;     /* queries of one item; 0: the strategy's own (32 for DeFT's, all for tree_mask,
                             * 64 / group_size for cost, 1024 / group_size on a CPU); flash, flash_decoding and radix
                             * always take 1 */
-    uint32_t piece_tokens; /* length of pieces; 0: the strategy's own (128; cost chooses); 0 in a plan: never cut */
+    uint32_t piece_tokens; /* tokens of a piece; 0: the strategy's own (128; cost chooses); 0 in a plan: never cut */
     uint32_t group_size;   /* num_heads / num_kv_heads, for cost; 0: 4 */
     uint32_t num_workers;  /* SMs or cores that cost balances over, at 8 KV heads; 0: 132 */
 } tree_plan_config;
@@ -67,7 +67,8 @@ typedef struct tree_range {
 
 /* Rows plan->rows[first_row .. first_row + num_rows); row r writes partial state first_partial + r.
  * Mask words of token t of a masked range: masks[range.mask + t * words .. + words), words = ceil(num_rows / 64);
- * bit j of word w set: row 64 * w + j sees the token. No bit stands beyond the last row; each row sees some token. */
+ * bit j of word w set: row 64 * w + j sees the token. No bit beyond the last row is set; each row sees at least one
+ * token of its item. */
 typedef struct tree_item {
     uint32_t first_row, num_rows;
     uint32_t first_range, num_ranges;
@@ -83,7 +84,7 @@ typedef struct tree_plan {
     uint32_t num_mask_words;
     uint32_t max_block;      /* largest block id named; 0 if none */
     uint64_t unique_tokens, path_tokens; /* U and S of the tree */
-    uint64_t loaded_tokens;  /* sum of num_tokens over the items: what plan_bytes count */
+    uint64_t loaded_tokens;  /* sum of num_tokens over the items: the tokens that plan_bytes counts */
     uint64_t masked_pairs;   /* (row, token) pairs of the items that a mask hides: computed, but not used */
     tree_item *items;        /* [num_items] */
     tree_range *ranges;      /* [num_ranges] */
@@ -95,14 +96,14 @@ typedef struct tree_plan {
     struct tree_plan_growth *growth; /* [num_queries] private to tree_plan_grow: where each path ends */
 } tree_plan;
 
-/* Builds the plan of a strategy. The plan keeps nothing of the tree. TREE_INVAL for a bad config (unknown strategy,
- * piece_tokens beyond 2^30, group_size beyond 2^16), TREE_NOMEM, TREE_OVERFLOW if a count does not fit 32 bits. On
- * error *plan is untouched. The order of items is that of the nodes, depth first: those of a query follow its path.
- * Cost: linear in the tree (nodes, queries, block entries) and in the plan (items, ranges, partials, mask words); cost
- * searches the list of a unit once for each cut, O(log nodes). Memory: one allocation of 24 bytes for each item, 16 for
- * each range, 8 for each mask word, 4 for each partial and block entry, and 28 for each query.
- * The plan may be much larger than its tree. For n nodes of one token in a chain, each of which a query ends at (draft
- * tokens), and for n such leaves of one root:
+/* Builds the plan of a strategy. The plan does not need the tree afterwards. TREE_INVAL for a bad config (unknown
+ * strategy, piece_tokens beyond 2^30, group_size beyond 2^16), TREE_NOMEM, TREE_OVERFLOW if a count does not fit 32
+ * bits. On error *plan is untouched. Items are in the order of their nodes, depth first, so the items of a query follow
+ * its path. Cost: linear in the tree (nodes, queries, block entries) and in the plan (items, ranges, partials, mask
+ * words); cost searches the list of a unit once for each cut, O(log nodes). Memory: one allocation of 24 bytes for each
+ * item, 16 for each range, 8 for each mask word, 4 for each partial and block entry, and 28 for each query.
+ * The plan may be much larger than its tree. For a chain of n nodes of one token, with a query that ends at each (draft
+ * tokens), and for a star of n such leaves under one root:
  *                          chain                            star
  *   flash, flash_decoding  n^2 / 2 ranges                   2 n ranges
  *   radix                  n^2 / 2 items and partials       2 n items and partials
@@ -110,32 +111,34 @@ typedef struct tree_plan {
  *   tree_mask              n^2 / 64 mask words              n^2 / 64 mask words
  *   flatten                n^2 / (2 max_rows) ranges        2 n piece_tokens / max_rows ranges
  *   cost                   n^2 / (2 max_rows) ranges        n ranges
- * A chain of 10^4 draft tokens takes cost 3 million ranges, 50 MB. The limits are TREE_OVERFLOW and TREE_NOMEM. */
+ * For a chain of 10^4 draft tokens, cost makes 3 million ranges, 50 MB. A plan that is too large is refused:
+ * TREE_OVERFLOW, TREE_NOMEM. */
 tree_status tree_plan_build(tree_plan **plan, const kv_tree *tree, const tree_plan_config *config);
 
-/* Bytes of the plan that tree_plan_build would return: tree_mask takes num_queries / 8 for each token of the tree. As
- * tree_plan_build, but no plan is allocated; *bytes is untouched on error. Price: the counting pass of a build. */
+/* Bytes of the plan that tree_plan_build would return: a tree_mask plan takes num_queries / 8 bytes for each token of
+ * the tree. Statuses as tree_plan_build, but no plan is allocated; *bytes is untouched on error. Price: the counting
+ * pass of a build. */
 tree_status tree_plan_bytes(uint64_t *bytes, const kv_tree *tree, const tree_plan_config *config);
 
-/* After kv_tree_grow returned true for the tree that the plan was built from: follows the growth in place where the
- * strategy's items keep their form: true. Otherwise false, nothing changed: build again. O(num_queries + new blocks),
- * and for cost the mask words of the new tokens. Also false for a tree of other queries, paths, lengths or block lists;
- * block ids that the plan has copied are not compared.
+/* For use after kv_tree_grow returned true for the tree that the plan was built from. If the strategy's items keep
+ * their form, the plan follows the growth in place and the result is true. Otherwise the result is false and nothing
+ * has changed: build again. Also false for a tree with other queries, paths, lengths or block lists; block ids that the
+ * plan has copied are not compared. O(num_queries + new blocks), plus, for cost, the mask words of the new tokens.
  *   flash, node                        always
  *   flash_decoding, radix, node_chunk  while the last piece of each path has at most 1.25 piece_tokens
- *   cost                               while it has at most 1.5, and a masked end of a path grew by at most 32
+ *   cost                               while that piece has at most 1.5, and a masked end of a path grew by at most 32
  *   tree_mask, flatten                 never: the masks or the cuts behind the growth would move */
 bool tree_plan_grow(tree_plan *plan, const kv_tree *tree);
 
-/* TREE_OK, or TREE_BAD_PLAN with what is wrong in message: an index out of bounds, a pair (query, token) covered
+/* TREE_OK, or TREE_BAD_PLAN with the fault in message: an index out of bounds, a pair (query, token) covered
  * twice or never, a merge list out of order, a sum that differs. TREE_NOMEM. Computed from the tree alone.
  * Slow: O(sum over items of rows x tokens), and log(blocks) for each token and block entry of the tree; 12 bytes for
  * each slot of the blocks that the tree uses. In a chain of n draft tokens every plan has n^2 / 2 pairs or more. */
 tree_status tree_plan_check(const tree_plan *plan, const kv_tree *tree, char *message, size_t message_bytes);
 
-/* Whether attention of this shape can run the plan: as tree_shape_check, and TREE_BAD_SHAPE if the plan is for other
- * num_queries or block_tokens, TREE_BAD_PLAN if it names a block >= num_blocks. Every attention function calls it before
- * anything else. O(1). */
+/* Whether attention of this shape can run the plan: as tree_shape_check, and TREE_BAD_SHAPE if the plan has another
+ * num_queries or block_tokens, TREE_BAD_PLAN if it names a block >= num_blocks. Every attention function calls it
+ * before anything else. O(1). */
 tree_status tree_plan_fits(const tree_plan *plan, const tree_shape *shape);
 
 void tree_plan_destroy(tree_plan *plan);

@@ -198,7 +198,7 @@ static tree_status check_item(checker *c, uint32_t i)
     return TREE_OK;
 }
 
-/* Counts the pairs that a mask hides; no bit may stand beyond the last row. */
+/* Counts the pairs that a mask hides; no bit beyond the last row may be set. */
 static tree_status check_masks(checker *c, uint32_t i, uint64_t *hidden)
 {
     const tree_item *item = &c->plan->items[i];
@@ -263,7 +263,7 @@ static bool row_sees(const tree_plan *plan, const tree_item *item, const tree_ra
     return plan->masks[range->mask + t * num_words + row / 64] >> row % 64 & 1;
 }
 
-/* What one partial state covers. first, last: positions on the path. */
+/* The tokens that one partial state covers. first, last: positions on the path. */
 typedef struct cover {
     uint32_t first, last;
     uint64_t count;

@@ -11,23 +11,23 @@
 
 #include <stdlib.h>
 
-/* Prices in bytes that one processor of the machine could have read in the same time. */
+/* Prices, in bytes that one processor of the machine could read in the same time. */
 typedef struct cost_prices {
     uint32_t item_bytes;    /* starting and ending an item */
-    uint32_t token_bytes;   /* K and V of a token: head_dim 128, two bytes an element */
+    uint32_t token_bytes;   /* K and V of a token: head_dim 128, two bytes per element */
     uint32_t tile_rows;     /* queries x group_size are rounded up to a multiple of this */
     uint32_t row_bytes;     /* one row of the score matrix and one token */
     uint32_t masked_rows;   /* upper bound on rows charged per masked token; a GPU skips those that do not see it */
     uint32_t mask_bytes;    /* a token that not all rows see: its mask words, and the work of applying them */
     uint32_t partial_bytes; /* a partial state of one row, written and read */
     uint32_t max_tile;      /* queries x group_size of an item */
-    uint32_t share_items;   /* cut into even shares, each worth at least so many items; 0: into pieces of one length */
+    uint32_t share_items;   /* cut into even shares, each worth at least this many items; 0: pieces of one length */
 } cost_prices;
 
 static const cost_prices prices_of[] = {
-    /* loading a token takes as long as multiplying it with 256 rows */
+    /* loading a token takes as long as multiplying it by 256 rows */
     [TREE_TARGET_GPU] = {32768, 512, 16, 2, 16, 64, 3120, 64, 3},
-    /* as long as 18 rows: 1.25 ns per row, 22 GB/s per core */
+    /* loading a token takes as long as 18 rows: 1.25 ns per row, 22 GB/s per core */
     [TREE_TARGET_CPU] = {8192, 512, 1, 28, UINT32_MAX, 128, 1040, 1024, 0},
 };
 
@@ -35,8 +35,8 @@ enum {
     COST_MIN_PIECE = 64,
     COST_MAX_PIECE = 1024,
     COST_CUT = 64,              /* shares end at multiples of this: tokens of a tile */
-    COST_SECTION = 4096,        /* tokens that all rows of a unit go through before the next ones: they stay in L2 */
-    COST_WORKERS_PER_SHARE = 4, /* two tasks at a time on a processor, a share has one for each of 8 KV heads */
+    COST_SECTION = 4096,        /* tokens that all rows of a unit use before the next ones, while these are in L2 */
+    COST_WORKERS_PER_SHARE = 4, /* a processor runs two tasks at a time; a share has a task for each of 8 KV heads */
     COST_SHARE_ROOM = 102,      /* percent of an even share: an idle worker costs less than a second round */
     COST_WORKERS_PER_ITEM = 2,  /* so that each worker has four tasks */
     COST_MAX_CHAIN = 32         /* absorbed nodes above each other: bounds the ranges of an item */
@@ -324,7 +324,7 @@ static uint64_t measure_list(plan_cost *c)
 /* Index in the measured list, at least `low`, of the node that holds token `token` of the list. */
 static uint32_t find_in_list(const plan_cost *c, uint32_t low, uint64_t token)
 {
-    if (token < c->list_start[low + 1]) /* often */
+    if (token < c->list_start[low + 1]) /* the usual case */
         return low;
     for (uint32_t high = c->num_listed - 1; low < high;) {
         uint32_t middle = low + (high - low) / 2;

@@ -14,8 +14,8 @@ void plan_items_begin(plan_items *items, tree_plan *plan)
 
 /* ---- emit: counts in the first pass, writes in the second; no other code knows which pass it is ---- */
 
-/* The same words for each token: rows first_seen .. first_seen + num_seen of the item see it. Each copy doubles what is
- * there: a copy per token, mostly of a single word, would take most of a build's time. */
+/* The same words for each token: rows first_seen .. first_seen + num_seen of the item see it. Each copy doubles the
+ * words written so far: one copy per token, mostly of a single word, would take most of a build's time. */
 static void fill_masks(uint64_t *masks, uint32_t num_words, uint32_t first_seen, uint32_t num_seen, uint32_t num_tokens)
 {
     for (uint32_t w = 0; w < num_words; w++) {
@@ -76,7 +76,7 @@ static void emit_item(plan_items *items, const tree_item *item)
 }
 
 /* `count` equal pieces inside one node, for num_rows of its rows: each item has one range and no mask. Most pieces of
- * long nodes are such, so they are counted without a loop. */
+ * long nodes are of this kind, so they are counted without a loop. */
 static void emit_equal_pieces(plan_items *items, const kv_node *node, uint32_t from, uint32_t num_tokens,
                               uint64_t count, uint32_t first_row, uint32_t num_rows)
 {
@@ -133,8 +133,8 @@ static void add_range(plan_items *items, tree_item *item, uint32_t index, uint32
     item->num_ranges++;
 }
 
-/* Where unseen ranges are left out: whether the rows of this node, and so of all nodes behind it in a list, begin at
- * end_row or later. Otherwise the items of a chain would each visit all of its nodes. */
+/* If unseen ranges are left out: whether the rows of this node, and so those of all later nodes in a list, begin at
+ * end_row or later. Without this test each item of a chain would visit all nodes of the chain. */
 static bool is_passed(const plan_items *items, uint32_t node, uint32_t end_row)
 {
     return items->skip_unseen && items->tree->nodes[node].first_row >= end_row;

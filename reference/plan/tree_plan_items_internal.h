@@ -1,4 +1,4 @@
-/* Items from lists of nodes: a strategy names lists and where to cut them, tree_plan_items.c makes the items.
+/* Items from lists of nodes: a strategy names lists and the places to cut them; tree_plan_items.c makes the items.
  *
  * A strategy makes the same calls twice: once to count, then to fill a plan of the counted size. */
 #ifndef TREE_PLAN_ITEMS_INTERNAL_H
@@ -13,18 +13,19 @@
 struct tree_plan_growth {
     uint32_t node;        /* tree->query_node, KV_NONE too */
     uint32_t node_tokens; /* when last seen */
-    uint32_t item, range; /* that hold the last token of the path */
+    uint32_t item, range; /* the item and range that hold the path's last token */
     uint32_t room;        /* tokens that this range may still take */
 };
 
 /* Where a list of tokens is cut. */
 typedef struct plan_cut {
     uint64_t piece_tokens;
-    uint64_t tail_tokens;  /* a rest of at most so many tokens joins the piece before it */
-    uint64_t grown_tokens; /* a piece at the end of a path may grow to so many tokens */
+    uint64_t tail_tokens;  /* a remainder of at most this many tokens joins the piece before it */
+    uint64_t grown_tokens; /* a piece at the end of a path may grow to this many tokens */
 } plan_cut;
 
-/* Consecutive tokens of a list: from token `from` of node list[first] up to, excluding, token `to` of list[last]. */
+/* Consecutive tokens of a list: from token `from` of node list[first] up to, but not including, token `to` of
+ * list[last]. */
 typedef struct plan_piece {
     uint32_t first, from, last, to;
     uint64_t num_tokens;

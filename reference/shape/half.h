@@ -1,5 +1,5 @@
-/* half: fp16 and bf16 as uint16_t. Conversions are exact one way and round to nearest even the other; NaN stays NaN
- * (quiet), overflow becomes infinity, denormals are kept. */
+/* half: fp16 and bf16 as uint16_t. Conversion to float is exact, conversion from float rounds to nearest even; NaN
+ * stays NaN (quiet), overflow becomes infinity, denormals are kept. */
 #ifndef HALF_H
 #define HALF_H
 

@@ -29,10 +29,11 @@ typedef struct tree_shape {
 } tree_shape;
 
 /* TREE_OK; TREE_BAD_SHAPE if a field is 0 (num_queries may be), num_heads % num_kv_heads != 0, block_tokens is not a
- * power of two up to 256, storage is no tree_storage, or a buffer would pass 2^48 elements. */
+ * power of two up to 256, storage is not a tree_storage, or a buffer would exceed 2^48 elements. */
 tree_status tree_shape_check(const tree_shape *shape);
 
-/* Index of the first element of (block, kv_head, slot) in key and value. 64 bits: pools pass 2^32 elements. */
+/* Index of the first element of (block, kv_head, slot) in key and value. 64 bits: a pool may have more than 2^32
+ * elements. */
 static inline uint64_t tree_kv_offset(const tree_shape *shape, uint32_t block, uint32_t kv_head, uint32_t slot)
 {
     return (((uint64_t)block * shape->num_kv_heads + kv_head) * shape->block_tokens + slot) * shape->head_dim;

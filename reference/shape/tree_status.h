@@ -11,10 +11,10 @@ typedef enum tree_status {
     TREE_INVAL = -1,     /* an argument is outside its documented range */
     TREE_BAD_SHAPE = -2, /* num_heads % num_kv_heads, head_dim 0, block_tokens no power of two, shape and plan differ */
     TREE_BAD_PLAN = -3,  /* an item names a block outside the pool, or the plan breaks a rule of its own */
-    TREE_NOMEM = -4,     /* the host is out of memory, or the GPU of a GPU call */
+    TREE_NOMEM = -4,     /* the host, or in a GPU call the GPU, is out of memory */
     TREE_OVERFLOW = -5,  /* a count does not fit its type */
     TREE_WORKSPACE = -6, /* the workspace is smaller than *_workspace_bytes, or misaligned */
-    TREE_UNSUPPORTED = -7, /* this function does not take this storage type, head_dim or instruction set */
+    TREE_UNSUPPORTED = -7, /* this function does not support the storage type, head_dim or instruction set */
     TREE_NO_DEVICE = -8, /* no CUDA driver, or the driver reports no GPU */
     TREE_OLD_DRIVER = -9, /* the CUDA driver is older than the CUDA that the GPU code was built with */
     TREE_NO_KERNEL_IMAGE = -10, /* the GPU code was built without this GPU's architecture */

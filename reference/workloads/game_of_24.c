@@ -54,7 +54,7 @@ static int compare(const number *a, const number *b)
     return (left > right) - (left < right);
 }
 
-/* An operand of an outer operator, in parentheses where the value would change without. */
+/* An operand of an outer operator, in parentheses if the value would change without them. */
 static void operand(char *text, size_t bytes, const number *n, char operator, bool is_right)
 {
     bool weak = n->operator == '+' || n->operator == '-';
@@ -258,7 +258,7 @@ static kv_status expand_level(search *s, uint32_t level)
     return status;
 }
 
-/* One token of every unfinished thought an iteration. */
+/* In each iteration, one token of every unfinished thought. */
 static void decode_level(search *s)
 {
     workload *w = s->game->workload;

@@ -1,9 +1,10 @@
 /* game_of_24: a real search without a model or a data file. Breadth-first tree of thoughts on the Game of 24.
  *
- * Four numbers, + - * /, each number once, make 24. A state is the numbers left; a thought is one arithmetic step as
- * text, "10 - 4 = 6 (left: 6 9 13)\n". Every thought of a level is a branch forked from its state and decodes its text,
- * one byte per token, one token per iteration, all thoughts of a level side by side; a finished thought waits. Then the
- * level is scored, the best `breadth` are kept, the rest pruned. Three levels use up the four numbers.
+ * The goal: make 24 from four numbers with + - * /, each number used once. A state is the numbers left; a thought is
+ * one arithmetic step as text, "10 - 4 = 6 (left: 6 9 13)\n". Every thought of a level is a branch forked from its
+ * state and decodes its text, one byte per token, one token per iteration, all thoughts of a level side by side; a
+ * finished thought waits. Then the level is scored, the best `breadth` are kept, the rest pruned. After three levels
+ * one number is left.
  *   score       one step of look-ahead, no solver. One number: minus its distance to 24, or 1000. Two: the same, of
  *               the best that one more step makes of them. Three: every different pair that one more step leaves counts
  *               4 if both numbers divide 24, and 1 more if both are whole and one of them divides 24

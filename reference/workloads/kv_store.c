@@ -1,7 +1,7 @@
 /* kv_store: see kv_store.h.
  *
  * Numerics notes. An element is the sum of eight uniform numbers, shifted and scaled to mean 0 and variance 1: within
- * 4.9 of zero, near enough to normal, and from integers alone, so the same bits on every machine. */
+ * 4.9 of zero, near enough to normal, and computed from integers, so every machine gets the same bits. */
 #include "kv_store.h"
 
 #include <assert.h>

@@ -58,7 +58,7 @@ tree_shape kv_store_shape(const kv_store *store, uint32_t num_queries, uint32_t 
 const uint32_t *kv_store_tokens(const kv_store *store, uint32_t branch, uint32_t *length);
 
 /* Contiguous K and V of a branch and KV head for the oracle: key and value [length][head_dim], rounded to the storage
- * type. Made from the list of tokens; reads no block. Either may be NULL. */
+ * type. Computed from the list of tokens; reads no block. Either may be NULL. */
 void kv_store_gather(const kv_store *store, uint32_t branch, uint32_t kv_head, float *key, float *value);
 
 /* The key or value [head_dim] of one token, rounded to the storage type. */

@@ -17,7 +17,7 @@ extern "C" {
 #endif
 
 /* Calls to the owner of K and V, in the order in which it must act. Any function may be NULL. The functions cannot
- * refuse: an owner that fails keeps the failure until its caller checks (kv_store_status). */
+ * refuse: an owner that fails records the failure, for its caller to check later (kv_store_status). */
 typedef struct replay_events {
     void *context;
     /* A branch was born (CREATE, FORK), shortened (TRUNCATE), took over another (ADOPT) or died (PRUNE). A FORK whose
@@ -34,7 +34,7 @@ typedef struct replay_events {
 } replay_events;
 
 typedef struct replay_result {
-    bool done;          /* no step was left: the operations after the last one are done, there are no queries */
+    bool done;          /* no step was left: the operations after the last step are done, no queries */
     uint32_t iteration; /* from 1 */
     uint32_t num_queries;
     const kv_branch *queries;    /* [num_queries] handles, valid until the next replay_step */
@@ -43,15 +43,15 @@ typedef struct replay_result {
 
 typedef struct replay replay;
 
-/* The workload and the pool must outlive the replay; the pool may hold branches of others. events may be NULL (copied).
- * KV_INVAL or KV_RANGE if workload_check refuses, KV_NOMEM. */
+/* The workload and the pool must outlive the replay; the pool may hold other branches too. events is copied; may be
+ * NULL. KV_INVAL or KV_RANGE if workload_check refuses, KV_NOMEM. */
 kv_status replay_create(replay **result, const workload *workload, kv_pool *pool, const replay_events *events);
 
-/* Up to and including the next STEP. KV_NOBLOCKS, KV_NOBRANCH, KV_NOMEM: it stopped before an operation, and that
- * operation changed nothing; the pool is whole, and the same call goes on from there once room was made. After the
- * last step it yields `done`, as often as it is called. Cost of a whole replay: O(operations + tokens + table_entries
- * of replay_needs). A fork copies the table of its parent, so a path of n tokens that is forked at each of them costs
- * n^2 / (2 block_tokens) entries. */
+/* Plays the operations up to and including the next STEP. KV_NOBLOCKS, KV_NOBRANCH, KV_NOMEM: the replay stopped before
+ * an operation, which changed nothing; the pool is consistent, and the same call continues from there once there is
+ * room. After the last step every call yields `done`. Cost of a whole replay: O(operations + tokens + table_entries of
+ * replay_needs). A fork copies its parent's table, so a path of n tokens that is forked at each token costs n^2 / (2
+ * block_tokens) table entries. */
 kv_status replay_step(replay *replay, replay_result *result);
 
 /* Handle of a branch by its name; 0 if it is unborn or dead. */
@@ -60,8 +60,8 @@ kv_branch replay_handle(const replay *replay, uint32_t branch);
 /* Index of the next operation, for messages: workload->operations[.] is where it stopped. */
 uint32_t replay_position(const replay *replay);
 
-/* Prunes the branches that the replay still holds in the pool, without events, and frees the replay, which may stop at
- * any step. */
+/* Prunes the branches that the replay still holds in the pool, without events, and frees the replay. Allowed after any
+ * step. */
 void replay_destroy(replay *replay);
 
 /* Counts of a whole replay, taken from the pool and its block tables, not from the workload. */
@@ -75,13 +75,14 @@ typedef struct replay_totals {
     uint32_t leaked_blocks;         /* still used after the last operation */
 } replay_totals;
 
-/* Adds the step that replay_step just returned; start from zeros. At `done`: fills peaks, copies, leaked_blocks. */
+/* Adds the step that replay_step just returned to totals that begin as zeros. At `done`: fills peaks, copies,
+ * leaked_blocks. */
 void replay_count(replay_totals *totals, const kv_pool *pool, const replay_result *step);
 
 /* The needs of a whole replay, from the lengths of the branches alone, before there is a pool. */
 typedef struct replay_needs {
     uint64_t most_blocks;        /* a pool of this size always suffices; peak_blocks of replay_measure is exact */
-    uint64_t table_entries;      /* written by forks and appends, dropped by the others: the time of a replay */
+    uint64_t table_entries;      /* written by forks and appends, dropped by other operations: a replay's time */
     uint64_t most_table_entries; /* of all living branches at once: 4 bytes each */
     uint64_t path_tokens;        /* S, as path_tokens_sum */
     uint32_t peak_queries;

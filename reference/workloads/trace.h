@@ -9,8 +9,8 @@
  * are skipped. A line ends with a newline, or with a carriage return and a newline; a UTF-8 byte-order mark before the
  * first line is skipped. UTF-16 with a byte-order mark and any other carriage return are refused by name. Files are
  * hostile until proved otherwise: every count, order and check sum is verified, memory grows with the bytes read and
- * not with declared counts, time is linear, nothing recurses, and no locale plays a part. A file that was cut is
- * refused, except right after the `end` line of a tree: the format does not say how many trees there are.
+ * not with declared counts, time is linear, nothing recurses, and the locale has no effect. A truncated file is
+ * refused, unless it was cut right after the `end` line of a tree: the format does not say how many trees there are.
  * Limits: 64 MiB per file, 2^20 nodes per tree, 2^30 tokens per path. */
 #ifndef TRACE_H
 #define TRACE_H

@@ -149,7 +149,7 @@ typedef struct branch_state {
     bool waits; /* has a query at the next STEP */
 } branch_state;
 
-/* Trusts no count of the workload: they are public, and are compared with these at the end. */
+/* The counts of the workload are public and not trusted: they are compared with these at the end. */
 typedef struct walk {
     branch_state *branches; /* [max_branches] */
     uint32_t *waiting;      /* [max_branches] names with a query at the next STEP, each once, because it waits */

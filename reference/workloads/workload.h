@@ -1,12 +1,12 @@
-/* workload: the life of a tree's branches as a list of operations, a score that replay plays on a kv_pool.
+/* workload: the life of a tree's branches as a list of operations, which replay plays on a kv_pool.
  *
  *   CREATE 0   APPEND 0 1104   FORK 1 0   FORK 2 0   PRUNE 0   DECODE 1   DECODE 2   STEP   ...   PRUNE 1   PRUNE 2
  *
- * A branch has a name: 0, 1, 2, ... in order of birth, never given twice. A STEP ends an iteration: the tokens of all
+ * A branch has a name: 0, 1, 2, ... in order of birth, never used again. A STEP ends an iteration: the tokens of all
  * DECODEs since the last STEP are appended together, then each DECODEd or QUERYed branch has one query, at its newest
- * token, in the order of the operations. Between DECODE or QUERY and STEP no other operation may touch
- * that branch: it is neither changed nor pruned before its query. Operations after a STEP belong to the next
- * iteration. Every builder ends with all branches pruned. */
+ * token, in the order of the operations. Between DECODE or QUERY and STEP no other operation may touch that branch: it
+ * is neither changed nor pruned before its query. Operations after a STEP belong to the next iteration. Every builder
+ * ends with all branches pruned. */
 #ifndef WORKLOAD_H
 #define WORKLOAD_H
 
@@ -38,7 +38,7 @@ typedef struct workload_operation {
 } workload_operation;
 
 typedef struct workload {
-    kv_status status; /* KV_OK, or why an earlier operation could not be added: the rest was ignored */
+    kv_status status; /* KV_OK, or the reason why an operation could not be added: all later ones were ignored */
     uint32_t num_operations, num_branches, num_steps;
     uint32_t live_branches, max_live_branches; /* now; the most at any time: the pool's max_branches is at least
                                                 * that, and no step has more queries */
@@ -53,9 +53,9 @@ typedef struct workload {
 workload *workload_create(void);
 void workload_destroy(workload *workload);
 
-/* Adding operations. They return nothing to check: read workload->status once at the end (KV_NOMEM, KV_RANGE).
- * create and fork return the new name, workload->num_branches so far. label: text for drawings, NULL for none.
- * workload_add also takes CREATE and FORK, without a label; workload_check refuses a name that is not the next one. */
+/* These add operations and return no status: read workload->status once at the end (KV_NOMEM, KV_RANGE). create and
+ * fork return the new name, workload->num_branches so far. label: text for drawings, NULL for none. workload_add also
+ * takes CREATE and FORK, without a label; workload_check refuses a name that is not the next one. */
 uint32_t workload_add_create(workload *workload, const char *label);
 uint32_t workload_add_fork(workload *workload, uint32_t parent, const char *label);
 void workload_add(workload *workload, workload_kind kind, uint32_t branch, uint32_t value);
@@ -63,20 +63,20 @@ void workload_add(workload *workload, workload_kind kind, uint32_t branch, uint3
 /* "" where there is none. Valid until the next fork or create. */
 const char *workload_label(const workload *workload, uint32_t branch);
 
-/* Walks the list with a length for each branch: every named branch lives, none is touched between DECODE or QUERY and
- * STEP, a QUERY sees a token, lengths stay within KV_MAX_LENGTH and all tokens within 2^32 - 1, and the counts of the
- * workload are those of its operations. KV_OK; or KV_INVAL or KV_RANGE with the index of the operation in *operation
- * (num_operations: a count is wrong) and the broken rule in message[message_bytes]. The list may be hostile: nothing in
- * it is trusted. KV_NOMEM. O(operations + branches). */
+/* Checks the list, operation by operation, with a length for each branch: every named branch lives, none is touched
+ * between DECODE or QUERY and STEP, a QUERY sees a token, lengths stay within KV_MAX_LENGTH and all tokens together
+ * below 2^32, and the counts of the workload are those of its operations. KV_OK; or KV_INVAL or KV_RANGE with the index
+ * of the operation in *operation (num_operations: a count is wrong) and the broken rule in message[message_bytes]. The
+ * list may be hostile: nothing in it is trusted. KV_NOMEM. O(operations + branches). */
 kv_status workload_check(const workload *workload, uint32_t *operation, char *message, size_t message_bytes);
 
 /* Builders. On error *result is untouched. All: KV_NOMEM, KV_RANGE beyond KV_MAX_BRANCHES, KV_MAX_LENGTH, 2^32 - 1
  * operations or tokens (operations and tokens are checked before anything is built). prompt_tokens 0: the trace's own.
  * max_steps 0: to the end.
- * Cost: O(operations), 12 bytes each, and one node of a trace may mean 2^30 of them. So compute the size of a workload
- * first where its input may be hostile. */
+ * Cost: O(operations), 12 bytes each, and one node of a trace may mean 2^30 of them. If the input may be hostile,
+ * compute the size of its workload first. */
 
-/* The size of the workload that the builder of the same name makes of the same arguments: exact, O(input), without an
+/* The size of the workload that the builder of the same name makes from the same arguments: exact, O(input), without an
  * allocation. */
 typedef struct workload_size {
     uint64_t num_operations, num_branches, num_tokens;
@@ -90,12 +90,12 @@ workload_size workload_size_from_accept_draft(const trace_accept *accept, const 
 /* KV_FORMAT as workload_levels; *size is untouched then. */
 kv_status workload_size_levels(workload_size *size, const char *nodes, const char *tokens, kv_text_error *error);
 
-/* A reasoning tree: the prompt, then node by node as trace_node says; a node with children forks into all of them
- * after its end and is pruned, one without is pruned. Operation names are not the node ids; labels are. */
+/* A reasoning tree: the prompt, then node by node as trace_node says; after its end a node forks into its children, if
+ * it has any, and is pruned. Branch names are not the node ids; labels are. */
 kv_status workload_from_tree(workload **result, const trace_tree *tree, uint32_t prompt_tokens, uint32_t max_steps);
 
-/* Speculative decoding as DeFT drives it: every step num_leaves branches of one token fork from the past and are
- * pruned again, then the past gains accepted[k] tokens, independent of the leaves. */
+/* Speculative decoding as DeFT drives it: in every step num_leaves branches of one token fork from the past and are
+ * pruned again; then the past gains accepted[k] tokens, independent of the leaves. */
 kv_status workload_from_accept(workload **result, const trace_accept *accept, uint32_t num_leaves,
                                uint32_t prompt_tokens, uint32_t max_steps);
 

@@ -17,7 +17,7 @@ static kv_status level_error(kv_text_error *error, uint32_t line, size_t column,
     return KV_FORMAT;
 }
 
-/* A line of counts: levels divided by commas, and with siblings the counts of a level by bars. */
+/* A line of counts: commas separate the levels, and bars the counts of siblings within a level. */
 typedef struct counts {
     uint32_t num_levels, num_counts;
     uint32_t first[MAX_LEVELS + 1]; /* level i has count[first[i] .. first[i + 1]) */
