@@ -32,7 +32,7 @@ idea=(
     'masks:masked_shared|__ballot_sync'
     'warpgroup:warpgroup|wgmma'
     'last_arriver:is_small|is_last_arriver'
-    'early_launch:wait_for_last_launch|begin_next_launch'
+    'early_launch:wait_for_previous_launch|allow_next_launch'
 )
 
 # ---- the rungs as text ----

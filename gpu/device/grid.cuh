@@ -26,7 +26,7 @@ static cudaError_t launch_kernel_as(unsigned how, dim3 grid, dim3 threads, size_
             return error;
         attributes[num_attributes].id = cudaLaunchAttributeProgrammaticStreamSerialization;
         attributes[num_attributes].val.programmaticStreamSerializationAllowed = 1;
-        num_attributes += built.ptxVersion >= EARLY_ARCH; /* code for an older GPU has no wait_for_last_launch */
+        num_attributes += built.ptxVersion >= EARLY_ARCH; /* code for an older GPU has no wait_for_previous_launch */
     }
     return launch_kernel_with(attributes, num_attributes, grid, threads, shared_bytes, stream, kernel, arguments...);
 }
@@ -49,7 +49,7 @@ static __device__ __forceinline__ uint32_t count_arrival(uint32_t *counter, uint
 }
 
 /* Programmatic dependent launch: the stream's next launch may start from here on, if it is LAUNCH_EARLY. */
-static __device__ __forceinline__ void begin_next_launch()
+static __device__ __forceinline__ void allow_next_launch()
 {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;");
@@ -57,7 +57,7 @@ static __device__ __forceinline__ void begin_next_launch()
 }
 
 /* In a LAUNCH_EARLY launch: returns when the previous launch in the stream has ended and its results are visible. */
-static __device__ __forceinline__ void wait_for_last_launch()
+static __device__ __forceinline__ void wait_for_previous_launch()
 {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;" ::: "memory");

@@ -47,7 +47,7 @@ template <int HEAD_DIM, typename T, int TOKENS>
 static __device__ __forceinline__ void tile_scores(float score[TOKENS / 8][4], const uint32_t q[HEAD_DIM / 16][4],
                                                    const char *keys)
 {
-    uint32_t lane = threadIdx.x % TILE_WARP, token = lane % 8 + lane / 16 * 8;
+    uint32_t lane = threadIdx.x % WARP, token = lane % 8 + lane / 16 * 8;
     shared_at first = shared_address(keys) + token * PANEL_ROW + ((lane / 8 % 2 ^ token % 8) << 4);
 #pragma unroll
     for (int i = 0; i < TOKENS / 2; i++)
@@ -69,7 +69,7 @@ template <int HEAD_DIM, typename T, int TOKENS>
 static __device__ __forceinline__ void tile_values(tile_state<HEAD_DIM> &state, const uint32_t weights[TOKENS / 16][4],
                                                    const char *values)
 {
-    uint32_t lane = threadIdx.x % TILE_WARP, token = lane % 16;
+    uint32_t lane = threadIdx.x % WARP, token = lane % 16;
     shared_at first = shared_address(values) + token * PANEL_ROW + ((lane / 16 ^ token % 8) << 4);
 #pragma unroll
     for (int n = 0; n < TOKENS / 16; n++) {

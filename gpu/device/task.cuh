@@ -58,7 +58,7 @@ static __device__ __forceinline__ uint32_t task_visible(const attention_argument
 static __device__ __forceinline__ bool task_needs(const attention_arguments &a, const queue_task &task, uint32_t t,
                                                   uint32_t only_query)
 {
-    return t < task.num_tokens && (only_query == ALL_ROWS || a.queue.masks[task.first_mask + t] >> only_query & 1);
+    return t < task.num_tokens && (only_query == ALL_QUERIES || a.queue.masks[task.first_mask + t] >> only_query & 1);
 }
 
 /* Index of the first element of K and V of token t of the task. */
@@ -77,7 +77,7 @@ static __device__ __forceinline__ void task_store(const attention_arguments &a, 
 {
     uint32_t pair = threadIdx.x % 4 * 2;
     for (int h = 0; h < 2; h++) {
-        if (at.query[h] >= at.task.num_queries || (only_query != ALL_ROWS && at.query[h] != only_query))
+        if (at.query[h] >= at.task.num_queries || (only_query != ALL_QUERIES && at.query[h] != only_query))
             continue;
         uint64_t partial = ((uint64_t)at.task.first_partial + at.query[h]) * a.shape.num_heads + at.head[h];
         T *o = (T *)a.o + partial * HEAD_DIM;
@@ -101,10 +101,10 @@ static __device__ __forceinline__ void task_run(const attention_arguments &a, AB
     uint32_t q[HEAD_DIM / 16][4];
     tile_state<HEAD_DIM> state;
     task_load_queries<HEAD_DIM, T>(q, a, at);
-    absorb_task(state, q, at, ALL_ROWS);
+    absorb_task(state, q, at, ALL_QUERIES);
     const bool is_masked = at.task.first_mask != QUEUE_NO_MASK;
     if (!__syncthreads_or(is_masked && tile_has_nan<HEAD_DIM>(state))) {
-        task_store<HEAD_DIM, T>(a, at, state, ALL_ROWS);
+        task_store<HEAD_DIM, T>(a, at, state, ALL_QUERIES);
         return;
     }
     /* a hidden V that is NaN may have reached rows that do not see it: one query at a time */

@@ -11,9 +11,8 @@
 #include "gpu_internal.h"
 #include "mma.cuh"
 
-enum { TILE_WARP = WARP, SLICE_ROWS = 16, SLICE_TOKENS = 16 };
-#define TILE_ALL_LANES ALL_LANES
-#define ALL_ROWS UINT32_MAX /* in place of the number of one query of a task */
+enum { SLICE_ROWS = 16, SLICE_TOKENS = 16 };
+#define ALL_QUERIES UINT32_MAX /* in place of the number of one query of a task */
 #define LN_2 0.693147180559945309f
 
 /* The softmax states of a warp's 16 rows, this lane's part: of the rows lane / 4 (h = 0) and lane / 4 + 8 (h = 1). m is
@@ -119,8 +118,8 @@ static __device__ __forceinline__ void tile_raise(tile_state<HEAD_DIM> &state, c
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         float m = largest[h];
-        m = fmaxf(m, __shfl_xor_sync(TILE_ALL_LANES, m, 1));
-        m = fmaxf(m, __shfl_xor_sync(TILE_ALL_LANES, m, 2));
+        m = fmaxf(m, __shfl_xor_sync(ALL_LANES, m, 1));
+        m = fmaxf(m, __shfl_xor_sync(ALL_LANES, m, 2));
         m = m > state.m[h] + at_most ? m : state.m[h]; /* each row for itself: its bits do not depend on others */
         float rescale = m == -INFINITY ? 1 : exp2_approx(state.m[h] - m);
         state.m[h] = m;
@@ -158,7 +157,7 @@ static __device__ __forceinline__ void tile_softmax(tile_state<HEAD_DIM> &state,
     largest[0] *= scale_2;
     largest[1] *= scale_2;
     bool grows = largest[0] > state.m[0] + at_most || largest[1] > state.m[1] + at_most;
-    if (__any_sync(TILE_ALL_LANES, grows))
+    if (__any_sync(ALL_LANES, grows))
         tile_raise<HEAD_DIM>(state, largest, at_most);
     /* a row without a token so far: exp2(-infinity - 0) is 0, but -infinity - -infinity would be NaN */
     const float base[2] = {state.m[0] == -INFINITY ? 0 : state.m[0], state.m[1] == -INFINITY ? 0 : state.m[1]};
@@ -185,8 +184,8 @@ static __device__ __forceinline__ void tile_softmax(tile_state<HEAD_DIM> &state,
 template <int HEAD_DIM> static __device__ __forceinline__ void tile_sum_rows(tile_state<HEAD_DIM> &state)
 {
     for (int h = 0; h < 2; h++) {
-        state.l[h] += __shfl_xor_sync(TILE_ALL_LANES, state.l[h], 1);
-        state.l[h] += __shfl_xor_sync(TILE_ALL_LANES, state.l[h], 2);
+        state.l[h] += __shfl_xor_sync(ALL_LANES, state.l[h], 1);
+        state.l[h] += __shfl_xor_sync(ALL_LANES, state.l[h], 2);
     }
 }
 

@@ -25,8 +25,8 @@
  * in another. */
 static __device__ __forceinline__ uint64_t warpgroup_matrix(shared_at at, uint32_t panels)
 {
-    const uint64_t eight_rows = 1024, turned_over = (uint64_t)1 << 62;
-    return (at & 0x3ffff) >> 4 | (uint64_t)(panels >> 4) << 16 | eight_rows >> 4 << 32 | turned_over;
+    const uint64_t eight_rows = 1024, swizzle_128 = (uint64_t)1 << 62;
+    return (at & 0x3ffff) >> 4 | (uint64_t)(panels >> 4) << 16 | eight_rows >> 4 << 32 | swizzle_128;
 }
 
 static __device__ __forceinline__ void warpgroup_begin() { WARPGROUP_ASM("wgmma.fence.sync.aligned;" ::: "memory"); }

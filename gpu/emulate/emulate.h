@@ -231,8 +231,8 @@ static inline uint32_t count_arrival(uint32_t *counter, uint32_t last) { return 
 uint32_t load_acquire(const uint32_t *counter, EMULATE_HERE);
 
 /* Launches follow each other. */
-static inline void begin_next_launch() {}
-static inline void wait_for_last_launch() {}
+static inline void allow_next_launch() {}
+static inline void wait_for_previous_launch() {}
 
 typedef uintptr_t shared_at;
 static inline shared_at shared_address(const void *shared) { return (shared_at)shared; }

@@ -24,11 +24,11 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     merge_cursor merges = a.queue.is_small ? last_arriver_start(a)
                                            : merge_start(a, threadIdx.x / WARP * gridDim.x + blockIdx.x,
                                                          gridDim.x * WORKER_WARPS);
-    begin_next_launch();
+    allow_next_launch();
 
     /* find this item's blocks: from here on, LEAD tiles ahead */
     w.find_tiles(a, shared);
-    wait_for_last_launch(); /* until here, the plan alone was read */
+    wait_for_previous_launch(); /* until here, the plan alone was read */
     w.request_queries(a, shared);
     for (uint32_t n = 0; n < LEAD; n++) {
         w.prefetch(a, shared, n);
