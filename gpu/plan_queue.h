@@ -33,8 +33,8 @@ typedef struct queue_task {
     uint16_t num_queries;
     uint16_t first_head, num_heads; /* in the group of each KV head; all of it, unless it exceeds QUEUE_TILE_ROWS */
     uint16_t reserved;
-    uint32_t first_token, num_tokens; /* kv_slots[first_token ..): the item's tokens in the order of its ranges, but from
-                                         its first mask on interleaved across warps, QUEUE_SLICE at a time */
+    uint32_t first_token, num_tokens; /* kv_slots[first_token ..): the item's tokens in range order, but from its
+                                         first mask on interleaved across warps, QUEUE_SLICE at a time */
     uint32_t first_mask;    /* masks[first_mask + t], bit i: query i sees token t; QUEUE_NO_MASK: all see every token */
     uint32_t reserved_2;
 } queue_task;

@@ -1,8 +1,8 @@
 /* Step 11: the last arriver merges.
  *   idea    where a KV head has no more rows than a worker has warps (a small queue), the last of its workers to finish
  *           merges all of its rows, one per warp, and no worker waits. So the launch need not be cooperative
- *   wins    19 to 19 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv), which has too
- *           many rows; on a single branch 10.1 to 9.2 us in an earlier version (docs/gpu.md)
+ *   wins    19 to 19 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv), which has too many
+ *           rows; on a single branch 10.1 to 9.2 us in an earlier version (docs/gpu.md)
  *   price   four warps merge a whole KV head, so this only suits few rows; the kernel has two ways to merge
  *   leaves  the launch begins when the previous one in the stream has ended: step 12
  *   loop    as step 10

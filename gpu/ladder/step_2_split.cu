@@ -3,8 +3,9 @@
  *           this rung between the warps of one: warp w has the tokens w, w + 8, ... of each range, so that eight chains
  *           of dependent tokens run at once
  *   wins    1057 to 714 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
- *   price   shared memory for the states of eight warps, and one more merge
- *   leaves  each query still loads the item's K and V for itself: a prefix that 64 branches share is loaded 64 times:
+ *   price   shared memory for the states of eight warps, one more merge, and the heads of a group no longer share the
+ *           loads of K and V, as in step 1
+ *   leaves  each query and head loads K and V for itself: a prefix that 64 branches share is loaded 64 times per head:
  *           step 3
  *   threads as step 1, but each warp has one head and every eighth token */
 #include "merge.cuh"
