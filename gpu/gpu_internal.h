@@ -1,4 +1,4 @@
-/* Shared by the files of gpu/: the arguments of every kernel, a plan on the device, CUDA's errors as statuses. */
+/* Shared by the files of gpu/: the arguments of every rung, a plan on the device, CUDA's errors as statuses. */
 #ifndef GPU_INTERNAL_H
 #define GPU_INTERNAL_H
 
@@ -17,13 +17,13 @@ typedef struct attention_arguments {
     tree_shape shape;
     float scale;
     tree_plan plan;               /* counts as on the host, arrays on the device, no growth */
-    const uint32_t *partial_item; /* [num_partials] the item that each belongs to */
+    const uint32_t *partial_item; /* [num_partials] the item of each partial state */
     plan_queue queue;             /* counts as on the host, arrays on the device */
-    uint32_t *arrivals; /* [1 + num_kv_heads] workers without tiles left: of all and, in a small queue, of each KV
-                           head; 0 between launches, except the highest bit of the first */
+    uint32_t *arrivals; /* [1 + num_kv_heads] counters of workers that have finished: [0] all of them; [1 + h] in
+                           a small queue, those of KV head h. 0 between launches, but for the highest bit of [0] */
     float *m, *l; /* [num_partials][num_heads] */
     void *o;      /* [num_partials][num_heads][head_dim] shape.storage: divided by l, so that no element exceeds V;
-                     from step 7 on in fragment order (merge_ahead.cuh) */
+                     in fragment order from step 7 on (merge_ahead.cuh) */
 } attention_arguments;
 
 /* Memory for a plan: on the device, and twice in pinned memory, because the copy of one update may still be running
@@ -36,17 +36,17 @@ typedef struct plan_memory {
 
 /* The part of attention_arguments that depends on the plan; its arrays are in memory.device. */
 struct tree_plan_gpu {
-    tree_shape shape; /* the plan was made for it */
+    tree_shape shape; /* that the plan was made for */
     uint32_t num_workers;
     tree_plan plan;
     plan_queue queue;
     uint32_t *partial_item, *arrivals;
     plan_memory memory;
     uint32_t turn;         /* half of staging that the next update writes */
-    cudaEvent_t copied[2]; /* the copy from each half has ended */
+    cudaEvent_t copied[2]; /* after the copy from each half */
 };
 
-/* Enqueues the kernels of a step; everything was checked. */
+/* Enqueues the kernels of a step. All arguments have been checked. */
 typedef cudaError_t step_launch(const attention_arguments *a, cudaStream_t stream);
 
 typedef struct tree_gpu_kernels {
@@ -68,19 +68,19 @@ cudaError_t step_10_warpgroup(const attention_arguments *a, cudaStream_t stream)
 cudaError_t step_11_last_arriver(const attention_arguments *a, cudaStream_t stream);
 cudaError_t step_12_early_launch(const attention_arguments *a, cudaStream_t stream);
 
-/* The last step of the table that takes this storage on the current device, NULL: none. */
+/* The last step of the table that takes this storage on the current device; NULL if none does. */
 const tree_gpu_step *tree_gpu_last_step(tree_storage storage);
 
 /* Sets m, l and o of the arguments to their places in a workspace. */
 void attention_place_partials(attention_arguments *a, void *workspace);
 
-/* The status for CUDA's answer, which is also stored in *cuda_error unless that is NULL. */
+/* The status for a CUDA error, which is also stored in *cuda_error unless that is NULL. */
 tree_status gpu_status(cudaError_t error, int *cuda_error);
 
-/* CUDA's answer to loading an empty kernel that is built for the same architectures as all others. */
+/* The error of loading an empty kernel, which is built for the same architectures as all others. */
 cudaError_t gpu_probe_kernel(void);
 
-/* Thread blocks of the steps with a queue that the current device runs at once. */
+/* How many workers (thread blocks of the steps with a queue) the current device runs at once. */
 cudaError_t gpu_num_workers(uint32_t *num_workers);
 
 #ifdef __cplusplus

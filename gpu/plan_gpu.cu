@@ -5,8 +5,8 @@
 
 #include "gpu_internal.h"
 
-/* Gives the next array its place, aligned to 16 bytes, and returns where on the device it will lie. Its elements, zeros
- * for NULL, go to staging, unless that is NULL. */
+/* Gives the next array its place, aligned to 16 bytes, and returns its future address on the device. Copies its
+ * elements (zeros if array is NULL) to staging, unless staging is NULL. */
 template <typename T> static T *place(const T *array, uint64_t count, char *device, char *staging, size_t *end)
 {
     size_t offset = *end, bytes = count * sizeof(T);
@@ -53,7 +53,7 @@ static size_t lay_out(tree_plan_gpu *gpu, const tree_plan *plan, const plan_queu
     return end;
 }
 
-/* Waits for whatever still reads it. */
+/* Waits for all kernels and copies that may still use it. */
 static void memory_free(const plan_memory *memory)
 {
     if (!memory->device)
@@ -120,7 +120,7 @@ static tree_status check_plan(const tree_plan *plan, const tree_shape *shape)
     return TREE_OK;
 }
 
-/* The status for an error of the setup, which is taken back so that the next launch is not blamed for it. */
+/* The status for an error of the setup, which is cleared, so that the next launch does not report it again. */
 static tree_status setup_status(cudaError_t error, int *cuda_error)
 {
     if (error != cudaSuccess)

@@ -8,7 +8,7 @@
 /* What a task costs, in bytes that its worker could have read in the same time: docs/gpu.md. */
 enum {
     TASK_BYTES = 49152,    /* starting and ending it */
-    ROW_STEP = 16,         /* rows of a tile are computed so many at a time */
+    ROW_STEP = 16,         /* rows of a tile are computed in groups of so many */
     ROW_TOKEN_BYTES = 2    /* one row and one token, per 128 elements */
 };
 
@@ -87,7 +87,7 @@ static uint64_t task_cost(const queue_builder *b, const queue_task *task)
     return TASK_BYTES + task->num_tokens * (token_bytes + rows * row_bytes);
 }
 
-/* One task for each max_heads heads of a group. */
+/* Adds a task for each max_heads heads of a group. */
 static void add_tasks(queue_builder *b, queue_task task, uint32_t *count)
 {
     for (uint32_t head = 0; head < b->group_size; head += b->max_heads) {
@@ -119,7 +119,7 @@ static void cut_items(queue_builder *b)
 
 /* ---- deal: tasks to workers ---- */
 
-/* Sorted by cost to a precision of 1/256 of the largest; equal ones keep their order, so that tasks over the same
+/* Sorts tasks by cost, in steps of 1/255 of the largest. Equal ones keep their order, so that tasks over the same
  * tokens run at the same time and share them in the L2 cache. */
 static void sort_tasks(queue_builder *b)
 {
@@ -193,7 +193,7 @@ static uint64_t deal_in_order(queue_builder *b)
     return most;
 }
 
-/* For a small queue: in order as well, but each KV head among workers of its own. */
+/* For a small queue: in order as well, but each KV head has its own workers. */
 static void deal_by_head(queue_builder *b)
 {
     uint32_t num_kv_heads = b->shape->num_kv_heads, num_workers = b->queue.num_workers;
@@ -266,8 +266,8 @@ static void find_slice_warps(queue_builder *b, uint32_t index, uint32_t num_slic
     }
 }
 
-/* Slice n of a warp goes behind n slices of each other warp, and behind one more of each warp before it, as far as
- * those warps have so many. */
+/* Round-robin: slice n of a warp comes after the first n slices of every warp, and after slice n of each warp with a
+ * lower number, as far as those warps have so many. */
 static void interleave_item(queue_builder *b, uint32_t index, uint32_t *slice_place)
 {
     const tree_item *item = &b->plan->items[index];
@@ -299,7 +299,7 @@ static void interleave(queue_builder *b)
     }
 }
 
-/* Where token t of an item comes in the item's list. */
+/* The place of token t of an item in the item's list. */
 static uint32_t place_of(const uint32_t *slice_place, uint32_t num_unmasked, uint32_t t)
 {
     if (t < num_unmasked)
@@ -341,7 +341,7 @@ static void fill_tiles(queue_builder *b)
     }
 }
 
-/* For a small queue. The workers of a KV head follow each other; some may have no tiles. */
+/* For a small queue: kv_head and num_sharing. The workers of a KV head follow each other; some may have no tiles. */
 static void fill_only_heads(queue_builder *b)
 {
     uint32_t num_workers = b->queue.num_workers, num_kv_heads = b->shape->num_kv_heads;

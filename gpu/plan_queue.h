@@ -16,8 +16,8 @@ extern "C" {
 
 enum {
     QUEUE_TILE_ROWS = 64, /* most rows of a task: its queries x their query heads of one KV head */
-    QUEUE_SLICE = 16,     /* rows of a warp; masked tokens that a warp computes or skips at a time */
-    QUEUE_SMALL_ROWS = 4, /* warps of a worker */
+    QUEUE_SLICE = 16,     /* rows of a warp; masked tokens that a warp computes, or skips, at once */
+    QUEUE_SMALL_ROWS = 4, /* most rows of a KV head in a small queue: one for each warp of a worker */
     QUEUE_START_TILES = 1 /* tiles that are copied into a worker's start record */
 };
 
@@ -26,21 +26,21 @@ static inline uint32_t queue_tile_tokens(uint32_t head_dim) { return 8192 / head
 
 #define QUEUE_NO_MASK UINT32_MAX
 
-/* Some of an item's queries, some query heads of each KV head, all of the item's tokens. */
+/* Some of an item's queries x some query heads of each KV head, with all of the item's tokens. */
 typedef struct queue_task {
     uint32_t item;          /* of the plan */
     uint32_t first_partial; /* of its first query; those of its other queries follow */
     uint16_t num_queries;
     uint16_t first_head, num_heads; /* in the group of each KV head; all of it, unless it exceeds QUEUE_TILE_ROWS */
     uint16_t reserved;
-    uint32_t first_token, num_tokens; /* kv_slots[first_token ..): the item's ranges in their order, but the tokens from
-                                         its first mask on are interleaved across warps, QUEUE_SLICE at a time */
+    uint32_t first_token, num_tokens; /* kv_slots[first_token ..): the item's tokens in range order, but from its
+                                         first mask on interleaved across warps, QUEUE_SLICE at a time */
     uint32_t first_mask;    /* masks[first_mask + t], bit i: query i sees token t; QUEUE_NO_MASK: all see every token */
     uint32_t reserved_2;
 } queue_task;
 
-/* At most queue_tile_tokens of a task's tokens, for one KV head, with all that the kernel needs of the task. The tiles
- * of a (task, KV head) follow each other on one worker. */
+/* At most queue_tile_tokens of a task's tokens, for one KV head, with everything that the kernel needs of the task. The
+ * tiles of a (task, KV head) follow each other on one worker. */
 typedef struct queue_tile {
     uint32_t first_token;      /* kv_slots[first_token ..) */
     uint32_t first_mask;       /* masks[first_mask ..), or QUEUE_NO_MASK: all queries see all of its tokens */
@@ -58,7 +58,7 @@ typedef struct queue_tile {
 /* The first record that a worker loads. */
 typedef struct queue_start {
     uint32_t first_tile, num_tiles;
-    uint32_t kv_head, num_sharing; /* in a small queue: the worker's only KV head, and how many workers have that one */
+    uint32_t kv_head, num_sharing; /* in a small queue: the worker's KV head, and how many workers have tiles of it */
     queue_tile tiles[QUEUE_START_TILES]; /* copies of its first tiles; zeros beyond num_tiles */
 } queue_start;
 
@@ -67,18 +67,18 @@ typedef struct queue_start {
 /* The query of a partial state of the plan. */
 typedef struct queue_query {
     uint32_t query;
-    uint32_t state; /* where the kernel stores the partial state: those of a query lie behind each other in merge order;
+    uint32_t state; /* where the kernel stores the partial state: the states of a query are neighbours, in merge order;
                        QUEUE_ONLY_STATE: the query has no other, so the kernel writes the result instead */
 } queue_query;
 
 typedef struct plan_queue {
     uint32_t num_workers, num_tasks, num_tiles, num_tokens, num_masks, num_partials;
-    bool is_small;          /* one worker has a warp for each row (query x head of a group) of a KV head, and no worker
-                               has tiles of two KV heads: the last one of each KV head merges */
+    bool is_small;          /* a KV head has at most QUEUE_SMALL_ROWS rows (queries x heads of a group), and no worker
+                               has tiles of two KV heads: the last worker of each KV head can merge (step 11) */
     queue_task *tasks;      /* [num_tasks] */
     queue_tile *tiles;      /* [num_tiles] worker by worker, in the order in which it runs them */
     uint32_t *worker_first; /* [num_workers + 1] worker w runs tiles[worker_first[w] .. worker_first[w + 1]) */
-    queue_start *starts;    /* [num_workers] the same as records */
+    queue_start *starts;    /* [num_workers] the same bounds, as the records that workers load */
     uint32_t *kv_slots;     /* [num_tokens] slot of KV head 0 in key and value: block * num_kv_heads * block_tokens +
                                slot in the block; that of KV head h is h * block_tokens further on */
     queue_query *queries;   /* [num_partials] */
@@ -89,7 +89,7 @@ typedef struct plan_queue {
  * 2^31, the slots of the pool 2^32 or num_heads 2^16. On error *queue is untouched. An earlier queue is not freed.
  *
  * Dealing: a task costs 49152 bytes plus, for each of its tokens, K and V of one KV head and 2 x head_dim / 128 bytes
- * for each of its rows, rounded up to 16. Two ways are tried, and the one whose largest load is smaller is taken:
+ * for each of its rows, rounded up to 16. Two ways are tried, and the one with the smaller largest load is taken:
  *   in the plan's order       the tasks of KV head 0, then those of KV head 1, ... form a line; each worker owns an
  *                             equal part of it, and a task goes to the owner of its middle
  *   the most expensive first  each (task, KV head) goes to a worker with the least load so far; taken if both are equal

@@ -2,7 +2,7 @@
  *   price   K and V of a token are written and read again for each query that sees it, and again for each head
  *   threads gather, expand   one warp for each token and head, a lane for each 16 bytes of its K and V
  *           attention        one thread block for each query and head: a warp scores a token at a time, lane i has
- *                            elements i, i + 32, ...; for PV thread i has element i % head_dim of every
+ *                            elements i, i + 32, ...; for the values, thread i has element i % head_dim of every
  *                            (256 / head_dim)th token */
 #include "device.cuh"
 

@@ -1,6 +1,6 @@
-/* standard_attention_gpu: the baseline, three launches that write each intermediate result to memory. It is here for
- * its price: standard_attention.h has the bytes of each array. On the GPU the copies of K and V have the storage type,
- * scores and weights are float.
+/* standard_attention_gpu: the baseline, three launches that write each intermediate result to memory. It shows what
+ * unfused attention costs: standard_attention.h has the bytes of each array. On the GPU the copies of K and V have the
+ * storage type, scores and weights are float.
  *
  *   gather            K and V of each query's path are copied, as if nothing were shared
  *   expand heads      K and V are copied once more for each query head
@@ -19,8 +19,8 @@ extern "C" {
 /* The path of each query as a list of slots, in device memory; an engine has block tables instead. */
 typedef struct standard_paths_gpu standard_paths_gpu;
 
-/* Allocates and waits for the copy. Keeps nothing of the tree. TREE_NOMEM,
- * and as tree_gpu_device_check. On error *paths is untouched. */
+/* Allocates and waits for the copy. Keeps no pointer into the tree. TREE_NOMEM, and as tree_gpu_device_check. On error
+ * *paths is untouched. */
 tree_status standard_paths_gpu_create(standard_paths_gpu **paths, const kv_tree *tree, int *cuda_error);
 
 /* Waits for kernels that still read it. NULL is allowed. */

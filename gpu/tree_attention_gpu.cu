@@ -1,5 +1,5 @@
-/* tree_attention_gpu: the checks, and the launch of one rung. The kernels that run are in gpu/ladder; the last rung is
- * the fastest one, step 0 the one to lay beside reference/tree_attention.c. */
+/* tree_attention_gpu: the checks, and the launch of one rung. The kernels are in gpu/ladder: the last rung is the
+ * fastest, step 0 the one to read beside reference/tree_attention.c. */
 #include <assert.h>
 
 #include "gpu_internal.h"
@@ -29,7 +29,7 @@ void attention_place_partials(attention_arguments *a, void *workspace)
     a->l = a->m + num_states;
 }
 
-/* num_queries and num_blocks were compared with the plan itself. */
+/* num_queries and num_blocks are not compared here: tree_plan_fits has checked them. */
 static bool made_for(const tree_plan_gpu *plan, const tree_shape *shape)
 {
     const tree_shape *other = &plan->shape;
@@ -87,7 +87,7 @@ tree_status tree_attention_gpu(float *out, float *lse, const float *query, const
     if (status != TREE_OK)
         return status;
 
-    /* What follows is enqueued and runs later, over thread blocks instead of loops, in one launch or two:
+    /* The launch enqueues these sections; they run later, over thread blocks instead of loops, in one launch or two:
      *     find this item's blocks                      a.plan (steps 0 to 3), a.queue (from step 4)
      *     score the keys
      *     absorb into the running maximum and sum      of partial states, which go to a.m, a.l, a.o

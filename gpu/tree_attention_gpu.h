@@ -1,9 +1,8 @@
-/* tree_attention_gpu: the same attention on an NVIDIA GPU, as a ladder of steps that a table lists.
+/* tree_attention_gpu: the attention of tree_attention_ref on an NVIDIA GPU, as a ladder of kernels, tree_gpu_steps.
  *
  * All arrays are on the device. A call allocates nothing and synchronizes nothing: plan once, keep the workspace, call
  * it for every layer, capture it in a CUDA graph if you like. Every function uses the calling thread's current device.
- * Where a function takes cuda_error (NULL: not wanted), it stores CUDA's answer there: 0, or the cudaError_t behind the
- * status. */
+ * Where a function takes cuda_error (may be NULL), it stores 0 there, or the cudaError_t behind the status. */
 #ifndef TREE_ATTENTION_GPU_H
 #define TREE_ATTENTION_GPU_H
 
@@ -19,7 +18,7 @@ extern "C" {
  * TREE_CUDA_ERROR. The first call in a process may take a second: CUDA starts. */
 tree_status tree_gpu_device_check(int *cuda_error);
 
-/* CUDA's sentence for a cuda_error, never NULL. */
+/* CUDA's description of a cuda_error, never NULL. */
 const char *tree_cuda_error_string(int cuda_error);
 
 /* A plan on the device, with the queue of tasks that the later steps run: made for one shape and one device. */
@@ -28,14 +27,15 @@ typedef struct tree_plan_gpu tree_plan_gpu;
 /* Allocates, then enqueues one copy from pinned memory on `stream`: work that follows on the same stream sees the whole
  * plan. Keeps no pointer into `plan`. The shape's num_queries and num_blocks may differ from those of the calls.
  * TREE_BAD_SHAPE and TREE_BAD_PLAN as tree_plan_fits; TREE_UNSUPPORTED (head_dim other than 64, 128, 256);
- * TREE_OVERFLOW (more than 2^31 tasks or tokens loaded, 2^32 rows of K, 2^16 heads); TREE_NOMEM; and as
- * tree_gpu_device_check. On error *gpu_plan is untouched. */
+ * TREE_OVERFLOW (more than 2^31 tasks, tiles, tokens or masks in the queue, 2^32 keys in the pool, 2^16 heads);
+ * TREE_NOMEM; TREE_CUDA_ERROR if the stream is being captured; and as tree_gpu_device_check. On error *gpu_plan is
+ * untouched. */
 tree_status tree_plan_gpu_create(tree_plan_gpu **gpu_plan, const tree_plan *plan, const tree_shape *shape,
                                  cudaStream_t stream, int *cuda_error);
 
 /* Replaces the plan, after tree_plan_grow or by another for the same shape, in the order of `stream`: kernels enqueued
- * there before still see the old one. Allocates, and waits for the device, only if the new plan is larger than all
- * before; waits for the copy of the update before the previous one. As tree_plan_gpu_create; on error nothing
+ * there before still see the old one. It allocates, and waits for the device, only if the new plan is larger than
+ * all before. It waits for the copy of the update before the previous one. As tree_plan_gpu_create; on error nothing
  * changed. */
 tree_status tree_plan_gpu_update(tree_plan_gpu *gpu_plan, const tree_plan *plan, cudaStream_t stream,
                                  int *cuda_error);
@@ -48,7 +48,7 @@ typedef struct tree_gpu_step {
     const char *name;   /* of its file: "step_0_naive" */
     const char *lesson; /* one sentence */
     uint32_t storages;  /* bit 1 << storage: the step takes this type */
-    bool needs_warpgroups; /* compute capability 9.0, and a library that was built for it (sm_90a) */
+    bool needs_warpgroups; /* compute capability 9.x, and a library built for sm_90a */
     const struct tree_gpu_kernels *kernels; /* private to the library */
 } tree_gpu_step;
 
@@ -83,8 +83,8 @@ size_t tree_attention_gpu_workspace_bytes(const tree_plan *plan, const tree_shap
  * earlier call does, other kernels if they say so). Until that work has ended, the step reads only the plan.
  * Returns as tree_plan_fits; TREE_BAD_SHAPE (the plan was made for another shape); TREE_UNSUPPORTED (the step does
  * not take this storage, or not on this device); TREE_INVAL (an array is misaligned);
- * TREE_WORKSPACE (too small, misaligned); TREE_OVERFLOW (more warps than one launch can have); and for CUDA's answer to
- * the launches, as tree_gpu_device_check. out and lse are not written on error. */
+ * TREE_WORKSPACE (too small, misaligned); TREE_OVERFLOW (more partial states, or queries x heads, than one launch can
+ * have thread blocks); and if CUDA refuses a launch, as tree_gpu_device_check. out and lse are not written on error. */
 tree_status tree_attention_gpu(float *out, float *lse, const float *query, const void *key, const void *value,
                                const tree_plan_gpu *plan, const tree_shape *shape, float scale, void *workspace,
                                size_t workspace_bytes, cudaStream_t stream, const tree_gpu_step *step,

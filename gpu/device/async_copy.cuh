@@ -14,8 +14,8 @@ static __device__ __forceinline__ shared_at shared_address(const void *shared)
     return (shared_at)__cvta_generic_to_shared(shared);
 }
 
-/* Starts a copy of 16 bytes, past the registers; if not valid, of zeros, and global is not read. This thread sees it
- * after cp_async_wait, the thread block after the next barrier. */
+/* Starts a copy of 16 bytes that bypasses registers and L1. If not valid, it writes zeros and reads nothing. The bytes
+ * are visible to this thread after cp_async_wait, to its thread block after the next barrier. */
 static __device__ __forceinline__ void cp_async_16(void *shared, const void *global, bool valid)
 {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global),
@@ -23,7 +23,7 @@ static __device__ __forceinline__ void cp_async_16(void *shared, const void *glo
                  : "memory");
 }
 
-/* The same for 4, 8 or 16 bytes, aligned to their size. */
+/* As cp_async_16, for 4, 8 or 16 bytes, aligned to their size; 4 and 8 go through L1. */
 template <int BYTES> static __device__ __forceinline__ void cp_async(void *shared, const void *global)
 {
     if (BYTES == 16)
@@ -33,16 +33,17 @@ template <int BYTES> static __device__ __forceinline__ void cp_async(void *share
                      : "memory");
 }
 
-/* Closes a group: all copies since the last one was closed. */
+/* Commits a group: all copies that this thread has started since the previous commit. */
 static __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
-/* Waits until all but the last N groups have landed. */
+/* Waits until all groups but the N most recent have landed. */
 template <int N> static __device__ __forceinline__ void cp_async_wait()
 {
     asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
-/* base + index * bytes in one instruction, if bytes is not a constant: from a constant the compiler makes several. */
+/* base + index * bytes in one instruction. bytes must not be a compile-time constant: the compiler would split the
+ * multiplication into several instructions. */
 static __device__ __forceinline__ const char *address_at(const char *base, uint32_t index, uint32_t bytes)
 {
     const char *address;

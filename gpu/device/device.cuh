@@ -1,5 +1,5 @@
-/* What every kernel file includes first: CUDA, shared memory, and a launch that returns CUDA's answer. With
- * TREEATTN_EMULATE: what replaces all of it on the host. */
+/* Included first by every kernel file: CUDA, declarations of shared memory, and a launch that returns CUDA's error.
+ * With TREEATTN_EMULATE, the emulator replaces all of it. */
 #ifndef DEVICE_CUH
 #define DEVICE_CUH
 
@@ -23,13 +23,13 @@ enum { WARP = 32 }; /* lanes of a warp */
 /* A variable in shared memory, SHARED_VARIABLE(name, type); at a kernel's beginning. */
 #define SHARED_VARIABLE(name, ...) __shared__ __align__(16) __VA_ARGS__ name
 
-/* Enqueues kernel(arguments...). An empty grid is an error to CUDA; here it means that there is nothing to do. */
+/* Enqueues kernel(arguments...). CUDA refuses an empty grid; here it means that there is nothing to do. */
 template <typename... Parameters, typename... Arguments>
 static cudaError_t launch_kernel_with(cudaLaunchAttribute *attributes, unsigned num_attributes, dim3 grid, dim3 threads,
                                       size_t shared_bytes, cudaStream_t stream, void (*kernel)(Parameters...),
                                       Arguments... arguments)
 {
-    enum { BYTES_BY_DEFAULT = 48 * 1024 }; /* a kernel that needs more shared memory has to say so */
+    enum { BYTES_BY_DEFAULT = 48 * 1024 }; /* a kernel that needs more shared memory has to opt in */
     cudaLaunchConfig_t config = {};
     config.gridDim = grid;
     config.blockDim = threads;

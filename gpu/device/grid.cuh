@@ -1,4 +1,4 @@
-/* Thread blocks that wait for each other, and launches that overlap: from step 8. */
+/* Barriers between thread blocks (from step 8) and launches that overlap (step 12). */
 #ifndef GRID_CUH
 #define GRID_CUH
 
@@ -7,7 +7,7 @@
 
 #ifndef TREEATTN_EMULATE /* emulate.h has the same functions */
 
-/* launch_kernel; how: LAUNCH_COOPERATIVE | LAUNCH_EARLY (launch.h). */
+/* As launch_kernel. how: LAUNCH_COOPERATIVE | LAUNCH_EARLY (launch.h), or 0. */
 template <typename... Parameters, typename... Arguments>
 static cudaError_t launch_kernel_as(unsigned how, dim3 grid, dim3 threads, size_t shared_bytes, cudaStream_t stream,
                                     void (*kernel)(Parameters...), Arguments... arguments)
@@ -31,7 +31,7 @@ static cudaError_t launch_kernel_as(unsigned how, dim3 grid, dim3 threads, size_
     return launch_kernel_with(attributes, num_attributes, grid, threads, shared_bytes, stream, kernel, arguments...);
 }
 
-/* Acquire: writes made before another thread changed *counter are visible after this load sees the change. */
+/* Acquire: after this load has seen another thread's change of *counter, the writes before that change are visible. */
 static __device__ __forceinline__ uint32_t load_acquire(const uint32_t *counter)
 {
     uint32_t value;
@@ -39,8 +39,8 @@ static __device__ __forceinline__ uint32_t load_acquire(const uint32_t *counter)
     return value;
 }
 
-/* Counts up to `last`, then starts again at 0; returns the count before. Acquire-release: writes of earlier arrivals
- * are visible here, ours to later arrivals. */
+/* Increments *counter, or sets it to 0 if it is `last`; returns the value before. Acquire-release: writes of earlier
+ * arrivals are visible here, and this thread's to later arrivals. */
 static __device__ __forceinline__ uint32_t count_arrival(uint32_t *counter, uint32_t last)
 {
     uint32_t before;
@@ -48,7 +48,8 @@ static __device__ __forceinline__ uint32_t count_arrival(uint32_t *counter, uint
     return before;
 }
 
-/* Programmatic dependent launch: the stream's next launch may start from here on, if it is LAUNCH_EARLY. */
+/* Programmatic dependent launch: once all thread blocks have called this or ended, the next launch in the stream may
+ * start, if it is LAUNCH_EARLY. */
 static __device__ __forceinline__ void allow_next_launch()
 {
 #if __CUDA_ARCH__ >= 900

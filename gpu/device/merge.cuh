@@ -1,8 +1,7 @@
-/* Partial states: how one warp writes, reads and merges them. The simple merge, for all rungs until the one that shows
- * where its time goes.
- *   threads   one warp for each query and head, which walks the query's partial states in the order of the merge list:
- *             the same plan gives the same bits
- *   price     each partial state waits for the one before: three dependent trips to L2 for each */
+/* Partial states: how one warp writes, reads and merges them. Steps 0 to 6 merge this way, in a launch of its own.
+ *   threads   one warp for each query and head. It walks the query's partial states in the order of the merge list, so
+ *             that the same plan gives the same bits
+ *   price     latency: a warp waits for each partial state before it requests the next */
 #ifndef MERGE_CUH
 #define MERGE_CUH
 
@@ -23,7 +22,7 @@ static __device__ __forceinline__ void store_partial(const attention_arguments &
     }
 }
 
-/* Past L1, which may hold what an earlier launch left at that address. */
+/* Bypasses L1, which may hold stale data of an earlier launch. */
 template <int HEAD_DIM, typename T>
 static __device__ __forceinline__ softmax_state<HEAD_DIM, T> load_partial(const attention_arguments &a, uint64_t place)
 {
@@ -35,8 +34,8 @@ static __device__ __forceinline__ softmax_state<HEAD_DIM, T> load_partial(const 
     return state;
 }
 
-/* out and lse of one query and head. partials: the partial state at each position of the merge lists; NULL: its number
- * is its position. */
+/* out and lse of one query and head. partials[i]: the partial state that entry i of the merge lists names; NULL:
+ * partial state i. */
 template <int HEAD_DIM, typename T>
 static __device__ void merge_query(const attention_arguments &a, uint64_t query, uint32_t head,
                                    const uint32_t *partials)

@@ -1,4 +1,4 @@
-/* Tensor cores: one instruction, one function. Explained by step 4.
+/* The tensor core instruction of steps 4 to 9, and the approximate functions that softmax needs. Explained by step 4.
  *
  * mma_16x8x16 multiplies a 16 x 16 matrix A by a 16 x 8 matrix B and adds the product to D. No lane has a whole matrix:
  * each holds a fragment. Lane i, with row = i / 4 and pair = 2 * (i % 4), has two neighbouring elements per register:
@@ -8,8 +8,8 @@
  *   m: row      a[0]      a[2]         k: pair      b[0]                  m: row      d[0], d[1]
  *      row + 8  a[1]      a[3]            8 + pair  b[1]                     row + 8  d[2], d[3]
  *
- * The fragments of two D side by side have the shape of one A. So the scores of 16 tokens, a result, become the left
- * matrix of weights x values without leaving their lane. */
+ * Two fragments of D side by side have the layout of one fragment of A. So a lane's scores of 16 tokens become its part
+ * of the left matrix of weights x values, without any exchange between lanes. */
 #ifndef MMA_CUH
 #define MMA_CUH
 

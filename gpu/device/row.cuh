@@ -30,7 +30,7 @@ static __device__ __forceinline__ uint64_t row_token_offset(const attention_argu
            * a.shape.head_dim;
 }
 
-/* The largest x, which is not NaN, and the sum of x over the lanes; the same in all of them. */
+/* The largest x (none is NaN) and the sum of x over the lanes of a warp; every lane gets the result. */
 static __device__ __forceinline__ float warp_max(float x)
 {
     for (int distance = WARP / 2; distance > 0; distance /= 2) {
@@ -47,7 +47,8 @@ template <typename SUM> static __device__ __forceinline__ SUM warp_sum(SUM x)
     return x;
 }
 
-/* From step 1: the score of a key of which each lane has the elements lane, lane + 32, ..., as of the query. */
+/* From step 1 on: the score of one key. Lane i has the elements i, i + 32, ... of the query and loads the same ones of
+ * the key. */
 template <int HEAD_DIM, typename T>
 static __device__ __forceinline__ float row_score(const float q[HEAD_DIM / WARP], const T *k_bt, float scale)
 {

@@ -29,8 +29,8 @@ static __device__ __forceinline__ void softmax_state_empty(softmax_state<HEAD_DI
         state.o[j] = 0;
 }
 
-/* One more token; score is the same in all lanes, v_bt [HEAD_DIM] in any memory. The reference rescales l and o at each
- * token, this does so only when m grows: otherwise the factor is 1. */
+/* Adds one token. score is the same in all lanes; v_bt [HEAD_DIM] is in global or shared memory. The reference rescales
+ * l and o at each token; here they are rescaled only when m grows, since otherwise the factor is 1. */
 template <int HEAD_DIM, typename T>
 static __device__ __forceinline__ void softmax_state_absorb(softmax_state<HEAD_DIM, T> &state, float score,
                                                             const T *v_bt)

@@ -8,8 +8,8 @@
 
 #ifndef TREEATTN_EMULATE /* emulate.h has the same functions */
 
-/* Loads four 8 x 8 matrices of 2-byte elements from shared memory. Lanes 0 to 7 bring the addresses of the rows of the
- * first matrix, lanes 8 to 15 those of the second, and so on: 16 bytes each, aligned. Lane i gets elements pair and
+/* Loads four 8 x 8 matrices of 2-byte elements from shared memory. Lanes 0 to 7 supply the addresses of the rows of
+ * the first matrix, lanes 8 to 15 those of the second, and so on: 16 bytes each, aligned. Lane i gets elements pair and
  * pair + 1 (mma.cuh) of row i / 4 of matrix j in r[j]; transposed: of column i / 4. */
 static __device__ __forceinline__ void ldmatrix_x4(uint32_t r[4], shared_at row)
 {
@@ -28,8 +28,8 @@ static __device__ __forceinline__ void ldmatrix_x4_trans(uint32_t r[4], shared_a
 #endif
 
 /* A tile is cut into panels of 64 elements: 128 bytes of each token, one token after the other, then the next panel.
- * Swizzle: within a panel, chunk c (16 bytes, 8 elements) of token t lies in place c ^ (t % 8). ldmatrix reads the same
- * chunk of eight tokens at once; swizzled, these eight lie in different banks. */
+ * Swizzle: within a panel, chunk c (16 bytes, 8 elements) of token t lies at position c ^ (t % 8). ldmatrix reads the
+ * same chunk of eight tokens at once; swizzled, these eight lie in different banks. */
 enum { PANEL_ROW = 128, PANEL_CHUNKS = 8 };
 template <int HEAD_DIM> struct tile_panel {
     enum { BYTES = 8192 / HEAD_DIM * PANEL_ROW }; /* queue_tile_tokens */
@@ -83,7 +83,7 @@ static __device__ __forceinline__ void tile_values(tile_state<HEAD_DIM> &state, 
     }
 }
 
-/* A slice: score the keys, absorb, o += weights x values. */
+/* Absorbs one slice: score the keys, softmax, o += weights x values. */
 template <int HEAD_DIM, typename T, int TOKENS>
 static __device__ __forceinline__ void tile_absorb(tile_state<HEAD_DIM> &state, const uint32_t q[HEAD_DIM / 16][4],
                                                    const char *keys, const char *values, uint32_t visible, float scale)

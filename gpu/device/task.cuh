@@ -1,15 +1,15 @@
-/* A thread block's task, as steps 4 and 5 run it: its rows (queries x query heads of one KV head), 16 for each warp;
- * how their queries are loaded, and how their states are written. A rung brings the loop over the task's tokens. */
+/* A task as steps 4 and 5 run it, one per thread block: which 16 of its rows (queries x query heads of one KV head)
+ * each warp has, how queries are loaded, and how states are written. Each rung has its own loop over the tokens. */
 #ifndef TASK_CUH
 #define TASK_CUH
 
 #include "tile.cuh"
 
-/* What a lane works on: its two rows, h = 0 and 1 (tile.cuh), as the query of the task and the head. */
+/* The two rows of a lane, h = 0 and 1 (tile.cuh), each as a query of the task and a query head. */
 struct lane_rows {
     queue_task task;
-    uint32_t kv_head, query[2], head[2]; /* query at or past task.num_queries: there is no such row */
-    uint32_t mask_query[2];              /* the query whose masks count: the same; where there is no row, the last one */
+    uint32_t kv_head, query[2], head[2]; /* query >= task.num_queries: there is no such row */
+    uint32_t mask_query[2];              /* query, at most the task's last: its masks are read even where no row is */
 };
 
 /* Thread block n has task n / num_kv_heads and KV head n % num_kv_heads. */
@@ -54,7 +54,7 @@ static __device__ __forceinline__ uint32_t task_visible(const attention_argument
     return tile_visible<TOKENS>(a.queue.masks + at.task.first_mask + t, left, at.mask_query);
 }
 
-/* Whether token t of the task is there, and is to be loaded: for one query alone, if that sees it. */
+/* Whether token t of the task must be loaded: it exists, and only_query, if there is one, sees it. */
 static __device__ __forceinline__ bool task_needs(const attention_arguments &a, const queue_task &task, uint32_t t,
                                                   uint32_t only_query)
 {
@@ -70,7 +70,7 @@ static __device__ __forceinline__ uint64_t task_token_offset(const attention_arg
     return (slot + at.kv_head * a.shape.block_tokens) * HEAD_DIM;
 }
 
-/* Writes the partial states of all queries or of one; after tile_sum_rows. */
+/* Writes the partial states of all queries or of one. tile_sum_rows was called. */
 template <int HEAD_DIM, typename T>
 static __device__ __forceinline__ void task_store(const attention_arguments &a, const lane_rows &at,
                                                   const tile_state<HEAD_DIM> &state, uint32_t only_query)
@@ -92,8 +92,8 @@ static __device__ __forceinline__ void task_store(const attention_arguments &a, 
     }
 }
 
-/* absorb_task(state, q, at, only_query): all tokens of the task, for all queries or for one, in which case the tokens
- * that it does not see are zeros. */
+/* Computes and writes the partial states of this thread block's task. absorb_task(state, q, at, only_query) absorbs all
+ * tokens of the task: for all queries, or for one, with zeros in place of the tokens that this query does not see. */
 template <int HEAD_DIM, typename T, typename ABSORB_TASK>
 static __device__ __forceinline__ void task_run(const attention_arguments &a, ABSORB_TASK absorb_task)
 {
@@ -107,7 +107,7 @@ static __device__ __forceinline__ void task_run(const attention_arguments &a, AB
         task_store<HEAD_DIM, T>(a, at, state, ALL_QUERIES);
         return;
     }
-    /* a hidden V that is NaN may have reached rows that do not see it: one query at a time */
+    /* a NaN in a hidden V may have contaminated rows that do not see it: again, one query at a time */
     for (uint32_t query = 0; query < at.task.num_queries; query++) {
         absorb_task(state, q, at, query);
         task_store<HEAD_DIM, T>(a, at, state, query);

@@ -1,5 +1,5 @@
-/* One warp and the tensor cores: 16 rows (queries x query heads of one KV head) meet 16 tokens or more at a time.
- * Explained by step 4.
+/* What one warp computes with tensor cores: attention of 16 rows (queries x query heads of one KV head) to a slice of
+ * 16 or more tokens. Explained by step 4.
  *
  * Every 16 x N matrix of a warp is spread over its lanes as mma.cuh draws it: lane i has the rows i / 4 and i / 4 + 8,
  * each together with three other lanes. */
@@ -12,11 +12,12 @@
 #include "mma.cuh"
 
 enum { SLICE_ROWS = 16, SLICE_TOKENS = 16 };
-#define ALL_QUERIES UINT32_MAX /* in place of the number of one query of a task */
+#define ALL_QUERIES UINT32_MAX /* as only_query: no single query, but all of a task */
 #define LN_2 0.693147180559945309f
 
 /* The softmax states of a warp's 16 rows, this lane's part: of the rows lane / 4 (h = 0) and lane / 4 + 8 (h = 1). m is
- * the running maximum in powers of 2 instead of e; l is this lane's share of the sum (tile_sum_rows). */
+ * the running maximum of score x log2(e), since weights are computed as powers of 2; l is this lane's share of the sum,
+ * until tile_sum_rows. */
 template <int HEAD_DIM> struct tile_state {
     float m[2], l[2];
     float o[HEAD_DIM / 8][4]; /* [j][2 * h + e]: element 8 * j + lane % 4 * 2 + e */
@@ -33,7 +34,7 @@ template <int HEAD_DIM> static __device__ __forceinline__ void tile_clear(tile_s
 
 /* ---- queries ---- */
 
-/* The queries of a warp's 16 rows as they are in memory, this lane's part. */
+/* This lane's part of the queries of a warp's 16 rows, as floats. */
 template <int HEAD_DIM> struct tile_floats {
     float2 pair[HEAD_DIM / 16][4];
 };
@@ -50,7 +51,7 @@ static __device__ __forceinline__ void tile_load(tile_floats<HEAD_DIM> &x, const
     }
 }
 
-/* The queries as the left matrices of HEAD_DIM / 16 products: rounded to T, and negated if scale < 0, zero if it is 0.
+/* The queries as the left matrices of HEAD_DIM / 16 products: rounded to T, negated if scale < 0, and 0 if scale is 0.
  * tile_softmax multiplies the scores by tile_scale. With scale 0 an infinite key scores NaN, as in the reference. */
 template <int HEAD_DIM, typename T>
 static __device__ __forceinline__ void tile_round(uint32_t q[HEAD_DIM / 16][4], const tile_floats<HEAD_DIM> &x,
@@ -68,8 +69,8 @@ static __device__ __forceinline__ float tile_scale(float scale) { return (scale 
 
 /* ---- scores of a slice: TOKENS = 16, 32 or 64 tokens of a tile ---- */
 
-/* A lane has TOKENS / 2 of the slice's 16 x TOKENS scores: score[i / 4][i % 4] is of its row h = fragment_row(i) and
- * token fragment_token(i). Bit i of `visible` says that the row sees the token. */
+/* A lane has TOKENS / 2 of the slice's 16 x TOKENS scores: score[i / 4][i % 4] belongs to its row h = fragment_row(i)
+ * and to token fragment_token(i). Bit i of `visible` says that the row sees the token. */
 static __device__ __forceinline__ int fragment_row(int i) { return i % 4 / 2; }
 static __device__ __forceinline__ int fragment_token(int i)
 {
@@ -120,7 +121,7 @@ static __device__ __forceinline__ void tile_raise(tile_state<HEAD_DIM> &state, c
         float m = largest[h];
         m = fmaxf(m, __shfl_xor_sync(ALL_LANES, m, 1));
         m = fmaxf(m, __shfl_xor_sync(ALL_LANES, m, 2));
-        m = m > state.m[h] + at_most ? m : state.m[h]; /* each row for itself: its bits do not depend on others */
+        m = m > state.m[h] + at_most ? m : state.m[h]; /* per row: its bits do not depend on other rows */
         float rescale = m == -INFINITY ? 1 : exp2_approx(state.m[h] - m);
         state.m[h] = m;
         state.l[h] *= rescale;
@@ -135,11 +136,11 @@ static __device__ __forceinline__ void tile_raise(tile_state<HEAD_DIM> &state, c
 /* absorb into the running maximum and sum: updates m and l, rescales o where m grows, and returns the weights
  * exp(score - m) as the left matrices of weights x values.
  *
- * Numerics notes. m is raised only when a new weight would exceed 2^8: below that nothing comes near overflow, and the
+ * Numerics notes. m is raised only when a new weight would exceed 2^8: below that no sum comes near overflow, and the
  * lanes of a row need not exchange their largest scores.
- * m is a rounded product, but fmaf subtracts it from the exact one, so the weight is wrong by a factor of 2 to the
- * power of m's rounding error. Where |m| > LARGE that is 2^(2^-8) or more, up to 0 or infinity: there the products are
- * rounded before m is subtracted. */
+ * m is the rounded product score x scale_2, but fmaf subtracts it from the exact product, so the weight is wrong by a
+ * factor of 2^(rounding error of m). Where |m| > LARGE this factor is 2^(2^-8) or more, and may be 0 or infinite: there
+ * the products are rounded before m is subtracted. */
 template <int HEAD_DIM, typename T, int TOKENS>
 static __device__ __forceinline__ void tile_softmax(tile_state<HEAD_DIM> &state, uint32_t weights[TOKENS / 16][4],
                                                     float score[TOKENS / 8][4], uint32_t visible, float scale)
@@ -159,10 +160,10 @@ static __device__ __forceinline__ void tile_softmax(tile_state<HEAD_DIM> &state,
     bool grows = largest[0] > state.m[0] + at_most || largest[1] > state.m[1] + at_most;
     if (__any_sync(ALL_LANES, grows))
         tile_raise<HEAD_DIM>(state, largest, at_most);
-    /* a row without a token so far: exp2(-infinity - 0) is 0, but -infinity - -infinity would be NaN */
+    /* for a row that has seen no token: exp2(-infinity - 0) is 0, but -infinity - -infinity would be NaN */
     const float base[2] = {state.m[0] == -INFINITY ? 0 : state.m[0], state.m[1] == -INFINITY ? 0 : state.m[1]};
     float factor[2] = {scale_2, scale_2};
-    if (fmaxf(fabsf(base[0]), fabsf(base[1])) > LARGE) { /* each row for itself: its bits do not depend on others */
+    if (fmaxf(fabsf(base[0]), fabsf(base[1])) > LARGE) { /* then per row: its bits do not depend on other rows */
 #pragma unroll
         for (int i = 0; i < TOKENS / 2; i++)
             score[i / 4][i % 4] *= fabsf(base[fragment_row(i)]) > LARGE ? scale_2 : 1;
@@ -189,8 +190,8 @@ template <int HEAD_DIM> static __device__ __forceinline__ void tile_sum_rows(til
     }
 }
 
-/* NaN and masks: in a matrix product the weight 0 of a hidden token times a V that is NaN is NaN, so that one NaN in V
- * contaminates every row of the task. Whether this lane's o has a NaN, or an infinity. */
+/* Whether this lane's o holds a NaN or an infinity. In a matrix product a hidden token has the weight 0, but 0 x NaN is
+ * NaN: one NaN in V contaminates every row of the task. */
 template <int HEAD_DIM> static __device__ __forceinline__ bool tile_has_nan(const tile_state<HEAD_DIM> &state)
 {
     float sum = 0;

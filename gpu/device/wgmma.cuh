@@ -1,11 +1,11 @@
-/* Products of a warpgroup: 4 warps, 128 threads, multiply 64 rows in their registers by matrices in shared memory,
- * without a load instruction. sm_90a alone has them.
+/* wgmma: a warpgroup (4 warps, 128 threads) multiplies 64 rows, which are in its registers, by a matrix that the tensor
+ * cores read from shared memory themselves. Needs sm_90a.
  *
- *   begin, products, commit, wait    in this order, by all four warps. Between, the registers belong to the products:
- *                                    nothing may read or write them before the wait
+ *   begin, products, commit, wait    in this order, by all four warps. From begin to wait the operands in registers
+ *                                    belong to the products: nothing may read or write them
  *
- * Warp w has rows 16 * w .. + 15 of the left side and of the sum, each lane its part of them as mma.cuh says. Matrices
- * in shared memory are panels (tile.cuh), each of which begins at a multiple of 1024 bytes. Data that cp.async or
+ * Warp w has rows 16 * w .. + 15 of the left matrix and of the sum, each lane its fragments of them (mma.cuh). Matrices
+ * in shared memory are panels (swizzle.cuh), each of which begins at a multiple of 1024 bytes. Data that cp.async or
  * a store wrote there must be made visible: warpgroup_fence by the threads that wrote it, then a barrier. */
 #ifndef WGMMA_CUH
 #define WGMMA_CUH
@@ -21,8 +21,8 @@
 #define WARPGROUP_ASM(...) __trap() /* has_warpgroups (steps.cu) keeps such GPUs away */
 #endif
 
-/* A matrix in shared memory, as the instructions take it. panels: bytes from one to the next, where its columns go on
- * in another. */
+/* The descriptor of a matrix in shared memory: its address, the bytes from one panel to the next (0 if it lies in one)
+ * and from eight rows to the next eight, and the swizzle; see "matrix descriptor" in the PTX manual. */
 static __device__ __forceinline__ uint64_t warpgroup_matrix(shared_at at, uint32_t panels)
 {
     const uint64_t eight_rows = 1024, swizzle_128 = (uint64_t)1 << 62;
@@ -36,7 +36,7 @@ static __device__ __forceinline__ void warpgroup_commit()
     WARPGROUP_ASM("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
 
-/* Waits until all products are done. */
+/* Waits until all committed products are done. */
 static __device__ __forceinline__ void warpgroup_wait()
 {
     WARPGROUP_ASM("wgmma.wait_group.sync.aligned 0;" ::: "memory");
@@ -48,15 +48,16 @@ static __device__ __forceinline__ void warpgroup_fence()
 }
 
 /* d (+)= 64 rows x 16 elements of q, times TOKENS tokens x 16 elements of k: d has TOKENS / 2 registers. !adds: d is
- * only written. */
+ * overwritten. */
 template <typename T, int TOKENS>
 static __device__ void warpgroup_scores(float d[TOKENS / 2], const uint32_t q[4], shared_at k, bool adds);
 
-/* d += 64 rows x 16 weights, times 16 tokens x COLUMNS elements of v, 64 of them a panel: COLUMNS / 2 registers. */
+/* d += 64 rows x 16 weights, times 16 tokens x COLUMNS elements of v, 64 in each panel. d has COLUMNS / 2 registers;
+ * panels: bytes from one panel to the next. */
 template <typename T, int COLUMNS>
 static __device__ void warpgroup_values(float d[COLUMNS / 2], const uint32_t weights[4], shared_at v, uint32_t panels);
 
-/* Operands 0 .. N - 1 are d, N .. N + 3 the left side, N + 4 the matrix, N + 5 adds. */
+/* Operands 0 .. N - 1 are d, N .. N + 3 the left matrix, N + 4 the descriptor, N + 5 adds. */
 #define REGISTERS_16 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15"
 #define REGISTERS_32 REGISTERS_16 ",%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
 #define REGISTERS_64 \

@@ -89,8 +89,8 @@ struct fiber {
     uint32_t lane, num_variables, part;
     block_run *block;
     meeting at;
-    std::vector<async_copy> copies; /* that have not landed */
-    std::vector<size_t> groups;     /* how many of them there are up to the end of each closed group */
+    std::vector<async_copy> copies; /* those that have not landed */
+    std::vector<size_t> groups;     /* number of copies up to the end of each committed group */
 };
 
 struct block_run {
@@ -714,7 +714,7 @@ static void warpgroup_together(void *const parts[EMULATE_WARP])
     }
     for (uint32_t row = 0; row < 16; row++) {
         for (uint32_t k = 0; k < 16; k++) {
-            if (left[row][k] == 0 && is_finite[k]) /* saves time: with few rows, most are 0 */
+            if (left[row][k] == 0 && is_finite[k]) /* saves time: with few rows, most elements are 0 */
                 continue;
             for (uint32_t n = 0; n < first.columns; n++)
                 sum[row][n] += left[row][k] * right[k][n];

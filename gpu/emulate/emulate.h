@@ -123,7 +123,7 @@ static cudaError_t launch_kernel(dim3 grid, dim3 threads, size_t shared_bytes, c
 
 /* ---- operations of a warp or a block ---- */
 
-/* Default arguments: the line of the kernel that makes the call. */
+/* Default arguments: file and line of the call in the kernel. */
 #define EMULATE_HERE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
 /* An operation of a warp: each lane passes a pointer to its part. When all lanes of the mask have arrived, `together`
@@ -227,10 +227,10 @@ static inline float reciprocal_approx(float x) { return 1 / x; }
 
 static inline uint32_t count_arrival(uint32_t *counter, uint32_t last) { return atomicInc(counter, last); }
 
-/* Lets other threads run first: a loop around this call waits for them. */
+/* Lets other threads run first, so that a loop around this call ends. */
 uint32_t load_acquire(const uint32_t *counter, EMULATE_HERE);
 
-/* Launches follow each other. */
+/* Nothing to do: emulated launches do not overlap. */
 static inline void allow_next_launch() {}
 static inline void wait_for_previous_launch() {}
 
@@ -239,7 +239,7 @@ static inline shared_at shared_address(const void *shared) { return (shared_at)s
 void ldmatrix_x4(uint32_t r[4], shared_at row, EMULATE_HERE);
 void ldmatrix_x4_trans(uint32_t r[4], shared_at row, EMULATE_HERE);
 
-/* The copy lands at once, or only when it is waited for. */
+/* The copy lands at once, or only when the kernel waits for it. */
 void emulate_copy(void *shared, const void *global, size_t bytes, bool valid, const char *name, const char *file,
                   int line);
 static inline void cp_async_16(void *shared, const void *global, bool valid, EMULATE_HERE)

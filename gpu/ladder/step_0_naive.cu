@@ -4,10 +4,11 @@
  *   wins    nothing, this is the start: 7275 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
  *   price   each pass computes all scores again. The queries of an item load its K and V separately, and so do the
  *           heads of a GQA group. A partial state, head_dim elements and two floats, travels to memory and back
- *   leaves  each lane walks along its own key, so the 32 loads of a warp are head_dim elements apart: step 1
+ *   leaves  each lane walks along its own key, so the 32 loads of a warp are head_dim elements apart and none of them
+ *           coalesce: step 1
  *   threads scores       lane i has the tokens i, i + 32, ... of a range and computes whole dot products; maximum and
  *                        sum are reduced over the lanes
- *           values, out  lane i has the elements i, i + 32, ...; weights pass from lane to lane, 32 tokens at a time */
+ *           values, out  lane i has the elements i, i + 32, ...; weights pass between lanes by shuffles */
 #include "merge.cuh"
 #include "row.cuh"
 
@@ -20,8 +21,8 @@ struct warp_row {
     const float *q_qh;     /* [head_dim] */
 };
 
-/* The score of token t of the range; -infinity, and nothing is read, behind the range's end and where the row does not
- * see the token. */
+/* The score of token t of the range. Past the range's end, and for a token that the row does not see, it is -infinity
+ * and no key is read. */
 template <int HEAD_DIM, typename T>
 static __device__ float token_score(const attention_arguments &a, const warp_row &w, const tree_range &range,
                                     uint32_t t)
@@ -69,7 +70,7 @@ static __device__ sum_type<T> sum_weights(const attention_arguments &a, const wa
     return warp_sum(l);
 }
 
-/* Pass 3: o = sum of exp(score - m) * value. All lanes stay together, because they exchange weights. */
+/* Pass 3: o = sum of exp(score - m) * value. The lanes stay converged, because they exchange weights. */
 template <int HEAD_DIM, typename T>
 static __device__ void sum_values(softmax_state<HEAD_DIM, T> &state, const attention_arguments &a, const warp_row &w)
 {

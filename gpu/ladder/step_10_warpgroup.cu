@@ -1,13 +1,13 @@
-/* Step 10: the warpgroup. From here on sm_90 alone.
+/* Step 10: the warpgroup. From here on the rungs need sm_90.
  *   idea    the four warps of a worker form a warpgroup and issue wgmma, which reads K and V directly from shared
- *           memory. In step 9 each warp loaded every fragment of K and V with ldmatrix, so shared memory was read four
- *           times per tile; now it is read once. The copies of the next tile are issued while the tensor cores compute
- *           the scores. All tasks go this way, those of few rows and masked ones too
- *   wins    23 to 19 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
+ *           memory. In step 9, in a task of many rows, each warp loaded every fragment of K and V with ldmatrix, so
+ *           shared memory was read four times per tile; now it is read once. The copies of the next tile are issued
+ *           while the tensor cores compute the scores. Tasks of few rows and masked tasks use wgmma too
+ *   wins    23 to 19 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
  *   price   wgmma always multiplies 64 rows, even when the task has 4; and slices that no row sees are not skipped, so
  *           a masked tile costs as much as a dense one
- *   leaves  on a tree of few rows, all workers wait for each other before a few warps merge: step 11
- *   loop    as step 6, with the scores begun before the prefetch
+ *   leaves  on a tree with few rows, all workers wait at the barrier although only a few warps merge: step 11
+ *   loop    as step 6, but the scores are started before the prefetch
  *   threads warp w has the rows 16 * w .. + 15 of a task, each lane its part of them as in step 4
  *           time           barrier   scores of tile n    softmax   values   barrier
  *           warps                    copy tile n + 1     ...
@@ -23,7 +23,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     SHARED_MEMORY(char, memory);
     masked_shared &shared = *(masked_shared *)memory;
     worker<HEAD_DIM, T, own_rows, fragment_order> w;
-    /* its loads have landed long before they are needed */
+    /* loads the warp's first merge lists, long before they are needed */
     merge_cursor merges = merge_start(a, threadIdx.x / WARP * gridDim.x + blockIdx.x, gridDim.x * WORKER_WARPS);
 
     /* find this item's blocks: from here on, LEAD tiles ahead */
@@ -40,10 +40,10 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
         do {
             tile = worker_record(shared, w.tile);
             cp_async_wait<LEAD - 1>();
-            warpgroup_fence(); /* what this thread has copied becomes visible to wgmma */
+            warpgroup_fence(); /* makes this thread's copies visible to wgmma */
             __syncthreads();
 
-            /* score the keys: the tensor cores do, while the next tile is requested */
+            /* score the keys: on the tensor cores, while the warps issue the copies of the next tile */
             typename warpgroup_tile<HEAD_DIM, T>::scores scores;
             warpgroup_tile<HEAD_DIM, T>::begin_scores(scores, w.q, shared.kv[w.tile % STAGES][0]);
             w.prefetch(a, shared, w.tile + LEAD);

@@ -1,9 +1,9 @@
 /* Step 11: the last arriver merges.
- *   idea    where a KV head has no more rows than a worker has warps (a small queue), the last of its workers to arrive
- *           merges them, a row per warp, and no worker waits. Without a wait the launch need not be cooperative
- *   wins    19 to 19 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv), which are not few rows; a single branch
- *           became faster by a tenth when this was first tried (docs/gpu.md)
- *   price   four warps merge all rows of a KV head, so only where there are few
+ *   idea    where a KV head has no more rows than a worker has warps (a small queue), the last of its workers to finish
+ *           merges all of its rows, one per warp, and no worker waits. So the launch need not be cooperative
+ *   wins    19 to 19 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv), which has too many
+ *           rows; on a single branch 10.1 to 9.2 us in an earlier version (docs/gpu.md)
+ *   price   four warps merge a whole KV head, so this only suits few rows; the kernel has two ways to merge
  *   leaves  the launch begins when the previous one in the stream has ended: step 12
  *   loop    as step 10
  *   threads as step 10; merge: warp w has row w of a KV head */
@@ -18,7 +18,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     SHARED_MEMORY(char, memory);
     masked_shared &shared = *(masked_shared *)memory;
     worker<HEAD_DIM, T, own_rows, fragment_order> w;
-    /* its loads have landed long before they are needed */
+    /* loads the warp's first merge lists, long before they are needed */
     merge_cursor merges = a.queue.is_small ? last_arriver_start(a)
                                            : merge_start(a, threadIdx.x / WARP * gridDim.x + blockIdx.x,
                                                          gridDim.x * WORKER_WARPS);
@@ -37,10 +37,10 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
         do {
             tile = worker_record(shared, w.tile);
             cp_async_wait<LEAD - 1>();
-            warpgroup_fence(); /* what this thread has copied becomes visible to wgmma */
+            warpgroup_fence(); /* makes this thread's copies visible to wgmma */
             __syncthreads();
 
-            /* score the keys: the tensor cores do, while the next tile is requested */
+            /* score the keys: on the tensor cores, while the warps issue the copies of the next tile */
             typename warpgroup_tile<HEAD_DIM, T>::scores scores;
             warpgroup_tile<HEAD_DIM, T>::begin_scores(scores, w.q, shared.kv[w.tile % STAGES][0]);
             w.prefetch(a, shared, w.tile + LEAD);

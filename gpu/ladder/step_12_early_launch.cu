@@ -1,12 +1,12 @@
-/* tree_attention on the GPU: step 12, the last rung, on sm_90. An early launch.
- *   idea    programmatic dependent launch: the kernel begins as soon as the previous launch in the stream leaves room,
- *           reads its plan and finds its tiles, and only then waits for that launch to end, before it reads queries,
- *           K and V
- *   wins    19 to 19 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
- *   price   two instructions and a flag. A kernel before it in the stream must not write the plan
- *   leaves  each task of 64 rows loads K and V from L2 for itself: two tasks of the same tokens, or a cluster of
- *           thread blocks, could share them. And the fixed times: three dependent loads before the first tile is
- *           requested, the wait for all, the merge
+/* Step 12: early launch. The last rung, on sm_90.
+ *   idea    programmatic dependent launch: the kernel starts as soon as the previous launch in the stream allows it and
+ *           leaves room on the GPU. It reads the plan, finds its tiles, and only then waits for that launch to end,
+ *           before it reads queries, K and V
+ *   wins    19 to 19 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
+ *   price   two instructions and a launch attribute. Kernels that it may overlap must not write the plan
+ *   leaves  each task of 64 rows loads K and V from L2 for itself: two tasks over the same tokens, or a cluster of
+ *           thread blocks, could share them. And fixed latencies: three dependent loads before the first tile is
+ *           requested, the barrier of the grid, the merge
  *   loop    as step 10
  *   threads as step 11 */
 #include "last_arriver.cuh"
@@ -20,7 +20,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     SHARED_MEMORY(char, memory);
     masked_shared &shared = *(masked_shared *)memory;
     worker<HEAD_DIM, T, own_rows, fragment_order> w;
-    /* its loads have landed long before they are needed */
+    /* loads the warp's first merge lists, long before they are needed */
     merge_cursor merges = a.queue.is_small ? last_arriver_start(a)
                                            : merge_start(a, threadIdx.x / WARP * gridDim.x + blockIdx.x,
                                                          gridDim.x * WORKER_WARPS);
@@ -28,7 +28,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
 
     /* find this item's blocks: from here on, LEAD tiles ahead */
     w.find_tiles(a, shared);
-    wait_for_previous_launch(); /* until here, the plan alone was read */
+    wait_for_previous_launch(); /* until here, only the plan was read */
     w.request_queries(a, shared);
     for (uint32_t n = 0; n < LEAD; n++) {
         w.prefetch(a, shared, n);
@@ -41,10 +41,10 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
         do {
             tile = worker_record(shared, w.tile);
             cp_async_wait<LEAD - 1>();
-            warpgroup_fence(); /* what this thread has copied becomes visible to wgmma */
+            warpgroup_fence(); /* makes this thread's copies visible to wgmma */
             __syncthreads();
 
-            /* score the keys: the tensor cores do, while the next tile is requested */
+            /* score the keys: on the tensor cores, while the warps issue the copies of the next tile */
             typename warpgroup_tile<HEAD_DIM, T>::scores scores;
             warpgroup_tile<HEAD_DIM, T>::begin_scores(scores, w.q, shared.kv[w.tile % STAGES][0]);
             w.prefetch(a, shared, w.tile + LEAD);

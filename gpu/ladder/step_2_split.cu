@@ -1,22 +1,23 @@
-/* Step 2: split. Eight warps share the tokens of a query, and their states meet in shared memory.
- *   idea    softmax states merge wherever the tokens are cut. Flash-Decoding cuts between thread blocks, this rung
- *           between the warps of one: warp w has the tokens w, w + 8, ... of each range, so that eight chains of
- *           dependent tokens run at once
+/* Step 2: split. Eight warps share the tokens of a query and merge their states in shared memory.
+ *   idea    softmax states merge, so the tokens may be cut anywhere. Flash-Decoding cuts them between thread blocks,
+ *           this rung between the warps of one: warp w has the tokens w, w + 8, ... of each range, so that eight chains
+ *           of dependent tokens run at once
  *   wins    1057 to 714 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
- *   price   shared memory for the states of eight warps, and one more merge
- *   leaves  each query still loads the item's K and V for itself: a prefix that 64 branches share is loaded 64 times:
+ *   price   shared memory for the states of eight warps, one more merge, and the heads of a group no longer share the
+ *           loads of K and V, as in step 1
+ *   leaves  each query and head loads K and V for itself: a prefix that 64 branches share is loaded 64 times per head:
  *           step 3
- *   threads as step 1, with one head at a time; warp w has every eighth token */
+ *   threads as step 1, but each warp has one head and every eighth token */
 #include "merge.cuh"
 #include "row.cuh"
 
 enum { WARPS = 8 };
 
 template <int HEAD_DIM, typename T> struct warp_states {
-    softmax_state<HEAD_DIM, T> of[WARPS][WARP]; /* of each warp, the part of each lane */
+    softmax_state<HEAD_DIM, T> of[WARPS][WARP]; /* [warp][lane]: this lane's part of the state */
 };
 
-/* merge partial states of the warps: each warp gets their union. */
+/* Merges the states of the warps; every warp gets the result. */
 template <int HEAD_DIM, typename T>
 static __device__ softmax_state<HEAD_DIM, T> merge_warps(const softmax_state<HEAD_DIM, T> &mine,
                                                          warp_states<HEAD_DIM, T> &states)

@@ -1,10 +1,10 @@
-/* Step 3: a tile in shared memory. A thread block has an item instead of a query, and loads K and V for all its
- * queries.
- *   idea    KV-guided: 16 tokens of K and V are loaded once for all queries of the item and all heads of the group;
- *           each warp then takes its rows through the tile, one after the other. From here on the plan's grouping pays
+/* Step 3: a tile in shared memory. A thread block has an item instead of a query, and loads K and V once for all
+ * queries of the item.
+ *   idea    16 tokens of K and V are loaded for all queries of the item and all heads of the group; then each warp
+ *           absorbs the tile into one of its rows after the other. From here on the plan's grouping saves loads
  *   wins    nothing yet: 714 to 950 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
- *   price   a warp keeps the states of its rows in registers, so that a thread block has at most 32 rows (queries x
- *           heads) and a larger item is loaded again for every 32; two barriers per tile
+ *   price   a warp keeps the states of its rows in registers, so a thread block has at most 32 rows (queries x heads)
+ *           and a larger item is loaded again for every 32 of its rows; two barriers per tile
  *   leaves  the arithmetic: 2 x head_dim multiply-adds for each row and token, one per lane at a time: step 4
  *   threads loads           thread t has every 256th element of the tile
  *           scores, values  warp w has the rows w, w + 8, w + 16, w + 24 of the task; lanes as in step 1 */
@@ -17,7 +17,7 @@ template <int HEAD_DIM, typename T> struct shared_tile {
     T key[TOKENS][HEAD_DIM], value[TOKENS][HEAD_DIM];
 };
 
-/* find this item's blocks: tokens first .. of the range; beyond its end the tile stays as it was. */
+/* find this item's blocks: loads tokens first .. first + 15 of the range; past its end the tile is not written. */
 template <int HEAD_DIM, typename T>
 static __device__ void load_tile(shared_tile<HEAD_DIM, T> &tile, const attention_arguments &a, const tree_range &range,
                                  uint32_t kv_head, uint32_t first)
@@ -33,8 +33,8 @@ static __device__ void load_tile(shared_tile<HEAD_DIM, T> &tile, const attention
 }
 
 /* The rows of an item and KV head are cut into tasks of 32. Thread block (x, y, z) has KV head y and the z-th of the
- * tasks that begin in the query of partial state x; where none begins, it returns. So the grid grows with the number of
- * partial states: items x queries would be quadratic. */
+ * tasks that begin in the query of partial state x; if there is none, it returns. This keeps the grid linear in the
+ * number of partial states; a grid of items x queries would be quadratic. */
 template <int HEAD_DIM, typename T> static __global__ void attend(attention_arguments a)
 {
     SHARED_VARIABLE(tile, shared_tile<HEAD_DIM, T>);

@@ -1,15 +1,15 @@
 /* Step 4: tensor cores. Scores and values become products of 16 x 16 by 16 x 8 matrices, one instruction each
  * (mma.cuh).
- *   idea    the queries of an item times the query heads of a group are the rows of one matrix, since all of them meet
- *           the same K and V: GQA and the tree share exactly what a matrix instruction wants. Softmax stays in
- *           registers: the fragment of scores that a lane gets, exponentiated, is its fragment of the left matrix in
- *           weights x values
+ *   idea    the queries of an item x the query heads of a group are the rows of one matrix, since all of them attend to
+ *           the same K and V: GQA and the tree provide the many rows that a matrix instruction needs. Softmax stays in
+ *           registers: a lane's fragment of the scores, exponentiated, is its fragment of the left matrix of weights x
+ *           values
  *   wins    950 to 69 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
- *   price   weights are rounded to the storage type. A warp always multiplies 16 rows, also for a task that has one. A
- *           hidden V that is NaN contaminates rows that do not see it: such a task runs again, one query at a time
+ *   price   weights are rounded to the storage type. A warp always multiplies 16 rows, even if the task has one. A
+ *           NaN in a hidden V contaminates rows that do not see it: such a task runs again, one query at a time
  *           (task.cuh). The host expands the plan: tasks, 4 bytes per token for its slot, 8 for its mask (plan_queue.h)
- *   leaves  all warps wait until a tile has been loaded, then memory waits until it has been used; V is read from
- *           shared memory two bytes at a time: step 5
+ *   leaves  loading and computing alternate: the warps wait for a tile, then memory idles while they use it. V is read
+ *           from shared memory two bytes at a time: step 5
  *   threads 4 warps, each with 16 of the task's rows, all with the same tile of tokens
  *           tile in shared memory   K  32 tokens x (head_dim + 8)   the padding of 8 elements avoids bank conflicts
  *                                   V  the same
@@ -24,7 +24,7 @@ template <int HEAD_DIM, typename T> struct shared_tile {
     T key[TOKENS][HEAD_DIM + PADDING], value[TOKENS][HEAD_DIM + PADDING];
 };
 
-/* find this item's blocks: tokens first .. of the task; zeros where no token is needed. */
+/* find this item's blocks: loads tokens first .. first + 31 of the task; zeros for tokens that are not needed. */
 template <int HEAD_DIM, typename T>
 static __device__ void load_tile(shared_tile<HEAD_DIM, T> &tile, const attention_arguments &a, const lane_rows &at,
                                  uint32_t first, uint32_t only_query)
@@ -61,7 +61,7 @@ static __device__ void score_keys(float score[2][4], const uint32_t q[HEAD_DIM /
     }
 }
 
-/* Element `element` of tokens t and t + 1: neighbours in a column of the right matrix. */
+/* The same element of tokens t and t + 1, neighbours in a column of the right matrix, in one register. */
 template <int HEAD_DIM, typename T>
 static __device__ uint32_t value_pair(const shared_tile<HEAD_DIM, T> &tile, uint32_t t, uint32_t element)
 {

@@ -1,13 +1,13 @@
 /* Step 5: a pipeline. Two tiles are on their way from memory while one is computed.
- *   idea    cp.async copies from global to shared memory without a register and without waiting. Three stages form a
+ *   idea    cp.async copies from global to shared memory asynchronously and past the registers. Three stages form a
  *           ring, and tile i + 2 is prefetched before tile i is computed. ldmatrix loads four 8 x 8 matrices at once,
- *           as the fragments that the tensor cores want, and transposes V on the way. The shared tile is swizzled
- *           (swizzle.cuh), so that ldmatrix meets no bank conflicts without padding
+ *           as the fragments that the tensor cores need, and transposes V on the way. The tile is swizzled
+ *           (swizzle.cuh), so that ldmatrix has no bank conflicts, without padding
  *   wins    69 to 47 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
- *   price   96 KB of shared memory per thread block, so that two fit a multiprocessor; each task waits for its first
- *           two tiles
- *   leaves  a task of 16 rows keeps one warp of four busy, a short task ends before the pipeline is full, and the last
- *           tasks run alone: step 6
+ *   price   96 KB of shared memory per thread block, so only two fit on a multiprocessor; each task starts with an
+ *           empty pipeline
+ *   leaves  a task of 16 rows gives work to one warp of four, a short task ends before the pipeline is full, and the
+ *           last tasks leave most of the GPU idle: step 6
  *   threads as step 4; thread t copies 16 bytes of every (128 / (head_dim / 8))th token, of K and of V
  *           time        tile 0   1   2   3
  *           copied      0 1 2    3   4   5    stage = tile % 3
@@ -20,8 +20,8 @@ enum { WARPS = QUEUE_TILE_ROWS / SLICE_ROWS, THREADS = WARPS * WARP, STAGES = 3,
 
 template <int HEAD_DIM> struct tile_size { enum { TOKENS = 8192 / HEAD_DIM, BYTES = TOKENS * HEAD_DIM * 2 }; };
 
-/* find this item's blocks: starts the copy of tile i of the task, zeros where no token is needed, and closes the group
- * of copies, even if it is empty. */
+/* find this item's blocks: starts the copy of tile i of the task, zeros for tokens that are not needed, and commits the
+ * group of copies, even if it is empty. */
 template <int HEAD_DIM>
 static __device__ void copy_tile(char *stages, const attention_arguments &a, const lane_rows &at, uint32_t i,
                                  uint32_t only_query)

@@ -1,23 +1,24 @@
-/* Step 6: a queue. The grid is no longer the list of tasks, but as many workers as the GPU holds at once (a persistent
- * kernel). Each worker has a list of tiles, which the host has planned (plan_queue.h).
- *   idea    the host knows the cost of each task, so it deals them out: the most expensive first, to the worker with
- *           the least load so far. A worker does not drain its pipeline between tasks: while it computes the last tile
- *           of one, the first tile of the next is on its way. And the rows of a task decide how its warps share a tile:
- *           of few rows, each warp takes some of the tokens; of many, each warp has its own 16 rows
- *   wins    47 to 26 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
- *   price   the host expands the plan: 32 bytes per tile and KV head. 72 KB of shared memory per worker
- *   leaves  a warp that merges waits for one state after the other: step 7
- *   loop    the worker's verbs are in worker.cuh: find tiles, prefetch, begin a task, absorb its tiles, end it
+/* Step 6: a queue. A persistent kernel: the grid is no longer one thread block per task, but as many workers as the GPU
+ * runs at once. Each worker has a list of tiles, which the host has planned (plan_queue.h).
+ *   idea    the host knows what each task costs, so it balances the load: the most expensive task first, to the worker
+ *           with the least load so far. A worker does not drain its pipeline between tasks: while it computes the last
+ *           tile of one, it prefetches the first tile of the next. And the number of rows decides how the four warps
+ *           split a tile: with few rows they split the tokens, with many each has its own 16 rows
+ *   wins    47 to 26 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
+ *   price   the host expands the plan further: a record of 32 bytes for each tile of each KV head. 72 KB of shared
+ *           memory per worker
+ *   leaves  a warp that merges waits for one partial state after the other: step 7
+ *   loop    worker.cuh explains it: find tiles, prefetch, begin a task, absorb its tiles, end it
  *   threads 4 warps, warps_m x warps_n: 16 rows each x slices of at least 16 tokens
  *           tile of 64 tokens (head_dim 128)   K  [ 0-15 | 16-31 | 32-47 | 48-63 ]   warps_n = 4: one slice each
  *           stages: tile n + 1 is copied while tile n is computed. Two workers share a multiprocessor, so that one
- *           computes while the other waits; a third stage would win nothing */
+ *           computes while the other waits; a third stage was slower (docs/gpu.md) */
 #include "merge.cuh"
 #include "worker_redo.cuh"
 
 cudaError_t gpu_num_workers(uint32_t *num_workers)
 {
-    enum { RESERVED = 1024 }; /* bytes of shared memory that CUDA takes of each thread block's */
+    enum { RESERVED = 1024 }; /* bytes of shared memory that CUDA reserves per thread block */
     int device = 0, num_sms = 0, shared_bytes = 0;
     cudaError_t error = cudaGetDevice(&device);
     if (error == cudaSuccess)
@@ -50,7 +51,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
         do {
             tile = worker_record(shared, w.tile);
             cp_async_wait<LEAD - 1>(); /* this thread's copies of the tile have landed; */
-            __syncthreads();           /* now those of all have, and no warp reads the tile before: its stage is free */
+            __syncthreads();           /* so have those of all threads, and the stage of the previous tile is free */
             w.prefetch(a, shared, w.tile + LEAD);
             cp_async_commit();
 
@@ -64,7 +65,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     redo_spoilt<absorb_tile<HEAD_DIM, T>>(a, shared, w);
 }
 
-/* A warp for each query and head. A query with one partial state has its result already: end_task. */
+/* One warp for each query and head. For a query with one partial state, end_task has already written the result. */
 template <int HEAD_DIM, typename T> static __global__ void merge_queue(attention_arguments a)
 {
     const uint64_t n = (uint64_t)blockIdx.x * MERGE_WARPS + threadIdx.x / WARP, query = n / a.shape.num_heads;

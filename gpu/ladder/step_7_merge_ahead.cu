@@ -1,12 +1,12 @@
-/* Step 7: merge ahead. A warp requests many states before it needs the first.
- *   idea    a row of o is 256 bytes (head_dim 128), but a trip to L2 takes 700 cycles: a merge is latency. So a warp
- *           requests eight rows at once, straight to registers, and the next eight before it adds these up. Where there
- *           are more queries x heads than warps, a warp takes four heads of a query at once. And rows of partial o are
- *           written in fragment order, as the matrix instructions leave them, so that each lane writes 16 bytes at once
- *           instead of 4
- *   wins    26 to 23 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
- *   price   128 registers for each thread that merges; out is written in pieces of 8 bytes
- *   leaves  merge is a second launch, which begins when the last worker has ended: step 8
+/* Step 7: merge ahead. A warp requests many partial states before it needs the first.
+ *   idea    the o of a partial state is 256 bytes (head_dim 128), but a trip to L2 takes 700 cycles: the merge is bound
+ *           by latency. So a warp loads eight of these rows into registers at once, and requests the next eight before
+ *           it adds them up. Where there are more queries x heads than warps, a warp merges four heads of a query
+ *           together. And partial o is written in fragment order, as the matrix instructions leave it in the lanes, so
+ *           that a lane writes 16 bytes at once instead of 4
+ *   wins    26 to 23 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
+ *   price   96 to 126 registers for each thread that merges (head_dim 128, sm_90a); out is written in pieces of 8 bytes
+ *   leaves  the merge is a second launch, which begins when the last worker has ended: step 8
  *   loop    as step 6
  *   threads as step 6; merge: lane i computes the weight of row i % 8 (merge_ahead.cuh) */
 #include "merge_ahead.cuh"
@@ -35,7 +35,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
         do {
             tile = worker_record(shared, w.tile);
             cp_async_wait<LEAD - 1>(); /* this thread's copies of the tile have landed; */
-            __syncthreads();           /* now those of all have, and no warp reads the tile before: its stage is free */
+            __syncthreads();           /* so have those of all threads, and the stage of the previous tile is free */
             w.prefetch(a, shared, w.tile + LEAD);
             cp_async_commit();
 

@@ -1,13 +1,13 @@
-/* Step 8: one launch. The workers merge too.
- *   idea    a worker without tiles left waits until no other has any left either (one counter in memory), then the
- *           warps of all workers share out the queries and heads. States are merged in the order of the plan's list, so
- *           that the same plan gives the same bits. The lists are loaded before a warp's first tile, not after the wait
- *   wins    23 to 24 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
- *   price   the wait: two trips to the L2 cache. A worker that waits must not keep another from starting, so the launch
- *           is cooperative: all workers are on the GPU at once. And 8 warps per multiprocessor merge, where a launch of
- *           its own has more: without step 7's merge this step would lose time
- *   leaves  a masked task computes all of its rows against all of its tokens, and each lane loads its masks from
- *           global memory: step 9
+/* Step 8: one launch. After a barrier of the whole grid, the workers merge too.
+ *   idea    a worker that has finished its tiles waits for all others (one counter in global memory); then the warps of
+ *           all workers divide the queries and heads among them. Each merges in the order of the plan's list, so that
+ *           the same plan gives the same bits, and loads its first lists before its first tile, not after the wait
+ *   wins    nothing here: 23 to 24 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
+ *   price   the barrier: two trips to the L2 cache. A worker that waits must not keep another from starting, so the
+ *           launch is cooperative: all workers are on the GPU at once. And only 8 warps per multiprocessor merge, where
+ *           a launch of its own has more: with the simple merge of step 6 this rung would be slower still
+ *   leaves  a masked task scores all of its rows against all of its tokens, and each lane loads its masks from global
+ *           memory: step 9
  *   loop    as step 6
  *   threads as step 6; merge: as step 7, by the warps of the workers */
 #include "merge_ahead.cuh"
@@ -21,7 +21,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     SHARED_MEMORY(char, memory);
     worker_shared &shared = *(worker_shared *)memory;
     worker<HEAD_DIM, T, split_rows_then_tokens, fragment_order> w;
-    /* its loads have landed long before they are needed */
+    /* loads the warp's first merge lists, long before they are needed */
     merge_cursor merges = merge_start(a, threadIdx.x / WARP * gridDim.x + blockIdx.x, gridDim.x * WORKER_WARPS);
 
     /* find this item's blocks: from here on, LEAD tiles ahead */
@@ -37,7 +37,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
         do {
             tile = worker_record(shared, w.tile);
             cp_async_wait<LEAD - 1>(); /* this thread's copies of the tile have landed; */
-            __syncthreads();           /* now those of all have, and no warp reads the tile before: its stage is free */
+            __syncthreads();           /* so have those of all threads, and the stage of the previous tile is free */
             w.prefetch(a, shared, w.tile + LEAD);
             cp_async_commit();
 

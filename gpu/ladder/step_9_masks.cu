@@ -1,13 +1,13 @@
-/* Step 9: masks that cost little. The last rung on every GPU but sm_90.
+/* Step 9: cheap masks. The last rung on every GPU but sm_90.
  *   idea    plans that pack many short nodes into one item (flatten, tree masks, small leaves) give each token a mask
- *           word, with a bit for each query. These words travel to shared memory with their tile; and a slice of 16
- *           tokens that none of a warp's rows sees is skipped: neither scores nor values are computed
- *   wins    24 to 23 us on 64 branches of 64 tokens behind 2048 (figures/ladder.csv)
+ *           word, with a bit for each query. These words are prefetched to shared memory with their tile, and a warp
+ *           skips a slice of 16 tokens that none of its rows sees: it computes neither scores nor values
+ *   wins    24 to 23 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
  *   price   2 KB more of shared memory per worker, and 8 bytes per masked token to copy
- *   leaves  K and V of a skipped slice are loaded all the same, since another warp may need them. And each of the four
- *           warps loads all of K and V from shared memory, fragment by fragment (ldmatrix): step 10
+ *   leaves  K and V of a skipped slice are still loaded, since another warp may need them. And with many rows, each of
+ *           the four warps reads all of K and V from shared memory, fragment by fragment (ldmatrix): step 10
  *   loop    as step 6
- *   threads as step 6; lane i looks up whether its warp sees token i % 16 of a slice */
+ *   threads as step 6; lane i tests whether its warp sees tokens i and i + 32 of the warp's share of a tile */
 #include "merge_ahead.cuh"
 #include "wait_for_all.cuh"
 #include "worker_masks.cuh"
@@ -21,7 +21,7 @@ static __device__ __forceinline__ uint64_t queries_of_warp(const queue_tile &til
     return (first < 64 ? UINT64_MAX << first : 0) & (last < 63 ? ((uint64_t)2 << last) - 1 : UINT64_MAX);
 }
 
-/* Bit i: one of `queries` sees a token of slice i, of the num_tokens <= 64 that masks belong to. */
+/* Bit i: one of `queries` sees a token of slice i. masks: of num_tokens <= 64 tokens, in slices of 16. */
 static __device__ __forceinline__ uint32_t seen_slices(uint64_t queries, const uint64_t *masks, uint32_t num_tokens)
 {
     const uint32_t lane = threadIdx.x % WARP;
@@ -35,7 +35,7 @@ static __device__ __forceinline__ uint32_t seen_slices(uint64_t queries, const u
     return slices;
 }
 
-/* absorb_tile, past the slices that no row of this warp sees. */
+/* As absorb_tile, but skips the slices that no row of this warp sees. */
 template <int HEAD_DIM, typename T>
 static __device__ __forceinline__ void absorb_seen_slices(tile_state<HEAD_DIM> &state,
                                                           const uint32_t q[HEAD_DIM / 16][4], const tile_share &share,
@@ -50,7 +50,7 @@ static __device__ __forceinline__ void absorb_seen_slices(tile_state<HEAD_DIM> &
         uint32_t step = share.slice_tokens, seen = UINT32_MAX;
         if (is_masked) {
             seen = seen_slices(queries_of_warp(tile), masks + first, end - first);
-            /* more than two at once are cheaper than one after the other */
+            /* more than two of four: cheaper as one large slice than one by one */
             step = __popc(seen) <= 2 ? (uint32_t)SLICE_TOKENS : share.slice_tokens;
         }
         for (uint32_t t = first; t < end; t += step, seen >>= 1) {
@@ -69,7 +69,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     SHARED_MEMORY(char, memory);
     masked_shared &shared = *(masked_shared *)memory;
     worker<HEAD_DIM, T, split_rows_then_tokens, fragment_order> w;
-    /* its loads have landed long before they are needed */
+    /* loads the warp's first merge lists, long before they are needed */
     merge_cursor merges = merge_start(a, threadIdx.x / WARP * gridDim.x + blockIdx.x, gridDim.x * WORKER_WARPS);
 
     /* find this item's blocks: from here on, LEAD tiles ahead */
@@ -86,7 +86,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
         do {
             tile = worker_record(shared, w.tile);
             cp_async_wait<LEAD - 1>(); /* this thread's copies of the tile have landed; */
-            __syncthreads();           /* now those of all have, and no warp reads the tile before: its stage is free */
+            __syncthreads();           /* so have those of all threads, and the stage of the previous tile is free */
             w.prefetch(a, shared, w.tile + LEAD);
             prefetch_masks(a, shared, w.list, w.tile + LEAD);
             cp_async_commit();

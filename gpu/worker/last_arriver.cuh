@@ -1,4 +1,4 @@
-/* Merging a small queue without waiting. First read by step 11. */
+/* Merging a small queue without a barrier of the grid. First read by step 11. */
 #ifndef LAST_ARRIVER_CUH
 #define LAST_ARRIVER_CUH
 
@@ -16,8 +16,8 @@ static __device__ __forceinline__ merge_cursor last_arriver_start(const attentio
     return merge_start(a, query * a.shape.num_heads + row % group_size, num_jobs);
 }
 
-/* Whether this worker is the last of its KV head to arrive. Then the partial states of the others are visible, and the
- * job in `merges` is of that KV head. */
+/* Whether this worker is the last of its KV head to arrive. If so, the partial states of the others are visible, and
+ * `merges` is now at the job of that KV head. */
 static __device__ __forceinline__ bool is_last_arriver(const attention_arguments &a, const queue_start &start,
                                                        merge_cursor &merges)
 {

@@ -1,8 +1,8 @@
-/* merge partial states, quickly: a query's states, in the order of its list, become out and lse. First read by step 7,
- * which says why.
- *   threads one warp for each query and head; for 4 heads, if there are more of them than warps. A lane has
- *           head_dim / 32 elements of each row of o. Eight rows of o are requested at once, and the next eight before
- *           these are added up. Lane i computes the weight of row i % 8: l x exp(m - largest m)
+/* merge partial states with many loads in flight: the states of a query, in the order of its list, become out and lse.
+ * First read by step 7, which says why.
+ *   threads a warp merges one query and head at a time, or one query and 4 heads if there are more queries x heads than
+ *           warps. A lane has head_dim / 32 elements of each row of o. Eight rows of o are requested at once, and the
+ *           next eight before these are added up. Lane i computes the weight of row i % 8: l x exp(m - largest m)
  *   order   rows of partial o are in fragment order */
 #ifndef MERGE_AHEAD_CUH
 #define MERGE_AHEAD_CUH
@@ -21,12 +21,12 @@ struct merge_range {
 
 /* One warp's share of the merge jobs. A job is a query and `heads` of its heads, a head group. */
 struct merge_cursor {
-    uint32_t heads;                  /* per job: 1 or 4 */
-    uint32_t query, head_group;      /* of the job */
-    uint32_t query_step, group_step; /* from one of the warp's jobs to its next */
-    uint32_t done;                   /* states of the job that were requested */
-    bool is_over;                    /* the job: all of its states were */
-    merge_range range, next;         /* of the job; of the one after it, on its way */
+    uint32_t heads;                  /* of a job: 1 or 4 */
+    uint32_t query, head_group;      /* of the current job */
+    uint32_t query_step, group_step; /* from one job of the warp to the next */
+    uint32_t done;                   /* number of states of the job that were requested */
+    bool is_over;                    /* all states of the job were requested */
+    merge_range range, next;         /* of the job; of the next job, being loaded */
 };
 
 static __device__ __forceinline__ merge_range merge_load_range(const attention_arguments &a, uint32_t query)
@@ -42,7 +42,7 @@ static __device__ __forceinline__ uint32_t query_of_next_job(const merge_cursor 
     return cursor.query + cursor.query_step + (cursor.head_group + cursor.group_step >= num_groups);
 }
 
-/* To the next job; past queries with one state, whose task has written the result. */
+/* Goes to the next job. Skips queries with one state: their task has written the result. */
 static __device__ __forceinline__ void merge_next_job(const attention_arguments &a, merge_cursor &cursor,
                                                       uint32_t num_groups)
 {
@@ -57,7 +57,7 @@ static __device__ __forceinline__ void merge_next_job(const attention_arguments 
     cursor.is_over = false;
 }
 
-/* Before the first job of warp n. Reads the plan alone, so that it may be called before the states are there. */
+/* The cursor of warp n, before its first job. Reads only the plan, so it may be called before any state is written. */
 static __device__ __forceinline__ merge_cursor merge_start(const attention_arguments &a, uint32_t n, uint32_t num_warps)
 {
     const uint32_t num_heads = a.shape.num_heads;
@@ -76,11 +76,11 @@ static __device__ __forceinline__ merge_cursor merge_start(const attention_argum
 
 /* ---- rows of o ---- */
 
-/* Fragment order: of each 32 elements, the four pairs that the matrix instructions leave in a lane (mma.cuh) are
- * neighbours. So a lane writes 16 bytes at once, and four lanes 64; writes of less than 32 neighbouring bytes would
- * make L2 load the rest of the sector from memory. */
+/* Fragment order: of each 32 elements, the four pairs that the matrix instructions leave in one lane (mma.cuh) are
+ * neighbours. So a lane writes 16 bytes at once, and four lanes 64. Smaller writes would fill a sector of 32 bytes only
+ * in part, and L2 would load the rest of it from memory. */
 struct fragment_order {
-    /* Where an even element lies, or which element lies there. */
+    /* The place of an even element. Its own inverse: pairs of elements form a 4 x 4 matrix, which it transposes. */
     static __device__ __forceinline__ uint32_t place(uint32_t x)
     {
         return x / 32 * 32 + x % 8 / 2 * 8 + x % 32 / 8 * 2;
@@ -108,13 +108,13 @@ struct fragment_order {
     }
 };
 
-/* A lane's elements of a row, 4, 8 or 16 bytes: those at places lane * ELEMENTS and behind. */
+/* A lane's elements of a row, 4, 8 or 16 bytes: those at places lane * ELEMENTS, + 1, ... */
 template <int HEAD_DIM, typename T> struct merge_row {
     enum { ELEMENTS = HEAD_DIM / WARP };
     T x[ELEMENTS];
 };
 
-/* Past L1, which may hold what an earlier launch left at that address. */
+/* Bypasses L1, which may hold stale data of an earlier launch. */
 template <int HEAD_DIM, typename T>
 static __device__ __forceinline__ void merge_load(merge_row<HEAD_DIM, T> &row, const T *from)
 {
@@ -131,7 +131,7 @@ static __device__ __forceinline__ void merge_load(merge_row<HEAD_DIM, T> &row, c
     }
 }
 
-/* The same elements of out, each times factor. */
+/* Writes the same elements of out, each times factor. */
 template <int HEAD_DIM>
 static __device__ __forceinline__ void merge_store(float *to, const float sum[HEAD_DIM / WARP], float factor)
 {
@@ -146,16 +146,16 @@ static __device__ __forceinline__ void merge_store(float *to, const float sum[HE
 
 enum { MERGE_ROWS = 8 };
 
-/* States of a job, on their way: row r is of head r % HEADS and of state r / HEADS. */
+/* States of a job, being loaded: row r belongs to head r % HEADS and to state r / HEADS. */
 template <int HEAD_DIM, typename T> struct merge_batch {
     merge_row<HEAD_DIM, T> rows[MERGE_ROWS];
     float m, l;             /* of row lane % MERGE_ROWS */
     uint32_t count;         /* states */
     uint64_t qh;            /* query * num_heads + first head */
-    bool is_first, is_last; /* of the query's states */
+    bool is_first, is_last; /* whether it has the query's first state, its last */
 };
 
-/* Requests the next states. count 0 and !is_last: there are none. */
+/* Requests the next states of the warp's jobs. If there are none, count is 0 and is_last is false. */
 template <int HEAD_DIM, typename T, int HEADS>
 static __device__ __forceinline__ void merge_fetch(const attention_arguments &a, merge_cursor &cursor,
                                                    merge_batch<HEAD_DIM, T> &batch)
@@ -193,7 +193,7 @@ static __device__ __forceinline__ void merge_fetch(const attention_arguments &a,
     }
 }
 
-/* Softmax states of the heads of a job. m, l: of head lane % HEADS. */
+/* Softmax states of the heads of a job. m, l: those of head lane % HEADS. */
 template <int HEAD_DIM, int HEADS> struct merge_state {
     float m, l, o[HEADS][HEAD_DIM / WARP];
 };

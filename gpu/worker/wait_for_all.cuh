@@ -1,12 +1,12 @@
-/* A barrier of the whole grid. First read by step 8. */
+/* A barrier for the whole grid. First read by step 8. */
 #ifndef WAIT_FOR_ALL_CUH
 #define WAIT_FOR_ALL_CUH
 
 #include "grid.cuh"
 
-/* Returns when all thread blocks have arrived here, and makes what they wrote before visible. All of them must run at
- * the same time: a cooperative launch. The arrival of all flips the highest bit of *arrivals, and leaves the others 0
- * for the next launch: thread block 0 adds what is missing to 2^31, the others 1 each. */
+/* Returns when all thread blocks have arrived here; everything that they wrote before is then visible. All of them must
+ * run at the same time: a cooperative launch. When all have arrived, the highest bit of *arrivals has flipped and the
+ * other bits are 0 again, ready for the next launch: each thread block adds 1, but block 0 adds the rest of 2^31. */
 static __device__ __forceinline__ void wait_for_all(uint32_t *arrivals)
 {
     __syncthreads();

@@ -1,5 +1,5 @@
-/* The worker of the queue, in four verbs. First read by step 6; worker_copy.cuh has its shared memory and the copies,
- * worker_task.cuh the rows of a task.
+/* A worker, which is a thread block of the persistent kernel, as the steps of its loop. First read by step 6;
+ * worker_copy.cuh has its shared memory and the copies, worker_task.cuh the rows of a task.
  *
  *     find_tiles, request_queries, prefetch(0 .. LEAD - 1)
  *     for each task
@@ -8,10 +8,10 @@
  *             wait for tile n
  *             prefetch(n + LEAD)      into the stage of tile n - 1
  *             absorb                  each warp its share of tile n
- *         end_task                    write the states; the queries of the next task are on their way meanwhile
- *     redo_spoilt                     the tasks whose states a hidden NaN has spoilt (worker_redo.cuh)
+ *         end_task                    request the queries of the next task, write the states of this one
+ *     redo_spoilt                     the masked tasks from the first that a hidden NaN has spoilt (worker_redo.cuh)
  *
- * Each rung writes this loop itself, with its own way to absorb a tile. */
+ * Each rung has this loop in its own file, with its own way to absorb a tile. */
 #ifndef WORKER_CUH
 #define WORKER_CUH
 
@@ -19,16 +19,16 @@
 
 #define NOTHING_SPOILT UINT32_MAX
 
-/* SPLIT: how its warps share a tile. ORDER: how rows of partial o are written. Both: worker_task.cuh. */
+/* SPLIT: how the warps share a tile. ORDER: in which order a row of partial o is stored. Both: worker_task.cuh. */
 template <int HEAD_DIM, typename T, typename SPLIT = split_rows_then_tokens, typename ORDER = plain_order>
 struct worker {
     worker_list list;
-    uint32_t tile, task;                /* being computed, or next; counted from 0 */
-    tile_floats<HEAD_DIM> next_queries; /* of the next task, on their way */
+    uint32_t tile, task;                /* the current ones, or the next between tasks; counted from 0 */
+    tile_floats<HEAD_DIM> next_queries; /* of the next task, being loaded */
     uint32_t q[HEAD_DIM / 16][4];       /* of this task, as fragments */
     tile_state<HEAD_DIM> state;
     tile_share share;
-    uint32_t first_spoilt;              /* tile with which the first spoilt task begins, or NOTHING_SPOILT */
+    uint32_t first_spoilt;              /* first tile of the first spoilt task, or NOTHING_SPOILT */
 
     __device__ __forceinline__ void find_tiles(const attention_arguments &a, worker_shared &shared)
     {
@@ -39,14 +39,14 @@ struct worker {
 
     __device__ __forceinline__ void request_queries(const attention_arguments &a, worker_shared &shared)
     {
-        next_queries = {}; /* else the compiler keeps the old ones alive through the whole loop */
+        next_queries = {}; /* otherwise the compiler keeps the old values in registers throughout the loop */
         if (tile == list.count)
             return;
         const queue_tile first = worker_record(shared, tile);
         load_queries<HEAD_DIM>(a, first, shared.queries[task % QUERY_RING], SPLIT::warps_m(first), next_queries);
     }
 
-    /* The caller closes the group of copies. */
+    /* The caller commits the group of copies. */
     __device__ __forceinline__ void prefetch(const attention_arguments &a, worker_shared &shared, uint32_t n)
     {
         prefetch_tile<HEAD_DIM>(a, shared, list, n);
@@ -60,7 +60,7 @@ struct worker {
         tile_clear<HEAD_DIM>(state);
     }
 
-    /* last: the task's last tile, whose stage becomes free. */
+    /* last: the task's last tile; its stage serves as a buffer. */
     __device__ __forceinline__ void end_task(const attention_arguments &a, worker_shared &shared,
                                              const queue_tile &last)
     {
@@ -70,7 +70,7 @@ struct worker {
         task++;
         if (EARLY)
             request_queries(a, shared);
-        /* 0 * NaN is NaN: a value that is hidden from a row may have spoilt it (worker_redo.cuh) */
+        /* 0 x NaN is NaN: a hidden value may have spoilt rows that do not see it (worker_redo.cuh) */
         if (!__syncthreads_or(last.is_masked && tile_has_nan<HEAD_DIM>(state)))
             store_rows<HEAD_DIM, T, ORDER>(a, shared, last, queries, state, SPLIT::warps_m(last), buffer, 0,
                                            last.num_queries);

@@ -1,4 +1,4 @@
-/* The worker's shared memory, and the copies that fill it ahead of use. First read by step 6.
+/* A worker's shared memory, and the copies that fill it before it is needed. First read by step 6.
  *
  * A worker is a thread block of 4 warps. Two workers share a multiprocessor: while one waits, the other computes. */
 #ifndef WORKER_COPY_CUH
@@ -11,17 +11,17 @@ enum {
     WORKER_WARPS = QUEUE_TILE_ROWS / SLICE_ROWS,
     WORKER_THREADS = WORKER_WARPS * WARP,
     WORKERS_PER_SM = 2,
-    WORKER_SHARED_BYTES = 72 * 1024, /* twice that fits a multiprocessor of sm_80 and sm_90 */
+    WORKER_SHARED_BYTES = 72 * 1024, /* a multiprocessor of sm_80 or sm_90 has room for two */
     STAGES = 2,                      /* tile n lies in stage n % STAGES */
     TILE_BYTES = 16384,              /* K or V of a tile: queue_tile_tokens */
     MAX_TILE_TOKENS = 128,
-    MY_TOKENS = 8,                   /* tokens of a tile of which a thread copies 16 bytes, for every head_dim */
+    MY_TOKENS = 8,                   /* of each tile, a thread copies 16 bytes of so many tokens, for every head_dim */
 
-    /* Prefetch distances, in tiles: K and V LEAD, token lists 2 * LEAD, records and query numbers 3 and 2 * LEAD. */
+    /* Prefetch distances, in tiles: K and V LEAD; slots and query numbers 2 * LEAD; records 3 * LEAD. */
     LEAD = STAGES - 1,
     SLOT_RING = 2 * LEAD,
     RECORD_RING = 4 * LEAD,
-    QUERY_RING = 4 * LEAD /* tasks whose query numbers are in use or on their way */
+    QUERY_RING = 4 * LEAD /* tasks whose query numbers are in use or being copied */
 };
 static_assert((int)LEAD == (int)QUEUE_START_TILES, "a worker starts with the records of its first tiles");
 
@@ -36,7 +36,7 @@ template <int HEAD_DIM> struct worker_tile {
 
 struct alignas(1024) worker_shared {
     char kv[STAGES][2][TILE_BYTES];
-    uint32_t kv_slots[SLOT_RING][MAX_TILE_TOKENS]; /* permuted: the MY_TOKENS entries of a thread are neighbours */
+    uint32_t kv_slots[SLOT_RING][MAX_TILE_TOKENS]; /* permuted: the MY_TOKENS slots of a thread are neighbours */
     queue_query queries[QUERY_RING][QUEUE_TILE_ROWS];
     queue_tile tiles[RECORD_RING];
     queue_start start;
@@ -44,11 +44,11 @@ struct alignas(1024) worker_shared {
 };
 static_assert(sizeof(worker_shared) <= WORKER_SHARED_BYTES, "as many workers as gpu_num_workers says");
 
-/* A worker's tiles are tiles[first .. first + count) of the queue. Below, n counts them from 0. The same values in all
- * threads, except num_copied, which warp 1 alone counts. */
+/* A worker's tiles are tiles[first .. first + count) of the queue. Below, n counts them from 0. All threads have the
+ * same values, except for num_copied, which only warp 1 counts. */
 struct worker_list {
     uint32_t first, count;
-    uint32_t num_copied; /* tasks whose query numbers were copied, or are on their way */
+    uint32_t num_copied; /* tasks whose query numbers were copied or are being copied */
 };
 
 /* The record of tile n. */
@@ -61,9 +61,9 @@ static __device__ __forceinline__ queue_tile worker_record(const worker_shared &
     return tile;
 }
 
-/* ---- prefetch: each address arrives before the copy that needs it starts. A tile's record names its token list, and
- *      the list names the places of K and V: three dependent loads, LEAD tiles apart. All threads copy K and V; one
- *      warp each copies the small arrays. ---- */
+/* ---- prefetch: each address arrives before the copy that needs it starts. A tile's record names its list of slots,
+ *      and the slots are where K and V lie: three dependent loads, LEAD tiles apart. All threads copy K and V; each of
+ *      the small arrays has one warp that copies it. ---- */
 
 /* By one warp. */
 static __device__ __forceinline__ void copy_record(const attention_arguments &a, worker_shared &shared,
@@ -106,7 +106,8 @@ static __device__ __forceinline__ void copy_queries(const attention_arguments &a
     list.num_copied++;
 }
 
-/* K and V of a tile into a stage, zeros past its end. Thread t copies chunk t % CHUNKS of every AT_ONCE-th token. */
+/* Copies K and V of a tile to a stage, zeros past the tile's end. Thread t copies chunk t % CHUNKS of every AT_ONCE-th
+ * token. */
 template <int HEAD_DIM, bool IS_FULL>
 static __device__ __forceinline__ void copy_kv(const char *key, const char *value, uint32_t token_bytes,
                                                const uint32_t *slots, uint32_t num_tokens, char stage[2][TILE_BYTES])
@@ -127,8 +128,8 @@ static __device__ __forceinline__ void copy_kv(const char *key, const char *valu
     }
 }
 
-/* Starts the copies for tile n: its K and V, and what the tiles after it need to be copied in their turn. The caller
- * closes the group of copies, also an empty one. */
+/* Starts the copies of K and V of tile n, and of the slots, query numbers and record that later tiles need. The caller
+ * commits the group of copies, even if it is empty. */
 template <int HEAD_DIM>
 static __device__ __forceinline__ void prefetch_tile(const attention_arguments &a, worker_shared &shared,
                                                      worker_list &list, uint32_t n)
@@ -154,7 +155,8 @@ static __device__ __forceinline__ void prefetch_tile(const attention_arguments &
         copy_kv<HEAD_DIM, false>(key, value, token_bytes, slots, tile.num_tokens, shared.kv[n % STAGES]);
 }
 
-/* Finds this worker's tiles, and copies what prefetch_tile needs to begin. Reads the queue alone. */
+/* Finds this worker's tiles, and copies the records, slots and query numbers that the first prefetch_tile needs. Reads
+ * only the queue. */
 template <int HEAD_DIM>
 static __device__ __forceinline__ worker_list worker_find_tiles(const attention_arguments &a, worker_shared &shared)
 {

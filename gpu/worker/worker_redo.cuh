@@ -1,16 +1,16 @@
 /* NaN and masks. In a matrix product a hidden value is multiplied by a weight of 0, but 0 * NaN is NaN: one NaN or
- * infinite value that one row of a masked task sees spoils every row of the task. end_task notices that and writes
- * nothing; after its last tile the worker computes the task again, one query at a time, with zeros for the keys and
- * values that are hidden from this query. Its rows then have the bits that they would have if the hidden values were
- * ordinary.
+ * infinite value that one row of a masked task sees spoils every row of the task. end_task detects this and writes
+ * nothing; after its last tile the worker computes this task and all later masked ones again, one query at a time, with
+ * zeros for the keys and values that are hidden from this query. The results have the
+ * same bits as if the hidden values were finite.
  *
- * This is rare, so it is kept simple: nothing is prefetched. */
+ * This is rare, so the code is simple: nothing is prefetched. */
 #ifndef WORKER_REDO_CUH
 #define WORKER_REDO_CUH
 
 #include "worker.cuh"
 
-/* K and V of a tile, zeros where the task's query i does not see the token. */
+/* Copies K and V of a tile, with zeros for tokens that the task's query i does not see. */
 template <int HEAD_DIM>
 static __device__ __forceinline__ void copy_visible(const attention_arguments &a, char stage[2][TILE_BYTES],
                                                     const queue_tile &tile, uint32_t i)
@@ -32,7 +32,7 @@ static __device__ __forceinline__ void copy_visible(const attention_arguments &a
     cp_async_wait<0>();
 }
 
-/* Query i of the task whose tiles begin with *tiles. */
+/* Computes and writes query i of the task whose tiles begin at tiles. */
 template <int HEAD_DIM, typename T, typename SPLIT, typename ORDER, auto ABSORB>
 static __device__ __forceinline__ void redo_query(const attention_arguments &a, worker_shared &shared,
                                                   const queue_tile *tiles, uint32_t i)
@@ -58,7 +58,7 @@ static __device__ __forceinline__ void redo_query(const attention_arguments &a, 
     store_rows<HEAD_DIM, T, ORDER>(a, shared, tile, queries, state, warps_m, shared.kv[0][0], i, i + 1);
 }
 
-/* The masked tasks among tiles [first, end) of the queue. */
+/* All masked tasks among tiles [first, end) of the queue. */
 template <int HEAD_DIM, typename T, typename SPLIT, typename ORDER, auto ABSORB>
 static __device__ __forceinline__ void redo_tasks(const attention_arguments &a, worker_shared &shared, uint32_t first,
                                                uint32_t end)
@@ -70,7 +70,7 @@ static __device__ __forceinline__ void redo_tasks(const attention_arguments &a, 
     }
 }
 
-/* The same as a function of its own, so that its registers do not weigh on the loop. */
+/* redo_tasks as a call, so that the registers it needs do not add to those of the loop. */
 template <int HEAD_DIM, typename T, typename SPLIT, typename ORDER, auto ABSORB>
 static __device__ __noinline__ void call_redo_tasks(const attention_arguments &a, worker_shared &shared, uint32_t first,
                                                     uint32_t end)
@@ -78,7 +78,8 @@ static __device__ __noinline__ void call_redo_tasks(const attention_arguments &a
     redo_tasks<HEAD_DIM, T, SPLIT, ORDER, ABSORB>(a, shared, first, end);
 }
 
-/* After a worker's last tile. ABSORB: the rung's absorb_tile. */
+/* After a worker's last tile: computes the masked tasks again, from the first spoilt one on. ABSORB: the rung's
+ * absorb_tile. */
 template <auto ABSORB, int HEAD_DIM, typename T, typename SPLIT, typename ORDER>
 static __device__ __forceinline__ void redo_spoilt(const attention_arguments &a, worker_shared &shared,
                                                    const worker<HEAD_DIM, T, SPLIT, ORDER> &w)

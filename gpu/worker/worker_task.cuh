@@ -1,5 +1,5 @@
-/* The rows of a task: which of them each warp computes, their queries, a tile absorbed into their states, and the
- * states written. First read by step 6. */
+/* The rows of a task: which of them each warp has, how their queries are loaded, how a tile is absorbed into their
+ * states, and how the states are written. First read by step 6. */
 #ifndef WORKER_TASK_CUH
 #define WORKER_TASK_CUH
 
@@ -17,8 +17,8 @@ static __device__ __forceinline__ uint32_t tile_query_of_row(const queue_tile &t
     return row * tile.reciprocal >> 15;
 }
 
-/* How many groups of 16 rows a task has decides how its four warps share a tile of 64 tokens (head_dim 128),
- * warps_m x warps_n = 4:
+/* The number of rows of a task decides how the four warps share a tile, here of 64 tokens (head_dim 128):
+ * warps_m x warps_n = 4
  *
  *     rows <= 16   1 x 4   every warp has the same 16 rows, and 16 of the tokens
  *     rows <= 32   2 x 2   warp w has rows 16 * (w % 2) .. + 15, and 32 of the tokens
@@ -37,7 +37,7 @@ static __device__ __forceinline__ uint32_t lane_row(uint32_t warps_m, uint32_t h
     return threadIdx.x / WARP % warps_m * SLICE_ROWS + threadIdx.x % WARP / 4 + 8 * h;
 }
 
-/* Starts the loads of this lane's part of the queries. queries: of the task. */
+/* Starts to load this lane's part of the queries. queries: those of the task. */
 template <int HEAD_DIM>
 static __device__ __forceinline__ void load_queries(const attention_arguments &a, const queue_tile &tile,
                                                     const queue_query *queries, uint32_t warps_m,
@@ -56,11 +56,11 @@ static __device__ __forceinline__ void load_queries(const attention_arguments &a
     tile_load<HEAD_DIM>(x, from[0], from[1]);
 }
 
-/* This warp's share of each tile of a task. Its slices are every warps_n-th of the tile. */
+/* This warp's share of each tile of a task: every warps_n-th slice. */
 struct tile_share {
     uint32_t warps_n, slice_tokens;
-    uint32_t warp_n, num_slices; /* of warps_n; slices of 16 tokens, or of slice_tokens if that is more, in a tile */
-    uint32_t query[2];           /* of the task: that of each of the lane's rows, the last one for rows past the end */
+    uint32_t warp_n, num_slices; /* warp_n < warps_n; num_slices of slice_tokens tokens in a full tile */
+    uint32_t query[2];           /* of each of the lane's rows, but at most the task's last query */
 };
 
 template <int HEAD_DIM>
@@ -89,8 +89,8 @@ static __device__ __forceinline__ uint32_t first_token(const tile_share &share, 
 
 /* ---- a tile ---- */
 
-/* A slice of up to TOKENS tokens, in the smallest of 16, 32 or 64 that holds num_tokens. masks: of its tokens, if the
- * tile is masked. */
+/* Absorbs a slice of num_tokens <= TOKENS tokens, computed as 16, 32 or 64: the fewest that hold them. masks: of its
+ * tokens, if the tile is masked. */
 template <int HEAD_DIM, typename T, int TOKENS>
 static __device__ __forceinline__ void absorb_slice(tile_state<HEAD_DIM> &state, const uint32_t q[HEAD_DIM / 16][4],
                                                     const tile_share &share, const char *keys, const char *values,
@@ -107,7 +107,7 @@ static __device__ __forceinline__ void absorb_slice(tile_state<HEAD_DIM> &state,
     tile_absorb<HEAD_DIM, T, TOKENS>(state, q, keys, values, visible, scale);
 }
 
-/* Absorbs this warp's slices of a tile. kv: its K and V. masks: of its tokens, if it is masked. */
+/* Absorbs this warp's slices of a tile. kv: K and V of the tile. masks: of its tokens, if it is masked. */
 template <int HEAD_DIM, typename T>
 static __device__ __forceinline__ void absorb_tile(tile_state<HEAD_DIM> &state, const uint32_t q[HEAD_DIM / 16][4],
                                                    const tile_share &share, const queue_tile &tile,
@@ -124,15 +124,15 @@ static __device__ __forceinline__ void absorb_tile(tile_state<HEAD_DIM> &state, 
 
 /* ---- from the states of the warps to partial states ---- */
 
-/* Where a row's o goes, and the factor that it is multiplied by: to its partial state; or to out, if that is the
- * query's only state. */
+/* Where a row's o is written, and the factor that scales it. The target is the row's partial state or, if the query has
+ * no other state, out. */
 struct row_target {
     uint32_t index; /* of the row in out or in o */
     bool is_result;
     float factor;
 };
 
-/* One of the row's threads also writes the rest: m and l of the partial state, or lse. */
+/* writes_rest: this thread also writes m and l of the partial state, or lse; one thread of each row does. */
 static __device__ __forceinline__ row_target find_target(const attention_arguments &a, const queue_tile &tile,
                                                          const queue_query *queries, uint32_t row, float m, float l,
                                                          bool writes_rest)
@@ -152,9 +152,9 @@ static __device__ __forceinline__ row_target find_target(const attention_argumen
     return {index, is_result, l == 0 ? 0 : reciprocal_approx(l)};
 }
 
-/* How a row of partial o is written: element i at place i. */
+/* A row of partial o in memory: element i at place i. */
 struct plain_order {
-    /* A lane's elements of a row, o[j][first] and o[j][first + 1] for each j. */
+    /* Writes a lane's elements of a row: o[j][first] and o[j][first + 1] for each j. */
     template <int HEAD_DIM, typename T>
     static __device__ __forceinline__ void write_fragment(T *row, const float o[HEAD_DIM / 8][4], int first,
                                                           float factor)
@@ -165,7 +165,7 @@ struct plain_order {
                    pack_pair<T>(o[j][first] * factor, o[j][first + 1] * factor));
     }
 
-    /* Four neighbouring elements. */
+    /* Writes four neighbouring elements. */
     template <typename T> static __device__ __forceinline__ void write_four(T *row, uint32_t element, float4 x)
     {
         __stcg((uint32_t *)(row + element), pack_pair<T>(x.x, x.y));
@@ -173,7 +173,7 @@ struct plain_order {
     }
 };
 
-/* Where every warp has rows of its own: from registers, those of the queries [first, end) of the task. */
+/* If every warp has its own rows: writes those of queries [first, end) of the task, straight from registers. */
 template <int HEAD_DIM, typename T, typename ORDER>
 static __device__ __forceinline__ void store_own_rows(const attention_arguments &a, const queue_tile &tile,
                                                       const queue_query *queries, const tile_state<HEAD_DIM> &state,
@@ -199,15 +199,16 @@ static __device__ __forceinline__ void store_own_rows(const attention_arguments 
     }
 }
 
-/* Where warps leave COLUMNS columns of o of 8 rows each. Swizzled: column c of a row lies at c ^ row % 4 * 8, so that
- * the lanes of a warp write to different banks. */
+/* Place in the buffer of one element of a warp's o; each warp has 8 rows x COLUMNS columns there. Swizzled: column c of
+ * a row lies at c ^ row % 4 * 8, so that the lanes of a warp write to different banks. */
 template <int COLUMNS>
 static __device__ __forceinline__ float *meeting_place(char *buffer, uint32_t warp, uint32_t row, uint32_t column)
 {
     return (float *)buffer + (warp * 8 + row) * COLUMNS + (column ^ row % 4 * 8);
 }
 
-/* Where warps w, w + warps_m, ... have states of the same rows: they meet in buffer, 8 rows of each warp at a time. */
+/* If warps w, w + warps_m, ... share rows: merges their states through buffer, 8 rows of each warp at a time, and
+ * writes them. */
 template <int HEAD_DIM, typename T, typename ORDER>
 static __device__ __forceinline__ void store_shared_rows(const attention_arguments &a, worker_shared &shared,
                                                          const queue_tile &tile, const queue_query *queries,
@@ -260,7 +261,7 @@ static __device__ __forceinline__ void store_shared_rows(const attention_argumen
     }
 }
 
-/* Writes the rows of the queries [first, end) of the task. buffer: 16 KB that no other warp uses until the next
+/* Writes the rows of the queries [first, end) of the task. buffer: 16 KB that nothing else uses until the next
  * barrier. */
 template <int HEAD_DIM, typename T, typename ORDER>
 static __device__ __forceinline__ void store_rows(const attention_arguments &a, worker_shared &shared,

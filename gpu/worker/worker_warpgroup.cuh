@@ -1,4 +1,4 @@
-/* A tile by a warpgroup: 64 rows x its tokens. First read by step 10. */
+/* A tile computed by a warpgroup: 64 rows x the tokens of the tile. First read by step 10. */
 #ifndef WORKER_WARPGROUP_CUH
 #define WORKER_WARPGROUP_CUH
 
@@ -6,7 +6,7 @@
 #include "worker_masks.cuh"
 #include "worker_redo.cuh"
 
-/* Every warp has its own 16 rows and all tokens of a tile, in a task of few rows too. */
+/* Every warp has its own 16 rows and all tokens of a tile, even in a task of few rows. */
 struct own_rows {
     static __device__ __forceinline__ uint32_t warps_m(const queue_tile &) { return WORKER_WARPS; }
 };
@@ -16,7 +16,7 @@ template <int HEAD_DIM, typename T> struct warpgroup_tile {
     enum { PANEL = tile_panel<HEAD_DIM>::BYTES };
     typedef float scores[SLICES][SLICE / 8][4];
 
-    /* score the keys of a tile: starts the products. */
+    /* score the keys of a tile: starts the products and does not wait for them. */
     static __device__ __forceinline__ void begin_scores(scores &score, const uint32_t q[HEAD_DIM / 16][4],
                                                         const char *keys)
     {
@@ -44,7 +44,7 @@ template <int HEAD_DIM, typename T> struct warpgroup_tile {
         warpgroup_wait();
     }
 
-    /* absorb into the running maximum and sum: waits for the scores, then slice by slice. */
+    /* absorb into the running maximum and sum: waits for the scores, then absorbs slice by slice. */
     static __device__ __forceinline__ void absorb_scores(tile_state<HEAD_DIM> &state, scores &score,
                                                          const tile_share &share, const queue_tile &tile,
                                                          const char *values, const uint64_t *masks, float scale)
@@ -65,7 +65,7 @@ template <int HEAD_DIM, typename T> struct warpgroup_tile {
         }
     }
 
-    /* Both, of a tile that this thread has copied its part of: the redo. */
+    /* A whole tile in one call, for the redo. This thread's copies have landed; wgmma does not see them yet. */
     static __device__ __forceinline__ void absorb(tile_state<HEAD_DIM> &state, const uint32_t q[HEAD_DIM / 16][4],
                                                   const tile_share &share, const queue_tile &tile,
                                                   const char kv[2][TILE_BYTES], const uint64_t *masks, float scale)
@@ -78,7 +78,7 @@ template <int HEAD_DIM, typename T> struct warpgroup_tile {
     }
 };
 
-/* redo_spoilt without a call, because of which ptxas would make the wgmma of the loop wait for each other (its message
+/* redo_spoilt, but inlined: if the kernel contained a call, ptxas would serialize the wgmma of its loop (warning
  * C7510). */
 template <int HEAD_DIM, typename T, typename ORDER>
 static __device__ __forceinline__ void redo_spoilt_here(const attention_arguments &a, worker_shared &shared,
