@@ -23,9 +23,9 @@ void *measure_allocate(size_t bytes);
 /* Microseconds of one pass over `bytes` bytes by num_threads threads, each of which reads its own part. */
 double measure_read_us(const void *data, size_t bytes, uint32_t num_threads);
 
-/* Multiply-adds from registers, for as long as a run is stable: 10^9 floating-point operations per second of all threads
- * (a multiply-add is 2). The instruction is the one that tree_attention_cpu chooses by itself for this storage type:
- * the ceiling is the machine's, whichever set is forced. */
+/* Multiply-adds from registers, enough of them for a stable time: 10^9 floating-point operations per second of all
+ * threads (a multiply-add is 2). The instruction is the one that tree_attention_cpu chooses by itself for this storage
+ * type: the ceiling is the machine's, whichever set is forced. */
 double measure_peak_gflops(tree_storage storage, uint32_t num_threads);
 
 /* K and V of `shape`, num_sets times, so that a call's set is not in the cache if the sets are larger than it. */

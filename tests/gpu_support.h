@@ -12,7 +12,7 @@ void need_gpu(void);
 
 void cuda_ok(cudaError_t error, const char *what);
 
-/* Fails the case unless the status is TREE_OK, and CUDA said so to the call that returned it. */
+/* Fails the case unless the status is TREE_OK and *cuda_error, CUDA's own status of the same call, is 0. */
 void gpu_ok(tree_status status, const int *cuda_error, const char *what);
 
 /* Device memory full of 0xff bytes, which are NaN in every storage type, between two zones of them that must not be

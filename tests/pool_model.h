@@ -21,7 +21,7 @@ typedef struct model_branch {
     uint32_t *table;  /* [num_blocks of the pool] */
     uint64_t version;
     uint32_t promised, credit;
-    uint32_t guaranteed;          /* tokens of the header's promise, which knows nothing of credit */
+    uint32_t guaranteed;          /* tokens that the header promises, whatever the credit */
     bool forked_now, forked_once; /* since the promise: behind its last append; before an append */
 } model_branch;
 
