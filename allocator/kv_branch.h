@@ -1,7 +1,7 @@
 /* kv_branch: one sequence = a block table and a length. Fork, append, truncate, prune.
  *
- * A branch writes only into blocks that it alone references. Where its part-filled last block is shared, append
- * takes a new block and returns a copy instruction; the caller copies first, then writes the new tokens. */
+ * A branch writes only into blocks that it alone references. If its part-filled last block is shared, append takes a
+ * new block and returns a copy instruction; the caller copies first, then writes the new tokens. */
 #ifndef KV_BRANCH_H
 #define KV_BRANCH_H
 
@@ -22,13 +22,13 @@ typedef struct kv_append {
     kv_copy copy;             /* to be carried out before the new tokens are written */
 } kv_append;
 
-/* An empty branch. KV_NOBRANCH, KV_NOMEM. O(1). */
+/* Creates an empty branch. KV_NOBRANCH, KV_NOMEM. O(1). */
 kv_status kv_branch_create(kv_pool *pool, kv_branch *branch);
 
-/* A branch with the same tokens: every block of the table gains a reference, no block is taken, nothing is copied.
- * fork_at keeps only the first `length` tokens. KV_STALE, KV_RANGE (length beyond the branch), KV_NOBRANCH, KV_NOMEM.
- * O(blocks of the new table); fork_at also takes one step for each distinct length at which another branch ends further
- * on in the new branch's last block: at most block_tokens - 1 steps. */
+/* Creates a branch with the same tokens: every block of the table gains a reference, no block is taken, nothing is
+ * copied. fork_at keeps only the first `length` tokens. KV_STALE, KV_RANGE (length beyond the branch), KV_NOBRANCH,
+ * KV_NOMEM. O(blocks of the new table); fork_at also takes one step for each distinct length at which another branch
+ * ends further on in the new branch's last block: at most block_tokens - 1 steps. */
 kv_status kv_branch_fork(kv_pool *pool, kv_branch branch, kv_branch *child);
 kv_status kv_branch_fork_at(kv_pool *pool, kv_branch branch, uint32_t length, kv_branch *child);
 
@@ -53,7 +53,7 @@ kv_status kv_branch_truncate(kv_pool *pool, kv_branch branch, uint32_t length);
  * length. */
 kv_status kv_branch_adopt(kv_pool *pool, kv_branch branch, kv_branch winner);
 
-/* Drops a reference from every block, last block first; the handle dies. KV_STALE (also the second time).
+/* Drops a reference from every block, last block first; the handle dies. KV_STALE (also if it was pruned before).
  * O(blocks of the table). The table's memory is freed, but the pool keeps up to 4 MiB of such tables for later forks.
  * The table of a living branch has room for at most max(128, 4 times its entries) entries. */
 kv_status kv_branch_prune(kv_pool *pool, kv_branch branch);
@@ -68,7 +68,7 @@ kv_status kv_branch_prune(kv_pool *pool, kv_branch branch);
  * KV_NOBLOCKS. O(1). */
 kv_status kv_branch_reserve(kv_pool *pool, kv_branch branch, uint32_t num_tokens);
 
-/* KV_STALE. O(1). */
+/* The branch's block table, as a view. KV_STALE. O(1). */
 kv_status kv_branch_table(const kv_pool *pool, kv_branch branch, kv_table *table);
 
 /* tables[i] of branches[i]: input of kv_tree_build. KV_STALE; nothing is written then. O(count). */

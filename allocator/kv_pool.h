@@ -30,9 +30,9 @@ typedef enum kv_status {
     KV_NOMEM = -3,    /* the host is out of memory; retry is possible */
     KV_NOBLOCKS = -4, /* not enough free blocks; prune or retire an epoch, then retry */
     KV_NOBRANCH = -5, /* max_branches are alive; prune, then retry */
-    KV_STALE = -6,    /* the handle names no living branch: pruned before, or never valid */
+    KV_STALE = -6,    /* the handle names no living branch: it was pruned, or was never valid */
     KV_RANGE = -7,    /* a length, count or id beyond its limit */
-    KV_BUSY = -8,     /* living branches or unretired epochs forbid it */
+    KV_BUSY = -8,     /* living branches or unretired epochs forbid the call */
     KV_FORMAT = -9,   /* the text is not a dump; the error has line and column */
     KV_CORRUPT = -10  /* an invariant does not hold; the message names it */
 } kv_status;
@@ -71,7 +71,7 @@ typedef struct kv_table {
     uint32_t num_blocks;    /* ceil(length / block_tokens) */
     uint32_t length;        /* tokens */
     uint64_t version;       /* changes with every change except growth at the end; never repeats in a pool. 0: not
-                               known (tables of an engine without versions); a pool never gives 0 */
+                               known (tables of an engine without versions); never from a pool */
 } kv_table;
 
 typedef struct kv_pool_stats {
@@ -86,17 +86,18 @@ typedef struct kv_pool_stats {
     uint64_t table_blocks;       /* sum of the living branches' table entries */
     uint64_t physical_tokens;    /* slots that at least one branch sees */
     uint64_t tail_waste_tokens;  /* used_blocks * block_tokens - physical_tokens */
-    uint64_t copies, copied_tokens; /* copy-on-write instructions given */
+    uint64_t copies, copied_tokens; /* copy-on-write instructions returned */
     uint64_t operations, failures;  /* mutating calls: those that succeeded, those refused */
 } kv_pool_stats;
 
-/* All blocks free. KV_INVAL, KV_OVERFLOW, KV_NOMEM; on error *pool is untouched. O(num_blocks + max_branches). */
+/* Creates a pool with all blocks free. KV_INVAL, KV_OVERFLOW, KV_NOMEM; on error *pool is untouched. O(num_blocks +
+ * max_branches). */
 kv_status kv_pool_create(kv_pool **pool, const kv_pool_config *config);
 
 /* KV_BUSY while branches live or epochs are unretired, unless forced. stats, if not NULL, receives the final state. */
 kv_status kv_pool_destroy(kv_pool *pool, bool force, kv_pool_stats *stats);
 
-/* O(1). */
+/* The counts of the pool at this moment. O(1). */
 kv_status kv_pool_get_stats(const kv_pool *pool, kv_pool_stats *stats);
 
 /* Reference count of a block: the number of living tables that list it. 0 for ids beyond the pool. */

@@ -13,7 +13,7 @@
  * Order: nodes are listed depth first, a parent before its children, children in order of the first table that
  * needs them. `rows` lists the queries in the same depth-first order (queries that end at a node come before those
  * of its children), so the queries that see a node are one contiguous run of `rows`, and so is the union over
- * nodes that follow each other in the list. Every plan rests on that. */
+ * nodes that follow each other in the list. Every plan relies on this. */
 #ifndef KV_TREE_H
 #define KV_TREE_H
 

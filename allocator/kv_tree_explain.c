@@ -13,9 +13,9 @@
 typedef struct note {
     uint32_t table, index;   /* where it was listed first; KV_NONE: nowhere */
     uint32_t predecessor;    /* the block before it there, KV_NONE at the front */
-    uint32_t last_table;     /* that listed it */
+    uint32_t last_table;     /* the last table that listed it */
     uint32_t end, end_table; /* the past that sees most of the block ends behind token end - 1, or with the block */
-    uint32_t draft_table;    /* whose draft tokens lie in it; KV_NONE: none */
+    uint32_t draft_table;    /* the table whose draft tokens lie in it; KV_NONE: none */
 } note;
 
 typedef struct explainer {

@@ -1,4 +1,4 @@
-# CUDA, optional: the library treeattn_gpu, if a compiler that works is found.
+# CUDA, optional: the library treeattn_gpu, if a working compiler is found.
 # Looked up in this order: CUDACXX, CUDA_PATH, CUDA_HOME, PATH, /usr/local/cuda.
 option(TREEATTN_CUDA "Build the GPU library if there is a CUDA compiler" ON)
 file(GLOB gpu_sources CONFIGURE_DEPENDS gpu/*.cu gpu/ladder/*.cu gpu/worker/*.cu gpu/*.c)

@@ -1,4 +1,4 @@
-# Which architectures the kernels are compiled for by ${cuda_compiler}: ${cuda_targets}, and nvcc's ${cuda_flags} for them.
+# The architectures for which ${cuda_compiler} compiles the kernels: ${cuda_targets}, and nvcc's ${cuda_flags} for them.
 # CMAKE_CUDA_ARCHITECTURES wins over TREEATTN_CUDA_ARCHITECTURES; then CMake makes the flags.
 set(TREEATTN_CUDA_ARCHITECTURES native CACHE STRING
   "native: the GPUs of this machine, all if it has none; all: what an installed library needs")
@@ -68,7 +68,7 @@ else()
     endforeach()
   else()
     # Of the architectures that the kernels are written for, those that this nvcc offers; the last one also as PTX for
-    # what comes later. sm_80, 86 and 89 share their PTX: no kernel distinguishes them, and most of the time goes there.
+    # later GPUs. sm_80, 86 and 89 share their PTX: no kernel distinguishes them, and most of the time goes there.
     foreach(arch 80 86 89)
       if(offered MATCHES "compute_${arch}\n")
         list(APPEND ampere sm_${arch})

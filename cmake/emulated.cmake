@@ -1,4 +1,5 @@
-# The GPU code once more, for the host: gpu/emulate/emulate.h. The library treeattn_emulated, if there is a C++ compiler.
+# The GPU code once more, for the host (gpu/emulate/emulate.h): the library treeattn_emulated, if there is a C++
+# compiler.
 include(CheckLanguage)
 if(CMAKE_CXX_COMPILER MATCHES "NOTFOUND$")
   unset(CMAKE_CXX_COMPILER CACHE) # look again: it may have been installed since
@@ -13,7 +14,7 @@ set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
 enable_language(CXX)
 
-# A C++ file for each .cu file, which begins with emulate.h as nvcc's begin with CUDA's.
+# A C++ file for each .cu file, with emulate.h included first, as nvcc includes CUDA's header.
 file(GLOB emulated_sources CONFIGURE_DEPENDS gpu/*.cu gpu/ladder/*.cu gpu/worker/*.cu)
 file(GLOB emulated_c_sources CONFIGURE_DEPENDS gpu/*.c)
 foreach(source ${emulated_sources})

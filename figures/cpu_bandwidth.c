@@ -1,5 +1,5 @@
-/* Effective bandwidth of branches behind one prefix: per-branch reading (plan flash), which the cache amortises, against
- * one pass for all branches (plan cost), which needs no cache. Writes figures/cpu_bandwidth.csv. */
+/* The effective bandwidth of branches behind one prefix: per-branch reading (plan flash), which the cache amortises,
+ * against one pass for all branches (plan cost), which needs no cache. Writes figures/cpu_bandwidth.csv. */
 #include "provenance.h"
 
 #include <inttypes.h>
@@ -49,7 +49,7 @@ static run run_begin(const kv_tree *tree, const tree_shape *shape, tree_strategy
     return r;
 }
 
-/* The ceilings and both plans take turns, so that what disturbs the machine disturbs all of them. */
+/* The ceilings and both plans take turns, so that a disturbance of the machine affects all of them. */
 static void measure_star(FILE *csv, uint32_t num_branches, const char *memory, size_t memory_bytes,
                          uint32_t num_threads)
 {

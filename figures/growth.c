@@ -1,12 +1,12 @@
 /* growth: how the work of a call grows with its input, 10^3 to 10^6, for each contract that the headers state.
  *
- *   size     the quantity in which the header says the cost is linear: operations, blocks, or the tree and the plan together
+ *   size     the quantity in which the header says the cost is linear: operations, blocks, or tree and plan together
  *   steps    basic blocks of the library that ran (tests/step_count.h): no clock, the same on every machine
  *   ms       time of the processor; counting the steps makes a call take two to four times as long
  *   exponent of the steps and of the time over the size: median of the slopes between all pairs of sizes that take a
  *            millisecond or more. 1 is linear. The program ends with status 1 if the exponent of the steps is above
- *            1.1, or that of the time above 1.2: caches raise the time of long inputs, but what libc does is in the
- *            time alone.
+ *            1.1, or that of the time above 1.2: caches raise the time of long inputs, but work inside libc
+ *            shows in the time alone.
  *
  * A series ends early where its next size would take seconds or gigabytes. Takes about two minutes.
  * measure_growth [CSV [WORD]]: with WORD only the series whose name contains it. */
@@ -32,7 +32,7 @@
 enum { NUM_SIZES = 7, REPEATS = 3, BLOCK_TOKENS = 16 };
 static const double STEPS_LIMIT = 1.1, TIME_LIMIT = 1.2, LEAST_MS = 1, MOST_MS = 600, MOST_SIZE = 1e7;
 
-/* One call on an input of n: what it took, and the size that its cost is linear in. */
+/* One call on an input of n: its steps and time, and the size in which its cost is linear. */
 typedef struct sample {
     double size, ms, steps;
 } sample;
@@ -56,7 +56,7 @@ static void *numbers(size_t count)
     return array;
 }
 
-/* Time of the processor, so that other programs do not count. */
+/* Processor time, so that other programs do not count. */
 static double now_ms(void)
 {
     struct timespec now;
@@ -267,7 +267,7 @@ static sample run_tree_build_strided(const growth_series *series, uint32_t n)
     return s;
 }
 
-/* ---- drafts: a past of one block, then n tokens, all of which ask ---- */
+/* ---- drafts: a past of one block, then n tokens, each with a query ---- */
 
 static uint32_t in_star(uint32_t token, uint32_t n) { (void)token, (void)n; return KV_NONE; }
 static uint32_t in_chain(uint32_t token, uint32_t n) { (void)n; return token ? token - 1 : KV_NONE; }

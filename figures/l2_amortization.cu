@@ -1,5 +1,5 @@
 /* l2_amortization: per-branch reading (radix) and one pass for all branches (cost), 1 to 256 branches of 64 tokens
- * behind 2048: bandwidth by each of the three byte counts, cold and warm.
+ * behind a prefix of 2048: bandwidth by each of the three byte counts, cold and warm.
  *
  * measure_l2_amortization [CSV] */
 #include "measure_gpu.h"

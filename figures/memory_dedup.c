@@ -45,7 +45,7 @@ static kv_pool *create_pool(uint32_t num_blocks)
     return pool;
 }
 
-/* Every branch appends prefix and own tokens itself. */
+/* Every branch appends the prefix and its own tokens. */
 static uint64_t run_copied(uint32_t num_branches)
 {
     kv_pool *pool = create_pool(MAX_BRANCHES * ((PREFIX_TOKENS + OWN_TOKENS) / BLOCK_TOKENS + 1));

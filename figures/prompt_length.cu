@@ -1,4 +1,4 @@
-/* prompt_length: 32 branches of 200 tokens behind prompts of 1024 to 20480, by strategy.
+/* prompt_length: 32 branches of 200 tokens behind prompts of 1024 to 20480 tokens, by strategy.
  *
  * measure_prompt_length [CSV] */
 #include "measure_gpu.h"

@@ -1,5 +1,5 @@
-/* speed_and_memory: 1 to 256 branches of 64 tokens behind 2048, computed three ways: copied for each branch and unfused
- * (standard), shared blocks read per branch (radix), and one pass for all branches (cost).
+/* speed_and_memory: 1 to 256 branches of 64 tokens behind a prefix of 2048, computed three ways: copied for each branch
+ * and unfused (standard), shared blocks read per branch (radix), and one pass for all branches (cost).
  *
  * measure_speed_and_memory [CSV] */
 #include "measure_gpu.h"

@@ -1,5 +1,5 @@
-/* machine_info: what this machine and this build have. Nothing here is needed to run, so nothing here fails: what is
- * missing is an empty text or a 0. */
+/* machine_info: the parts that this machine and this build have. None is needed to run, so nothing here fails: a
+ * missing part is an empty text or a 0. */
 #ifndef MACHINE_H
 #define MACHINE_H
 
@@ -13,7 +13,7 @@ typedef struct machine_info {
     uint64_t cache_bytes[4];  /* data or unified cache of level 1, 2, 3 that CPU 0 sees; [0] unused */
     uint64_t memory_bytes;
     char compiler[64];
-    int openmp;               /* the value of _OPENMP in the build; 0: built without */
+    int openmp;               /* the value of _OPENMP in the build; 0: built without it */
     uint32_t num_threads;     /* that OpenMP would use */
     char isas[96];            /* instruction sets that can run, separated by blanks */
     const char *isa;          /* the one that runs */
@@ -26,7 +26,7 @@ typedef struct machine_info {
 
 machine_info machine_look(void);
 
-/* Folder `path` and those above it; false (errno set) if it cannot be had. */
+/* Creates folder `path` and those above it if needed; false (errno set) if it cannot. */
 bool tool_make_folder(const char *path);
 
 #endif

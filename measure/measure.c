@@ -1,4 +1,4 @@
-/* measure: clocks, ceilings and the attention call that is held against them. */
+/* measure: clocks, ceilings and the attention call that is compared with them. */
 #define _POSIX_C_SOURCE 200809L
 #include "measure.h"
 

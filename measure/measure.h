@@ -1,5 +1,5 @@
 /* measure: the ceilings of this machine, and the time of a call. Shared by `treeattn bench` and the programs behind the
- * figures. Nothing here asserts: a measurement measures. */
+ * figures. Nothing here asserts. */
 #ifndef MEASURE_H
 #define MEASURE_H
 
@@ -20,12 +20,12 @@ double measure_median(double *values, uint32_t count);
 /* Touched pages, aligned to 2 MiB; ends the program without memory. */
 void *measure_allocate(size_t bytes);
 
-/* One pass over `bytes` bytes by num_threads threads, each its own part: us. */
+/* Microseconds of one pass over `bytes` bytes by num_threads threads, each of which reads its own part. */
 double measure_read_us(const void *data, size_t bytes, uint32_t num_threads);
 
-/* Multiply-adds from registers, for as long as a run is stable: 10^9 floating-point operations per second of all threads
- * (a multiply-add is 2). The instruction is the one that tree_attention_cpu uses for this storage type
- * by itself: a ceiling is the machine's, whatever set is forced. */
+/* Multiply-adds from registers, enough of them for a stable time: 10^9 floating-point operations per second of all
+ * threads (a multiply-add is 2). The instruction is the one that tree_attention_cpu chooses by itself for this storage
+ * type: the ceiling is the machine's, whichever set is forced. */
 double measure_peak_gflops(tree_storage storage, uint32_t num_threads);
 
 /* K and V of `shape`, num_sets times, so that a call's set is not in the cache if the sets are larger than it. */
@@ -40,7 +40,7 @@ typedef struct measure_sets {
 measure_sets measure_sets_create(const tree_shape *shape, uint32_t num_sets);
 void measure_sets_destroy(measure_sets *sets);
 
-/* One call of tree_attention_cpu on set `set`: us. The workspace is the caller's. */
+/* Microseconds of one call of tree_attention_cpu on set `set`. The workspace is the caller's. */
 double measure_attention_us(const measure_sets *sets, uint32_t set, const tree_plan *plan, void *workspace,
                             size_t workspace_bytes, uint32_t num_threads);
 

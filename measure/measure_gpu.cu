@@ -272,7 +272,7 @@ static __global__ void read_again(const uint4 *array, uint64_t count, int times,
         *never = x;
 }
 
-/* cuBLAS is found when the program runs: everything else here does without it. */
+/* cuBLAS is loaded at run time: everything else here does without it. */
 static void *open_cublas(void)
 {
     std::string nvcc = TREEATTN_CUDA_COMPILER;
@@ -395,8 +395,8 @@ static double to_number(std::string text)
     return end == text.c_str() ? -1 : number;
 }
 
-/* The counters of ncu: its table has a line for each metric of a range, and a range is the call that one line showed it.
- * num_lines: as the counting run says. why: the first error in between, or the last line. */
+/* The counters of ncu: its table has a line for each metric of a range, and a range is the one call that a line of the
+ * csv showed to ncu. num_lines: as the counting run says. why: the first error in between, or the last line. */
 static std::vector<bench_counters> read_ncu(FILE *ncu, size_t *num_lines, std::string *why)
 {
     std::vector<bench_counters> results;
@@ -478,7 +478,7 @@ bench_counters bench_count(const bench_case *c, const std::function<void(uint32_
 
 /* ---- plans ---- */
 
-/* Of work on the host. */
+/* The median time of work on the host. */
 static double median_us(const std::function<void()> &call)
 {
     enum { REPEATS = 5 };
@@ -506,7 +506,7 @@ bench_plan bench_plan_create(const bench_case *c, tree_strategy strategy)
     int cuda_error = 0;
     config.strategy = strategy;
     config.group_size = c->shape.num_heads / c->shape.num_kv_heads;
-    config.num_workers = num_multiprocessors() * 8 / c->shape.num_kv_heads; /* it counts at 8 KV heads */
+    config.num_workers = num_multiprocessors() * 8 / c->shape.num_kv_heads; /* num_workers is for 8 KV heads */
     p.plan_us = median_us([&] {
         tree_plan_destroy(p.plan);
         BENCH_MUST(tree_plan_build(&p.plan, c->tree, &config) == TREE_OK, tree_strategy_name[strategy]);

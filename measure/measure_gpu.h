@@ -40,11 +40,12 @@ int bench_keep(FILE *csv, const char *const *starts);
 
 /* Hardware counters, before anything is measured: runs the program once more, under ncu and with --count behind its
  * arguments. That run goes through the same lines in the same order, but times and checks nothing and writes no csv:
- * where a line needs counters it shows ncu one call. bench_count then returns the counters, line by line; if
- * nothing was counted, one line on stderr says why. In that other run it only takes --count from the arguments. */
+ * where a line needs counters, that run shows ncu one call. bench_count then returns the counters, line by line; if
+ * nothing was counted, one line on stderr says why. In the run under ncu, this function only removes --count from the
+ * arguments. */
 void bench_count_all(int *argc, char **argv);
 
-/* It divides the lengths of the level trees' nodes, so that no branch has to copy a started block. */
+/* The block size divides the lengths of the level trees' nodes, so that no branch has to copy a part-filled block. */
 enum { BENCH_BLOCK_TOKENS = 8 };
 
 /* One step over a tree, with K and V of one layer: as many sets as make cold reads cold, 600 MB in all, at most 64. */
@@ -71,15 +72,15 @@ bench_case bench_create_at(workload *work, uint32_t iteration, uint32_t num_head
                            uint32_t head_dim, tree_storage storage);
 void bench_destroy(bench_case *c);
 
-/* Microseconds of call(set), median of 7 replays of a graph that has it for each set: cold; or as often for set 0:
- * warm. */
+/* Microseconds of call(set), the median of 7 replays of a graph. Cold: the graph calls it once for each set; warm: as
+ * often for set 0. */
 double bench_time(const bench_case *c, const std::function<void(uint32_t set)> &call, bool is_cold);
 
 struct bench_counters {
     double dram_bytes, l2_hit_percent; /* -1: not counted */
 };
-/* Of a call on set 0, just after all other sets: cold; or after them and set 0: warm. Once for each line that
- * bench_count_all is to count for. */
+/* The counters of a call on set 0. Cold: just after calls on all other sets; warm: after these and one on set 0. To be
+ * called once for each line that needs counters. */
 bench_counters bench_count(const bench_case *c, const std::function<void(uint32_t set)> &call, bool is_cold);
 
 /* The larger of a plain cold read of the tree's own K and V, in the same kind of graph, and the products at

@@ -1,5 +1,5 @@
-/* oracle: how far a result may be from the truth, derived and not tuned. The one oracle of all tests and programs. It
- * ends the program with one line and status 1 where memory is not to be had.
+/* oracle: how far a result may be from the truth, derived and not tuned. The one oracle of all tests and programs.
+ * Without memory it ends the program with one line and status 1.
  *
  *   attention_truth truth = attention_truth_create(query, key, value, &paths, &shape, scale);
  *   verdict v = attention_verdict(out, lse, &truth, &u);
@@ -20,7 +20,7 @@
  *    so does a number where the truth is NaN.
  *
  * 2. The mean error of R rows. Limit 1 does not notice one token among thousands: in bf16 out may be wrong by A / 128,
- *    of which a token of 4096 has a 32nd. But rounding errors have either sign, so that most of them cancel, over
+ *    of which one token of 4096 causes a 32nd. But rounding errors have both signs, so that most of them cancel, over
  *    tokens and over rows (Higham and Mary, doi 10.1137/18M1226312), while a token that was lost, doubled or exchanged
  *    moves all rows that see it: lse by p_t, out by p_t (v_t - out). With
  *      C = sum of p_t |scale| sqrt(sum of (q_d k_td)^2 + (q . k_t)^2)
@@ -41,9 +41,9 @@
  *          + (1 + 3 / sqrt(N R)) rms of sqrt((u_weight^2 + u_state^2) mean of Q / 3 R + u_state^2 (mean of out)^2 / 3)
  *    The 1 is for errors that do not cancel (a constant rounded once, tensor cores that truncate), the 3 for those
  *    that do: three standard deviations, of which each is an upper bound. R counts rows of equal queries once, since
- *    they round alike. Compared are each row, the rows of each query that share a KV head, and all rows that share one.
- *    A single row has the widest limit. Data without randomness may exceed limit 2: weights that are almost equal all
- *    round in the same direction. */
+ *    they round alike. The limit is checked for each row, for the rows of each query that share a KV head, and for all
+ *    rows that share one. A single row has the widest limit. Data without randomness may exceed limit 2: weights that
+ *    are almost equal all round in the same direction. */
 #ifndef ORACLE_H
 #define ORACLE_H
 

@@ -1,4 +1,4 @@
-/* child_process: another program, started without a shell: no character of an argument means anything. */
+/* child_process: another program, started without a shell: no character of an argument has a special meaning. */
 #ifndef PROCESS_H
 #define PROCESS_H
 
@@ -30,8 +30,8 @@ int process_start_limited(child_process *process, const char *folder, const char
 /* The next line of the output without its newline, cut to fit; false at its end and when the time is over. */
 bool process_read_line(child_process *process, char *line, size_t line_bytes);
 
-/* Closes the output, waits for the end, and says how it was: "" if the program ended with status 0, otherwise "ended
- * with status 3", "was killed by signal 9" or "did not end within 20 s". Returns `how`. */
+/* Closes the output, waits for the end, and describes it: "" if the program ended with status 0, otherwise "ended with
+ * status 3", "was killed by signal 9" or "did not end within 20 s". Returns `how`. */
 const char *process_wait(child_process *process, char *how, size_t how_bytes);
 
 #endif

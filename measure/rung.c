@@ -66,7 +66,7 @@ static void read_tree(levels *tree, const char *text)
     kv_text_error error = {.line = 0};
     if (!strchr(text, '/') || strlen(text) >= MAX_TEXT)
         refuse("TREE: expected 'NODES / TOKENS', as in '1,64 / 2048,64'; got '%.80s'", text);
-    for (const char *at = text; *at; at++) { /* blanks are for people */
+    for (const char *at = text; *at; at++) { /* blanks only serve readers */
         if (*at != ' ') tree->spec[length++] = *at;
     }
     tree->spec[length] = '\0';

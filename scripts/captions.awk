@@ -1,5 +1,5 @@
-# Compares a figure's derived numbers (first file: PHRASE, tabs, VALUES) with its texts, caption and titles (other files).
-# write=1: prints the one text file with the derived numbers in it. What is wrong goes to stderr, and the status is 1.
+# Compares a figure's derived numbers (first file: PHRASE, tabs, VALUES) with its texts, the caption and titles (other
+# files). write=1: prints the one text file with the derived numbers in it. Errors go to stderr, and the status is 1.
 function blank(n,    s) { s = sprintf("%" n "s", ""); gsub(/ /, "\001", s); return n ? s : "" }
 # The part of a line that a reader sees; the rest is as long, and blank.
 function visible(line,    out, literal, is_text, c, i) {
@@ -60,7 +60,7 @@ END {
                     text = substr(line[l], found_at[i], found_length[i])
                     if (!write && text != value[p, i])
                         complain(name[l] ": " text " in '" phrase[p] "' is " value[p, i] " by the csv")
-                    # a number of another length moves what is behind it
+                    # a number of another length moves the text behind it
                     line[l] = substr(line[l], 1, found_at[i] - 1) value[p, i] substr(line[l], found_at[i] + found_length[i])
                     seen[l] = substr(seen[l], 1, found_at[i] - 1) blank(length(value[p, i])) substr(seen[l], found_at[i] + found_length[i])
                     found_end += length(value[p, i]) - found_length[i]

@@ -1,5 +1,5 @@
 #!/bin/bash
-# coverage.sh BUILD JOBS: runs the tests in a build that counts, then prints line and branch coverage of the library.
+# coverage.sh BUILD JOBS: runs the tests in an instrumented build, then prints line and branch coverage of the library.
 # A build, a test or a count that fails ends it with a status other than 0: coverage of half a run would mislead.
 set -euo pipefail
 build=$1 jobs=$2

@@ -2,7 +2,7 @@
 # fresh_machine.sh [FOLDER]: README's two commands, in its order, on a minimal Debian 12 with git and make. The machine
 # is a chroot, made by debootstrap in FOLDER (default: a temporary one, removed afterwards) from the mirror of
 # $DEBIAN_MIRROR. It gets this checkout's committed files, /proc, and nothing else: no /dev/pts, no traces, no GPU.
-# Needs root. Status 77 where that cannot be had.
+# Needs root, debootstrap, the mirror and a mount of /proc. Status 77 where one is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cannot() {

@@ -1,7 +1,7 @@
 #!/bin/bash
 # ladder_table.sh [--write]: the ladder as a table: its rungs with the lessons of gpu/ladder/steps.cu, the times of
-# figures/ladder.csv (64 branches, plan cost, cold L2), the lines of code that each adds (scripts/rungs.sh), and last the
-# floor: what is left.
+# figures/ladder.csv (64 branches, plan cost, cold L2), the lines of code that each adds (scripts/rungs.sh), and last
+# the floor.
 #   without --write  the table, on stdout
 #   --write          puts it into README.md, between the lines <!-- ladder --> and <!-- /ladder -->, and the times into
 #                    the line `wins` at the head of each rung's file. A rung that was not recorded keeps its line

@@ -2,13 +2,13 @@
 # rungs.sh: the ladder's rungs as text: gpu/ladder/step_N_*.cu and the files that they include.
 #
 #   rungs.sh run N [BUILD]   checks and times rung N, on TREE if that is set: make rung STEP=N
-#   rungs.sh diff N          what rung N adds to rung N - 1: make diff STEP=N
+#   rungs.sh diff N          the lines that rung N adds to rung N - 1: make diff STEP=N
 #   rungs.sh added N         the number of lines that it adds
 #   rungs.sh files N         the files of its closure
 #   rungs.sh code FILE...    lines of code
 #
 # Closure: the rung's own file, and what it includes of gpu/ladder, gpu/device and gpu/worker, directly or not.
-# Added lines: the lines of code of the rung's own file that the file of the rung before has not (as diff counts them),
+# Added lines: the lines of code of the rung's own file that the file of the rung before lacks (as diff counts them),
 # and all lines of code of files that are in its closure and not in that of the rung before. A line of code is a line
 # with something left when comments are taken out. Rung 0 adds all of its closure.
 set -u
@@ -78,7 +78,7 @@ closure() { # N
     printf '%s\n' "${files[@]}"
 }
 
-# The files of a rung's closure that the rung before has not; of rung 0, all but its own.
+# The files of a rung's closure that are not in that of the rung before; of rung 0, all but its own.
 new_files() { # N
     if [ "$1" = 0 ]; then
         closure 0 | tail -n +2

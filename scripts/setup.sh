@@ -1,7 +1,7 @@
 #!/bin/bash
-# setup.sh VERB: sees to it that the make verb has the programs that it needs. Where it may use apt-get (as root, or by
-# sudo without a password) it installs the missing ones; otherwise it prints one line that names them.
-# Exit 1 if the verb cannot do without one of them.
+# setup.sh VERB: makes sure that the make verb has the programs that it needs. Where it may use apt-get (as root, or by
+# sudo without a password) it installs the missing ones; otherwise it prints one line that names them. Exit 1 if the
+# verb cannot do without one of them.
 set -u
 export DEBIAN_FRONTEND=noninteractive
 verb=${1:?usage: setup.sh VERB}

@@ -29,7 +29,7 @@ typedef void attention_body(const attention_backend *backend, const void *argume
 void attention_add(attention_body *body, const void *argument, const char *name_format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* The same with one storage type for each family: number `index` of them, counted round. For tests in which the storage
+/* The same with one storage type for each family: number `index` modulo their count. For tests in which the storage
  * type is one factor of several. */
 void attention_add_one_storage(attention_body *body, const void *argument, uint32_t index, const char *name_format, ...)
     __attribute__((format(printf, 4, 5)));
@@ -57,8 +57,8 @@ typedef struct attention_case {
 void attention_case_build(attention_case *c, const attention_backend *backend, const char *spec, uint32_t block_tokens,
                           attention_size size);
 
-/* As small as possible: tables are left out, the last ones first, until path tokens * heads * head_dim is at most
- * max_elements (two tables stay), and K and V end 2 blocks after the last block that a query sees. */
+/* Makes the case as small as possible: tables are left out, the last ones first, until path tokens * heads * head_dim
+ * is at most max_elements (two tables stay), and K and V end 2 blocks after the last block that a query sees. */
 void attention_case_build_small(attention_case *c, const attention_backend *backend, const char *spec,
                                 uint32_t block_tokens, attention_size size, uint64_t max_elements);
 

@@ -25,20 +25,20 @@ typedef struct tree_case {
     kv_tree *tree;         /* of these tables */
 } tree_case;
 
-/* What each is:
+/* The trees:
  *   one_token            1 branch of 1 token
  *   full_block           1 branch that ends with its block
  *   partial_last_block   1 branch of 3 blocks and 1 token (block_tokens 1: 4 tokens)
- *   star:N               N branches behind one prefix of 5 blocks and 3 tokens; N is 8 by itself
- *   chain:N              N branches, each the one before and 7 tokens; 6
- *   comb:N               a spine of N teeth: each tooth a branch that leaves the spine 21 tokens further on; 8
- *   binary:N             full binary tree of N levels, 11 tokens a node; 4
+ *   star:N               N branches behind one prefix of 5 blocks and 3 tokens; default 8
+ *   chain:N              N branches, each the one before and 7 tokens; default 6
+ *   comb:N               a spine of N teeth: each tooth a branch that leaves the spine 21 tokens further on; default 8
+ *   binary:N             full binary tree of N levels, 11 tokens per node; default 4
  *   ragged               branches of 1 to 700 tokens behind prefixes of 0 to 300
  *   empty_branch         empty branches before, between and behind others
  *   forked_inside_block  forks at every slot of a block, with and without tokens of their own
  *   forest               three trees without a common token
  *   giant_leaf           a leaf of 3000 tokens beside 15 leaves of 1
- *   random:SEED          20 to 60 random forks, appends, truncates and prunes; test_seed() by itself */
+ *   random:SEED          20 to 60 random forks, appends, truncates and prunes; default test_seed() */
 extern const char *const tree_case_names[];
 extern const uint32_t num_tree_case_names;
 

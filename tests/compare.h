@@ -8,7 +8,7 @@
 double check_attention(const float *out, const float *lse, const attention_truth *truth, const roundoffs *u,
                        const char *what);
 
-/* The largest ratio of each, and how often one was beyond 1; without failing the case. */
+/* The largest error / limit of each comparison, and how often one exceeded 1; does not fail the case. */
 typedef struct tally {
     uint64_t num_runs, num_bad;
     double out, lse, mean_out, mean_lse;

@@ -1,8 +1,8 @@
-/* Damaged text into everything that reads text: fuzz_readers [ROUNDS [SEED]], ten million by default. Best in a build
+/* Feeds damaged text to every reader of text: fuzz_readers [ROUNDS [SEED]], ten million by default. Best in a build
  * with sanitizers (make fuzz).
  * A dump that is accepted must be a state that a pool can be in: kv_pool_check holds, its dump is the text again, and
- * every branch can be pruned until all blocks are free. A trace that is accepted must add up. What is refused names a
- * line and leaves the result untouched. */
+ * every branch can be pruned until all blocks are free. A trace that is accepted must add up. A refusal names a line
+ * and leaves the result untouched. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

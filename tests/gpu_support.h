@@ -12,7 +12,7 @@ void need_gpu(void);
 
 void cuda_ok(cudaError_t error, const char *what);
 
-/* Fails the case unless the status is TREE_OK, and CUDA said so to the call that returned it. */
+/* Fails the case unless the status is TREE_OK and *cuda_error, CUDA's own status of the same call, is 0. */
 void gpu_ok(tree_status status, const int *cuda_error, const char *what);
 
 /* Device memory full of 0xff bytes, which are NaN in every storage type, between two zones of them that must not be
@@ -45,7 +45,7 @@ bool runs_step(const tree_gpu_step *step, tree_storage storage);
 /* The last step that does. */
 const tree_gpu_step *last_step(tree_storage storage);
 
-/* What attention_case_build wants to know: K, V and queries rounded to this type. */
+/* The backend for attention_case_build: K, V and queries rounded to this type. */
 const attention_backend *storage_backend(tree_storage storage);
 extern const char *const storage_name[3];
 
@@ -64,7 +64,7 @@ typedef struct gpu_case {
 void gpu_case_create(gpu_case *gpu, const attention_case *c);
 void gpu_case_destroy(gpu_case *gpu);
 
-/* Queries, K and V once more, after those of the case were changed. */
+/* Uploads queries, K and V once more, after those of the case were changed. */
 void gpu_case_upload(gpu_case *gpu);
 
 /* The first plan is created, those that follow update it. Leaves a workspace of its size, full of NaN. */
@@ -77,12 +77,13 @@ void gpu_case_run(gpu_case *gpu, const tree_gpu_step *step);
 /* As gpu_case_run without the copy back: enqueued on a stream, to out and lse given. */
 void gpu_case_enqueue(gpu_case *gpu, const tree_gpu_step *step, float *out, float *lse, cudaStream_t stream);
 
-/* Every step that runs (runs_step) with the storage of the case, on the plan of each strategy of the mask (bit 1 << strategy) is within
- * the limit, and gives the same bits from the workspace that it left. Returns the worst error / limit. */
+/* Every step that runs (runs_step) with the storage of the case, on the plan of each strategy of the mask (bit 1 <<
+ * strategy), is within the limit, and gives the same bits again from the workspace that it left. Returns the worst
+ * error / limit. */
 enum { ALL_STRATEGIES = (1 << TREE_NUM_STRATEGIES) - 1 };
 double gpu_check_case(const attention_case *c, uint32_t strategies);
 
-/* The same with one plan. piece_tokens 0: as the plan likes. */
+/* The same with one plan. piece_tokens 0: the strategy's own. */
 double gpu_check_plan(const attention_case *c, tree_strategy strategy, uint32_t piece_tokens);
 
 bool query_sees(const attention_case *c, uint32_t query, uint64_t slot);

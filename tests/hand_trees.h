@@ -10,7 +10,7 @@ typedef struct hand_forest {
     uint32_t block_tokens;
     uint32_t num_tables, num_blocks; /* blocks 0 .. num_blocks - 1 are in use */
     kv_table *tables;
-    uint32_t **blocks;               /* [num_tables] what tables[i].blocks views */
+    uint32_t **blocks;               /* [num_tables] the ids that tables[i].blocks views */
     kv_draft *drafts;                /* [num_tables] num_tokens 0 until hand_draft */
 } hand_forest;
 

@@ -31,7 +31,7 @@ noticed mistake_try(const attention_case *c, attention_truth *truth, const float
                     const roundoffs *u, mistake kind);
 
 /* Tries every kind and notes the counts. Fails the running case unless the means of out and of lse notice each kind in
- * every trial (of lse: not values that were swapped), and no comparison says anything where there is no mistake. */
+ * every trial (of lse: not values that were swapped), and no comparison reports an error where there is no mistake. */
 void mistake_check_all(const attention_case *c, attention_truth *truth, const float *out, const float *lse,
                        const roundoffs *u, const char *what);
 

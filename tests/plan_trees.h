@@ -25,8 +25,8 @@ kv_tree *plan_tree_levels(const char *levels, uint32_t block_tokens, uint32_t sp
 /* As many nodes, parents, lengths up to max_tokens and queries at any node, all at random. */
 kv_tree *plan_tree_random(uint32_t num_nodes, uint32_t max_tokens, uint32_t block_tokens, uint32_t spare_tokens);
 
-/* What kv_tree_grow does: one query's path gets num_tokens longer. false, nothing changed, where kv_tree_grow would
- * say so. */
+/* As kv_tree_grow: one query's path becomes num_tokens longer. False, with nothing changed, where kv_tree_grow returns
+ * false. */
 bool plan_tree_grow(kv_tree *tree, uint32_t query, uint32_t num_tokens);
 
 void plan_tree_destroy(kv_tree *tree);

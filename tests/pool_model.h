@@ -21,11 +21,11 @@ typedef struct model_branch {
     uint32_t *table;  /* [num_blocks of the pool] */
     uint64_t version;
     uint32_t promised, credit;
-    uint32_t guaranteed;          /* tokens of the header's promise, which knows nothing of credit */
+    uint32_t guaranteed;          /* tokens that the header promises, whatever the credit */
     bool forked_now, forked_once; /* since the promise: behind its last append; before an append */
 } model_branch;
 
-/* What happened so far; a random run that leaves one at 0 did not test what it is for. */
+/* Counts of events so far; a random run that leaves one at 0 did not test that event. */
 typedef struct model_coverage {
     uint64_t creates, forks, forks_inside_block, appends, appends_of_many, truncates, adopts, prunes, reserves, epochs;
     uint64_t promises_needed; /* appends that would have been refused without their promise */
@@ -42,7 +42,7 @@ typedef struct pool_model {
     uint32_t *slots;           /* [num_blocks][block_tokens] signatures */
     uint32_t *count, *visible; /* [num_blocks] recounted after every call */
     uint64_t *held_by;         /* [num_blocks] epoch in whose quarantine the block waits, 0: none */
-    uint32_t *waiting;         /* [num_blocks] these blocks, the one freed first first */
+    uint32_t *waiting;         /* [num_blocks] these blocks, in the order in which they were freed */
     uint32_t num_waiting;
     uint32_t *released;        /* [num_blocks] that the next call is to report */
     uint32_t num_released;
@@ -60,7 +60,7 @@ typedef struct pool_model {
 
 pool_model *model_new(const kv_pool_config *config, bool thorough);
 
-/* Prunes what lives, retires what is open, expects every block free, and frees all. */
+/* Prunes all branches, retires all epochs, expects every block to be free, and frees the model. */
 void model_end(pool_model *m);
 
 /* Branches are named by their index in m->branches. Each returns the status, which was the predicted one. */
@@ -75,7 +75,7 @@ kv_status model_reserve(pool_model *m, int branch, uint32_t num_tokens);
 kv_status model_epoch_begin(pool_model *m);
 kv_status model_epoch_retire(pool_model *m, uint64_t epoch);
 
-/* What surrounds each call: the dump before one that must fail, the verdict after it, and the statistics. */
+/* The steps around each call: the dump before one that must fail, the verdict after it, and the statistics. */
 void model_before_call(pool_model *m, kv_status predicted);
 bool model_after_call(pool_model *m, kv_status predicted, kv_status status, const char *call); /* true: succeeded */
 void model_compare_stats(pool_model *m);

@@ -1,6 +1,7 @@
-/* Counts the work of library code without a clock: the basic blocks that run, one call of the compiler's for each
- * (-fsanitize-coverage=trace-pc). Programs named test_*_growth link the library compiled that way (tests.cmake).
- * The count is the same on every machine for one compiler; work inside libc (memcpy, qsort) is not counted.
+/* Counts the work of library code without a clock: the basic blocks that run, each of which calls a counter inserted by
+ * the compiler (-fsanitize-coverage=trace-pc). Programs named test_*_growth link the library compiled that way
+ * (tests.cmake). The count is the same on every machine for one compiler; work inside libc (memcpy, qsort) is not
+ * counted.
  *
  * A cost that the headers call linear: four times the input, at most 4.6 times the steps (exponent 1.1). */
 #ifndef STEP_COUNT_H

@@ -9,7 +9,7 @@
  *   }
  *
  * PROGRAM --list prints the names (CMake makes one CTest case of each), PROGRAM NAME... runs those, --seed N reseeds.
- * Before each case test_seed() is reset, so a case gives the same alone as in the whole run.
+ * Before each case test_seed() is reset, so a case gives the same result alone and in the whole run.
  * Exit status: 0 passed, 1 failed or nothing ran, 77 all that ran was skipped. */
 #ifndef TEST_H
 #define TEST_H

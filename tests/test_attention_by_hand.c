@@ -198,7 +198,7 @@ int main(int argc, char **argv)
         {"second_mask_word", run_second_mask_word},     {"heads_share_kv_heads", run_heads},
         {"lse_not_wanted", run_without_lse},            {"contiguous_two_passes", run_contiguous},
     };
-    test_begin(argc, argv, "the reference computes what a pencil does");
+    test_begin(argc, argv, "the reference agrees with results computed by hand");
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         test_add(cases[i].run, NULL, "%s", cases[i].name);
     return test_end();

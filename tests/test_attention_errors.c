@@ -172,7 +172,7 @@ static void run_lse_not_wanted(const attention_backend *backend, const void *unu
 
 int main(int argc, char **argv)
 {
-    test_begin(argc, argv, "a shape or plan that cannot be is refused before anything is written");
+    test_begin(argc, argv, "an invalid shape or plan is refused before anything is written");
     for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++)
         attention_add(run_refusal, &refusals[i], "%s", refusals[i].name);
     test_add(run_shape_alone, NULL, "shape_alone");

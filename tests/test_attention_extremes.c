@@ -271,7 +271,7 @@ int main(int argc, char **argv)
 {
     static const bool alone = false, with_others = true;
     static const float plus_infinity = INFINITY, not_a_number = NAN;
-    test_begin(argc, argv, "scores of any size and order give the softmax that they should");
+    test_begin(argc, argv, "the softmax is right for scores of any size and order");
     for (size_t i = 0; i < sizeof patterns / sizeof patterns[0]; i++)
         attention_add(run_pattern, &patterns[i], "scores_%s", patterns[i].name);
     attention_add(run_all_minus_infinity, NULL, "scores_all_minus_infinity");

@@ -424,7 +424,7 @@ int main(int argc, char **argv)
         {"kv_heads_repeated", run_kv_heads_repeated},
         {"tokens_rejected", run_tokens_rejected},
     };
-    test_begin(argc, argv, "what must not matter does not, and what must matter does so exactly");
+    test_begin(argc, argv, "a change that must not matter does not, and one that must matter does so exactly");
     for (size_t r = 0; r < sizeof relations / sizeof relations[0]; r++) {
         for (uint32_t s = 0; s < TREE_NUM_STRATEGIES; s++)
             attention_add(relations[r].body, &strategies[s], "%s_%s", relations[r].name, tree_strategy_name[s]);

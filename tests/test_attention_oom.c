@@ -111,7 +111,7 @@ static void run_no_allocation(const void *unused)
 
 int main(int argc, char **argv)
 {
-    test_begin(argc, argv, "whichever allocation fails, attention says so and writes nothing");
+    test_begin(argc, argv, "whichever allocation fails, attention returns TREE_NOMEM and writes nothing");
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)
         test_add(run_call, &calls[i], "%s", calls[i].name);
     test_add(run_no_allocation, NULL, "cpu_allocates_nothing");

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Claim: scripts/deft_to_ttr.py writes the trees, draft trees and accepted lengths of DeFT's JSON layout as ttr, refuses
-# what is none with a sentence and status 2, and gives back every tree of the recorded traces.
+# other input with a sentence and status 2, and reproduces every tree of the recorded traces.
 set -uo pipefail
 : "${TREEATTN_SOURCE_DIR:=$(cd "$(dirname "$0")/.." && pwd)}"
 : "${TREEATTN_BIN:=$TREEATTN_SOURCE_DIR/build/treeattn}"

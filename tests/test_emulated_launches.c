@@ -1,4 +1,4 @@
-/* Claim: twice the branches, twice the thread blocks at most: no step's launches grow with items x queries. */
+/* Claim: twice the branches take at most twice the thread blocks: no step's launches grow with items x queries. */
 #include <stdio.h>
 
 #include "gpu_support.h"

@@ -1,6 +1,6 @@
-/* Claim: the emulation of a GPU is one: threads, warps and blocks meet as in CUDA, matrix instructions compute what a
- * triple loop does, copies land no sooner and no later than they may; and a kernel that breaks a rule is told so, with
- * the place in its source. */
+/* Claim: the emulated GPU behaves like a real one: threads, warps and blocks synchronise as in CUDA, matrix
+ * instructions compute what a triple loop does, copies land no sooner and no later than they may; and a kernel that
+ * breaks a rule is reported, with the place in its source. */
 #include "device.cuh"
 #include "async_copy.cuh"
 #include "mma.cuh"

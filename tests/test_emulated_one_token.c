@@ -1,2 +1,2 @@
-/* Claim: as test_gpu_one_token, of the kernels' own lines on the host. */
+/* Claim: as test_gpu_one_token, for the kernels' own source run on the host. */
 #include "test_gpu_one_token.c"

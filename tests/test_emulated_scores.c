@@ -1,2 +1,2 @@
-/* Claim: as test_gpu_scores, of the kernels' own lines on the host; shorter sums, since fibers are slow. */
+/* Claim: as test_gpu_scores, for the kernels' own source run on the host; shorter sums, since fibers are slow. */
 #include "test_gpu_scores.c"

@@ -1,7 +1,7 @@
-/* Claim: the kernels' own lines, run on the host with a fiber for each CUDA thread, give each query the attention over
+/* Claim: the kernels' own source, run on the host with a fiber for each CUDA thread, gives each query the attention over
  * its own path: every step, on the plan of every strategy, within the derived limit; the same bits in whatever order
- * blocks, warps, lanes and copies come; nothing read that is not seen, nothing written that is not out or lse. No GPU
- * agrees or disagrees here: test_gpu_agreement. */
+ * blocks, warps, lanes and copies come; no token read that is not seen, nothing written except out and lse. Whether a
+ * GPU agrees is tested by test_gpu_agreement. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Claim: each example of docs/integration.md compiles without a warning, runs, and shows what the page says of it.
+# Claim: each example of docs/integration.md compiles without a warning, runs, and prints the results that the page
+# states.
 set -uo pipefail
 : "${TREEATTN_SOURCE_DIR:=$(cd "$(dirname "$0")/.." && pwd)}" "${TREEATTN_BUILD_DIR:=$TREEATTN_SOURCE_DIR/build}"
 cd "$TREEATTN_SOURCE_DIR" || exit 1

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Claim: the recorded kv_io.csv holds the KV IO of the DeFT paper and of its raw data, and memory_dedup.csv the saving
-# that the arithmetic of its prefix demands.
+# that follows from its prefix by arithmetic.
 # shellcheck source=tests/tool_checks.sh
 . "$(dirname "$0")/tool_checks.sh"
 csv=$TREEATTN_SOURCE_DIR/figures/kv_io.csv

@@ -1,6 +1,5 @@
 /* Claim: on the GPU, every step of the ladder gives each query the attention over its own path, whatever the plan:
- * within the derived limit, the same bits again, nothing read that is not seen, nothing written that is not out or
- * lse. */
+ * within the derived limit, the same bits again, no token read that is not seen, nothing written except out and lse. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

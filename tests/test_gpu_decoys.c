@@ -1,6 +1,6 @@
-/* Claim: on the GPU, what a query must not see never reaches it, whatever lies there: NaN, infinity, the largest
- * numbers of the type; and what it does see reaches it and no other query: NaN, infinite scores, each of two equal
- * needles. */
+/* Claim: on the GPU, tokens that a query must not see never reach it, whatever their K and V: NaN, infinity, the
+ * largest numbers of the type; and tokens that it sees reach it, and no query that does not see them: NaN, infinite
+ * scores, each of two equal needles. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -451,7 +451,7 @@ static void run_storages(const void *argument)
 int main(int argc, char **argv)
 {
     static decoy_test tests[NUM_BODIES * NUM_TREES];
-    test_begin(argc, argv, "on the GPU, what a query must not see never reaches it; what it sees reaches it alone");
+    test_begin(argc, argv, "on the GPU, tokens reach the queries that see them and no other query");
     for (uint32_t i = 0; i < NUM_BODIES * NUM_TREES; i++) {
         tests[i] = (decoy_test){&bodies[i / NUM_TREES], &tree_sizes[i % NUM_TREES]};
         test_add(run_storages, &tests[i], "%s_%s", tests[i].body->name, tests[i].tree->tree);

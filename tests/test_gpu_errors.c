@@ -1,6 +1,6 @@
-/* Claim: on the GPU, what cannot be done is refused with the status that names it, before anything is written: a
- * machine without a GPU, shapes and plans that do not fit, misaligned arrays, a workspace too small, and whatever CUDA
- * answers. */
+/* Claim: on the GPU, a call that cannot succeed is refused with the status that names the reason, before anything is
+ * written: a machine without a GPU, shapes and plans that do not fit, misaligned arrays, a workspace too small, and
+ * whatever CUDA answers. */
 #define _POSIX_C_SOURCE 200809L /* setenv */
 #include <stdlib.h>
 #include <string.h>
@@ -392,7 +392,7 @@ static void run_no_device(const void *unused)
 
 int main(int argc, char **argv)
 {
-    test_begin(argc, argv, "on the GPU, what cannot be done is refused before anything is written");
+    test_begin(argc, argv, "on the GPU, a call that cannot succeed is refused before anything is written");
     test_add(run_no_device, NULL, "no_device");
     test_add(run_workspace_bytes, NULL, "workspace_bytes");
     for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++)

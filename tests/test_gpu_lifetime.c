@@ -1,6 +1,6 @@
-/* Claim: what the GPU still reads stays as it was: blocks of a pruned branch until their epoch is retired, the host's
- * plan, shape and list of copies once the call is back, the plan on the device until the stream has reached its update;
- * and what the workspace held before makes no difference. */
+/* Claim: data that the GPU still reads stay as they were: blocks of a pruned branch until their epoch is retired, the
+ * host's plan, shape and list of copies once the call is back, the plan on the device until the stream has reached its
+ * update; and the earlier contents of the workspace make no difference. */
 #define _POSIX_C_SOURCE 200809L /* nanosleep */
 #include <math.h>
 #include <stdatomic.h>
@@ -617,7 +617,7 @@ int main(int argc, char **argv)
         {"many_updates", run_many_updates},
         {"whatever_the_workspace_held", run_workspace},
     };
-    test_begin(argc, argv, "on the GPU, what is still read stays as it was");
+    test_begin(argc, argv, "on the GPU, data that are still read stay as they were");
     for (uint32_t i = 0; i < tree_gpu_num_steps; i++) {
         if (tree_gpu_steps[i].storages >> TREE_FP16 & 1)
             test_add(run_epoch, &tree_gpu_steps[i], "pruned_blocks_wait_for_their_epoch_%s", tree_gpu_steps[i].name);

@@ -1,5 +1,5 @@
-/* Claim: on the GPU, partial states are merged rightly whatever their number, and however many queries and heads there
- * are for each warp that merges; what a warp merged before does not matter. */
+/* Claim: on the GPU, partial states are merged correctly whatever their number, and however many queries and heads each
+ * merging warp has; the warp's earlier merges do not matter. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,7 +99,7 @@ static void run_behind_nan(const void *argument)
 
 int main(int argc, char **argv)
 {
-    test_begin(argc, argv, "any number of partial states is merged rightly");
+    test_begin(argc, argv, "any number of partial states is merged correctly");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         test_add(run_case, &cases[i], "any_number_of_states_head_dim_%u_%u.%u_a_warp", cases[i].head_dim,
                  cases[i].tenths / 10, cases[i].tenths % 10);

@@ -1,6 +1,6 @@
 /* Claim: on the GPU, at every step, the comparison that all tests use notices one token of 4096 that was lost, counted
- * twice, exchanged, or given another's value, on random data, in each of 40 trials; and has nothing to say against the
- * step's own result. */
+ * twice, exchanged, or given another's value, on random data, in each of 40 trials; and accepts the step's own
+ * result. */
 #include "gpu_support.h"
 #include "mistake_model.h"
 #include "test.h"

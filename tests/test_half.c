@@ -195,7 +195,7 @@ int main(int argc, char **argv)
         {"nan_stays_nan", run_nan},         {"denormals", run_denormals},
         {"random_floats", run_random},
     };
-    test_begin(argc, argv, "a float becomes the nearest half, and a half the float that it stands for");
+    test_begin(argc, argv, "a float converts to the nearest half, and a half to the float that it represents");
     for (int f = 0; f < 2; f++) {
         for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
             test_add(cases[i].run, &formats[f], "%s_%s", formats[f].name, cases[i].name);

@@ -122,7 +122,7 @@ static void run_machine(const void *unused)
 
 int main(int argc, char **argv)
 {
-    test_begin(argc, argv, "an instruction set is chosen only where each subset that it was compiled for is there");
+    test_begin(argc, argv, "an instruction set is chosen only if the machine has each subset that it was compiled for");
     test_add(run_flags, NULL, "flags_are_known_and_needed");
     test_add(run_feature_sets, NULL, "every_set_of_features");
     test_add(run_machine, NULL, "this_machine");

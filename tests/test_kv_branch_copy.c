@@ -1,4 +1,4 @@
-/* Claim: a shared part-filled block is copied before it is written: exactly then, exactly once a writer, exactly its
+/* Claim: a shared part-filled block is copied before it is written: exactly then, exactly once per writer, exactly its
  * first length % block_tokens tokens; and a list of appends costs what the appends cost one by one. */
 #include <stddef.h>
 

@@ -1,5 +1,5 @@
-/* Claim: what the headers call linear is linear, counted in steps (step_count.h): four times the branches, blocks or
- * tokens, at most 4.6 times the steps, whatever is shared with whom. */
+/* Claim: costs that the headers call linear are linear, counted in steps (step_count.h): four times the branches,
+ * blocks or tokens, at most 4.6 times the steps, whatever is shared with whom. */
 #include <stdlib.h>
 
 #include "kv_branch.h"

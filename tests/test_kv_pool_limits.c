@@ -212,7 +212,7 @@ static void run_status_strings(const void *argument)
 int main(int argc, char **argv)
 {
     static const uint32_t limits[] = {1, 2, 9, 1000};
-    test_begin(argc, argv, "limits work, beyond them is refused");
+    test_begin(argc, argv, "every argument works at its limit and is refused beyond it");
     for (size_t i = 0; i < sizeof config_cases / sizeof config_cases[0]; i++)
         test_add(run_config, &config_cases[i], "config_%s", config_cases[i].name);
     test_add(run_null, NULL, "config_null");

@@ -1,4 +1,4 @@
-/* Claim: whichever host allocation fails, the call says KV_NOMEM, the pool is as it was, nothing leaks, and the same
+/* Claim: whichever host allocation fails, the call returns KV_NOMEM, the pool is as it was, nothing leaks, and the same
  * call succeeds when memory is back; and tables that are not needed any more are given back. The linker puts the
  * functions below between the library and malloc. */
 #include <malloc.h>
@@ -349,7 +349,7 @@ static void run_cut_without_memory(const void *argument)
 
 int main(int argc, char **argv)
 {
-    test_begin(argc, argv, "every host allocation fails once");
+    test_begin(argc, argv, "every host allocation fails once, and no call loses anything");
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)
         test_add(run_call, &calls[i], "each_allocation_of_%s", calls[i].name);
     test_add(run_twins, NULL, "twins");

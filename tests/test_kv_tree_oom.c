@@ -1,4 +1,4 @@
-/* Claim: whichever allocation fails, building and checking a tree say KV_NOMEM and write nothing. */
+/* Claim: whichever allocation fails, building and checking a tree return KV_NOMEM and write nothing. */
 #include <stdlib.h>
 
 #include "hand_trees.h"
@@ -73,7 +73,7 @@ static void run(const void *argument)
 
 int main(int argc, char **argv)
 {
-    test_begin(argc, argv, "whichever allocation fails, building and checking a tree say so and write nothing");
+    test_begin(argc, argv, "whichever allocation fails, building and checking a tree return KV_NOMEM");
     for (call what = BUILD; what < NUM_CALLS; what++)
         for (int i = 0; i < 2; i++)
             test_add(run, &(failure){what, i == 0}, "%s_%s", call_name[what], i == 0 ? "one" : "from_one_on");

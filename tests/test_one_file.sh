@@ -1,6 +1,6 @@
 #!/bin/bash
-# Claim: docs/one_file.c has at most 300 lines, compiles alone and without a warning, prints what it says, and its exit
-# status depends on its check: each planted bug makes it fail.
+# Claim: docs/one_file.c has at most 300 lines, compiles alone and without a warning, prints the output that it states,
+# and its exit status depends on its check: each planted bug makes it fail.
 set -uo pipefail
 : "${TREEATTN_SOURCE_DIR:=$(cd "$(dirname "$0")/.." && pwd)}"
 source_file=$TREEATTN_SOURCE_DIR/docs/one_file.c

@@ -1,6 +1,6 @@
 /* Claim: on random data, the comparison that all attention tests use notices one token of 4096 that was lost, counted
  * twice, exchanged, or given another's value: in each of 40 trials, with each storage type, on every implementation;
- * and raises no alarm for the correct result. */
+ * and accepts the correct result. */
 #include "mistake_model.h"
 #include "test.h"
 

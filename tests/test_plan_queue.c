@@ -1,6 +1,6 @@
 /* Claim: the queue that the GPU runs is the plan: every row meets every token of its item once for each head, in tiles
- * that follow each other on one worker, under the plan's masks, with a place for each state; no worker has much more to do
- * than the others; and the same plan gives the same queue. */
+ * that follow each other on one worker, under the plan's masks, with a place for each state; no worker has much more
+ * work than the others; and the same plan gives the same queue. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* Claim: each (task, KV head) goes to the worker that plan_queue.h names: workers' tiles are in the order in which the
- * tasks were dealt, and the costs, the even shares and the least loads are worked out here once more. */
+ * tasks were dealt, and the costs, the even shares and the least loads are computed here independently. */
 #include <inttypes.h>
 #include <stdlib.h>
 

@@ -1,5 +1,5 @@
-/* Claim: a pool that runs out of blocks stops the replay with a status and stays whole. After room was made the same
- * call continues, with the same result as without the stop. */
+/* Claim: a pool that runs out of blocks stops the replay with a status and stays whole. Once there is room again the
+ * same call continues, with the same result as without the stop. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -174,7 +174,7 @@ static void run_no_branch(const void *argument)
 
 int main(int argc, char **argv)
 {
-    test_begin(argc, argv, "a pool that runs out stops the replay, and the same call goes on after room was made");
+    test_begin(argc, argv, "a pool that runs out stops the replay, and the same call continues once there is room");
     for (size_t i = 0; i < sizeof exhaustion_cases / sizeof exhaustion_cases[0]; i++)
         test_add(run_squeezed, &exhaustion_cases[i], "squeezed_%s", exhaustion_cases[i].name);
     test_add(run_one_block_short, NULL, "one_block_short");

@@ -195,7 +195,7 @@ int main(int argc, char **argv)
 #define ADD(run, table) \
     for (size_t i = 0; i < sizeof(table) / sizeof(table)[0]; i++) \
         test_add(run, &(table)[i], "%s", (table)[i].name)
-    test_begin(argc, argv, "the sums of small trees, counted by hand, are what a replay counts");
+    test_begin(argc, argv, "a replay of small trees counts the same sums as a count by hand");
     ADD(run_tree, tree_sums);
     ADD(run_few_shot, few_shot_sums);
     ADD(run_levels, level_sums);

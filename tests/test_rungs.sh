@@ -1,8 +1,8 @@
 #!/bin/bash
 # Claim: the ladder stays a ladder. No rung adds more than 150 lines of code to the one before, unless the table below
 # says why; no rung's files show an instruction or an idea before the rung that brings it, or include a file without
-# using it; README's table of the ladder is the one that scripts/ladder_table.sh writes, which reads what was recorded;
-# and `make rung` checks a rung, and refuses a bad STEP or TREE with status 2.
+# using it; README's table of the ladder is the one that scripts/ladder_table.sh writes from the recorded times; and
+# `make rung` checks a rung, and refuses a bad STEP or TREE with status 2.
 set -u
 unset MAKEFLAGS MFLAGS STEP TREE
 cd "$TREEATTN_SOURCE_DIR" || exit 1

@@ -1,6 +1,7 @@
 #!/bin/bash
-# Claim: setup.sh names in one line what a verb lacks, installs it where apt-get may be used, and stops only for what
-# the verb cannot do without. Machines are folders of stubs: PATH holds nothing else, so nothing real is installed.
+# Claim: setup.sh names in one line the programs that a verb lacks, installs them where apt-get may be used, and stops
+# only for those that the verb cannot do without. Machines are folders of stubs: PATH holds nothing else, so nothing
+# real is installed.
 # shellcheck disable=SC2016 # bodies of stubs
 set -u
 setup=$TREEATTN_SOURCE_DIR/scripts/setup.sh

@@ -401,7 +401,7 @@ int main(int argc, char **argv)
         {"value_not_a_number_stays_in_its_element", run_value_not_a_number},
         {"extreme_scores", run_extremes},
     };
-    test_begin(argc, argv, "the softmax of a set of tokens does not depend on how it was put together");
+    test_begin(argc, argv, "the softmax of a set of tokens does not depend on the order or the split of the set");
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         test_add(cases[i].run, NULL, "%s", cases[i].name);
     return test_end();

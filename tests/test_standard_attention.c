@@ -308,7 +308,7 @@ int main(int argc, char **argv)
     enum { NUM_TREES = sizeof trees / sizeof trees[0] };
     static standard_case cases[2 * NUM_TREES];
     static const uint32_t indices[] = {0, 1};
-    test_begin(argc, argv, "the attentions that materialise agree with the truth and keep what they say");
+    test_begin(argc, argv, "the attentions that materialise agree with the truth and leave the arrays that they state");
     for (uint32_t f = 0; f < 2; f++) {
         for (uint32_t i = 0; i < NUM_TREES; i++) {
             standard_case *one = &cases[f * NUM_TREES + i];

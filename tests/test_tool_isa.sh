@@ -1,6 +1,6 @@
 #!/bin/bash
-# Claim: the program runs the instruction set that the machine has or the one that --isa forces, on processors that lack
-# a part of one too.
+# Claim: the program runs the instruction set that the machine has or the one that --isa forces, also on processors that
+# lack a part of one.
 # shellcheck source=tests/tool_checks.sh
 . "$(dirname "$0")/tool_checks.sh"
 small=$TREEATTN_SOURCE_DIR/tests/tool_small.ttr

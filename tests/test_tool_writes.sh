@@ -1,6 +1,7 @@
 #!/bin/bash
-# Claim: the output of a verb or a script is complete, or a message says that it is not and the status is not 0: on a full
-# disk, at a file's size limit, with a closed standard output, and when gnuplot or another program that it runs fails.
+# Claim: the output of a verb or a script is complete, or a message says that it is incomplete and the status is not 0:
+# on a full disk, at a file's size limit, with a closed standard output, and when gnuplot or another program that it
+# runs fails.
 # shellcheck disable=SC2016 # bodies of stubs
 # shellcheck source=tests/tool_checks.sh
 . "$(dirname "$0")/tool_checks.sh"

@@ -1,4 +1,4 @@
-/* Claim: traffic counts the bytes that its formulas say, and DeFT's published sums come out to the last byte. */
+/* Claim: traffic counts the bytes that its formulas say, and reproduces DeFT's published sums to the last byte. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* Claim: the bytes of a plan are known before it is built: those of its arrays, and what tree_plan_grow keeps. */
+/* Claim: the bytes of a plan are known before it is built: those of its arrays, and those that tree_plan_grow keeps. */
 #include <inttypes.h>
 
 #include "plan_trees.h"

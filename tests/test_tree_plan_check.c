@@ -1,4 +1,4 @@
-/* Claim: tree_plan_check notices every way in which a plan can be wrong, and says what. */
+/* Claim: tree_plan_check notices every way in which a plan can be wrong, and names the fault. */
 #include <inttypes.h>
 #include <string.h>
 

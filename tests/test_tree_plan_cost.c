@@ -1,5 +1,5 @@
 /* Claim: the plans of cost are those that the formula of docs/plans.md finds cheapest: units, cuts and shares of random
- * trees, worked out here a second time, slice by slice and token by token. */
+ * trees, computed here a second time, slice by slice and token by token. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* Claim: whichever allocation fails, building and checking a plan say TREE_NOMEM, write nothing and lose nothing. */
+/* Claim: whichever allocation fails, building and checking a plan return TREE_NOMEM, write nothing and leak nothing. */
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -84,7 +84,7 @@ static void run_grow(const void *argument)
 int main(int argc, char **argv)
 {
     static tree_strategy strategies[TREE_NUM_STRATEGIES];
-    test_begin(argc, argv, "whichever allocation fails, building and checking a plan say TREE_NOMEM");
+    test_begin(argc, argv, "whichever allocation fails, building and checking a plan return TREE_NOMEM");
     for (int s = 0; s < TREE_NUM_STRATEGIES; s++) {
         strategies[s] = (tree_strategy)s;
         test_add(run_build, &strategies[s], "build_%s", tree_strategy_name[s]);

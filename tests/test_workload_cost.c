@@ -272,7 +272,7 @@ static void run_chain_needs(const void *argument)
 int main(int argc, char **argv)
 {
     static const uint32_t block_tokens[] = {1, 2, 16, 256};
-    test_begin(argc, argv, "what a workload and its replay take is known before");
+    test_begin(argc, argv, "the cost of a workload and of its replay is known beforehand");
     test_add(run_trees, NULL, "size_of_trees");
     test_add(run_accepts, NULL, "size_of_accepts");
     test_add(run_levels, NULL, "size_of_levels");

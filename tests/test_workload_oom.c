@@ -233,7 +233,7 @@ static void run_hopeless(const void *argument)
 
 int main(int argc, char **argv)
 {
-    test_begin(argc, argv, "whichever allocation fails, reading, building and replaying say so and lose nothing");
+    test_begin(argc, argv, "whichever allocation fails, reading, building and replaying report it and leak nothing");
     for (call what = READ_REASON; what < NUM_CALLS; what++)
         for (int i = 0; i < 2; i++)
             test_add(run, &(failure){what, i == 0}, "%s_%s", call_name[what], i == 0 ? "one" : "from_one_on");

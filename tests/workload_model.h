@@ -15,7 +15,7 @@ typedef struct workload_model {
     model_branch *branches; /* [num_branches] by name */
     uint32_t next;          /* operation */
     uint32_t next_token;
-    uint32_t *queries;      /* [num_queries] names that ask in this step */
+    uint32_t *queries;      /* [num_queries] names with a query in this step */
     uint32_t num_queries;
 } workload_model;
 
@@ -28,7 +28,7 @@ bool workload_model_step(workload_model *model);
 /* Different tokens that living branches hold. */
 uint64_t workload_model_unique(const workload_model *model);
 
-/* Sum of the lengths of the branches that ask. */
+/* Sum of the lengths of the branches with a query. */
 uint64_t workload_model_path(const workload_model *model);
 
 #endif

@@ -17,7 +17,7 @@ tool_queries tool_queries_create(const tool_scene *scene, uint32_t num_heads, ui
 void tool_queries_destroy(tool_queries *queries);
 
 typedef struct tool_agreement {
-    tree_isa isa; /* that runs; not AUTO */
+    tree_isa isa; /* the instruction set that runs; not AUTO */
     uint32_t num_plans;
     verdict worst; /* that of the plan with the largest error / limit */
 } tool_agreement;

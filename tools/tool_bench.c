@@ -85,7 +85,7 @@ static void need_memory(const bench *b, double bytes, const char *name)
                        limit);
 }
 
-/* As measure_allocate rounds. */
+/* Rounded up as in measure_allocate. */
 static double allocated(double bytes)
 {
     const double page = 2 << 20;

@@ -13,10 +13,10 @@
 
 enum { BLOCK_TOKENS = 16, NUM_HEADS = 32, NUM_KV_HEADS = 8, HEAD_DIM = 128, MAX_DEPTH = 8 };
 
-/* Where the search is cut to look at it. */
+/* The point at which the search is stopped for a look at it. */
 typedef struct demo_cut {
     uint32_t operation; /* the first fork of the next level */
-    uint32_t iteration; /* the last of the level: its losers are still there */
+    uint32_t iteration; /* the last of the level: its losers are still alive */
 } demo_cut;
 
 static demo_cut find_cut(const workload *work)

@@ -1,4 +1,4 @@
-/* tool_demo: the results of treeattn demo, the same on every machine, apart from how they are written. */
+/* tool_demo: the results of treeattn demo, the same on every machine, and the functions that write them. */
 #ifndef TOOL_DEMO_H
 #define TOOL_DEMO_H
 
@@ -46,7 +46,7 @@ typedef struct demo_result {
     replay_totals totals;                /* of the whole search */
 } demo_result;
 
-/* The folder of the files, and the command to try next. */
+/* The folder of the files that were written, and the command to try next. */
 typedef struct demo_files {
     const char *folder;
     tool_picture picture; /* whether gnuplot drew it; only complete files are listed */

@@ -1,5 +1,5 @@
 /* treeattn doctor: lists the parts that this machine and this build have, with advice where one is missing. A missing
- * part is no failure. */
+ * part is not a failure. */
 #include "tool_options.h"
 
 #include <stdio.h>

@@ -149,7 +149,7 @@ workload *tool_workload_from_file(const tool_call *call, const char *file, const
     return work;
 }
 
-/* Levels without the blanks, which are for people. */
+/* Levels without blanks, which only serve readers. */
 typedef struct level_text {
     char nodes[MAX_LEVELS_TEXT], tokens[MAX_LEVELS_TEXT];
     uint32_t node_column[MAX_LEVELS_TEXT], token_column[MAX_LEVELS_TEXT]; /* from 1, of each character and of the end */

@@ -22,18 +22,18 @@
 
 #define TOOL_STRATEGIES "flash|flash_decoding|radix|tree_mask|node|node_chunk|flatten|cost"
 
-/* Of a file of any kind; "-" is standard input. `tree_option` names the option that chooses the tree. Bad input ends
- * the program with status 2 and FILE:LINE:COLUMN: the expected text; so does a workload beyond the limits of
- * tool_limits.h, before it is built. */
+/* The workload of a trace file of any kind; "-" is standard input. `tree_option` names the option that chooses the
+ * tree. Bad input ends the program with status 2 and FILE:LINE:COLUMN: the expected text; so does a workload beyond the
+ * limits of tool_limits.h, before it is built. */
 workload *tool_workload_from_file(const tool_call *call, const char *file, const char *tree_option, uint32_t max_steps);
 
-/* By --tree LEVELS or --trace FILE; of a trace only the steps up to --iteration. */
+/* The workload of --tree LEVELS or --trace FILE; of a trace only the steps up to --iteration. */
 workload *tool_workload(const tool_call *call);
 
 /* Plays up to an iteration; 0: the one with the most queries (the first of them). */
 void tool_play_to(tool_scene *scene, uint32_t iteration);
 
-/* num_queries and num_blocks are left 0. */
+/* The shape without its num_queries and num_blocks, which are left 0. */
 tree_shape tool_shape(const tool_call *call, uint32_t num_heads, uint32_t num_kv_heads, uint32_t head_dim,
                       tree_storage storage);
 

@@ -36,7 +36,7 @@ void tool_need_work(const tool_call *call, double steps, const char *what_format
 bool tool_has_memory(const tool_call *call, double bytes);
 unsigned tool_memory_limit(const tool_call *call); /* MiB */
 
-/* Of the list, its labels, and the notes that its check and its replay keep of each branch. */
+/* Bytes of the list, its labels, and the notes that its check and its replay keep of each branch. */
 double tool_workload_bytes(const workload_size *size);
 
 /* Needs a replay of the workload on a pool of num_blocks (0: as many as it could use). Returns the bytes of workload,

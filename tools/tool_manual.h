@@ -1,4 +1,4 @@
-/* tool_manual: a bash completion and a manual page, made of the tables of the verbs, as --help is. */
+/* tool_manual: a bash completion and a manual page, made from the tables of the verbs, as --help is. */
 #ifndef TOOL_MANUAL_H
 #define TOOL_MANUAL_H
 

@@ -51,7 +51,7 @@ void tool_command(const tool_call *call, char command[TOOL_MAX_COMMAND], const c
 
 void tool_print_help(const tool_verb *verb);
 
-/* Said by --help and by the manual page. */
+/* Printed by --help and in the manual page. */
 #define TOOL_SUMMARY "attention over trees of shared KV blocks"
 #define TOOL_FORMAT_HELP "format of the output (the first)"
 #define TOOL_STATUS_HELP "0 done, 1 failed, 2 bad usage or bad input."
@@ -67,8 +67,8 @@ const char *tool_text(const tool_call *call, const char *name, const char *absen
 uint32_t tool_count(const tool_call *call, const char *name, uint32_t absent, uint32_t least, uint32_t most);
 int64_t tool_integer(const tool_call *call, const char *name, int64_t absent, int64_t least, int64_t most);
 
-/* Ends the program with "OPTION: WHY" if one of these options was given, which would change nothing. names ends with
- * NULL. */
+/* Ends the program with "OPTION: WHY" if one of these options was given although it would have no effect. names ends
+ * with NULL. */
 void tool_refuse(const tool_call *call, const char *const *names, const char *why_format, ...)
     __attribute__((format(printf, 3, 4)));
 

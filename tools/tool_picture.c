@@ -37,7 +37,7 @@ static const char script[] =
     "set style fill solid 1.0 border rgb 'white'\n"
     "plot data skip 1 using ($1+$2/2.0):($3+$4/2.0):($2/2.0):($4/2.0):2 with boxxyerror lw 0.7 lc palette notitle\n";
 
-/* The data and their script first: they are there without gnuplot. */
+/* The data and their script come first: they do not need gnuplot. */
 static const char *const file_names[] = {"tree.csv", "tree.gp", "tree.txt", "tree.svg", "tree.png"};
 enum { NUM_FILES = sizeof file_names / sizeof file_names[0], FIRST_PICTURE = 3 };
 

@@ -7,11 +7,11 @@
 
 typedef enum tool_picture { TOOL_PICTURE_DRAWN, TOOL_PICTURE_NO_GNUPLOT, TOOL_PICTURE_FAILED } tool_picture;
 
-/* Writes FOLDER/tree.csv, tree.gp and tree.txt (the picture in characters, one line per block), and if gnuplot is there
- * tree.svg and tree.png, both or none. Any name may be that of FOLDER: no shell and no gnuplot script contains it.
- * FOLDER may be a symbolic link; files and links of these names inside it are replaced, never written through.
- * Every file appears whole or not at all: a text that cannot be written ends the program with status 1. If gnuplot
- * fails, or its picture is cut, stderr says why, and the caller's exit status has to tell it too. */
+/* Writes FOLDER/tree.csv, tree.gp and tree.txt (the picture in characters, one line per block), and if gnuplot is
+ * installed tree.svg and tree.png, both or none. Any name may be that of FOLDER: no shell and no gnuplot script
+ * contains it. FOLDER may be a symbolic link; files and links of these names inside it are replaced, never written
+ * through. Every file appears whole or not at all: a text that cannot be written ends the program with status 1. If
+ * gnuplot fails, or its picture is cut, stderr says why, and the caller must report it in the exit status. */
 tool_picture tool_picture_draw(const kv_tree *tree, const char *folder, const char *title);
 
 #endif

@@ -22,7 +22,7 @@ typedef struct plan_request {
     bool wide; /* false: a screen's width; columns that do not depend on the strategy are left out */
     traffic_variant variant;
     const tool_call *call;
-    double bytes; /* that are in use already */
+    double bytes; /* bytes in use already */
 } plan_request;
 
 static tree_target read_target(const tool_call *call)
@@ -119,8 +119,8 @@ static void put_materialised(tool_table *table, const char *name, const tree_tra
     put_traffic(table, traffic, wide);
 }
 
-/* NULL: the plan is too large. A strategy that was named then ends the program; of all strategies it is left out, with
- * a message, and its row stays empty. */
+/* NULL: the plan is too large. If the strategy was named, the program ends; among all strategies it is left out, with a
+ * message, and its row stays empty. */
 static tree_plan *build_plan(const kv_tree *tree, const plan_request *request, const tree_plan_config *config)
 {
     const char *name = tree_strategy_name[config->strategy];

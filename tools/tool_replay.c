@@ -40,7 +40,7 @@ static void add_step(replay_sums *sums, const tool_scene *scene)
 typedef struct replay_attention {
     bool wanted;
     const tool_call *call;
-    double bytes; /* that are in use already */
+    double bytes; /* bytes in use already */
     uint32_t every;
     tree_shape shape; /* num_queries is left 0 */
     tree_plan_config config;
@@ -81,7 +81,8 @@ static void compute(replay_attention *attention, const tool_scene *scene)
     kv_tree_destroy(tree);
 }
 
-/* K and V of the pool, and for the step with the most queries: query, out, lse, their truth and what limits errors. */
+/* K and V of the pool, and for the step with the most queries: query, out, lse, their truth and the limits of
+ * errors. */
 static double attention_bytes(const tree_shape *shape, uint32_t num_queries)
 {
     double element_bytes = (double)tree_storage_bytes(shape->storage);

@@ -19,8 +19,8 @@ typedef struct tool_scene {
     uint32_t *query_names;
 } tool_scene;
 
-/* num_blocks 0: as many as a replay of this workload could need (replay_count_needs). Ends the program if the pool
- * cannot be created. */
+/* num_blocks 0: as many blocks as a replay of this workload could need (replay_count_needs). Ends the program if the
+ * pool cannot be created. */
 tool_scene tool_scene_open(const workload *work, uint32_t block_tokens, uint32_t num_blocks);
 
 /* The same with K and V for all blocks: num_blocks, block_tokens, num_kv_heads, head_dim and storage of the shape. */
@@ -29,7 +29,7 @@ tool_scene tool_scene_open_with_kv(const workload *work, const tree_shape *shape
 /* Plays one step; false: the workload is over. Ends the program with status 1 if the pool is too small. */
 bool tool_scene_next(tool_scene *scene);
 
-/* Puts one query at the end of every living branch, in the place of the step's queries, until the next step. */
+/* Puts one query at the end of every living branch, in place of the step's queries, until the next step. */
 void tool_scene_query_all(tool_scene *scene);
 
 /* Tables of the queries of this step, in the order of the queries; the caller frees the array alone. */

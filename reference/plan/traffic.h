@@ -16,8 +16,8 @@ extern "C" {
 
 typedef enum traffic_variant {
     TRAFFIC_PACKED,       /* ours: the query heads of a group share each load of K and V */
-    TRAFFIC_DEFT_COUNTED, /* what DeFT's counter reports: every query head has K and V of its own, partials are free */
-    TRAFFIC_DEFT_ISSUED,  /* what kernels like DeFT's request: every query head loads K, V, masks and token indices */
+    TRAFFIC_DEFT_COUNTED, /* DeFT's own count: every query head has K and V of its own, partials are free */
+    TRAFFIC_DEFT_ISSUED,  /* loads of kernels like DeFT's: every query head loads K, V, masks and token indices */
     TRAFFIC_NUM_VARIANTS
 } traffic_variant;
 

@@ -26,7 +26,7 @@ typedef enum tree_strategy {
     TREE_FLASH,          /* Flash-Attention: a query and its whole path */
     TREE_FLASH_DECODING, /* Flash-Decoding: the path cut every piece_tokens */
     TREE_RADIX,          /* Radix Attention: as flash_decoding over shared storage, cut at nodes as well */
-    TREE_TREE_MASK,      /* SpecInfer: all queries and all tokens in one item; a bit mask for which query sees which */
+    TREE_TREE_MASK,      /* SpecInfer: all queries and tokens in one item; one mask bit for each query and token */
     TREE_NODE,           /* DeFT-Node: a node and the queries below it, at most max_rows */
     TREE_NODE_CHUNK,     /* DeFT-Node-Chunk: as node, nodes cut every piece_tokens */
     TREE_FLATTEN,        /* DeFT-Flatten: all nodes in one list, cut every piece_tokens across nodes; bit mask */

@@ -5,9 +5,9 @@
  * state and decodes its text, one byte per token, one token per iteration, all thoughts of a level side by side; a
  * finished thought waits. Then the level is scored, the best `breadth` are kept, the rest pruned. After three levels
  * one number is left.
- *   score       one step of look-ahead, no solver. One number: minus its distance to 24, or 1000. Two: the same, of
- *               the best that one more step makes of them. Three: every different pair that one more step leaves counts
- *               4 if both numbers divide 24, and 1 more if both are whole and one of them divides 24
+ *   score       one step of look-ahead, no solver. One number: minus its distance to 24, or 1000 for 24 itself.
+ *               Two: the best such score after one more step. Three: every different pair that one more step leaves
+ *               counts 4 if both numbers divide 24, and 1 more if both are whole and one of them divides 24
  *   duplicates  thoughts that leave the same numbers are all decoded (a model must write a thought to know it), but
  *               only the first of them can be kept
  *   numbers     exact fractions; differences are taken so that they are not negative, which loses no solution

@@ -152,7 +152,7 @@ typedef struct branch_state {
 /* The counts of the workload are public and not trusted: they are compared with these at the end. */
 typedef struct walk {
     branch_state *branches; /* [max_branches] */
-    uint32_t *waiting;      /* [max_branches] names with a query at the next STEP, each once, because it waits */
+    uint32_t *waiting;      /* [max_branches] names with a query at the next STEP, each listed once */
     uint32_t max_branches;
     uint32_t num_branches, live_branches, max_live_branches, num_steps; /* so far, as in workload */
     uint64_t num_tokens;
