@@ -1,4 +1,4 @@
-/* ladder: every rung on three trees with plan cost, on the first one with every plan.
+/* ladder: every rung on four trees with plan cost, on the first one with every plan.
  *
  * measure_ladder [CSV] */
 #include "measure_gpu.h"
@@ -9,6 +9,7 @@ static const struct {
     {"64 branches of 64 behind 2048", "1,64", "2048,64"},
     {"10 branches of 400 behind 4000", "1,10", "4000,400"},
     {"512 leaves on four levels", "1,4,16,512", "1024,256,128,32"},
+    {"1 branch of 64 behind 2048", "1,1", "2048,64"},
 };
 
 int main(int argc, char **argv)

@@ -1,4 +1,4 @@
-# Each rung's time over the floor, on three trees with plan cost.
+# Each rung's time over the floor, on four trees with plan cost.
 width = 1240; height = 600
 load 'figures/style.gnuplot'
 # Tree, rung, its number, time / floor; a new tree begins with rung 0. Then the gains of each rung over the one before.

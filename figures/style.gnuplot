@@ -41,6 +41,7 @@ set linetype 13 lc rgb '#5a5a5a' lw 2 dt (8,3,2,3)
 set linetype 21 lc rgb '#0b2f7f' lw 2.5 dt 1 pt 7
 set linetype 22 lc rgb '#3f76cf' lw 2.5 dt (10,4) pt 4
 set linetype 23 lc rgb '#86b0ea' lw 2.5 dt (3,3) pt 8
+set linetype 24 lc rgb '#7a7f87' lw 2.5 dt (14,4,3,4) pt 12
 
 # A ceiling that was measured on the same GPU, from the csv's comment lines ("# dram_gbps: 4550"); without one gnuplot
 # ends with an error, because a message is no number.
