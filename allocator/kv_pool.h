@@ -25,7 +25,7 @@ extern "C" {
 
 typedef enum kv_status {
     KV_OK = 0,
-    KV_INVAL = -1,    /* an argument is outside what its function documents */
+    KV_INVAL = -1,    /* an argument is outside its documented range */
     KV_OVERFLOW = -2, /* num_blocks * block_bytes is more than 2^47 or half the address space */
     KV_NOMEM = -3,    /* the host is out of memory; retry is possible */
     KV_NOBLOCKS = -4, /* not enough free blocks; prune or retire an epoch, then retry */

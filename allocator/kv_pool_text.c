@@ -367,7 +367,7 @@ static bool load_end(reader *r)
     return r->at == r->length || wrong(r, KV_FORMAT, r->at, "expected nothing after the end");
 }
 
-/* ---- load: what the text leaves implicit ---- */
+/* ---- load: the state that the text leaves implicit ---- */
 
 static void derive(kv_pool *pool)
 {

@@ -212,8 +212,8 @@ static kv_status follow_tables(const builder *b, const uint32_t *blocks, uint32_
     return KV_OK;
 }
 
-/* Where the table's segment starts, and in whose segment token start - 1 lies. `anchor` is the table that it followed.
- * block_tokens is 4; [..] is the last shared block, | the start of the table's segment:
+/* Finds where the table's segment starts, and the table whose segment holds token start - 1. `anchor` is the table that
+ * it followed. block_tokens is 4; [..] is the last shared block, | the start of the table's segment:
  *
  *   1. the anchor sees all that is shared        followed  a a a a [a a a a] a a a a
  *                                                table     a a a a [a a a a]|b b

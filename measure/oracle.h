@@ -29,7 +29,7 @@
  *          of each row, the error of lse: scores, and the sum of weights, which is float even beside tensor cores
  *      Q = sum of (p_t v_t)^2
  *          of each element of out: a weight's error, uniform in +-u p_t, adds the variance u^2 (p_t v_t)^2 / 3;
- *          partial states add as much, and u_state^2 out^2 / 3 for what their errors have in common
+ *          partial states add as much, and u_state^2 out^2 / 3 for the part that their errors share
  *      E = (2 sqrt(head_dim) u C + 16 u) A + u_out |out|
  *          of each element of out, the other errors: as in 1., with C for B
  *      N = min of Q / D and A^2 / Q, D = sum of (p_t x mean element of v_t)^2
@@ -101,7 +101,7 @@ float storage_round(float value, tree_storage storage);
 
 typedef struct roundoffs {
     double out;    /* of the type in which out is stored */
-    double weight; /* of the type in which exp(score - m) meets V; 0 in double */
+    double weight; /* of the type in which exp(score - m) is multiplied by V; 0 in double */
     double sum;    /* of the accumulation, and of lse */
     double state;  /* of the type in which partial states are stored: o is at most A of its own tokens */
 } roundoffs;

@@ -72,7 +72,7 @@ static inline FILE *figure_begin(const char *path)
     return file;
 }
 
-/* Where a measurement comes from, each line behind `lead`. statistic: what a value is, "exact count" or "median of
+/* Where a measurement comes from, each line behind `lead`. statistic: the kind of a value, "exact count" or "median of
  * ...". */
 static inline void provenance_write(FILE *file, const char *lead, const char *device, const char *command,
                                     const char *statistic)

@@ -36,7 +36,7 @@ static tree_status check_tree(const kv_tree *tree, const tree_shape *shape)
 static float *create_array(standard_arrays *arrays, uint64_t rows, uint64_t columns)
 {
     arrays->bytes += rows * columns * sizeof(float);
-    return calloc(rows * columns + 1, sizeof(float)); /* + 1: a tree without tokens is no error */
+    return calloc(rows * columns + 1, sizeof(float)); /* + 1: a tree without tokens is not an error */
 }
 
 /* num_scores: per head */

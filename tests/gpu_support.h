@@ -1,4 +1,5 @@
-/* gpu_support: what the GPU tests share. An attention case on the device, which every step and plan can run. */
+/* gpu_support: the code that the GPU tests share. An attention case on the device, which every step and plan can
+ * run. */
 #ifndef GPU_SUPPORT_H
 #define GPU_SUPPORT_H
 

@@ -1,5 +1,5 @@
-/* Claim: a dump is the whole state: loading it gives a pool that dumps the same bytes and goes on alike; any other text
- * is refused with line and column. */
+/* Claim: a dump is the whole state: loading it gives a pool that dumps the same bytes and behaves alike from then on;
+ * any other text is refused with line and column. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>

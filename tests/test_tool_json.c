@@ -1,5 +1,5 @@
-/* Claim: JSON holds any bytes of a name: bytes that are no UTF-8 (RFC 3629) become U+FFFD, the characters of JSON itself
- * are escaped, the rest stays as it is. */
+/* Claim: JSON holds any bytes of a name: bytes that are not UTF-8 (RFC 3629) become U+FFFD, the characters of JSON
+ * itself are escaped, the rest stays as it is. */
 /* The program's own code; it is in no library. */
 #include "../tools/tool_output.c"
 

@@ -80,7 +80,7 @@ void tool_bad_usage(const tool_verb *verb, const char *format, ...)
 void tool_bad_input(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn)); /* status 2 */
 void tool_fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));      /* status 1 */
 
-/* The same line, and the program goes on. */
+/* Prints the same line, and the program continues. */
 void tool_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Names and values come from the user: a control byte is shown as a code, \x1b, so that a message stays one line. */

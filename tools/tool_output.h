@@ -30,7 +30,7 @@ void tool_put_nothing(tool_table *table, const char *column);
 void tool_table_write(tool_table *table, FILE *file, tool_format format, bool single);
 
 /* JSON, indented. A key is NULL inside an array and for the outermost value. Text may be any bytes, as file names are:
- * a byte that is no UTF-8 becomes U+FFFD. */
+ * a byte that is not UTF-8 becomes U+FFFD. */
 #define TOOL_JSON_DEPTH 16
 typedef struct tool_json {
     FILE *file;

@@ -93,9 +93,9 @@ kv_status replay_count_needs(replay_needs *needs, const workload *workload, uint
 
 #define REPLAY_MEASURE_BLOCKS (1u << 24)
 
-/* A dry run on a pool of its own, to size the real one: peak_blocks is exactly what this workload needs. block_tokens
- * as in the pool's config. As replay_create; also KV_INVAL for a block_tokens that the pool refuses, KV_NOBLOCKS if
- * more than REPLAY_MEASURE_BLOCKS blocks are needed at once. Price: the whole replay, once. */
+/* A dry run on a pool of its own, to size the real one: peak_blocks is exactly the number of blocks that this workload
+ * needs. block_tokens as in the pool's config. As replay_create; also KV_INVAL for a block_tokens that the pool
+ * refuses, KV_NOBLOCKS if more than REPLAY_MEASURE_BLOCKS blocks are needed at once. Price: the whole replay, once. */
 kv_status replay_measure(replay_totals *totals, const workload *workload, uint32_t block_tokens);
 
 #ifdef __cplusplus
