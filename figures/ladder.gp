@@ -5,7 +5,7 @@ load 'figures/style.gnuplot'
 rows = '< grep "plan,step\|,cost," '.data.' | awk -F, ''NR > 1 { gsub(/"/, ""); sub(/step_/, "", $6); n = $6 + 0; sub(/^[0-9]+_/, "", $6);' \
      . ' gsub(/_/, " ", $6); print $1 "," n " " $6 "," n "," $7 / $9 "," us / $7; us = $7 }'''
 names = system(sprintf("grep ',cost,' '%s' | cut -d '\"' -f 2 | uniq | tr ' ' '_'", data))
-tree(i) = system("echo '".word(names, i)."' | tr _ ' ' | sed 's/ of \\([0-9]*\\) behind/ with \\1 tokens each behind/'")
+tree(i) = system("echo '".word(names, i)."' | tr _ ' ' | sed 's/branches of \\([0-9]*\\)/branches with \\1 tokens each/; s/branch of \\([0-9]*\\)/branch with \\1 tokens/'")
 num_steps = int(system(sprintf("grep -c '%s.*,cost,' '%s'", system("echo '".word(names, 1)."' | tr _ ' '"), data)))
 # The three rungs that gain most, by geometric mean over the trees, each with its least and largest gain, in steps' order.
 largest = system(rows[3:*]." | awk -F, '$3 > 0 { n[$2]++; l[$2] += log($5); if (!($2 in a) || $5 < a[$2]) a[$2] = $5; if ($5 > b[$2]) b[$2] = $5 }" \

@@ -177,20 +177,19 @@ static workload *from_levels(const tool_call *call, const char *levels)
 {
     static const char *const names[] = {"--ordinal", "--record", "--star", "--draft", "--prompt", NULL};
     tool_refuse(call, names, "works only with --trace, not with --tree");
-    level_text *text = tool_allocate(1, sizeof *text);
-    read_level_text(call, levels, text);
+    level_text text;
+    read_level_text(call, levels, &text);
     workload *work;
     workload_size size;
     kv_text_error error = {.line = 0};
-    kv_status status = workload_size_levels(&size, text->nodes, text->tokens, &error);
+    kv_status status = workload_size_levels(&size, text.nodes, text.tokens, &error);
     if (status == KV_FORMAT)
         tool_bad_usage(call->verb, "--tree, %s, column %u: %s", error.line == 1 ? "nodes" : "tokens",
-                       (error.line == 1 ? text->node_column : text->token_column)[error.column - 1], error.message);
+                       (error.line == 1 ? text.node_column : text.token_column)[error.column - 1], error.message);
     need_workload(call, size, "--tree");
-    status = workload_levels(&work, text->nodes, text->tokens, NULL);
+    status = workload_levels(&work, text.nodes, text.tokens, NULL);
     if (status != KV_OK)
         tool_bad_usage(call->verb, "--tree: %s", kv_status_string(status));
-    free(text);
     return work;
 }
 
