@@ -265,7 +265,7 @@ static void run_waiting_blocks(const void *)
     for (int seed = 0; seed < NUM_SEEDS; seed++) {
         uint32_t counter = 0;
         emulate_seed(seed);
-        launch_ok(launch_kernel_as(true, 3, 64, 0, NULL, wait_for, &counter, 192u));
+        launch_ok(launch_cooperative(3, 64, 0, NULL, wait_for, &counter, 192u));
         check(counter == 192, "all came: %u", counter);
         fails_with(launch_kernel(1, 64, 0, NULL, return_early), {"has returned"});
     }

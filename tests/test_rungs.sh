@@ -31,12 +31,12 @@ idea=(
     'tensor_cores:mma_16x8x16|a\.queue\.tasks'
     'pipeline:cp_async|ldmatrix|tile_chunk'
     'queue:queue_tile |a\.queue\.(tiles|starts)|worker_'
-    'one_launch:load_acquire|atomicAdd|LAUNCH_COOPERATIVE'
+    'one_launch:load_acquire|atomicAdd|launch_cooperative'
     'merge_ahead:merge_start|merge_cursor'
     'masks:masked_shared|__ballot_sync'
     'warpgroup:warpgroup|wgmma'
     'last_arriver:is_small|is_last_arriver'
-    'early_launch:wait_for_previous_launch|allow_next_launch'
+    'early_launch:wait_for_previous_launch|allow_next_launch|launch_early|griddepcontrol'
 )
 
 # ---- the rungs as text ----
@@ -56,9 +56,7 @@ done
 for ((n = 0; n < ${#names[@]}; n++)); do
     scripts/rungs.sh files $n >"$work/files.$n" || fail "the files of rung $n"
     mapfile -t files <"$work/files.$n"
-    # What gpu/device offers to several rungs may name a later one: the word counts where it is used.
-    mapfile -t told < <(grep -v '^gpu/device/\(grid.cuh\|launch.h\)$' "$work/files.$n")
-    code "${told[@]}" >"$work/code.$n"
+    code "${files[@]}" >"$work/code.$n"
 
     lines=$(scripts/rungs.sh added $n)
     most=${cap[${names[n]}]:-150}

@@ -26,7 +26,6 @@
 #include <cuda_runtime_api.h>
 
 #include "half.h"
-#include "launch.h"
 
 #define __global__
 #define __device__
@@ -105,20 +104,27 @@ void *emulate_shared_variable(size_t bytes);
 #define SHARED_VARIABLE(name, ...) __VA_ARGS__ &name = *(__VA_ARGS__ *)emulate_shared_variable(sizeof(__VA_ARGS__))
 
 template <typename... Parameters, typename... Arguments>
-static cudaError_t launch_kernel_as(unsigned how, dim3 grid, dim3 threads, size_t shared_bytes,
-                                    cudaStream_t stream, void (*kernel)(Parameters...), Arguments... arguments)
+static cudaError_t launch_early(bool is_cooperative, dim3 grid, dim3 threads, size_t shared_bytes, cudaStream_t stream,
+                                void (*kernel)(Parameters...), Arguments... arguments)
 {
     (void)stream;
     auto thread = [&] { kernel(arguments...); };
-    return emulate_launch(how & LAUNCH_COOPERATIVE, grid, threads, shared_bytes,
+    return emulate_launch(is_cooperative, grid, threads, shared_bytes,
                           [](void *context) { (*(decltype(thread) *)context)(); }, &thread);
+}
+
+template <typename... Parameters, typename... Arguments>
+static cudaError_t launch_cooperative(dim3 grid, dim3 threads, size_t shared_bytes, cudaStream_t stream,
+                                      void (*kernel)(Parameters...), Arguments... arguments)
+{
+    return launch_early(true, grid, threads, shared_bytes, stream, kernel, arguments...);
 }
 
 template <typename... Parameters, typename... Arguments>
 static cudaError_t launch_kernel(dim3 grid, dim3 threads, size_t shared_bytes, cudaStream_t stream,
                                  void (*kernel)(Parameters...), Arguments... arguments)
 {
-    return launch_kernel_as(0, grid, threads, shared_bytes, stream, kernel, arguments...);
+    return launch_early(false, grid, threads, shared_bytes, stream, kernel, arguments...);
 }
 
 /* ---- operations of a warp or a block ---- */
@@ -214,7 +220,7 @@ static inline float __fmul_rn(float x, float y) { return x * y; }
 static inline uint32_t __float_as_uint(float x) { return half_bits(x); }
 static inline float __uint_as_float(uint32_t bits) { return half_from_bits(bits); }
 
-/* ---- in place of mma.cuh, grid.cuh, async_copy.cuh and swizzle.cuh ---- */
+/* ---- in place of mma.cuh, grid.cuh, early_launch.cuh, async_copy.cuh and swizzle.cuh ---- */
 
 /* 2^x; results below 2^-126 are 0. */
 static inline float exp2_approx(float x)

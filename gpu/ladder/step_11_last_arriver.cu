@@ -67,9 +67,10 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)
 {
-    const unsigned how = a.queue.is_small ? 0 : LAUNCH_COOPERATIVE;
-    return launch_kernel_as(how, a.queue.num_workers, WORKER_THREADS, sizeof(masked_shared), stream,
-                            attend<HEAD_DIM, T>, a);
+    if (a.queue.is_small)
+        return launch_kernel(a.queue.num_workers, WORKER_THREADS, sizeof(masked_shared), stream, attend<HEAD_DIM, T>, a);
+    return launch_cooperative(a.queue.num_workers, WORKER_THREADS, sizeof(masked_shared), stream, attend<HEAD_DIM, T>,
+                              a);
 }
 
 cudaError_t step_11_last_arriver(const attention_arguments *a, cudaStream_t stream)

@@ -10,6 +10,7 @@
  *           requested, the barrier of the grid, the merge
  *   loop    as step 10
  *   threads as step 11 */
+#include "early_launch.cuh"
 #include "last_arriver.cuh"
 #include "wait_for_all.cuh"
 #include "worker_warpgroup.cuh"
@@ -71,9 +72,8 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)
 {
-    const unsigned how = a.queue.is_small ? LAUNCH_EARLY : LAUNCH_EARLY | LAUNCH_COOPERATIVE;
-    return launch_kernel_as(how, a.queue.num_workers, WORKER_THREADS, sizeof(masked_shared), stream,
-                            attend<HEAD_DIM, T>, a);
+    return launch_early(!a.queue.is_small, a.queue.num_workers, WORKER_THREADS, sizeof(masked_shared), stream,
+                        attend<HEAD_DIM, T>, a);
 }
 
 cudaError_t step_12_early_launch(const attention_arguments *a, cudaStream_t stream)

@@ -57,8 +57,8 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)
 {
-    return launch_kernel_as(LAUNCH_COOPERATIVE, a.queue.num_workers, WORKER_THREADS, sizeof(worker_shared), stream,
-                            attend<HEAD_DIM, T>, a);
+    return launch_cooperative(a.queue.num_workers, WORKER_THREADS, sizeof(worker_shared), stream,
+                              attend<HEAD_DIM, T>, a);
 }
 
 cudaError_t step_8_one_launch(const attention_arguments *a, cudaStream_t stream)
