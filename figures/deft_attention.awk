@@ -43,5 +43,6 @@ END {
     holds("slower than Radix Attention there on few-shot prompts and reasoning", !theirs_chunk)
     holds("flatten pays, node_chunk is slower than radix on few-shot and reasoning", !theirs_chunk && !theirs_flatten)
     holds("node_chunk or flatten not faster than radix and node", low["cut"] > 1 && low["over_node"] > 1)
+    holds("cold L2, H200", told_device("NVIDIA H200"))
     exit failed
 }

@@ -19,11 +19,13 @@ END {
     say("at {} branches the L2 cache serves {} % of the reads", most, d(0, at(last "radix", "l2_hit_percent")))
     holds("logical_bytes and plan_bytes are the same line", at(last "radix", "logical_bytes") == at(last "radix", "plan_bytes"))
     say("at its best it reaches {} times the memory's rate", d(2, high["best_radix"] / ceiling("dram_gbps")))
+    say("The L2 cache itself was read at {} times the memory's rate", d(1, ceiling("l2_gbps") / ceiling("dram_gbps")))
     holds("exceeds the peak of DRAM and even of L2", high["best_cost"] > ceiling("l2_gbps"))
     say("it is {} times the memory's rate at {} branches", d(1, gbps(last "cost", "logical_bytes") / ceiling("dram_gbps")), most)
     say("and {} % of them are never loaded", percent(0, 1 - at(last "cost", "plan_bytes") / at(last "cost", "logical_bytes")))
     holds("almost nothing up to 32 branches", high["warm_dram"] < 0.01)
     say("the call takes only {} to {} % less time", percent(0, low["warm_saves"]), percent(0, high["warm_saves"]))
     holds("one pass for all branches being slower than per-branch reading", low["one_pass_gain"] > 1)
+    holds("H200", told_device("NVIDIA H200"))
     exit failed
 }

@@ -34,5 +34,6 @@ END {
     say("a rung after step {} that", tile)
     for (i = tile + 1; i <= last; i++) if (("gain_" i) in high && high["gain_" i] < 0.95) slower = 1
     holds("on all four trees", !slower)
+    holds("cold L2, H200", told_device("NVIDIA H200"))
     exit failed
 }

@@ -21,5 +21,6 @@ END {
     say("takes {} to {} % less time than ", percent(0, low["last"]), percent(0, high["last"]))
     holds("less time than two launches", low["last"] > 0)
     holds("one launch far below two", high["fused"] < 0.2)
+    holds("H200", told_device("NVIDIA H200"))
     exit failed
 }

@@ -73,6 +73,8 @@ function ceiling(name,    at_name, rest) {
 }
 # Whether the comment lines say this.
 function told(text) { return index(comments, text) > 0 }
+# Whether the csv is of this device, "NVIDIA H200".
+function told_device(device) { return index("\n" comments, "\n# device: " device ",") > 0 }
 function d(decimals, value) { return sprintf("%." decimals "f", value) }
 function percent(decimals, part) { return d(decimals, 100 * part) }
 function say(phrase, a, b, c, e, f, g) {

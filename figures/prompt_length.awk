@@ -16,5 +16,6 @@ END {
     say("their time grows {} to {} times", d(1, low["grows"]), d(1, high["grows"]))
     holds("The plan cost stays nearest to the floor", low["lead"] > 1)
     say("it has {} items with the longest prompt, the other grouped plans {} to {}", at("plan=cost tree=" longest, "items"), low["items"], high["items"])
+    holds("H200", told_device("NVIDIA H200"))
     exit failed
 }

@@ -17,5 +17,6 @@ END {
     holds("With a single branch the two differ by less than 1 %", single < 1.01 && single > 0.99)
     say("by {} % at {} branches", percent(1, 1 - at(last, "shared_mib") / at(last, "copied_mib")), high["branches"])
     holds("one pass for all branches being slower than per-branch reading", low["gain"] > 1)
+    holds("H200", told_device("NVIDIA H200"))
     exit failed
 }

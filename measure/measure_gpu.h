@@ -31,7 +31,7 @@ const bench_ceilings &bench_ceilings_of_gpu(void);
 
 /* Comment lines with device, driver, clocks, commit, command, how times were taken, and the ceilings ("# dram_gbps:
  * 4551"), from which the scripts of the figures draw their lines. The recorded csv stays as it is until bench_close:
- * measure/provenance.h. */
+ * measure/provenance.h. If it has counters and ncu counted nothing, it stays for good: the program says so and ends. */
 FILE *bench_open(const char *path, const char *command);
 void bench_close(FILE *csv);
 

@@ -133,6 +133,60 @@ static inline int figure_keep(FILE *file, const char *const *starts)
     return num_kept;
 }
 
+/* The field of a line of csv, which may have commas within quotes; column from 0. NULL: the line has fewer. */
+static inline const char *figure_field(const char *line, int column)
+{
+    int is_quoted = 0;
+    for (; column > 0 && *line != '\0'; line++) {
+        is_quoted ^= *line == '"';
+        column -= *line == ',' && !is_quoted;
+    }
+    return column == 0 ? line : NULL;
+}
+
+/* True if the csv `path` has a column dram_bytes and a line in which it was counted: a number other than -1. */
+static inline int figure_has_counts(const char *path)
+{
+    static const char name[] = "dram_bytes";
+    struct stat found;
+    char line[4096];
+    int column = -1, has_counts = 0;
+    FILE *recorded = stat(path, &found) == 0 && S_ISREG(found.st_mode) ? fopen(path, "r") : NULL;
+    while (recorded != NULL && !has_counts && fgets(line, sizeof line, recorded) != NULL) {
+        const char *field;
+        if (line[0] == '#')
+            continue;
+        if (column < 0) { /* the heading */
+            for (column = 0; (field = figure_field(line, column)) != NULL; column++) {
+                if (strncmp(field, name, sizeof name - 1) == 0 && strcspn(field, ",\r\n") == sizeof name - 1)
+                    break;
+            }
+            if (field == NULL)
+                break;
+        } else {
+            field = figure_field(line, column);
+            has_counts = field != NULL && *field >= '0' && *field <= '9';
+        }
+    }
+    if (recorded != NULL)
+        fclose(recorded);
+    return has_counts;
+}
+
+/* True if a run with this many counted lines must leave the csv `path` as it is: it counted nothing, and the csv has
+ * counts. Then it says so on stderr. */
+static inline int figure_keeps_counts(const char *path, size_t num_counted)
+{
+    if (num_counted > 0 || !figure_has_counts(path))
+        return 0;
+    const char *slash = strrchr(path, '/'), *figure = slash != NULL ? slash + 1 : path, *end = strrchr(figure, '.');
+    int length = (int)(end != NULL ? (size_t)(end - figure) : strlen(figure));
+    fprintf(stderr, "%.*s: %s keeps its recorded data, because ncu counted nothing and they have counts; the path of "
+                    "another csv as the argument of measure_%.*s writes the new times there\n",
+            length, figure, path, length, figure);
+    return 1;
+}
+
 /* The csv is complete: it replaces the recorded one. If it could not be written, the recorded one stays as it was, and
  * the program ends with a message and status 1. */
 static inline void figure_close(FILE *file)

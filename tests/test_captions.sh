@@ -37,6 +37,14 @@ notices "a sentence that the csv refutes" cpu_bandwidth.csv 's/^cost,2,418.2,41.
     'does not bear out: higher effective bandwidth is not nearer'
 notices "a column that is gone" launch_fusion.csv 's/two_launches_us/other_us/' 'no column two_launches_us'
 notices "a ceiling that is gone" l2_amortization.csv '/^# dram_gbps/d' 'no dram_gbps in the comment lines'
+notices "a csv of another GPU beside the H200's peers" gpu_trees.csv 's/^# device: NVIDIA H200,/# device: NVIDIA A100-SXM4-80GB,/' \
+    'does not bear out: on an H200'
+notices "peers beside another GPU" gpu_trees.csv 's/^# device: NVIDIA H200,/# device: NVIDIA GH200 480GB,/' \
+    'does not bear out: At 32/8 heads the mean is'
+for figure in figures/*.cu; do
+    stem=${figure##*/} stem=${stem%.cu}
+    notices "$stem of another GPU" "$stem.csv" 's/^# device: NVIDIA H200,/# device: NVIDIA A100-SXM4-80GB,/' 'does not bear out: .*H200'
+done
 
 # A new recording: the numbers are rewritten, and then all is well.
 fresh
@@ -55,6 +63,10 @@ if command -v gnuplot >/dev/null; then
     sed -i 's/^# dram_gbps: .*/# dram_gbps: 2039/' figures/l2_amortization.csv
     scripts/draw.sh l2_amortization 2>err
     expect "another GPU: drawn against its own memory" "0 4" "$? $(grep -c 'read of memory, 2.04 TB/s' figures/l2_amortization.svg)"
+    sed -i 's/^# device: NVIDIA H200,/# device: NVIDIA A100-SXM4-80GB,/' figures/gpu_trees.csv
+    scripts/draw.sh gpu_trees 2>err
+    expect "another GPU: drawn without the H200's peers" "0 0 1" \
+        "$? $(grep -cE 'others|faster on' figures/gpu_trees.svg) $(grep -c '<text>.*treeattn, plan cost' figures/gpu_trees.svg)"
     sed -i '/^# dram_gbps/d' figures/l2_amortization.csv
     scripts/draw.sh l2_amortization 2>err
     expect "no ceiling: no picture" 1 $?

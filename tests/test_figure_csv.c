@@ -1,4 +1,5 @@
-/* Claim: a recorded csv is replaced by a complete one or stays as it is; a pipe or a device is written directly. */
+/* Claim: a recorded csv is replaced by a complete one or stays as it is, as one with counters does
+ * after a run that counted nothing; a pipe or a device is written directly. */
 #define _XOPEN_SOURCE 700
 #include "../measure/provenance.h"
 
@@ -155,6 +156,58 @@ static void run_full(const void *argument)
     leave_place();
 }
 
+struct counts {
+    const char *name, *csv; /* csv NULL: there is none */
+    size_t num_counted;
+    bool stays;
+};
+
+#define WITH_COUNTS "# dram_bytes: ncu\ntree,us,dram_bytes,l2_hit_percent\n\"3 levels, 64\",1.5,"
+
+static const struct counts counts[] = {
+    {"nothing_counted", WITH_COUNTS "8748032,15.4\n", 0, true},
+    {"nothing_counted_and_one_recorded_line_of_two", WITH_COUNTS "-1,-1.0\nb,2,0,-1.0\n", 0, true},
+    {"last_column_has_counts", "tree,dram_bytes\na,12\n", 0, true},
+    {"new_counts", WITH_COUNTS "8748032,15.4\n", 2, false},
+    {"nothing_counted_then_or_now", WITH_COUNTS "-1,-1.0\n", 0, false},
+    {"column_is_not_the_heading's_comma", "\"a,dram_bytes\",us\n1,5\n", 0, false},
+    {"column_of_a_longer_name", "tree,dram_bytes_2\na,5\n", 0, false},
+    {"no_such_column", "# dram_bytes: none\nbranches,us\n1,5\n", 0, false},
+    {"short_line", "tree,us,dram_bytes\na,5\n", 0, false},
+    {"empty_csv", "", 0, false},
+    {"no_csv", NULL, 0, false},
+};
+
+static void run_counts(const void *argument)
+{
+    const struct counts *c = argument;
+    static const char said[] = "tree_times: figures/tree_times.csv keeps its recorded data, because ncu counted nothing";
+    enter_new_place();
+    check(mkdir("figures", 0777) == 0, "a folder");
+    if (c->csv != NULL) {
+        FILE *file = fopen("figures/tree_times.csv", "w");
+        check(file != NULL && fputs(c->csv, file) >= 0 && fclose(file) == 0, "the recorded csv");
+    }
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        if (freopen("said", "w", stderr) == NULL) _exit(99);
+        int stays = figure_keeps_counts("figures/tree_times.csv", c->num_counted);
+        fflush(stderr);
+        _exit(stays);
+    }
+    check(status_of(child) == c->stays, "%s", c->stays ? "the recorded csv stays" : "the csv is written");
+    check(strncmp(last_line("said"), said, sizeof said - 1) == 0 || !c->stays, "it says '%s'", last_line("said"));
+    check(strstr(last_line("said"), "argument of measure_tree_times writes the new times there") != NULL || !c->stays,
+          "and what to do: '%s'", last_line("said"));
+    check(c->stays || last_line("said")[0] == '\0', "nothing to say: '%s'", last_line("said"));
+    check(figure_keeps_counts("figures/other.csv", 0) == 0, "a path without a csv is written");
+    unlink("said");
+    unlink("figures/tree_times.csv");
+    check(rmdir("figures") == 0, "nothing is left in figures");
+    leave_place();
+}
+
 int main(int argc, char **argv)
 {
     static const long limits[] = {0, 1, 600, 5000};
@@ -166,5 +219,7 @@ int main(int argc, char **argv)
     test_add(run_link_to_nothing_in_the_way, NULL, "no_line_goes_through_a_link");
     test_add(run_pipe, NULL, "a_pipe_is_written_directly");
     test_add(run_full, NULL, "a_full_device_is_told");
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
+        test_add(run_counts, &counts[i], "counts: %s", counts[i].name);
     return test_end();
 }
