@@ -18,7 +18,7 @@
 #include "merge.cuh"
 #include "task.cuh"
 
-enum { WARPS = QUEUE_TILE_ROWS / SLICE_ROWS, THREADS = WARPS * WARP, TOKENS = 32, PADDING = 8 };
+enum { WARPS = QUEUE_TILE_ROWS / WARP_ROWS, THREADS = WARPS * WARP, TOKENS = 32, PADDING = 8 };
 
 template <int HEAD_DIM, typename T> struct shared_tile {
     T key[TOKENS][HEAD_DIM + PADDING], value[TOKENS][HEAD_DIM + PADDING];

@@ -16,7 +16,7 @@
 #include "swizzle.cuh"
 #include "task.cuh"
 
-enum { WARPS = QUEUE_TILE_ROWS / SLICE_ROWS, THREADS = WARPS * WARP, STAGES = 3, LEAD = STAGES - 1 };
+enum { WARPS = QUEUE_TILE_ROWS / WARP_ROWS, THREADS = WARPS * WARP, STAGES = 3, LEAD = STAGES - 1 };
 
 template <int HEAD_DIM> struct tile_size { enum { TOKENS = 8192 / HEAD_DIM, BYTES = TOKENS * HEAD_DIM * 2 }; };
 

@@ -17,7 +17,7 @@
 static __device__ __forceinline__ uint64_t queries_of_warp(const queue_tile &tile)
 {
     const uint32_t row = lane_row(split_rows_then_tokens::warps_m(tile), 0) - threadIdx.x % WARP / 4;
-    const uint32_t first = tile_query_of_row(tile, row), last = tile_query_of_row(tile, row + SLICE_ROWS - 1);
+    const uint32_t first = tile_query_of_row(tile, row), last = tile_query_of_row(tile, row + WARP_ROWS - 1);
     return (first < 64 ? UINT64_MAX << first : 0) & (last < 63 ? ((uint64_t)2 << last) - 1 : UINT64_MAX);
 }
 
