@@ -43,7 +43,7 @@ table() {
         before=${us:-$before} number=$((number + 1))
     done < <(lessons)
     floor=${time[floor]}
-    printf '|floor|the time that a perfect kernel needs, to read K and V once or to multiply; the last rung reaches %s of it|%s|%s||\n' \
+    printf '|floor|the time that a perfect kernel needs to read K and V once, or to multiply if that takes longer; the last rung measured reaches %s of it|%s|%s||\n' \
         "$(awk "BEGIN { printf \"%.2f\", $floor / $before }")" "$(us "$floor")" "$(awk "BEGIN { printf \"%.2fx\", $before / $floor }")"
 }
 
