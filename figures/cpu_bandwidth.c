@@ -97,7 +97,7 @@ int main(int argc, char **argv)
     size_t memory_bytes = (4 * measure_cache_bytes() + ((size_t)64 << 20)) / 4096 * 4096;
     char *memory = measure_allocate(memory_bytes);
     fprintf(csv, "# threads: %" PRIu32 ", instruction set %s, largest cache %zu MiB\n"
-                 "# tree: %d shared + %d own tokens a branch; 32/8 heads, head_dim 128, bf16, block_tokens %d\n"
+                 "# tree: %d shared + %d own tokens per branch; 32/8 heads, head_dim 128, bf16, block_tokens %d\n"
                  "plan,branches,us,logical_gbps,plan_gbps,unique_gbps,memory_read_gbps,cache_read_gbps\n",
             num_threads, tree_isa_name[tree_isa_best()], measure_cache_bytes() >> 20, PREFIX, SUFFIX, BLOCK_TOKENS);
     for (uint32_t num_branches = 1; num_branches <= MAX_BRANCHES; num_branches *= 2)

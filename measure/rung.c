@@ -5,11 +5,13 @@
  *
  * Exit status: 0; 1: the results differ by more than the limit; 2: bad STEP or TREE; 77: built for a GPU, and there is
  * none. */
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "cases.h"
 #include "gpu_support.h"
 #include "rung.h"
 #include "test.h"
@@ -37,7 +39,7 @@ static void refuse(const char *format, const char *what)
 /* ---- arguments ---- */
 
 typedef struct levels {
-    char nodes[MAX_TEXT], spec[MAX_TEXT]; /* "1,64" and "1,64/2048,64", without blanks */
+    char nodes[MAX_TEXT], spec[MAX_TEXT]; /* "1,64" and "1,64/2048,64", without white space */
     const char *tokens;                   /* in spec */
 } levels;
 
@@ -59,6 +61,20 @@ static uint64_t count_path_tokens(const char *nodes, const char *tokens)
     return path > UINT32_MAX || leaves > UINT32_MAX ? UINT64_MAX : path * leaves;
 }
 
+/* What tests/cases.c, which builds the tree, does not take. */
+static void check_case(const levels *tree)
+{
+    uint32_t num_levels = 1;
+    for (const char *at = tree->nodes; *at; at++) num_levels += *at == ',';
+    if (strchr(tree->tokens, '|'))
+        refuse("TREE, tokens: expected one number per level; got '%.80s' ('|' is not for make rung)", tree->tokens);
+    if (num_levels > TREE_CASE_MAX_LEVELS) {
+        char most[100];
+        snprintf(most, sizeof most, "%d levels; got %u", TREE_CASE_MAX_LEVELS, num_levels);
+        refuse("TREE: expected at most %s", most);
+    }
+}
+
 static void read_tree(levels *tree, const char *text)
 {
     size_t length = 0;
@@ -66,8 +82,8 @@ static void read_tree(levels *tree, const char *text)
     kv_text_error error = {.line = 0};
     if (!strchr(text, '/') || strlen(text) >= MAX_TEXT)
         refuse("TREE: expected 'NODES / TOKENS', as in '1,64 / 2048,64'; got '%.80s'", text);
-    for (const char *at = text; *at; at++) { /* blanks only serve readers */
-        if (*at != ' ') tree->spec[length++] = *at;
+    for (const char *at = text; *at; at++) { /* white space only serves readers */
+        if (!isspace((unsigned char)*at)) tree->spec[length++] = *at;
     }
     tree->spec[length] = '\0';
     snprintf(tree->nodes, sizeof tree->nodes, "%.*s", (int)strcspn(tree->spec, "/"), tree->spec);
@@ -80,6 +96,7 @@ static void read_tree(levels *tree, const char *text)
         refuse("TREE, %s", where);
     }
     if (status != KV_OK) refuse("TREE: %s", kv_status_string(status));
+    check_case(tree);
     if (count_path_tokens(tree->nodes, tree->tokens) > max_path_tokens) {
         char most[100];
         snprintf(most, sizeof most, "%llu path tokens (leaves x tokens from root to leaf)",

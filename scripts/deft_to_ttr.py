@@ -12,7 +12,7 @@ Layout that is read:
            ones get ordinal -1.
   draft    {"Tree_Structure": [[ranks on the way from the root], ...], "Token_Tree_size": n}
   accept   {"Records": [{"Accept_length": [...], "prompt": text, "prompt_len": n}, ...]}; without prompt_len the prompt
-           is estimated as 1.3 tokens a word, and EXACT is 0. Equal lists are written once.
+           is estimated as 1.3 tokens per word, and EXACT is 0. Equal lists are written once.
 Only integers are taken; no prompt text reaches the output. Needs Python 3.6 and nothing else.
 Exit status: 0 all was written, 1 it could not be written, 2 bad usage or bad input.
 """

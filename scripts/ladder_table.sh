@@ -43,7 +43,7 @@ table() {
         before=${us:-$before} number=$((number + 1))
     done < <(lessons)
     floor=${time[floor]}
-    printf '|floor|what is left: the last rung measured reaches %s of the floor, the time to read K and V once or to multiply|%s|%s||\n' \
+    printf '|floor|the time that a perfect kernel needs to read K and V once, or to multiply if that takes longer; the last rung measured reaches %s of it|%s|%s||\n' \
         "$(awk "BEGIN { printf \"%.2f\", $floor / $before }")" "$(us "$floor")" "$(awk "BEGIN { printf \"%.2fx\", $before / $floor }")"
 }
 
@@ -62,9 +62,9 @@ write_readme() {
 write_wins() {
     local before='' name us
     while IFS=, read -r name us; do
-        us=$(printf '%.0f' "$us")
+        us=$(us "$us")
         [ ! -f "gpu/ladder/$name.cu" ] ||
-            sed -i -E "/^ \*   wins /s/([0-9]+ to )?([0-9]+|\?) us on 64 branches/${before:+$before to }$us us on 64 branches/" \
+            sed -i -E "/^ \*   wins /s/([0-9.]+ to )?([0-9.]+|\?) us on 64 branches/${before:+$before to }$us us on 64 branches/" \
                 "gpu/ladder/$name.cu"
         before=$us
     done < <(recorded | grep -v '^floor')

@@ -122,14 +122,13 @@ static void levels(grower *g, const uint32_t *nodes, const uint32_t *tokens, uin
 
 static void grow_levels(grower *g)
 {
-    enum { MAX_LEVELS = 32 };
-    uint32_t nodes[MAX_LEVELS], tokens[MAX_LEVELS];
+    uint32_t nodes[TREE_CASE_MAX_LEVELS], tokens[TREE_CASE_MAX_LEVELS];
     const char *at = g->spec;
-    uint32_t num_levels = read_levels(g, &at, nodes, MAX_LEVELS);
+    uint32_t num_levels = read_levels(g, &at, nodes, TREE_CASE_MAX_LEVELS);
     check(*at == '/', "%s: '/' expected at '%s'", g->spec, at);
     at++;
-    check(read_levels(g, &at, tokens, MAX_LEVELS) == num_levels && !*at, "%s: tokens for %u levels expected", g->spec,
-          num_levels);
+    check(read_levels(g, &at, tokens, TREE_CASE_MAX_LEVELS) == num_levels && !*at,
+          "%s: tokens for %u levels expected", g->spec, num_levels);
     levels(g, nodes, tokens, num_levels);
 }
 

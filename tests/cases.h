@@ -7,12 +7,14 @@
  *
  * Specs: a name of tree_case_names, some with a number behind a colon; or levels "1,16,64/1024,256,32": nodes per level
  * and tokens per node, level by level; node j hangs under node j * above / here, its level having `here` nodes.
- * A wrong spec or a failing allocator fails the running test. */
+ * At most TREE_CASE_MAX_LEVELS of them. A wrong spec or a failing allocator fails the running test. */
 #ifndef CASES_H
 #define CASES_H
 
 #include "kv_branch.h"
 #include "kv_tree.h"
+
+enum { TREE_CASE_MAX_LEVELS = 32 };
 
 typedef struct tree_case {
     char name[96];         /* spec, block_tokens and order: "star:8 block_tokens=16 shuffle" */

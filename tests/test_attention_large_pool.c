@@ -11,7 +11,7 @@
 #include "standard_attention.h"
 #include "test.h"
 
-/* 2^11 elements a block: 2^32 bytes end at block 2^19 (float) and 2^20 (half), 2^32 elements at 2^21. */
+/* 2^11 elements per block: 2^32 bytes end at block 2^19 (float) and 2^20 (half), 2^32 elements at 2^21. */
 enum { BLOCK_TOKENS = 16, KV_HEADS = 2, HEADS = 4, HEAD_DIM = 64, BLOCK_ELEMENTS = KV_HEADS * BLOCK_TOKENS * HEAD_DIM };
 enum { NUM_USED = 6, NUM_QUERIES = 2, NUM_OUT = NUM_QUERIES * HEADS * HEAD_DIM };
 

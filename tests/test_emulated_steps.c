@@ -111,7 +111,7 @@ static void free_kept(kept_run *kept)
     free(kept->lse);
 }
 
-/* Many states a query, masks, and more tiles than the steps' pipelines have stages. */
+/* Many states per query, masks, and more tiles than the steps' pipelines have stages. */
 static void run_orders(const void *argument)
 {
     const tree_storage *storage = argument;

@@ -151,7 +151,7 @@ static void check_game(const game_of_24 *game)
         const game_of_24_thought *t = &game->thoughts[i];
         check_thought(game, t);
         check_verdict(game, i);
-        check(t->num_tokens == strlen(t->text) + 1, "a token a byte, newline included");
+        check(t->num_tokens == strlen(t->text) + 1, "a token per byte, newline included");
         check(strcmp(workload_label(game->workload, t->branch), t->text) == 0, "the label is the thought");
         check(t->level >= 1 && t->level <= 3, "level %u", t->level);
         check((t->level == 1) == (t->parent == TRACE_NONE), "level 1 continues the prompt");

@@ -17,7 +17,7 @@ gpu                  gpu/device reference/plan reference/shape allocator
 gpu/device           gpu reference/plan reference/shape
 gpu/worker           gpu/device gpu reference/plan reference/shape
 gpu/ladder           gpu/worker gpu/device gpu reference/plan reference/shape
-gpu/emulate          gpu/device gpu reference/shape
+gpu/emulate          reference/shape
 measure              gpu reference reference/cpu reference/plan reference/workloads reference/shape allocator
 tools                measure reference reference/cpu reference/plan reference/workloads reference/shape allocator
 figures              measure gpu reference reference/cpu reference/plan reference/workloads reference/shape allocator

@@ -133,7 +133,7 @@ static void run_file(const void *argument)
         branches += w->num_branches;
         workload_destroy(w);
     }
-    check(nodes == branches, "a branch a node: %" PRIu64 ", got %" PRIu64, nodes, branches);
+    check(nodes == branches, "a branch per node: %" PRIu64 ", got %" PRIu64, nodes, branches);
     test_note("trees=%u nodes=%" PRIu64, t->num_trees, nodes);
     trace_destroy(t);
 }

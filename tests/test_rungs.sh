@@ -155,6 +155,12 @@ if cmake --build "$TREEATTN_BUILD_DIR" --target rung_emulated >"$work/log" 2>&1;
     status_of 2 "TREE: expected 'NODES / TOKENS'" "$program" 5 1,3
     status_of 2 'TREE, tokens, column' "$program" 5 '1,3 / 50'
     status_of 2 'TREE, nodes, column' "$program" 5 '1;3 / 50,9'
+    status_of 2 "TREE, tokens: expected one number per level; got '40,8\|9'" "$program" 5 '1,4 / 40,8|9'
+    ones=$(printf ',1%.0s' {1..32}) # with the root 33 levels
+    status_of 2 'TREE: expected at most 32 levels; got 33' "$program" 5 "1$ones / 2$ones"
+    ones=${ones#,1}
+    status_of 0 '^pass check' "$program" 5 "1$ones / 2$ones"
+    status_of 0 '^tree   1,3/50,9: 3 queries' "$program" 5 $' 1,\t3\n/ 50,9\r'
     status_of 2 'TREE: too large to be checked here' "$program" 5 '1,64 / 2048,64'
     if [ ! -e /dev/nvidiactl ] && [ ! -e /dev/dxg ]; then
         export TREE='1,2 / 20,3'

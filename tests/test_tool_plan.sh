@@ -74,6 +74,16 @@ expect "the target decides: plans differ" 2 "$(sort -u "$work/targets" | wc -l)"
 run plan --tree '1,4,16 / 300,60,20' --strategy cost --format csv
 expect "gpu unless told" "$(head -n 1 "$work/targets")" "$(row cost packed items loaded_tokens partial_rows masked_pairs)"
 
+# A CPU's workers are its online processors.
+levels='1,2 / 8000,100'
+for workers in '' "--workers $(getconf _NPROCESSORS_ONLN)" '--workers 132' '--workers 1'; do
+    # shellcheck disable=SC2086 # two words, or none
+    run plan --tree "$levels" --strategy cost --items --target cpu $workers --format csv
+    cksum <"$work/out" >>"$work/plans"
+done
+expect "cpu: balanced over the online processors" "$(sed -n 1p "$work/plans")" "$(sed -n 2p "$work/plans")"
+expect "cpu: the number of workers counts" 2 "$(sed 1,2d "$work/plans" | sort -u | wc -l)"
+
 # A prefix that fills no block is in every branch, and the output says so.
 run plan --tree '1,2 / 6,3'
 expect "nodes that are copied: said" "given: 3 nodes, 12 tokens; stored: 2 nodes, 18 tokens" "$(head -n 1 "$work/out")"

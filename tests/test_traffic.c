@@ -225,7 +225,7 @@ static void run_single_partial(const void *argument)
     plan_tree_destroy(tree);
 }
 
-/* 70 rows: two words a masked token; what masks could grow by is not counted. */
+/* 70 rows: two words per masked token; what masks could grow by is not counted. */
 static void run_wide_masks(const void *argument)
 {
     (void)argument;

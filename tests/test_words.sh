@@ -26,7 +26,8 @@ rules='
 \b[Ww]hat (lies|lay|stands)\b => name it: "the data", "the tokens" => what lies there
 \b[Ww]hat (is|was|are|were) (loaded|read|written|stored|asked|measured|computed|copied|shared)\b => a noun: "the loaded bytes" => what is loaded
 \b[Rr]iddle\b => "paradox" => no riddle
-\b(bytes?|tokens?|blocks?|GB|lines?|floats?|ns|us|ms|GB/s) a (step|second|token|query|block|row|worker|warp|tile|task|item)\b => "per" => 17 ns a token
+\b(bytes?|tokens?|blocks?|elements?|states?|words?|[KMG]i?B|lines?|floats?|ns|us|ms|GB/s) a (step|second|token|query|block|row|worker|warp|tile|task|item|node|byte|word|pool|call|masked token)\b => "per" => 17 ns a token
+\b(bytes?|tokens?|blocks?|elements?|states?|words?|[KMG]i?B|lines?|floats?|ns|us|ms|GB/s) an (item|entry|element)\b => "per" => 4 bytes an entry
 \b([Oo]nce|[Tt]wice) a (step|token|query|block|tile|row)\b => "once per step" => once a step
 '
 # Genuine uses, of people above all: a regex for the file => a regex for the line.
@@ -67,7 +68,7 @@ done <<<"${rules:1}"
 # The project's words, each defined once.
 words='block|pool|slot|block table|branch|fork|append|truncate|prune|adopt|copy-on-write|reserve|epoch|version|node|query|
 draft token|row|key|value|KV head|GQA group|plan|strategy|item|range|mask|task|tile|slice|partial|partial state|merge|lse|
-logical_bytes|plan_bytes|dram_bytes|effective bandwidth|per-branch reading|one pass for all branches|floor|score|
+U|S|logical_bytes|unique_bytes|plan_bytes|dram_bytes|effective bandwidth|per-branch reading|one pass for all branches|floor|score|
 cold L2, warm L2|thread block|warp|warpgroup|lane|fragment|swizzle|bank conflict|prefetch|persistent kernel|
 cooperative launch|programmatic dependent launch|occupancy|spill|queue|worker|rung|reference|fast path|trace|replay'
 if [ $# = 0 ]; then

@@ -1,11 +1,13 @@
 /* treeattn plan: the items, loaded tokens, partial states and masks that each strategy makes of a tree, and the bytes
  * that follow. Only plans are computed, no attention. */
+#define _POSIX_C_SOURCE 200809L
 #include "tool_options.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tool_input.h"
 #include "tool_limits.h"
@@ -35,6 +37,15 @@ static tree_target read_target(const tool_call *call)
     tool_bad_usage(call->verb, "--target: expected gpu or cpu, got '%s'", name);
 }
 
+/* Of a CPU its online processors; 0: the library's own number, which is for a GPU. */
+static uint32_t default_workers(tree_target target)
+{
+    if (target != TREE_TARGET_CPU)
+        return 0;
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? (uint32_t)online : 1;
+}
+
 static void refuse_cost_options(const tool_call *call)
 {
     static const char *const names[] = {"--target", "--workers", NULL};
@@ -55,7 +66,7 @@ static plan_request read_request(const tool_call *call)
         refuse_cost_options(call);
     request.config.piece_tokens = tool_count(call, "--piece-tokens", 0, 1, 1u << 30);
     request.config.max_rows = tool_count(call, "--max-rows", 0, 1, 1u << 20);
-    request.config.num_workers = tool_count(call, "--workers", 0, 1, 1u << 20);
+    request.config.num_workers = tool_count(call, "--workers", default_workers(request.config.target), 1, 1u << 20);
     request.config.group_size = request.shape.num_heads / request.shape.num_kv_heads;
     if (request.config.group_size > 1u << 16)
         tool_bad_usage(call->verb, "--heads: expected at most 65536 query heads for each KV head");
@@ -322,8 +333,8 @@ static const tool_option options[] = {
     TOOL_TRACE_OPTIONS("--ordinal"),
     {"--iteration", "K", "which step, from 1 (the one with the most queries)"},
     {"--strategy", TOOL_STRATEGIES "|all", "how items are formed (all)"},
-    {"--target", "gpu|cpu", "whose prices the strategy cost weighs (gpu)"},
-    {"--workers", "N", "SMs or cores over which cost balances (132)"},
+    {"--target", "gpu|cpu", "the machine for which the strategy cost plans (gpu)"},
+    {"--workers", "N", "SMs or cores over which cost balances (gpu: 132, cpu: the online processors)"},
     {"--variant", "packed|deft_counted|deft_issued|all", "how bytes are counted (packed)"},
     {"--items", NULL, "list the items of one strategy"},
     {"--piece-tokens", "N", "a strategy cuts after N tokens (its own N)"},

@@ -20,7 +20,7 @@ static __device__ __forceinline__ lane_rows task_find_rows(const attention_argum
     at.task = a.queue.tasks[blockIdx.x / a.shape.num_kv_heads];
     at.kv_head = blockIdx.x % a.shape.num_kv_heads;
     for (int h = 0; h < 2; h++) {
-        uint32_t row = threadIdx.x / WARP * SLICE_ROWS + threadIdx.x % WARP / 4 + 8 * h;
+        uint32_t row = threadIdx.x / WARP * WARP_ROWS + threadIdx.x % WARP / 4 + 8 * h;
         at.query[h] = row / at.task.num_heads;
         at.head[h] = at.kv_head * group_size + at.task.first_head + row % at.task.num_heads;
         at.mask_query[h] = at.query[h] < at.task.num_queries ? at.query[h] : at.task.num_queries - 1u;

@@ -11,7 +11,7 @@
 #include "gpu_internal.h"
 #include "mma.cuh"
 
-enum { SLICE_ROWS = 16, SLICE_TOKENS = 16 };
+enum { WARP_ROWS = 16, SLICE_TOKENS = 16 }; /* rows of a warp, fewest tokens of a slice */
 #define ALL_QUERIES UINT32_MAX /* as only_query: no single query, but all of a task */
 #define LN_2 0.693147180559945309f
 

@@ -3,7 +3,7 @@
  *           memory. In step 9, in a task of many rows, each warp loaded every fragment of K and V with ldmatrix, so
  *           shared memory was read four times per tile; now it is read once. The copies of the next tile are issued
  *           while the tensor cores compute the scores. Tasks of few rows and masked tasks use wgmma too
- *   wins    22 to 19 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
+ *   wins    22.3 to 19.1 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
  *   price   wgmma always multiplies 64 rows, even when the task has 4; and slices that no row sees are not skipped, so
  *           a masked tile costs as much as a dense one
  *   leaves  on a tree with few rows, all workers wait at the barrier although only a few warps merge: step 11

@@ -2,7 +2,7 @@
  *   idea    plans that pack many short nodes into one item (flatten, tree masks, small leaves) give each token a mask
  *           word, with a bit for each query. These words are prefetched to shared memory with their tile, and a warp
  *           skips a slice of 16 tokens that none of its rows sees: it computes neither scores nor values
- *   wins    23 to 22 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
+ *   wins    23.2 to 22.3 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
  *   price   2 KB more of shared memory per worker, and 8 bytes per masked token to copy
  *   leaves  K and V of a skipped slice are still loaded, since another warp may need them. And with many rows, each of
  *           the four warps reads all of K and V from shared memory, fragment by fragment (ldmatrix): step 10
@@ -17,7 +17,7 @@
 static __device__ __forceinline__ uint64_t queries_of_warp(const queue_tile &tile)
 {
     const uint32_t row = lane_row(split_rows_then_tokens::warps_m(tile), 0) - threadIdx.x % WARP / 4;
-    const uint32_t first = tile_query_of_row(tile, row), last = tile_query_of_row(tile, row + SLICE_ROWS - 1);
+    const uint32_t first = tile_query_of_row(tile, row), last = tile_query_of_row(tile, row + WARP_ROWS - 1);
     return (first < 64 ? UINT64_MAX << first : 0) & (last < 63 ? ((uint64_t)2 << last) - 1 : UINT64_MAX);
 }
 

@@ -11,7 +11,8 @@
  *         end_task                    request the queries of the next task, write the states of this one
  *     redo_spoilt                     the masked tasks from the first that a hidden NaN has spoilt (worker_redo.cuh)
  *
- * Each rung has this loop in its own file, with its own way to absorb a tile. */
+ * Each rung has this loop in its own file. `absorb` stands for the rung's own function: absorb_tile (worker_task.cuh),
+ * absorb_seen_slices (step 9) or begin_scores and absorb_scores (step 10); the other verbs are the worker's, below. */
 #ifndef WORKER_CUH
 #define WORKER_CUH
 

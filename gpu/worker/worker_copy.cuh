@@ -8,7 +8,7 @@
 #include "swizzle.cuh"
 
 enum {
-    WORKER_WARPS = QUEUE_TILE_ROWS / SLICE_ROWS,
+    WORKER_WARPS = QUEUE_TILE_ROWS / WARP_ROWS,
     WORKER_THREADS = WORKER_WARPS * WARP,
     WORKERS_PER_SM = 2,
     WORKER_SHARED_BYTES = 72 * 1024, /* a multiprocessor of sm_80 or sm_90 has room for two */

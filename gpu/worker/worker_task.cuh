@@ -34,7 +34,7 @@ struct split_rows_then_tokens {
 /* The task's row that is this lane's first (h = 0) or second (h = 1). */
 static __device__ __forceinline__ uint32_t lane_row(uint32_t warps_m, uint32_t h)
 {
-    return threadIdx.x / WARP % warps_m * SLICE_ROWS + threadIdx.x % WARP / 4 + 8 * h;
+    return threadIdx.x / WARP % warps_m * WARP_ROWS + threadIdx.x % WARP / 4 + 8 * h;
 }
 
 /* Starts to load this lane's part of the queries. queries: those of the task. */
@@ -235,7 +235,7 @@ static __device__ __forceinline__ void store_shared_rows(const attention_argumen
         }
         __syncthreads();
         for (uint32_t i = threadIdx.x / QUADS; i < 8 * warps_m; i += AT_ONCE) {
-            const uint32_t row = i / 8 * SLICE_ROWS + 8 * h + i % 8;
+            const uint32_t row = i / 8 * WARP_ROWS + 8 * h + i % 8;
             if (row < first * tile.num_heads || row >= end * tile.num_heads)
                 continue;
             float m = -INFINITY, l = 0;

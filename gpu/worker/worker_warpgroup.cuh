@@ -49,7 +49,7 @@ template <int HEAD_DIM, typename T> struct warpgroup_tile {
                                                          const tile_share &share, const queue_tile &tile,
                                                          const char *values, const uint64_t *masks, float scale)
     {
-        const bool has_rows = threadIdx.x / WARP * SLICE_ROWS < tile_rows(tile);
+        const bool has_rows = threadIdx.x / WARP * WARP_ROWS < tile_rows(tile);
 #pragma unroll
         for (int slice = 0; slice < SLICES; slice++) {
             const uint32_t first = slice * SLICE;
