@@ -40,12 +40,7 @@ static const struct emulated_tree {
     {"1,40/70,3", 16, {1, 3, 64}, TREE_BF16}, /* more than one tile, several tasks that share its tokens */
 };
 
-enum { NUM_TREES = sizeof trees / sizeof trees[0], MAX_ELEMENTS = 30000 };
-#ifdef __SANITIZE_ADDRESS__
-enum { NUM_ORDERS = 2 }; /* accesses are the same in every order */
-#else
-enum { NUM_ORDERS = 5 };
-#endif
+enum { NUM_TREES = sizeof trees / sizeof trees[0], MAX_ELEMENTS = 30000, NUM_ORDERS = 5 };
 
 /* Slots that no query sees are NaN. */
 static void run_tree(const void *argument)
