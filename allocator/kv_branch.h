@@ -20,7 +20,11 @@ typedef struct kv_append {
     uint32_t first_new_block; /* index in the branch's table; new ids are table.blocks[first_new_block ..] */
     uint32_t num_new_blocks;  /* including the copy's to_block */
     kv_copy copy;             /* to be carried out before the new tokens are written */
+    uint32_t hole;            /* slot of the table that the one new token takes, where an evicted token was; KV_NO_HOLE:
+                                 the new tokens are at the end of the table. Only in a pool that evicts */
 } kv_append;
+
+#define KV_NO_HOLE UINT32_MAX
 
 /* Creates an empty branch. KV_NOBRANCH, KV_NOMEM. O(1). */
 kv_status kv_branch_create(kv_pool *pool, kv_branch *branch);

@@ -58,6 +58,7 @@ typedef struct kv_pool_config {
     uint64_t block_bytes;  /* K and V of one block in all layers, to refuse a pool too large to exist; 0: unchecked */
     kv_order order;
     uint64_t seed;         /* of KV_ORDER_SHUFFLE */
+    bool evicts;           /* branches have keep words and slots have positions: kv_evict.h */
 } kv_pool_config;
 
 typedef struct kv_pool kv_pool;
@@ -87,6 +88,8 @@ typedef struct kv_pool_stats {
     uint64_t physical_tokens;    /* slots that at least one branch sees */
     uint64_t tail_waste_tokens;  /* used_blocks * block_tokens - physical_tokens */
     uint64_t copies, copied_tokens; /* copy-on-write instructions returned */
+    uint64_t kept_tokens, evicted_tokens, moved_tokens; /* in a pool that evicts: bits set in all keep words now; bits
+                                                           cleared by eviction; moves of compaction returned */
     uint64_t operations, failures;  /* mutating calls: those that succeeded, those refused */
 } kv_pool_stats;
 

@@ -7,7 +7,7 @@
 
 #include <cuda_runtime_api.h>
 
-#include "kv_branch.h"
+#include "kv_evict.h"
 #include "tree_shape.h"
 
 #ifdef __cplusplus
@@ -33,6 +33,20 @@ tree_status kv_copy_gpu(void *key, void *value, const kv_copy *copies, uint32_t 
 #define KV_SKIP_SLOT UINT64_MAX
 tree_status kv_append_gpu(void *key, void *value, const void *new_keys, const void *new_values, const uint64_t *slots,
                           uint32_t num_tokens, const tree_shape *shape, cudaStream_t stream, int *cuda_error);
+
+/* Norms of the values in `slots` [num_tokens], as kv_append_gpu has written them: norm[block][kv_head][slot] = sum over
+ * d of |value|, for eviction. Call it after kv_append_gpu with the same slots; KV_SKIP_SLOT is skipped. */
+tree_status kv_norms_gpu(float *norm, const void *value, const uint64_t *slots, uint32_t num_tokens,
+                         const tree_shape *shape, cudaStream_t stream, int *cuda_error);
+
+/* Carries out the moves of kv_branch_compact or kv_branch_compact_shared: K, V, and norms unless norm is NULL. `moves` is
+ * on the host and read before the return. TREE_INVAL: a block or slot beyond the pool. */
+tree_status kv_move_gpu(void *key, void *value, float *norm, const kv_move *moves, uint32_t num_moves,
+                        const tree_shape *shape, cudaStream_t stream, int *cuda_error);
+
+/* kv_copy_gpu for norms: copies the norms of the first num_tokens slots of each copy. */
+tree_status kv_copy_norms_gpu(float *norm, const kv_copy *copies, uint32_t num_copies, const tree_shape *shape,
+                              cudaStream_t stream, int *cuda_error);
 
 /* On the host: the slots of the last num_tokens tokens of a table, which has at least as many. */
 void kv_last_slots(uint64_t *slots, const kv_table *table, uint32_t num_tokens, uint32_t block_tokens);

@@ -40,6 +40,12 @@ tree_status tree_plan_gpu_create(tree_plan_gpu **gpu_plan, const tree_plan *plan
 tree_status tree_plan_gpu_update(tree_plan_gpu *gpu_plan, const tree_plan *plan, cudaStream_t stream,
                                  int *cuda_error);
 
+/* Replaces the masks alone, after tree_plan_set_keep on the plan that gpu_plan holds: copies 8 bytes for each masked
+ * token and task, in the order of `stream`; the queue stays. TREE_INVAL: the plan differs in more than its masks (counts
+ * are compared, contents are not). Otherwise as tree_plan_gpu_update. */
+tree_status tree_plan_gpu_update_masks(tree_plan_gpu *gpu_plan, const tree_plan *plan, cudaStream_t stream,
+                                       int *cuda_error);
+
 /* Waits for kernels that still read the plan. NULL is allowed. */
 void tree_plan_gpu_destroy(tree_plan_gpu *gpu_plan);
 

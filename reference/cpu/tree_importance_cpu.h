@@ -1,0 +1,26 @@
+/* tree_importance_cpu: tree_importance_ref on the fast path. The scores of the attention pass are kept, so keys and
+ * values are read once. */
+#ifndef TREE_IMPORTANCE_CPU_H
+#define TREE_IMPORTANCE_CPU_H
+
+#include "tree_attention_cpu.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Bytes of workspace: that of tree_attention_cpu, and 4 bytes for each (query, token of its items, query head). 0 if
+ * tree_plan_fits refuses. */
+size_t tree_importance_cpu_workspace_bytes(const tree_plan *plan, const tree_shape *shape, uint32_t max_threads);
+
+/* As tree_attention_cpu, whose out and lse it gives bit for bit; importance, norm and num_slots as in
+ * tree_importance_ref. */
+tree_status tree_importance_cpu(float *out, float *lse, float *importance, uint64_t num_slots, const float *query,
+                                const void *key, const void *value, const float *norm, const tree_plan *plan,
+                                const tree_shape *shape, float scale, void *workspace, size_t workspace_bytes,
+                                uint32_t num_threads, tree_isa isa);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,31 @@
+/* tree_importance: attention, and the importance of every token for every query that sees it, by any plan. */
+#ifndef TREE_IMPORTANCE_H
+#define TREE_IMPORTANCE_H
+
+#include "importance.h"
+#include "tree_plan.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* As tree_attention_ref: out and lse have the same bits. And
+ *   importance  [num_queries][num_slots]  by slot of the query's table (plan->table_index). Written for the tokens that
+ *               the query sees; -1 for all others
+ *   norm        [num_blocks][num_kv_heads][block_tokens]  value_norm of each token
+ *   num_slots   at least (largest table_index + 1) * block_tokens
+ * Also TREE_INVAL: num_slots too small. Nothing is written on error.
+ * Mirrors: cpu/tree_importance_cpu.c, gpu/ */
+tree_status tree_importance_ref(float *out, float *lse, float *importance, uint64_t num_slots, const float *query,
+                                const float *key, const float *value, const float *norm, const tree_plan *plan,
+                                const tree_shape *shape, float scale);
+
+/* The victim of one query from its row of importance [num_slots]; positions [num_slots] of the same slots. As
+ * eviction_victim; slots of importance -1 do not count. */
+uint64_t eviction_victim_of_slots(const float *importance, const uint32_t *positions, uint64_t num_slots,
+                                  eviction_range candidates);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
