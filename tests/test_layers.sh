@@ -11,17 +11,19 @@ allocator
 reference/shape
 reference/plan       reference/shape allocator
 reference            reference/plan reference/shape allocator
-reference/cpu        reference/plan reference/shape allocator
+reference/eviction   reference reference/plan reference/shape allocator
+reference/cpu        reference/eviction reference/plan reference/shape allocator
 reference/workloads  reference/shape allocator
-gpu                  gpu/device reference/plan reference/shape allocator
+gpu                  gpu/device reference/eviction reference/plan reference/shape allocator
 gpu/device           gpu reference/plan reference/shape
 gpu/worker           gpu/device gpu reference/plan reference/shape
 gpu/ladder           gpu/worker gpu/device gpu reference/plan reference/shape
+gpu/eviction         gpu/worker gpu/device gpu reference/eviction reference/plan reference/shape
 gpu/emulate          reference/shape
-measure              gpu reference reference/cpu reference/plan reference/workloads reference/shape allocator
-tools                measure reference reference/cpu reference/plan reference/workloads reference/shape allocator
-figures              measure gpu reference reference/cpu reference/plan reference/workloads reference/shape allocator
-reference/treeattn.h reference/cpu reference/workloads     # the umbrella: it includes every public header
+measure              gpu reference reference/eviction reference/cpu reference/plan reference/workloads reference/shape allocator
+tools                measure reference reference/eviction reference/cpu reference/plan reference/workloads reference/shape allocator
+figures              measure gpu reference reference/eviction reference/cpu reference/plan reference/workloads reference/shape allocator
+reference/treeattn.h reference/cpu reference/workloads reference/eviction     # the umbrella: it includes every public header
 gpu/device/device.cuh gpu/emulate                          # without a GPU compiler, CUDA is emulated
 measure/rung.c       tests                                 # compares a rung with the oracles of the tests
 figures/growth.c     tests                                 # counts the steps of the library as the tests do
