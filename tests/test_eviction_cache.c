@@ -34,7 +34,8 @@ static eviction_stream random_stream(uint32_t num_tokens)
 static eviction_step step_at(eviction_cache *cache, float *out, const eviction_stream *s, uint32_t t)
 {
     eviction_step step = {0};
-    tree_status status = eviction_cache_step(cache, out, stream_query(s, t), stream_key(s, t), stream_value(s, t), &step);
+    tree_status status =
+        eviction_cache_step(cache, out, stream_query(s, t), stream_key(s, t), stream_value(s, t), &step);
     check(status == TREE_OK, "token %u: %s", t, tree_status_string(status));
     return step;
 }
@@ -124,8 +125,8 @@ static void run_forms(const void *argument)
     eviction_stream_destroy(&s);
 }
 
-/* A free slot is taken before a victim is chosen, the lowest first; then the victim's own slot. A deferred victim's bytes
- * stay until then. */
+/* A free slot is taken before a victim is chosen, the lowest first; then the victim's own slot. A deferred victim's
+ * bytes stay until then. */
 static void run_slots(const void *unused)
 {
     (void)unused;
@@ -362,7 +363,8 @@ static void run_prompts(const void *argument)
         eviction_step step = {77, 77, NULL};
         tree_status status = eviction_cache_prompt(cache, s.queries, s.keys, s.values, length, &step);
         check(status == TREE_OK, "%s", tree_status_string(status));
-        check(step.num_tokens == length && step.num_victims == victims, "length %u: %u victims", length, step.num_victims);
+        check(step.num_tokens == length && step.num_victims == victims, "length %u: %u victims", length,
+              step.num_victims);
         check(num_kept(cache) == length - victims, "length %u: %u kept", length, num_kept(cache));
         for (uint32_t v = 0; v < victims; v++)
             check(!keeps(cache, step.victims[v]) && step.victims[v] + 20 < length, "%u", step.victims[v]);
@@ -372,7 +374,32 @@ static void run_prompts(const void *argument)
         for (uint32_t t = length; t < length + 20; t++) {
             float out[OUT];
             step = step_at(cache, out, &s, t);
-            check(!p->interval || num_kept(cache) < BUDGET + p->interval, "length %u: %u kept", length, num_kept(cache));
+            check(!p->interval || num_kept(cache) < BUDGET + p->interval, "length %u: %u kept", length,
+                  num_kept(cache));
+        }
+        eviction_cache_destroy(cache);
+    }
+    eviction_stream_destroy(&s);
+}
+
+/* A prompt policy that keeps everything: the next step evicts down to the budget. */
+static void run_whole_prompt(const void *unused)
+{
+    (void)unused;
+    eviction_stream s = random_stream(120);
+    for (int form = EVICTION_EAGER; form <= EVICTION_DEFERRED; form++) {
+        eviction_config config = config_of("longflow", 20, (eviction_form)form);
+        config.prompt_policy = eviction_policy_from_name("full");
+        eviction_cache *cache = create(config);
+        eviction_step step;
+        tree_status status = eviction_cache_prompt(cache, s.queries, s.keys, s.values, 100, &step);
+        check(status == TREE_OK && step.num_victims == 0 && num_kept(cache) == 100, "%u kept", num_kept(cache));
+        for (uint32_t t = 100; t < 120; t++) {
+            float out[OUT];
+            step = step_at(cache, out, &s, t);
+            check(step.num_victims == (t == 100 ? 81 : 1) && num_kept(cache) == 20, "%u victims", step.num_victims);
+            if (form == EVICTION_EAGER)
+                check_pool(cache, &s, 0, 101);
         }
         eviction_cache_destroy(cache);
     }
@@ -475,7 +502,7 @@ static void run_not_finite(const void *argument)
         check(spoiled != NULL, "out of memory");
         memcpy(spoiled, s.values, (size_t)30 * KV_HEADS * DIM * sizeof *spoiled);
         spoiled[17 * KV_HEADS * DIM + 3] = NAN;
-        check(eviction_cache_prompt(tried, s.queries, s.keys, spoiled, 30, NULL) == TREE_NOT_FINITE, "a NaN in a prompt");
+        check(eviction_cache_prompt(tried, s.queries, s.keys, spoiled, 30, NULL) == TREE_NOT_FINITE, "NaN in a prompt");
         free(spoiled);
         check(num_kept(tried) == 0, "a refused prompt leaves nothing");
         for (uint32_t t = 0; t < LENGTH; t++) {
@@ -559,12 +586,13 @@ int main(int argc, char **argv)
                      {"pins", run_pins},       {"prompts", run_prompts}, {"prompt_by_steps", run_prompt_by_steps},
                      {"fork", run_fork},       {"not_finite", run_not_finite}},
       cases[] = {{"slots", run_slots}, {"budget_1", run_budget_1}, {"exact", run_exact}, {"refusals", run_refusals},
-                 {"view", run_view}};
+                 {"view", run_view},   {"whole_prompt", run_whole_prompt}};
     test_begin(argc, argv, "a branch under a budget depends on its own history alone");
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         test_add(cases[i].run, NULL, "%s", cases[i].name);
     for (size_t i = 0; i < sizeof of_policy / sizeof of_policy[0]; i++)
         for (uint32_t p = 0; p < num_eviction_policies; p++)
-            test_add(of_policy[i].run, &eviction_policies[p]->name, "%s_%s", of_policy[i].name, eviction_policies[p]->name);
+            test_add(of_policy[i].run, &eviction_policies[p]->name, "%s_%s", of_policy[i].name,
+                     eviction_policies[p]->name);
     return test_end();
 }

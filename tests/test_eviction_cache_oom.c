@@ -1,5 +1,5 @@
-/* Claim: if any allocation of a cache fails, the call returns TREE_NOMEM, the cache is as before, nothing leaks, and the
- * call succeeds when there is memory again. */
+/* Claim: if any allocation of a cache fails, the call returns TREE_NOMEM, the cache is as before, nothing leaks, and
+ * the call succeeds when there is memory again. */
 #include <stdlib.h>
 #include <string.h>
 

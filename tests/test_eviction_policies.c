@@ -1,5 +1,5 @@
-/* Claim: every policy scores as its publication says: each against a model of a few lines, written from the formulas over
- * plain matrices, with no code shared. A policy without a model fails. */
+/* Claim: every policy scores as its publication says: each against a model of a few lines, written from the formulas
+ * over plain matrices, with no code shared. A policy without a model fails. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -247,7 +247,11 @@ typedef struct config {
 } config;
 
 static const config configs[] = {
-    {"group_of_1", 2, 2, 5, 24}, {"group_of_4", 8, 2, 3, 20}, {"one_kv_head", 3, 1, 11, 70}, {"small_budget", 2, 1, 4, 5}};
+    {"group_of_1", 2, 2, 5, 24},
+    {"group_of_4", 8, 2, 3, 20},
+    {"one_kv_head", 3, 1, 11, 70},
+    {"small_budget", 2, 1, 4, 5},
+};
 
 typedef struct subject {
     const eviction_policy *policy;
@@ -266,8 +270,8 @@ static void add_step(world *w, uint32_t position)
     }
 }
 
-/* The victims are candidates, `count` of them, and no survivor among the candidates has a lower score: the largest score
- * of a victim is at most the smallest of a survivor, but for rounding to float. Then they leave the model too. */
+/* The victims are candidates, `count` of them, and no survivor among the candidates has a lower score: the largest
+ * score of a victim is at most the smallest of a survivor, but for rounding to float. Then they leave the model too. */
 static void check_victims(world *w, const model *m, const eviction_step *step, uint32_t count)
 {
     double score[MAX_TOKENS], most = -INFINITY, least = INFINITY, size = 0;
@@ -307,6 +311,16 @@ static eviction_cache *cache_of(const subject *s, const eviction_policy *prompt_
     return cache;
 }
 
+static eviction_step step_at(eviction_cache *cache, const eviction_stream *s, uint32_t t)
+{
+    float out[64];
+    eviction_step step;
+    tree_status status =
+        eviction_cache_step(cache, out, stream_query(s, t), stream_key(s, t), stream_value(s, t), &step);
+    check(status == TREE_OK, "token %u: %s", t, tree_status_string(status));
+    return step;
+}
+
 static const model *checked_model(const subject *s)
 {
     const model *m = model_of(s->policy);
@@ -326,13 +340,9 @@ static void run_steps(const void *argument)
                                                     s->config->head_dim, num_tokens, 1.5f);
     world w = {.m = &stream, .budget = s->config->budget, .seed = test_seed()};
     eviction_cache *cache = cache_of(s, NULL);
-    float out[64];
     uint32_t num_victims = 0;
     for (uint32_t t = 0; t < num_tokens; t++) {
-        eviction_step step;
-        tree_status status =
-            eviction_cache_step(cache, out, stream_query(&stream, t), stream_key(&stream, t), stream_value(&stream, t), &step);
-        check(status == TREE_OK, "%s", tree_status_string(status));
+        eviction_step step = step_at(cache, &stream, t);
         add_step(&w, t);
         check_victims(&w, m, &step, m->interval && w.n == w.budget + m->interval ? m->interval : 0);
         num_victims += step.num_victims;
@@ -354,17 +364,13 @@ static void run_prompt(const void *argument)
     world w = {.m = &stream, .budget = budget, .seed = test_seed()};
     eviction_cache *cache = cache_of(s, s->policy);
     eviction_step step;
-    tree_status status =
-        eviction_cache_prompt(cache, stream.queries, stream.keys, stream.values, length, &step);
+    tree_status status = eviction_cache_prompt(cache, stream.queries, stream.keys, stream.values, length, &step);
     check(status == TREE_OK, "%s", tree_status_string(status));
     for (uint32_t t = 0; t < length; t++)
         add_step(&w, t);
     check_victims(&w, m, &step, m->interval ? 11 : 0);
-    float out[64];
     for (uint32_t t = length; t < num_tokens; t++) {
-        status =
-            eviction_cache_step(cache, out, stream_query(&stream, t), stream_key(&stream, t), stream_value(&stream, t), &step);
-        check(status == TREE_OK, "%s", tree_status_string(status));
+        step = step_at(cache, &stream, t);
         add_step(&w, t);
         check_victims(&w, m, &step, m->interval && w.n == budget + m->interval ? m->interval : 0);
     }
@@ -382,11 +388,7 @@ static void run_budgets(const void *argument)
         eviction_stream stream = eviction_stream_random(c.num_heads, c.num_kv_heads, c.head_dim, budget + 140, 1);
         eviction_cache *cache = cache_of(&(subject){s->policy, &c}, NULL);
         for (uint32_t t = 0; t < budget + 140; t++) {
-            float out[64];
-            eviction_step step;
-            tree_status status = eviction_cache_step(cache, out, stream_query(&stream, t), stream_key(&stream, t),
-                                                     stream_value(&stream, t), &step);
-            check(status == TREE_OK, "%s", tree_status_string(status));
+            eviction_step step = step_at(cache, &stream, t);
             check(s->policy->interval == 0 || step.num_tokens - step.num_victims < budget + s->policy->interval,
                   "budget %u: %u tokens", budget, step.num_tokens);
         }
@@ -402,7 +404,8 @@ static void run_table(const void *unused)
           sizeof models / sizeof models[0]);
     for (uint32_t i = 0; i < num_eviction_policies; i++)
         for (uint32_t j = 0; j < i; j++)
-            check(strcmp(eviction_policies[i]->name, eviction_policies[j]->name), "%s twice", eviction_policies[i]->name);
+            check(strcmp(eviction_policies[i]->name, eviction_policies[j]->name), "%s twice",
+                  eviction_policies[i]->name);
     check(!eviction_policy_from_name("Longflow") && !eviction_policy_from_name(""), "unknown names");
 }
 

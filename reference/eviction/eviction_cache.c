@@ -112,6 +112,7 @@ static void set_storage(eviction_cache *cache, const storage *s)
     cache->tokens.positions = cache->s.positions;
 }
 
+/* Room for num_slots; fewer are never returned. */
 static bool grow(eviction_cache *cache, uint64_t num_slots)
 {
     storage s;
@@ -144,6 +145,7 @@ static uint64_t lowest_slot(const eviction_cache *cache, slot_state state)
     return no_slot;
 }
 
+/* The budget and the tokens that wait for an eviction. */
 static uint64_t most_slots(const eviction_config *config)
 {
     return config->policy->interval ? (uint64_t)config->budget + config->policy->interval : UINT64_MAX;
@@ -163,6 +165,7 @@ static uint64_t find_slot(eviction_cache *cache)
     return grow(cache, larger) ? num_slots : no_slot;
 }
 
+/* At the end of the list. */
 static void append(eviction_cache *cache, uint64_t slot, const float *key, const float *value, uint32_t position,
                    double history)
 {
@@ -329,7 +332,8 @@ tree_status eviction_cache_step(eviction_cache *cache, float *out, const float *
 
 /* ---- a prompt ---- */
 
-/* Causal attention of the prompt's queries, those that some policy wants to see. histories: of policy, of prompt_policy. */
+/* Causal attention of the prompt's queries, those that some policy wants to see. histories: of policy, of
+ * prompt_policy. */
 static bool observe_prompt(eviction_cache *all, eviction_view *view, const float *queries, double *histories[2])
 {
     const eviction_policy *policies[2] = {all->config.policy, all->config.prompt_policy};
@@ -361,7 +365,9 @@ tree_status eviction_cache_prompt(eviction_cache *cache, const float *queries, c
             *step = (eviction_step){0};
         return TREE_OK;
     }
-    uint32_t num_victims = config->policy->interval && num_tokens > config->budget ? num_tokens - config->budget : 0;
+    uint32_t num_victims = 0;
+    if (config->policy->interval && config->prompt_policy->interval && num_tokens > config->budget)
+        num_victims = num_tokens - config->budget;
 
     /* `all` holds the whole prompt; the tokens that stay move to the cache. */
     eviction_cache all = *cache;
