@@ -2,7 +2,8 @@
  *   idea    a reasoning model repeats itself: of many near-copies one is enough, and it is the latest
  *   price   a cosine for each pair of kept tokens and KV head, every 128 steps
  *   limits  budget + 127 tokens before an eviction. Redundancy weighs 0.93 and importance 0.07, but a softmax over all
- *           tokens makes redundancy flat: 1 / num_tokens each, give or take. A budget below 16: the window is half of it */
+ *           tokens makes redundancy flat: 1 / num_tokens each, give or take. A budget below 16: the window is half of
+ *           it */
 #include <math.h>
 #include <stdbool.h>
 
