@@ -89,6 +89,21 @@ void keep_evict_random(keep_set *set, uint32_t percent, bool only_private)
     }
 }
 
+void keep_filter_paths(token_paths *paths, const keep_set *set)
+{
+    uint64_t next = 0;
+    for (uint32_t q = 0; q < paths->num_queries; q++) {
+        uint64_t begin = paths->first[q], end = paths->first[q + 1];
+        check(end - begin == keep_length(set->tree, q), "query %" PRIu32 " sees its table", q);
+        if (q)
+            paths->first[q] = next;
+        for (uint64_t i = begin; i < end; i++)
+            if (kv_keep_slot(&set->keeps[q], set->tree->block_tokens, (uint32_t)(i - begin)))
+                paths->slots[next++] = paths->slots[i];
+    }
+    paths->first[paths->num_queries] = next;
+}
+
 /* ---- coverage ---- */
 
 /* Where a token stands in the tables, by its block and slot. */
