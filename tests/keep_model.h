@@ -8,12 +8,14 @@
 
 typedef struct keep_set {
     const kv_tree *tree;
-    kv_keep *keeps;  /* [num_queries] */
-    uint64_t *words; /* that keeps view */
+    kv_keep *keeps;    /* [num_queries] */
+    uint64_t *words;   /* that keeps view */
+    uint32_t *lengths; /* [num_queries] slots of the tables, when created */
 } keep_set;
 
 /* Every query keeps the tokens of its path. */
 keep_set keep_set_create(const kv_tree *tree);
+keep_set keep_set_copy(const keep_set *set);
 void keep_set_free(keep_set *set);
 
 uint32_t keep_length(const kv_tree *tree, uint32_t query); /* slots of the query's table */

@@ -176,16 +176,6 @@ static void update_masks(keep_test *t, tree_plan *plan)
     gpu_ok(tree_plan_gpu_update_masks(t->gpu.plan, plan, NULL, &cuda_error), &cuda_error, "new masks");
 }
 
-static keep_set copy_set(const keep_set *set)
-{
-    keep_set copy = keep_set_create(set->tree);
-    for (uint32_t q = 0; q < set->tree->num_queries; q++)
-        for (uint32_t slot = 0; slot < keep_length(set->tree, q); slot++)
-            if (!kv_keep_slot(&set->keeps[q], set->tree->block_tokens, slot))
-                keep_evict(&copy, q, slot);
-    return copy;
-}
-
 typedef struct update_case {
     const char *tree;
     tree_strategy strategy;
@@ -217,7 +207,7 @@ static void run_update(const void *argument)
     keep_test t;
     begin(&t, one->storage, one->tree, one->size);
     keep_evict_random(&t.set, 20, false);
-    keep_set first = copy_set(&t.set);
+    keep_set first = keep_set_copy(&t.set);
     tree_plan *plan = plan_of(&t, one->strategy, TREE_KEEP_ALL);
     gpu_case_plan(&t.gpu, plan);
     for (int round = 0; round < 2; round++) {
