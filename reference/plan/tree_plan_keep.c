@@ -45,8 +45,11 @@ static uint64_t count_seen(const keeper *k, const place *p)
     uint64_t count = 0;
     for (uint32_t seen = 0; seen < p->num_seen; seen++) {
         const uint64_t *words = keep_of(k, p, seen)->words;
-        for (uint64_t w = p->first_slot >> k->word_shift; w << k->word_shift < p->end_slot; w++)
-            count += (uint64_t)__builtin_popcountll(words[w] & slot_bits(k, w, p->first_slot, p->end_slot));
+        count += p->range->num_tokens;
+        for (uint64_t w = p->first_slot >> k->word_shift; w << k->word_shift < p->end_slot; w++) {
+            uint64_t evicted = ~words[w] & slot_bits(k, w, p->first_slot, p->end_slot);
+            count -= evicted ? (uint64_t)__builtin_popcountll(evicted) : 0;
+        }
     }
     return count;
 }
