@@ -142,9 +142,9 @@ static void exchange_slots(attention_case *c, keep_set *set, const kv_node *node
     uint32_t block_tokens = c->shape.block_tokens, at = node->first_slot + a, to = node->first_slot + b;
     uint64_t block = c->tree->blocks[node->first_block + at / block_tokens];
     for (uint32_t kv_head = 0; kv_head < c->shape.num_kv_heads; kv_head++) {
-        uint64_t from_slot = block * block_tokens + at % block_tokens, to_slot = block * block_tokens + to % block_tokens;
-        exchange(attention_key(c, from_slot, kv_head), attention_key(c, to_slot, kv_head), c->shape.head_dim);
-        exchange(attention_value(c, from_slot, kv_head), attention_value(c, to_slot, kv_head), c->shape.head_dim);
+        uint64_t from = block * block_tokens + at % block_tokens, into = block * block_tokens + to % block_tokens;
+        exchange(attention_key(c, from, kv_head), attention_key(c, into, kv_head), c->shape.head_dim);
+        exchange(attention_value(c, from, kv_head), attention_value(c, into, kv_head), c->shape.head_dim);
     }
     for (uint32_t row = node->first_row; row < node->first_row + node->num_rows; row++) {
         uint32_t q = c->tree->rows[row], slot_a = node->first_token + a, slot_b = node->first_token + b;

@@ -185,8 +185,10 @@ typedef struct update_case {
 } update_case;
 
 static const update_case updates[] = {
-    {"1,3/21,9", TREE_NODE, TREE_FP32, {2, 2, 64}, true},     {"1,3/41,20", TREE_COST, TREE_FP16, {1, 2, 64}, true},
-    {"1,3/21,9", TREE_FLATTEN, TREE_BF16, {2, 2, 64}, true},  {"1,18/5,3", TREE_TREE_MASK, TREE_FP16, {1, 1, 64}, false},
+    {"1,3/21,9", TREE_NODE, TREE_FP32, {2, 2, 64}, true},
+    {"1,3/41,20", TREE_COST, TREE_FP16, {1, 2, 64}, true},
+    {"1,3/21,9", TREE_FLATTEN, TREE_BF16, {2, 2, 64}, true},
+    {"1,18/5,3", TREE_TREE_MASK, TREE_FP16, {1, 1, 64}, false},
     {"1,18/5,3", TREE_COST, TREE_BF16, {1, 1, 64}, false},
 };
 

@@ -184,7 +184,8 @@ static void run_fits(const void *argument)
 static void run_other_trees(const void *argument)
 {
     const tree_plan_config config = {.strategy = *(const tree_strategy *)argument};
-    const char *const levels[] = {"1,2,4/30,20,10", "1,2,4/30,21,9", "1,2,4/30,20,11", "1,4,4/30,20,10", "1,2,5/30,20,10"};
+    const char *const levels[] = {"1,2,4/30,20,10", "1,2,4/30,21,9", "1,2,4/30,20,11", "1,4,4/30,20,10",
+                                  "1,2,5/30,20,10"};
     kv_tree *trees[5];
     keep_set sets[5];
     for (int i = 0; i < 5; i++) {
@@ -258,7 +259,8 @@ static void run_bad_input(const void *argument)
     plan_tree_destroy(tree);
 }
 
-/* The check notices a token that is seen but evicted, and one that is kept but not seen; a row of nothing is no fault. */
+/* The check notices a token that is seen but evicted, and one that is kept but not seen. A row that sees no token is no
+ * fault. */
 static void run_check(const void *argument)
 {
     const tree_plan_config config = {.strategy = *(const tree_strategy *)argument};

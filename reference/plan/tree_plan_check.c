@@ -159,8 +159,8 @@ static tree_status check_table_index(checker *c)
         for (uint64_t b = 0; b < num_blocks; b++) {
             uint64_t entry = node->first_block + b, index = node->first_token / c->tree->block_tokens + b;
             if (entry >= c->plan->num_blocks || c->plan->table_index[entry] != index)
-                return bad(c, "node %" PRIu32 ": its block %" PRIu64 " has index %" PRIu64 " in the tables, not that of "
-                           "the plan", n, b, index);
+                return bad(c, "node %" PRIu32 " block %" PRIu64 ": its index in the tables is %" PRIu64
+                           ", not that of the plan", n, b, index);
         }
     }
     return TREE_OK;
