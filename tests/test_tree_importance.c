@@ -161,6 +161,30 @@ static void run_extreme_scores(const attention_backend *backend, const void *unu
     attention_case_free(&c);
 }
 
+/* Every score is -infinity: no token has weight, and none is hidden. */
+static void run_no_weight(const attention_backend *backend, const void *unused)
+{
+    (void)unused;
+    attention_case c;
+    attention_case_build(&c, backend, "comb:3", 16, (attention_size){2, 2, 1});
+    for (uint64_t i = 0; i < c.num_out; i++)
+        c.query[i] = 1;
+    for (uint64_t i = 0; i < c.num_kv; i++)
+        c.key[i] = -INFINITY;
+    uint64_t num_slots = slots_of(&c);
+    float *norm = importance_norms(&c);
+    tree_plan *plan = attention_plan(&c, TREE_FLATTEN, 0, 0);
+    importance_result result = run_importance(&c, num_slots, norm, plan, 2);
+    for (uint32_t q = 0; q < c.shape.num_queries; q++)
+        for (uint64_t s = 0; s < num_slots; s++)
+            check(result.importance.data[q * num_slots + s] == (s < c.grown.tables[q].length ? 0 : -1),
+                  "query %u slot %u: %g", q, (unsigned)s, result.importance.data[q * num_slots + s]);
+    free_result(&result);
+    tree_plan_destroy(plan);
+    free(norm);
+    attention_case_free(&c);
+}
+
 static void run_random(const attention_backend *backend, const void *unused)
 {
     (void)unused;
@@ -453,6 +477,7 @@ int main(int argc, char **argv)
     for (uint32_t i = 0; i < sizeof evicted / sizeof evicted[0]; i++)
         attention_add_one_storage(run_evicted, evicted[i], i, "evicted_%u", i);
     attention_add(run_extreme_scores, NULL, "scores_of_10000");
+    attention_add(run_no_weight, NULL, "scores_of_minus_infinity");
     attention_add(run_exact, NULL, "exact_arithmetic");
     for (uint32_t i = 0; i < 2; i++)
         attention_add_one_storage(run_poison, &poisons[i], i, "poison_%s", i ? "inf" : "nan");
