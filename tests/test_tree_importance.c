@@ -197,6 +197,32 @@ static void run_random(const attention_backend *backend, const void *unused)
     }
 }
 
+/* Branches that grow into new blocks, and a plan that follows in place. */
+static void run_grown(const attention_backend *backend, const void *unused)
+{
+    (void)unused;
+    attention_case c;
+    attention_case_build(&c, backend, "1,4/32,5", 16, (attention_size){2, 2, 16});
+    tree_plan *plan = attention_plan(&c, TREE_NODE, 0, 0);
+    uint64_t num_slots = tree_importance_slots(plan);
+    kv_append append;
+    kv_status status = kv_branch_append(c.grown.pool, c.grown.branches[1], 30, &append);
+    check(status == KV_OK, "%s", kv_status_string(status));
+    status = kv_branch_tables(c.grown.pool, c.grown.branches, c.num_tables, c.grown.tables);
+    check(status == KV_OK, "%s", kv_status_string(status));
+    check(kv_tree_grow(c.tree, c.grown.tables, c.num_tables) && tree_plan_grow(plan, c.tree), "grown in place");
+    check(tree_importance_slots(plan) == num_slots + 32, "two blocks more");
+    token_paths_destroy(&c.paths);
+    c.paths = token_paths_create(c.grown.tables, NULL, c.num_tables, c.grown.block_tokens);
+    float *norm = importance_norms(&c);
+    importance_truth truth = importance_truth_create(&c, NULL, norm, num_slots + 32);
+    check_plan(&c, plan, norm, &truth, "grown");
+    importance_truth_destroy(&truth);
+    free(norm);
+    tree_plan_destroy(plan);
+    attention_case_free(&c);
+}
+
 /* ---- evicted tokens ---- */
 
 /* A token that no query keeps. */
@@ -477,6 +503,7 @@ int main(int argc, char **argv)
     for (uint32_t i = 0; i < sizeof evicted / sizeof evicted[0]; i++)
         attention_add_one_storage(run_evicted, evicted[i], i, "evicted_%u", i);
     attention_add(run_extreme_scores, NULL, "scores_of_10000");
+    attention_add_one_storage(run_grown, NULL, 0, "plan_that_grew");
     attention_add(run_no_weight, NULL, "scores_of_minus_infinity");
     attention_add(run_exact, NULL, "exact_arithmetic");
     for (uint32_t i = 0; i < 2; i++)
