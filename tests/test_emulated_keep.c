@@ -1,5 +1,5 @@
 /* Claim: emulated, every step runs plans over evicted tokens: each query gets the attention over the tokens that it
- * keeps, and nothing that others keep or nobody keeps reaches it; an empty partial state changes nothing; new masks
+ * keeps, and nothing that it has evicted reaches it; an empty partial state changes nothing; new masks
  * alone give the result of a new plan. */
 #include <math.h>
 #include <stdlib.h>
