@@ -201,7 +201,7 @@ static void run_bits(const void *argument)
     read_tokens(&c, 600);
     uint64_t hash = hash_tokens(600);
     test_note("hash=%016llx", (unsigned long long)hash);
-    check(hash == UINT64_C(0x6a6fbafa02791784), "bits that all machines have: %016llx", (unsigned long long)hash);
+    check(hash == UINT64_C(0x533736203b8d2024), "bits that all machines have: %016llx", (unsigned long long)hash);
     read_tokens(&c, 600);
     check(hash_tokens(600) == hash, "the same seed, the same bits");
     c.seed++;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REGIME(topics, dwell, rho, scale, focus) {8, 2, 64, topics, dwell, rho, scale, focus, 0.25, 1}
+#define REGIME(topics, dwell, rho, scale, focus) {8, 2, 64, topics, dwell, rho, scale, focus, 0.5, 1}
 
 const stream_preset stream_presets[] = {
     {"stationary", REGIME(1, 0, 0.99, 2, 0), "one topic; queries drift over about 100 tokens"},
