@@ -1,6 +1,6 @@
 /* exact_deletion: how far this step's output would move if the token were deleted, exactly.
- *   idea    the oracle behind longflow: it keeps the denominator that longflow drops, and the direction of the change. If
- *           it is hardly better, the loss lies in the current query standing for all later ones
+ *   idea    the oracle behind longflow: it keeps the denominator that longflow drops, and the direction of the change.
+ *           If it is hardly better, the loss lies in the current query standing for all later ones
  *   price   head_dim operations for each (token, query head): as much as attention itself
  *   limits  the current query alone */
 #include "eviction_policy.h"

@@ -22,8 +22,8 @@ static eviction_range candidates(const eviction_view *view)
     return eviction_between(view, 0, window_of(view));
 }
 
-/* importance [n]: mean over the last queries of the softmax, over the n tokens before the window, of the largest score in
- * the GQA group */
+/* importance [n]: mean over the last queries of the softmax, over the n tokens before the window, of the largest score
+ * in the GQA group */
 static void importance_of_group(double *importance, double *scores, uint32_t n, uint32_t g, const eviction_view *view)
 {
     uint32_t group_size = view->shape->num_heads / view->shape->num_kv_heads;
@@ -46,8 +46,8 @@ static void importance_of_group(double *importance, double *scores, uint32_t n, 
     }
 }
 
-/* Adds softmax over all tokens of their redundancy, times `factor`: redundancy[j] = mean over i of cosine(k_i, k_j), where
- * k_i does not count for itself, nor for the latest of the keys that are near-duplicates of it. */
+/* Adds softmax over all tokens of their redundancy, times `factor`: redundancy[j] = mean over i of cosine(k_i, k_j),
+ * where k_i does not count for itself, nor for the latest of the keys that are near-duplicates of it. */
 static void add_redundancy(double *score, double factor, uint32_t g, const eviction_view *view)
 {
     uint32_t n = view->tokens->num_tokens, head_dim = view->shape->head_dim;

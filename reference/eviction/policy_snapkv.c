@@ -1,6 +1,6 @@
 /* snapkv: the mass that the last 32 queries of a prompt give to each token, averaged over 5 neighbours.
- *   idea    the end of a prompt shows which parts of it the answer will need. Pooling keeps the neighbours of a token that
- *           matters, so that what it belongs to is not cut apart
+ *   idea    the end of a prompt shows which parts of it the answer will need. Pooling keeps the neighbours of a token
+ *           that matters, so that what it belongs to is not cut apart
  *   price   attention of 32 queries over the prompt, once
  *   limits  for prompts. During decoding the same rule would look at the last 32 steps, at each step: slow, and not
  *           published. A budget below 64: half of it is the window */
@@ -58,7 +58,8 @@ static void score(double *score, const double *history, const eviction_view *vie
 
 const eviction_policy policy_snapkv = {
     .name = "snapkv",
-    .variant = "for prompts, as published: window 32, mean of 5; one kept set for all heads, the original chooses for each",
+    .variant = "for prompts, as published (window 32, mean of 5), with one kept set for all heads; the original "
+               "chooses for each",
     .source = "SnapKV, Li et al., NeurIPS 2024",
     .window = WINDOW,
     .interval = 1,
