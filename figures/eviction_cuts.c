@@ -117,9 +117,12 @@ int main(int argc, char **argv)
     fprintf(csv, "# %d tokens per stream, errors of tokens from %d on; budget %d; %d/%d heads, head_dim %d; seeds 1 to %d\n"
                  "# mean: over tokens and seeds; worst: the largest of any token and seed\n"
                  "# horizon_16, 128, 1024: %d queries, evenly spaced\n"
-                 "regime,score,place,mean,worst\n",
+                 "# random and longflow: policies; exact_deletion: the exact error of a deletion instead of importance\n",
             NUM_TOKENS, FIRST_TOKEN, BUDGET, stream_presets[0].config.num_heads, stream_presets[0].config.num_kv_heads,
             stream_presets[0].config.head_dim, NUM_SEEDS, NUM_SAMPLES);
+    for (size_t i = 0; i < sizeof regimes / sizeof regimes[0]; i++)
+        stream_preset_describe(csv, stream_preset_from_name(regimes[i]));
+    fprintf(csv, "regime,score,place,mean,worst\n");
     for (size_t i = 0; i < sizeof regimes / sizeof regimes[0]; i++)
         measure(csv, stream_preset_from_name(regimes[i]));
     figure_close(csv);

@@ -64,7 +64,7 @@ int main(int argc, char **argv)
             NUM_TOKENS, FIRST_TOKEN, stream_presets[0].config.num_heads, stream_presets[0].config.num_kv_heads,
             stream_presets[0].config.head_dim, NUM_SEEDS);
     for (int i = 0; i < NUM_REGIMES; i++)
-        fprintf(csv, "# %s: %s\n", regimes[i], stream_preset_from_name(regimes[i])->sentence);
+        stream_preset_describe(csv, stream_preset_from_name(regimes[i]));
     fprintf(csv, "regime,policy,budget,mean,worst");
     for (int seed = 0; seed < NUM_SEEDS; seed++)
         fprintf(csv, ",mean_%d", seed + 1);

@@ -95,3 +95,14 @@ stream_error stream_error_of(const stream_record *record, const eviction_policy 
     eviction_cache_destroy(cache);
     return error;
 }
+
+void stream_preset_describe(FILE *csv, const stream_preset *preset)
+{
+    const stream_config *c = &preset->config;
+    fprintf(csv, "# %s: ", preset->name);
+    if (c->dwell_tokens == 0)
+        fprintf(csv, "one topic; ");
+    else
+        fprintf(csv, "%u topics, %u tokens each; ", c->num_topics, c->dwell_tokens);
+    fprintf(csv, "rho %g, scale %g\n", c->rho, c->logit_scale);
+}

@@ -2,6 +2,8 @@
 #ifndef STREAM_ERROR_H
 #define STREAM_ERROR_H
 
+#include <stdio.h>
+
 #include "eviction_cache.h"
 #include "stream.h"
 
@@ -31,5 +33,8 @@ typedef struct stream_error {
 
 stream_error stream_error_of(const stream_record *record, const eviction_policy *policy, uint32_t budget,
                              uint32_t first_token);
+
+/* A comment line of a csv: "# topics: 16 topics, 256 tokens each; rho 0.95, scale 2". */
+void stream_preset_describe(FILE *csv, const stream_preset *preset);
 
 #endif
