@@ -63,7 +63,7 @@ set linetype 44 lc rgb '#e8a317' lw 2.5 dt (3,3) pt 6
 regime_1 = 45; regime_2 = 46; regime_3 = 47; regime_4 = 48
 set linetype 45 lc rgb '#86b0ea' lw 2.5 dt (3,3) pt 4
 set linetype 46 lc rgb '#0b2f7f' lw 2.5 dt (10,4) pt 5
-set linetype 47 lc rgb '#e8711a' lw 2.5 dt (14,4,3,4) pt 8
+set linetype 47 lc rgb '#e8711a' lw 2.5 dt (14,4,3,4) pt 12
 set linetype 48 lc rgb '#c62828' lw 2.5 dt 1 pt 9
 
 # A ceiling that was measured on the same GPU, from the csv's comment lines ("# dram_gbps: 4550"); without one gnuplot
