@@ -273,6 +273,27 @@ static void run_exact(const void *unused)
     eviction_stream_destroy(&s);
 }
 
+/* Queries and values are 0, so all scores are equal: the oldest candidate goes. */
+static void run_ties(const void *argument)
+{
+    const char *policy = *(const char *const *)argument;
+    enum { BUDGET = 22 };
+    eviction_stream s = random_stream(300);
+    memset(s.queries, 0, (size_t)300 * HEADS * DIM * sizeof *s.queries);
+    memset(s.values, 0, (size_t)300 * KV_HEADS * DIM * sizeof *s.values);
+    eviction_cache *cache = create(config_of(policy, BUDGET, EVICTION_EAGER));
+    for (uint32_t t = 0, oldest = strcmp(policy, "sink_window") ? 0 : 4; t < 300; t++) {
+        float out[OUT];
+        eviction_step step = step_at(cache, out, &s, t);
+        for (uint32_t v = 0; v < step.num_victims; v++)
+            check(step.victims[v] == oldest + v, "after %u: %u goes before %u", t, step.victims[v], oldest + v);
+        check(step.num_victims == (t >= BUDGET), "after %u: %u victims", t, step.num_victims);
+        oldest += step.num_victims;
+    }
+    eviction_cache_destroy(cache);
+    eviction_stream_destroy(&s);
+}
+
 /* ---- pins ---- */
 
 static void run_pins(const void *argument)
@@ -406,6 +427,28 @@ static void run_whole_prompt(const void *unused)
     eviction_stream_destroy(&s);
 }
 
+/* A refused prompt leaves a large pool behind; what a shorter prompt brings along is large enough for it. */
+static void run_refused_prompt(const void *unused)
+{
+    (void)unused;
+    eviction_stream s = random_stream(400);
+    eviction_config config = config_of("rkv", 150, EVICTION_EAGER);
+    config.prompt_policy = eviction_policy_from_name("full");
+    eviction_cache *cache = create(config);
+    float last = s.values[300 * KV_HEADS * DIM - 1];
+    s.values[300 * KV_HEADS * DIM - 1] = NAN;
+    check(eviction_cache_prompt(cache, s.queries, s.keys, s.values, 300, NULL) == TREE_NOT_FINITE, "NaN in a prompt");
+    s.values[300 * KV_HEADS * DIM - 1] = last;
+    check(eviction_cache_prompt(cache, s.queries, s.keys, s.values, 5, NULL) == TREE_OK, "a shorter one");
+    for (uint32_t t = 5; t < 400; t++) {
+        float out[OUT];
+        eviction_step step = step_at(cache, out, &s, t);
+        check(step.num_victims == (t == 277 ? 128 : 0), "token %u: %u victims", t, step.num_victims);
+    }
+    eviction_cache_destroy(cache);
+    eviction_stream_destroy(&s);
+}
+
 /* A prompt that fits, and the same tokens one by one: the same cache, for every policy. */
 static void run_prompt_by_steps(const void *argument)
 {
@@ -511,7 +554,8 @@ static void run_not_finite(const void *argument)
             memcpy(key, stream_key(&s, t), sizeof key);
             memcpy(value, stream_value(&s, t), sizeof value);
             float *array = t % 3 == 0 ? query : t % 3 == 1 ? key : value;
-            array[test_below(KV_HEADS * DIM)] = array == key ? NAN : bad[test_below(3)];
+            float spoil = bad[test_below(3)];
+            array[test_below(KV_HEADS * DIM)] = spoil;
             if (array == query)
                 memset(key, 0, sizeof key); /* 0 * infinity */
             memset(out[0], 1, sizeof out[0]);
@@ -522,7 +566,7 @@ static void run_not_finite(const void *argument)
             int num_bad = 0;
             for (int i = 0; i < OUT; i++)
                 num_bad += !isfinite(out[0][i]);
-            check(num_bad > 0, "token %u: out is written", t);
+            check(num_bad > 0 || (array == key && isinf(spoil)), "token %u: out is written", t);
             eviction_step a = step_at(tried, out[0], &s, t), b = step_at(spared, out[1], &s, t);
             check_same_bits(out[0], out[1], OUT, "out after a refused step");
             check(a.num_victims == b.num_victims && !memcmp(a.victims, b.victims, a.num_victims * sizeof *a.victims),
@@ -586,10 +630,14 @@ int main(int argc, char **argv)
                      {"pins", run_pins},       {"prompts", run_prompts}, {"prompt_by_steps", run_prompt_by_steps},
                      {"fork", run_fork},       {"not_finite", run_not_finite}},
       cases[] = {{"slots", run_slots}, {"budget_1", run_budget_1}, {"exact", run_exact}, {"refusals", run_refusals},
-                 {"view", run_view},   {"whole_prompt", run_whole_prompt}};
+                 {"view", run_view},   {"whole_prompt", run_whole_prompt},
+                 {"refused_prompt", run_refused_prompt}};
     test_begin(argc, argv, "a branch under a budget depends on its own history alone");
+    static const char *const tying[] = {"longflow", "longflow_l2", "exact_deletion", "sink_window"};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         test_add(cases[i].run, NULL, "%s", cases[i].name);
+    for (size_t i = 0; i < sizeof tying / sizeof tying[0]; i++)
+        test_add(run_ties, &tying[i], "ties_%s", tying[i]);
     for (size_t i = 0; i < sizeof of_policy / sizeof of_policy[0]; i++)
         for (uint32_t p = 0; p < num_eviction_policies; p++)
             test_add(of_policy[i].run, &eviction_policies[p]->name, "%s_%s", of_policy[i].name,

@@ -157,7 +157,7 @@ static void score_snapkv(double *score, const world *w)
     for (uint32_t q = 0; q < window && q <= last; q++)
         for (uint32_t h = 0; h < w->m->num_heads; h++) {
             weights(a, w, last - q, h);
-            for (uint32_t i = 0; i + window < w->n; i++)
+            for (uint32_t i = 0; i < w->n && w->kept[i] + window <= last; i++)
                 mass[i + 2] += a[i];
         }
     for (uint32_t i = 0; i < w->n; i++)
@@ -175,12 +175,14 @@ static void softmax(double *x, uint32_t count)
 
 static void score_rkv(double *score, const world *w)
 {
-    uint32_t n = w->n, window = last_8(w->budget), before = n - window, last = w->kept[n - 1];
+    uint32_t n = w->n, window = last_8(w->budget), before = 0, last = w->kept[n - 1];
+    while (before < n && w->kept[before] + window <= last)
+        before++;
     static double cosine[MAX_TOKENS][MAX_TOKENS];
     memset(score, 0, n * sizeof *score);
     for (uint32_t g = 0; g < w->m->num_kv_heads; g++) {
         double mean[MAX_TOKENS] = {0}, redundancy[MAX_TOKENS] = {0};
-        for (uint32_t q = 0; q < 8; q++) {
+        for (uint32_t q = 0; q < window; q++) {
             double a[MAX_TOKENS];
             for (uint32_t i = 0; i < before; i++) {
                 a[i] = logit(w, last - q, g * group_size(w), w->kept[i]);
@@ -189,7 +191,7 @@ static void score_rkv(double *score, const world *w)
             }
             softmax(a, before);
             for (uint32_t i = 0; i < before; i++)
-                mean[i] += a[i] / 8;
+                mean[i] += a[i] / window;
         }
         for (uint32_t i = 0; i < n; i++) {
             uint32_t latest = n;
@@ -256,6 +258,7 @@ static const config configs[] = {
 typedef struct subject {
     const eviction_policy *policy;
     const config *config;
+    const eviction_policy *prompt_policy;
 } subject;
 
 static void add_step(world *w, uint32_t position)
@@ -300,13 +303,13 @@ static void check_victims(world *w, const model *m, const eviction_step *step, u
     w->n = num_kept;
 }
 
-static eviction_cache *cache_of(const subject *s, const eviction_policy *prompt_policy)
+static eviction_cache *cache_of(const subject *s)
 {
     eviction_cache *cache = NULL;
     tree_status status = eviction_cache_create(
         &cache, &(eviction_config){.num_heads = s->config->num_heads, .num_kv_heads = s->config->num_kv_heads,
                                    .head_dim = s->config->head_dim, .budget = s->config->budget, .policy = s->policy,
-                                   .prompt_policy = prompt_policy, .seed = test_seed()});
+                                   .prompt_policy = s->prompt_policy, .seed = test_seed()});
     check(status == TREE_OK, "%s", tree_status_string(status));
     return cache;
 }
@@ -339,7 +342,7 @@ static void run_steps(const void *argument)
     eviction_stream stream = eviction_stream_random(s->config->num_heads, s->config->num_kv_heads,
                                                     s->config->head_dim, num_tokens, 1.5f);
     world w = {.m = &stream, .budget = s->config->budget, .seed = test_seed()};
-    eviction_cache *cache = cache_of(s, NULL);
+    eviction_cache *cache = cache_of(s);
     uint32_t num_victims = 0;
     for (uint32_t t = 0; t < num_tokens; t++) {
         eviction_step step = step_at(cache, &stream, t);
@@ -353,7 +356,8 @@ static void run_steps(const void *argument)
     eviction_stream_destroy(&stream);
 }
 
-/* As prompt policy, and then decoding with the same policy, whose history has seen the prompt. */
+/* A prompt, and then decoding; a policy's history has seen the whole prompt. After a prompt policy that keeps no recent
+ * tokens, the last positions are not the last tokens. */
 static void run_prompt(const void *argument)
 {
     const subject *s = argument;
@@ -362,13 +366,13 @@ static void run_prompt(const void *argument)
     eviction_stream stream = eviction_stream_random(s->config->num_heads, s->config->num_kv_heads,
                                                     s->config->head_dim, num_tokens, 1.5f);
     world w = {.m = &stream, .budget = budget, .seed = test_seed()};
-    eviction_cache *cache = cache_of(s, s->policy);
+    eviction_cache *cache = cache_of(s);
     eviction_step step;
     tree_status status = eviction_cache_prompt(cache, stream.queries, stream.keys, stream.values, length, &step);
     check(status == TREE_OK, "%s", tree_status_string(status));
     for (uint32_t t = 0; t < length; t++)
         add_step(&w, t);
-    check_victims(&w, m, &step, m->interval ? 11 : 0);
+    check_victims(&w, model_of(s->prompt_policy), &step, m->interval ? 11 : 0);
     for (uint32_t t = length; t < num_tokens; t++) {
         step = step_at(cache, &stream, t);
         add_step(&w, t);
@@ -386,7 +390,7 @@ static void run_budgets(const void *argument)
         config c = *s->config;
         c.budget = budget;
         eviction_stream stream = eviction_stream_random(c.num_heads, c.num_kv_heads, c.head_dim, budget + 140, 1);
-        eviction_cache *cache = cache_of(&(subject){s->policy, &c}, NULL);
+        eviction_cache *cache = cache_of(&(subject){s->policy, &c, NULL});
         for (uint32_t t = 0; t < budget + 140; t++) {
             eviction_step step = step_at(cache, &stream, t);
             check(s->policy->interval == 0 || step.num_tokens - step.num_victims < budget + s->policy->interval,
@@ -416,11 +420,13 @@ int main(int argc, char **argv)
     for (uint32_t p = 0; p < num_eviction_policies; p++) {
         const char *name = eviction_policies[p]->name;
         for (size_t c = 0; c < sizeof configs / sizeof configs[0]; c++) {
-            subject s = {eviction_policies[p], &configs[c]};
+            subject s = {eviction_policies[p], &configs[c], eviction_policies[p]};
             test_add(run_steps, &s, "%s_%s", name, configs[c].name);
             test_add(run_prompt, &s, "%s_prompt_%s", name, configs[c].name);
+            s.prompt_policy = eviction_policy_from_name("random");
+            test_add(run_prompt, &s, "%s_after_random_%s", name, configs[c].name);
         }
-        test_add(run_budgets, &(subject){eviction_policies[p], &configs[3]}, "%s_budgets", name);
+        test_add(run_budgets, &(subject){eviction_policies[p], &configs[3], NULL}, "%s_budgets", name);
     }
     return test_end();
 }

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "eviction_internal.h"
-#include "exact_math_internal.h"
 
 enum { BLOCK_TOKENS = 16 };
 static const uint64_t no_slot = UINT64_MAX;
@@ -267,6 +266,14 @@ void eviction_cache_view(const eviction_cache *cache, eviction_view *view)
 
 /* ---- one token ---- */
 
+static bool all_finite(const float *array, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(array[i]))
+            return false;
+    return true;
+}
+
 /* Attention of the last token's query over the list, and the view of it. false: an importance is not finite. */
 static bool attend(eviction_cache *cache, eviction_view *view, const float *query)
 {
@@ -286,6 +293,7 @@ tree_status eviction_cache_step(eviction_cache *cache, float *out, const float *
 {
     const eviction_policy *policy = cache->config.policy;
     size_t query_floats = (size_t)cache->shape.num_heads * cache->shape.head_dim;
+    size_t key_floats = (size_t)cache->shape.num_kv_heads * cache->shape.head_dim;
     if (cache->next_position == UINT32_MAX)
         return TREE_OVERFLOW;
     uint64_t slot = find_slot(cache);
@@ -299,7 +307,7 @@ tree_status eviction_cache_step(eviction_cache *cache, float *out, const float *
 
     /* attend */
     eviction_view view;
-    bool finite = attend(cache, &view, query);
+    bool finite = attend(cache, &view, query) && all_finite(query, query_floats) && all_finite(key, key_floats);
     for (size_t i = 0; i < query_floats; i++)
         out[i] = (float)cache->out[i];
 
@@ -382,7 +390,8 @@ tree_status eviction_cache_prompt(eviction_cache *cache, const float *queries, c
     }
 
     eviction_view view;
-    bool finite = observe_prompt(&all, &view, queries, (double *[2]){s.history, s.next_history});
+    bool finite = all_finite(queries, num_tokens * query_floats) && all_finite(keys, num_tokens * key_floats)
+                  && observe_prompt(&all, &view, queries, (double *[2]){s.history, s.next_history});
     if (finite && num_victims) {
         const eviction_policy *policy = config->prompt_policy;
         view.num_queries = num_tokens < policy->window ? num_tokens : policy->window;

@@ -50,8 +50,9 @@ void eviction_cache_destroy(eviction_cache *cache);
  *   query       [num_heads][head_dim]
  *   key, value  [num_kv_heads][head_dim]
  *   step                                  written on success; NULL if not wanted
- * TREE_NOT_FINITE: the importance of a token, or a score of the policy, is NaN or infinite; out is written, and the
- * cache is as before the call. TREE_NOMEM, and TREE_OVERFLOW after 2^32 - 1 positions: nothing has changed. */
+ * TREE_NOT_FINITE: query or key, the importance of a token, or a score of the policy is NaN or infinite; out is
+ * written, and the cache is as before the call. TREE_NOMEM, and TREE_OVERFLOW after 2^32 - 1 positions: nothing has
+ * changed. */
 tree_status eviction_cache_step(eviction_cache *cache, float *out, const float *query, const float *key,
                                 const float *value, eviction_step *step);
 

@@ -1,8 +1,10 @@
-/* eviction_internal: where a token of a list lies, and its score. */
+/* eviction_internal: where a token of a list lies, and its score. Every file of this folder includes it, and with it
+ * exact_math. */
 #ifndef EVICTION_INTERNAL_H
 #define EVICTION_INTERNAL_H
 
 #include "eviction_policy.h"
+#include "exact_math_internal.h"
 
 /* Index of the first element of a slot in key and value; divided by head_dim, its index in norm. */
 static inline uint64_t token_offset(const tree_shape *shape, uint64_t slot, uint32_t kv_head)
@@ -22,6 +24,15 @@ static inline double token_score(const eviction_view *view, const float *query, 
     for (uint32_t d = 0; d < shape->head_dim; d++)
         dot += (double)q_h[d] * k_t[d];
     return view->scale * dot;
+}
+
+/* Tokens of the list at positions before `position`: they are the first ones. */
+static inline uint32_t tokens_before(const eviction_view *view, uint32_t position)
+{
+    uint32_t count = 0;
+    while (count < view->tokens->num_tokens && view->tokens->positions[count] < position)
+        count++;
+    return count;
 }
 
 /* The query [num_heads][head_dim] of `age` positions before the current one. */

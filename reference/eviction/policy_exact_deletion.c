@@ -3,12 +3,10 @@
  *           If it is hardly better, the loss lies in the current query standing for all later ones
  *   price   head_dim operations for each (token, query head): as much as attention itself
  *   limits  the current query alone */
-#include "eviction_policy.h"
-
 #include <float.h>
 #include <math.h>
 
-#include "exact_math_internal.h"
+#include "eviction_internal.h"
 
 static void score(double *score, const double *history, const eviction_view *view)
 {

@@ -2,12 +2,11 @@
  *   idea    a reasoning model repeats itself: of many near-copies one is enough, and it is the latest
  *   price   a cosine for each pair of kept tokens and KV head, every 128 steps
  *   limits  budget + 127 tokens before an eviction. Redundancy weighs 0.93 and importance 0.07, but a softmax over all
- *           tokens makes redundancy flat: 1 / num_tokens each, give or take. A budget below 16: half of it is recent */
+ *           tokens makes redundancy flat: 1 / num_tokens each, give or take. A budget below 16: the window is half of it */
 #include <math.h>
 #include <stdbool.h>
 
 #include "eviction_internal.h"
-#include "exact_math_internal.h"
 
 enum { WINDOW = 8, POOL = 7, INTERVAL = 128 };
 static const double lambda = 0.07, threshold = 0.5;
@@ -27,7 +26,7 @@ static eviction_range candidates(const eviction_view *view)
 static void importance_of_group(double *importance, double *scores, uint32_t n, uint32_t g, const eviction_view *view)
 {
     uint32_t group_size = view->shape->num_heads / view->shape->num_kv_heads;
-    uint32_t num_queries = view->num_queries < WINDOW ? view->num_queries : WINDOW;
+    uint32_t num_queries = view->num_queries < window_of(view) ? view->num_queries : window_of(view);
     for (uint32_t t = 0; t < n; t++)
         importance[t] = 0;
     for (uint32_t i = 0; i < num_queries; i++) {
@@ -90,7 +89,7 @@ static void score(double *score, const double *history, const eviction_view *vie
 {
     (void)history;
     uint32_t num_tokens = view->tokens->num_tokens, num_kv_heads = view->shape->num_kv_heads;
-    uint32_t n = num_tokens > window_of(view) ? num_tokens - window_of(view) : 0;
+    uint32_t n = tokens_before(view, candidates(view).end);
     double *importance = view->scratch, *scores = view->scratch + num_tokens;
     for (uint32_t t = 0; t < num_tokens; t++)
         score[t] = 0;

@@ -3,11 +3,10 @@
  *           that matters, so that what it belongs to is not cut apart
  *   price   attention of 32 queries over the prompt, once
  *   limits  for prompts. During decoding the same rule would look at the last 32 steps, at each step: slow, and not
- *           published. A budget below 64: half of it is the window */
+ *           published. A budget below 64: the window is half of it */
 #include <math.h>
 
 #include "eviction_internal.h"
-#include "exact_math_internal.h"
 
 enum { WINDOW = 32, POOL = 5 };
 
@@ -40,15 +39,15 @@ static void add_mass(double *mass, double *scores, const float *query, uint32_t 
 static void score(double *score, const double *history, const eviction_view *view)
 {
     (void)history;
-    uint32_t num_tokens = view->tokens->num_tokens, window = window_of(view);
-    uint32_t num_queries = view->num_queries < window ? view->num_queries : window;
+    uint32_t num_tokens = view->tokens->num_tokens, last = view->tokens->positions[num_tokens - 1];
+    uint32_t num_queries = view->num_queries < window_of(view) ? view->num_queries : window_of(view);
     double *mass = view->scratch, *scores = view->scratch + num_tokens;
     for (uint32_t t = 0; t < num_tokens; t++)
         mass[t] = 0;
-    for (uint32_t i = 0; i < num_queries; i++) /* the last query sees all tokens, the one before all but the last ... */
-        add_mass(mass, scores, view_query(view, i), num_tokens - i, view);
+    for (uint32_t i = 0; i < num_queries; i++) /* the last query sees all positions, the one before all but the last */
+        add_mass(mass, scores, view_query(view, i), tokens_before(view, last + 1 - i), view);
 
-    uint32_t num_pooled = num_tokens > window ? num_tokens - window : 0;
+    uint32_t num_pooled = tokens_before(view, candidates(view).end);
     for (uint32_t t = 0; t < num_tokens; t++) {
         score[t] = 0;
         for (uint32_t i = t < POOL / 2 ? 0 : t - POOL / 2; i <= t + POOL / 2 && i < num_pooled; i++)
