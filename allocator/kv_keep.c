@@ -208,7 +208,9 @@ static bool drop_leaving(kv_pool *pool, kv_record *record, uint32_t taken)
     return true;
 }
 
-/* A promise for a table that has lost blocks: free blocks that are not promised make up what it lacks. */
+/* The promise of a branch whose own call has made its table shorter may need a block more, for new tokens in place of
+ * those that its last block had room for: from the free blocks that are not promised. Without open epochs, the call has
+ * freed one. */
 static void renew(kv_pool *pool, kv_record *record)
 {
     uint32_t lacking = kv_credit_needed(pool, record, record->promised_tokens) - record->credit_blocks;
@@ -221,17 +223,11 @@ void kv_bury(kv_pool *pool, kv_record *record)
 {
     kv_dead dead = pool->dead;
     pool->dead = KV_DEAD_NONE;
-    if (dead == KV_DEAD_OWN && drop_leaving(pool, record, KV_NO_BLOCK)) renew(pool, record);
-    if (dead != KV_DEAD_SHARED) return;
-    for (uint32_t i = 0; i < pool->num_records; i++) {
-        kv_record *lister = &pool->records[i];
-        lister->listed = lister->live && drop_leaving(pool, lister, KV_NO_BLOCK);
-    }
-    for (uint32_t i = 0; i < pool->num_records; i++) {
-        kv_record *lister = &pool->records[i];
-        if (lister->listed) renew(pool, lister);
-        lister->listed = false;
-    }
+    if (dead == KV_DEAD_NONE) return;
+    bool changed = record->live && drop_leaving(pool, record, KV_NO_BLOCK);
+    for (uint32_t i = 0; dead == KV_DEAD_SHARED && i < pool->num_records; i++)
+        if (pool->records[i].live) drop_leaving(pool, &pool->records[i], KV_NO_BLOCK);
+    if (changed) renew(pool, record);
 }
 
 void kv_take_over(kv_pool *pool, const kv_record *record)
