@@ -80,8 +80,7 @@ static void measure(FILE *csv, const stream_preset *preset)
 {
     stream_record records[NUM_SEEDS];
     stream_error errors[NUM_JOBS];
-    const eviction_policy *policies[NUM_SCORES] = {eviction_policy_from_name("random"),
-                                                   eviction_policy_from_name("longflow"),
+    const eviction_policy *policies[NUM_SCORES] = {&random_victim, eviction_policy_from_name("longflow"),
                                                    eviction_policy_from_name("exact_deletion")};
     for (int i = 0; i < NUM_ORACLES; i++)
         policies[3 + i] = &oracles[i];
@@ -117,7 +116,7 @@ int main(int argc, char **argv)
     fprintf(csv, "# %d tokens per stream, errors of tokens from %d on; budget %d; %d/%d heads, head_dim %d; seeds 1 to %d\n"
                  "# mean: over tokens and seeds; worst: the largest of any token and seed\n"
                  "# horizon_16, 128, 1024: %d queries, evenly spaced\n"
-                 "# random and longflow: policies; exact_deletion: the exact error of a deletion instead of importance\n",
+                 "# random_victim and longflow: policies; exact_deletion: the exact error of a deletion instead of importance\n",
             NUM_TOKENS, FIRST_TOKEN, BUDGET, stream_presets[0].config.num_heads, stream_presets[0].config.num_kv_heads,
             stream_presets[0].config.head_dim, NUM_SEEDS, NUM_SAMPLES);
     for (size_t i = 0; i < sizeof regimes / sizeof regimes[0]; i++)

@@ -6,8 +6,8 @@ regimes = 'stationary stationary_slow topics topics_short'
 regime_types = 'regime_1 regime_2 regime_3 regime_4'
 scores = 'longflow exact_deletion exact_next horizon_16 horizon_128 horizon_1024'
 # Behind each row: its mean as a multiple of random's in the same regime, from random's row before it.
-joined = sprintf("< awk -F, '$2 == \"random\" { r[$1] = $4 } !/^#/ { print $0 \",\" (r[$1] ? $4 / r[$1] : \"\") }' '%s'", data)
-pick(regime, column) = strcol(1) eq regime && strcol(2) ne 'random' ? column(column) : NaN
+joined = sprintf("< awk -F, '$2 == \"random_victim\" { r[$1] = $4 } !/^#/ { print $0 \",\" (r[$1] ? $4 / r[$1] : \"\") }' '%s'", data)
+pick(regime, column) = strcol(1) eq regime && strcol(2) ne 'random_victim' ? column(column) : NaN
 of(score, column) = strcol(2) eq score ? column(column) : NaN
 stats joined using (abs($6 / of('longflow', 6))) every ::1 name 'any' nooutput
 stats joined using (of('longflow', 6)) every ::1 name 'longflow' nooutput

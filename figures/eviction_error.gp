@@ -2,12 +2,12 @@
 # worst case.
 width = 1340; height = 830
 load 'figures/style.gnuplot'
-policies = 'random sink_window h2o vatp rkv longflow current_mass exact_deletion' # the last is drawn on top
+policies = 'random_victim random sink_window h2o vatp rkv longflow current_mass exact_deletion' # the last is drawn on top
 regimes = 'stationary stationary_slow topics topics_slow topics_short'
 # '# topics: 16 topics, 256 tokens each; rho 0.95, scale 2', in two lines
 description(regime) = system(sprintf("sed -n 's/^# %s: //p' '%s' | tr ';' '\\n'", regime, data))
 # Behind each row: its mean as a multiple of random's in the same regime and budget, from the rows of random before it.
-joined = sprintf("< awk -F, '$2 == \"random\" { r[$1, $3] = $4 } !/^#/ { print $0 \",\" (r[$1, $3] ? $4 / r[$1, $3] : \"\") }' '%s'", data)
+joined = sprintf("< awk -F, '$2 == \"random_victim\" { r[$1, $3] = $4 } !/^#/ { print $0 \",\" (r[$1, $3] ? $4 / r[$1, $3] : \"\") }' '%s'", data)
 pick(regime, policy, column) = strcol(1) eq regime && strcol(2) eq policy ? column(column) : NaN
 ratio_column = 8
 stats joined using (strcol(2) eq 'longflow' ? column(ratio_column) : NaN) every ::1 name 'cases' nooutput
@@ -41,7 +41,7 @@ do for [row = 1:2] {
         if (n > 1) { set format y '' } else { set format y '%.1f' }
         if (row == 1) { set title sprintf("%s\n%s", regime, description(regime)) font ',12' } else { unset title }
         plot for [p = 1:words(policies)] joined using 3:(pick(regime, word(policies, p), row == 1 ? ratio_column : 5)) with linespoints lt value(word(policies, p)), \
-             joined using (row == 1 && strcol(1) eq regime && strcol(2) eq 'random' ? $3 : NaN):(0.47):(sprintf('%.2f', $4)) with labels font ',11'
+             joined using (row == 1 && strcol(1) eq regime && strcol(2) eq 'random_victim' ? $3 : NaN):(0.47):(sprintf('%.2f', $4)) with labels font ',11'
         unset label
     }
 }
