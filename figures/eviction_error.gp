@@ -25,15 +25,14 @@ set tics out nomirror; set ytics nomirror
 set logscale x 2
 set xtics nomirror ('128' 128, '256' 256, '512' 512, '1024' 1024)
 set xrange [105:1250]
+set yrange [0:2]
+set ytics 0.5
 left = 0.062; panel = 0.174; gap = 0.0125
 do for [row = 1:2] {
     set tmargin at screen (row == 1 ? 0.79 : 0.4); set bmargin at screen (row == 1 ? 0.445 : 0.095)
-    lowest = row == 1 ? 0.4 : 0; highest = row == 1 ? 1.6 : 1.6; step = row == 1 ? 0.2 : 0.4
-    set yrange [lowest:highest]
-    set ytics step
-    set label 1 (row == 1 ? 'mean error / mean error of random' : 'worst error') at screen 0.017, screen (row == 1 ? 0.61 : 0.25) rotate center
+        set label 1 (row == 1 ? 'mean error / mean error of random' : 'worst error') at screen 0.017, screen (row == 1 ? 0.61 : 0.25) rotate center
     set label 2 (row == 1 ? '' : 'budget, tokens') at screen 0.525, screen 0.025 center
-    set label 3 (row == 1 ? 'mean error of random:' : '') at 115,0.55 font ',11'
+    set label 3 (row == 1 ? 'mean error of random:' : '') at 115,0.27 font ',11'
     do for [n = 1:words(regimes)] {
         regime = word(regimes, n)
         set lmargin at screen left + (n - 1) * (panel + gap)
@@ -41,7 +40,7 @@ do for [row = 1:2] {
         if (n > 1) { set format y '' } else { set format y '%.1f' }
         if (row == 1) { set title sprintf("%s\n%s", regime, description(regime)) font ',12' } else { unset title }
         plot for [p = 1:words(policies)] joined using 3:(pick(regime, word(policies, p), row == 1 ? ratio_column : 5)) with linespoints lt value(word(policies, p)), \
-             joined using (row == 1 && strcol(1) eq regime && strcol(2) eq 'random_victim' ? $3 : NaN):(0.47):(sprintf('%.2f', $4)) with labels font ',11'
+             joined using (row == 1 && strcol(1) eq regime && strcol(2) eq 'random_victim' ? $3 : NaN):(0.1):(sprintf('%.2f', $4)) with labels font ',11'
         unset label
     }
 }
