@@ -580,6 +580,87 @@ static void run_not_finite(const void *argument)
     eviction_stream_destroy(&s);
 }
 
+/* Scores of +-10000 and more: weights are 0 or 1, and nothing overflows. */
+static void run_large_scores(const void *argument)
+{
+    const char *policy = *(const char *const *)argument;
+    eviction_stream s = eviction_stream_random(HEADS, KV_HEADS, DIM, 200, 1e4f);
+    eviction_cache *cache = create(config_of(policy, 21, EVICTION_EAGER));
+    for (uint32_t t = 0; t < 200; t++) {
+        float out[OUT];
+        step_at(cache, out, &s, t);
+        for (int i = 0; i < OUT; i++)
+            check(isfinite(out[i]), "token %u: out %g", t, out[i]);
+    }
+    eviction_cache_destroy(cache);
+    eviction_stream_destroy(&s);
+}
+
+/* A token with all the weight of every head is the last that exact_deletion evicts. */
+static void run_weight_of_1(const void *unused)
+{
+    (void)unused;
+    eviction_stream s = random_stream(60);
+    for (int i = 0; i < 60 * OUT; i++)
+        s.queries[i] = 1;
+    for (int i = 0; i < KV_HEADS * DIM; i++)
+        s.keys[i] = 1000;
+    eviction_cache *cache = create(config_of("exact_deletion", 3, EVICTION_EAGER));
+    for (uint32_t t = 0; t < 60; t++) {
+        float out[OUT];
+        step_at(cache, out, &s, t);
+        check(keeps(cache, 0), "token %u: 0 has gone", t);
+    }
+    eviction_cache_destroy(cache);
+    eviction_stream_destroy(&s);
+}
+
+/* A policy of a reader's own: evicts even positions first, scores negative, one of them NaN for a while. */
+static bool own_is_nan;
+static void score_own(double *score, const double *history, const eviction_view *view)
+{
+    for (uint32_t t = 0; t < view->tokens->num_tokens; t++) {
+        check(history[t] == view->tokens->positions[view->tokens->num_tokens - 1] - view->tokens->positions[t] + 1,
+              "history counts the steps");
+        score[t] = view->tokens->positions[t] % 2 ? -1 : -2;
+    }
+    if (own_is_nan)
+        score[view->tokens->num_tokens / 2] = view->tokens->positions[0] % 2 ? NAN : INFINITY;
+}
+static void observe_own(double *history, const eviction_view *view)
+{
+    for (uint32_t t = 0; t < view->tokens->num_tokens; t++)
+        history[t]++;
+}
+static void run_own_policy(const void *unused)
+{
+    (void)unused;
+    const eviction_policy own = {"own", "of this test", "none", 1, 3, eviction_all, observe_own, score_own};
+    eviction_stream s = random_stream(60);
+    eviction_config config = config_of("longflow", 10, EVICTION_DEFERRED);
+    config.policy = config.prompt_policy = &own;
+    eviction_cache *cache = create(config);
+    for (uint32_t t = 0, num_refused = 0; t < 60; t++) {
+        float out[OUT];
+        eviction_step step;
+        own_is_nan = true;
+        tree_status status =
+            eviction_cache_step(cache, out, stream_query(&s, t), stream_key(&s, t), stream_value(&s, t), &step);
+        own_is_nan = false;
+        bool due = t >= 12 && t % 3 == 0;
+        check(status == (due ? TREE_NOT_FINITE : TREE_OK), "token %u: %s", t, tree_status_string(status));
+        num_refused += due;
+        if (due)
+            step = step_at(cache, out, &s, t);
+        check(step.num_victims == (due ? 3 : 0), "token %u: %u victims", t, step.num_victims);
+        for (uint32_t v = 0; t < 20 && v < step.num_victims; v++)
+            check(step.victims[v] % 2 == 0, "token %u: %u goes", t, step.victims[v]);
+        check(t < 59 || num_refused == 16, "%u refused", num_refused);
+    }
+    eviction_cache_destroy(cache);
+    eviction_stream_destroy(&s);
+}
+
 /* The view's past queries, and a seed of its own. */
 static void run_view(const void *unused)
 {
@@ -628,10 +709,12 @@ int main(int argc, char **argv)
         void (*run)(const void *);
     } of_policy[] = {{"forms", run_forms},     {"no_op", run_no_op},     {"kept_alone", run_kept_alone},
                      {"pins", run_pins},       {"prompts", run_prompts}, {"prompt_by_steps", run_prompt_by_steps},
-                     {"fork", run_fork},       {"not_finite", run_not_finite}},
+                     {"fork", run_fork},       {"not_finite", run_not_finite},
+                     {"large_scores", run_large_scores}},
       cases[] = {{"slots", run_slots}, {"budget_1", run_budget_1}, {"exact", run_exact}, {"refusals", run_refusals},
                  {"view", run_view},   {"whole_prompt", run_whole_prompt},
-                 {"refused_prompt", run_refused_prompt}};
+                 {"refused_prompt", run_refused_prompt}, {"own_policy", run_own_policy},
+                 {"weight_of_1", run_weight_of_1}};
     test_begin(argc, argv, "a branch under a budget depends on its own history alone");
     static const char *const tying[] = {"longflow", "longflow_l2", "exact_deletion", "sink_window"};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)

@@ -1,7 +1,9 @@
-/* eviction_internal: where a token of a list lies, and its score. Every file of this folder includes it, and with it
+/* eviction_internal: where a token of a list lies, its score, and a softmax. Every file of this folder includes it, and with it
  * exact_math. */
 #ifndef EVICTION_INTERNAL_H
 #define EVICTION_INTERNAL_H
+
+#include <math.h>
 
 #include "eviction_policy.h"
 #include "exact_math_internal.h"
@@ -24,6 +26,18 @@ static inline double token_score(const eviction_view *view, const float *query, 
     for (uint32_t d = 0; d < shape->head_dim; d++)
         dot += (double)q_h[d] * k_t[d];
     return view->scale * dot;
+}
+
+/* x[t] = exp(x[t]) / sum of exp(x), with the largest subtracted first. */
+static inline void softmax(double *x, uint32_t count)
+{
+    double largest = -INFINITY, sum = 0;
+    for (uint32_t t = 0; t < count; t++)
+        largest = fmax(largest, x[t]);
+    for (uint32_t t = 0; t < count; t++)
+        sum += x[t] = exp(x[t] - largest);
+    for (uint32_t t = 0; t < count; t++)
+        x[t] /= sum;
 }
 
 /* Tokens of the list at positions before `position`: they are the first ones. */

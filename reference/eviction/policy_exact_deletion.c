@@ -4,7 +4,6 @@
  *   price   head_dim operations for each (token, query head): as much as attention itself
  *   limits  the current query alone */
 #include <float.h>
-#include <math.h>
 
 #include "eviction_internal.h"
 
@@ -13,7 +12,7 @@ static void score(double *score, const double *history, const eviction_view *vie
     (void)history;
     deletion_error(score, view->weights, view->out, view->value, view->tokens, view->shape);
     for (uint32_t t = 0; t < view->tokens->num_tokens; t++)
-        if (score[t] == INFINITY) /* a head has all its weight on this token: it goes last, and is no error */
+        if (score[t] > FLT_MAX) /* infinite if a head has all its weight on this token: it goes last, and is no error */
             score[t] = FLT_MAX;
 }
 

@@ -2,8 +2,8 @@
  *   idea    a reasoning model repeats itself: of many near-copies one is enough, and it is the latest
  *   price   a cosine for each pair of kept tokens and KV head, every 128 steps
  *   limits  budget + 127 tokens before an eviction. Redundancy weighs 0.93 and importance 0.07, but a softmax over all
- *           tokens makes redundancy flat: 1 / num_tokens each, give or take. A budget below 16: the window is half of it */
-#include <math.h>
+ *           tokens makes redundancy flat: 1 / num_tokens each, give or take. A budget below 16: the window is half of
+ *           it */
 #include <stdbool.h>
 
 #include "eviction_internal.h"
@@ -31,17 +31,14 @@ static void importance_of_group(double *importance, double *scores, uint32_t n, 
         importance[t] = 0;
     for (uint32_t i = 0; i < num_queries; i++) {
         const float *query = view_query(view, i);
-        double max_score = -INFINITY, sum = 0;
         for (uint32_t t = 0; t < n; t++) {
             scores[t] = -INFINITY;
             for (uint32_t h = g * group_size; h < (g + 1) * group_size; h++)
                 scores[t] = fmax(scores[t], token_score(view, query, h, t));
-            max_score = fmax(max_score, scores[t]);
         }
+        softmax(scores, n);
         for (uint32_t t = 0; t < n; t++)
-            sum += exp(scores[t] - max_score);
-        for (uint32_t t = 0; t < n; t++)
-            importance[t] += exp(scores[t] - max_score) / sum / num_queries;
+            importance[t] += scores[t] / num_queries;
     }
 }
 
@@ -76,13 +73,9 @@ static void add_redundancy(double *score, double factor, uint32_t g, const evict
                 redundancy[j] += cosine / n;
         }
     }
-    double max_redundancy = -INFINITY, sum = 0;
+    softmax(redundancy, n);
     for (uint32_t t = 0; t < n; t++)
-        max_redundancy = fmax(max_redundancy, redundancy[t]);
-    for (uint32_t t = 0; t < n; t++)
-        sum += exp(redundancy[t] - max_redundancy);
-    for (uint32_t t = 0; t < n; t++)
-        score[t] += factor * exp(redundancy[t] - max_redundancy) / sum;
+        score[t] += factor * redundancy[t];
 }
 
 static void score(double *score, const double *history, const eviction_view *view)

@@ -4,8 +4,6 @@
  *   price   attention of 32 queries over the prompt, once
  *   limits  for prompts. During decoding the same rule would look at the last 32 steps, at each step: slow, and not
  *           published. A budget below 64: the window is half of it */
-#include <math.h>
-
 #include "eviction_internal.h"
 
 enum { WINDOW = 32, POOL = 5 };
@@ -24,15 +22,11 @@ static eviction_range candidates(const eviction_view *view)
 static void add_mass(double *mass, double *scores, const float *query, uint32_t num_tokens, const eviction_view *view)
 {
     for (uint32_t h = 0; h < view->shape->num_heads; h++) {
-        double max_score = -INFINITY, sum = 0;
-        for (uint32_t t = 0; t < num_tokens; t++) {
+        for (uint32_t t = 0; t < num_tokens; t++)
             scores[t] = token_score(view, query, h, t);
-            max_score = fmax(max_score, scores[t]);
-        }
+        softmax(scores, num_tokens);
         for (uint32_t t = 0; t < num_tokens; t++)
-            sum += exp(scores[t] - max_score);
-        for (uint32_t t = 0; t < num_tokens; t++)
-            mass[t] += exp(scores[t] - max_score) / sum;
+            mass[t] += scores[t];
     }
 }
 
