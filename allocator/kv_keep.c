@@ -119,11 +119,14 @@ uint32_t kv_num_shared(const kv_pool *pool, const kv_record *record)
 uint32_t kv_lowest_hole(const kv_pool *pool, const kv_record *record)
 {
     if (record->num_kept == record->length) return KV_NO_HOLE;
-    for (uint32_t i = kv_num_shared(pool, record); i < record->num_blocks; i++) {
-        for (uint32_t w = 0; w < pool->words_per_block; w++) {
-            uint64_t holes = ~kv_words(pool, record, i)[w] & kv_written_bits(pool, record, i, w);
-            if (holes != 0) return i * pool->config.block_tokens + w * 64 + (uint32_t)__builtin_ctzll(holes);
-        }
+    uint32_t per_block = pool->words_per_block, block_tokens = pool->config.block_tokens;
+    uint64_t at = (uint64_t)kv_num_shared(pool, record) * per_block, end = (uint64_t)record->num_blocks * per_block;
+    uint64_t full = block_tokens < 64 ? (UINT64_C(1) << block_tokens) - 1 : UINT64_MAX;
+    while (at + per_block < end && record->words[at] == full) at++;
+    for (; at < end; at++) {
+        uint32_t index = (uint32_t)(at / per_block), w = (uint32_t)(at % per_block);
+        uint64_t holes = ~record->words[at] & kv_written_bits(pool, record, index, w);
+        if (holes != 0) return index * block_tokens + w * 64 + (uint32_t)__builtin_ctzll(holes);
     }
     return KV_NO_HOLE;
 }
