@@ -5,7 +5,7 @@ load 'figures/style.gnuplot'
 regimes = 'stationary stationary_slow topics topics_short'
 regime_types = 'regime_1 regime_2 regime_3 regime_4'
 scores = 'longflow exact_deletion exact_next horizon_16 horizon_128 horizon_1024'
-# Behind each row: its mean as a multiple of random's in the same regime, from random's row before it.
+# Behind each row: its mean as a multiple of random_victim's in the same regime, from that row before it.
 joined = sprintf("< awk -F, '$2 == \"random_victim\" { r[$1] = $4 } !/^#/ { print $0 \",\" (r[$1] ? $4 / r[$1] : \"\") }' '%s'", data)
 pick(regime, column) = strcol(1) eq regime && strcol(2) ne 'random_victim' ? column(column) : NaN
 of(score, column) = strcol(2) eq score ? column(column) : NaN
