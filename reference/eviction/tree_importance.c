@@ -127,12 +127,13 @@ static void score_query(float *importance_q, uint64_t num_slots, const float *qu
         importance_q[s] = room->places[s] == NOT_SEEN ? -1 : (float)(room->importance[s] / channels);
 }
 
-static bool slots_suffice(const tree_plan *plan, uint64_t num_slots)
+uint64_t tree_importance_slots(const tree_plan *plan)
 {
+    uint64_t num_table_blocks = 0;
     for (uint32_t i = 0; i < plan->num_blocks; i++)
-        if (((uint64_t)plan->table_index[i] + 1) * plan->block_tokens > num_slots)
-            return false;
-    return true;
+        if (plan->table_index[i] >= num_table_blocks)
+            num_table_blocks = (uint64_t)plan->table_index[i] + 1;
+    return num_table_blocks * plan->block_tokens;
 }
 
 tree_status tree_importance_ref(float *out, float *lse, float *importance, uint64_t num_slots, const float *query,
@@ -143,7 +144,7 @@ tree_status tree_importance_ref(float *out, float *lse, float *importance, uint6
     tree_status status = tree_plan_fits(plan, shape);
     if (status != TREE_OK)
         return status;
-    if (!slots_suffice(plan, num_slots))
+    if (num_slots < tree_importance_slots(plan))
         return TREE_INVAL;
     uint64_t *places = malloc((size_t)num_slots * sizeof *places + 1);
     double *numbers = malloc(3 * (size_t)num_slots * sizeof *numbers + 1);
