@@ -40,6 +40,7 @@
 #include "game_of_24.h"
 #include "kv_store.h"
 #include "replay.h"
+#include "stream.h"
 #include "trace.h"
 #include "workload.h"
 
