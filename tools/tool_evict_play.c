@@ -21,8 +21,8 @@ typedef struct branch_length {
 
 static uint32_t most_kept(const branch_length *b, uint32_t budget, kv_scope scope)
 {
-    uint64_t most = scope == KV_SCOPE_PRIVATE && b->inherited + (uint64_t)1 > budget ? b->inherited + (uint64_t)1
-                                                                                      : budget;
+    uint64_t most =
+        scope == KV_SCOPE_PRIVATE && b->inherited + (uint64_t)1 > budget ? b->inherited + (uint64_t)1 : budget;
     if (scope == KV_SCOPE_VOTE) /* a branch that does not step keeps its tokens */
         most = b->length;
     return b->kept < most ? b->kept : (uint32_t)most;
@@ -71,8 +71,7 @@ evict_needs evict_count_needs(const workload *work, uint32_t budget, kv_scope sc
             b->length += o->kind == WORKLOAD_DECODE ? 1 : o->value;
             b->kept += o->kind == WORKLOAD_DECODE ? 1 : o->value;
             needs.longest = b->length > needs.longest ? b->length : needs.longest;
-            if (o->kind == WORKLOAD_APPEND)
-                break;
+            if (o->kind == WORKLOAD_APPEND) break;
             query_length(&needs, b, budget, scope);
             num_queries++;
             break;
@@ -149,26 +148,26 @@ static evict_vectors vectors_create(const evict_request *request)
     v.drift = tool_allocate(request->workload->num_branches, sizeof(float *));
     if (request->is_stream) {
         tree_status status = stream_create(&v.stream, &v.config);
-        if (status != TREE_OK)
-            tool_fail("the stream: %s", tree_status_string(status));
+        if (status != TREE_OK) tool_fail("the stream: %s", tree_status_string(status));
         return v;
     }
     for (uint32_t i = 0; i < NUM_VECTORS; i++) {
-        kv_store_config config = {.storage = TREE_FP32, .num_blocks = 1, .block_tokens = 1, .num_kv_heads = 1,
-                                  .head_dim = v.config.head_dim, .seed = v.config.seed + i};
+        kv_store_config config = {.storage = TREE_FP32,
+                                  .num_blocks = 1,
+                                  .block_tokens = 1,
+                                  .num_kv_heads = 1,
+                                  .head_dim = v.config.head_dim,
+                                  .seed = v.config.seed + i};
         kv_status status = kv_store_create(&v.numbered[i], &config);
-        if (status != KV_OK)
-            tool_fail("keys and values: %s", kv_status_string(status));
+        if (status != KV_OK) tool_fail("keys and values: %s", kv_status_string(status));
     }
     return v;
 }
 
 static void vectors_destroy(evict_vectors *v, uint32_t num_branches)
 {
-    for (uint32_t i = 0; i < num_branches; i++)
-        free(v->drift[i]);
-    for (uint32_t i = 0; i < NUM_VECTORS; i++)
-        kv_store_destroy(v->numbered[i]);
+    for (uint32_t i = 0; i < num_branches; i++) free(v->drift[i]);
+    for (uint32_t i = 0; i < NUM_VECTORS; i++) kv_store_destroy(v->numbered[i]);
     free(v->drift);
     free(v->vector);
     stream_destroy(v->stream);
@@ -188,11 +187,9 @@ static void make_token(evict_vectors *v, uint32_t branch, float *key, float *val
         kv_store_vector(v->numbered[VECTORS_NOISE], v->num_tokens, g, false, k);
         kv_store_vector(v->numbered[VECTORS_NOISE], v->num_tokens, g, true, u);
         mean_vector(v, branch, g, false);
-        for (uint32_t d = 0; d < head_dim; d++)
-            k[d] += v->vector[d];
+        for (uint32_t d = 0; d < head_dim; d++) k[d] += v->vector[d];
         mean_vector(v, branch, g, true);
-        for (uint32_t d = 0; d < head_dim; d++)
-            u[d] = v->vector[d] + (float)v->config.value_noise * u[d];
+        for (uint32_t d = 0; d < head_dim; d++) u[d] = v->vector[d] + (float)v->config.value_noise * u[d];
     }
     v->num_tokens++;
 }
@@ -222,8 +219,7 @@ static void next_token(evict_vectors *v, uint32_t branch, float *key, float *val
         return;
     }
     make_token(v, branch, key, value);
-    if (query != NULL)
-        make_query(v, branch, query);
+    if (query != NULL) make_query(v, branch, query);
 }
 
 /* ---- forests ---- */
@@ -232,18 +228,18 @@ typedef struct evict_player {
     const evict_request *request;
     evict_vectors vectors;
     evict_run run;
-    uint32_t num_forests;     /* the last one is the full cache */
+    uint32_t num_forests; /* the last one is the full cache */
     eviction_forest **forests;
-    kv_branch **handles;      /* [num_forests][num_branches] by name */
-    float **out;              /* [num_forests][peak_queries][num_heads][head_dim] */
-    uint32_t num_queries;     /* of the step that is being collected */
-    uint32_t *names, *num_new;/* [peak_queries] */
-    kv_branch *stepping;      /* [peak_queries] */
+    kv_branch **handles;                              /* [num_forests][num_branches] by name */
+    float **out;                                      /* [num_forests][peak_queries][num_heads][head_dim] */
+    uint32_t num_queries;                             /* of the step that is being collected */
+    uint32_t *names, *num_new;                        /* [peak_queries] */
+    kv_branch *stepping;                              /* [peak_queries] */
     eviction_forest_result *outcomes, *full_outcomes; /* [peak_queries] */
     float *query, *key, *value;
     uint32_t num_new_tokens;
     float *chunk_key, *chunk_value, *unused_query;
-    double *error_sums;       /* [num_policies] */
+    double *error_sums; /* [num_policies] */
 } evict_player;
 
 static void check(kv_status status, const evict_player *p, const char *operation)
@@ -251,19 +247,24 @@ static void check(kv_status status, const evict_player *p, const char *operation
     if (status == KV_NOBLOCKS)
         tool_fail("%s: the pool of %u blocks of %u tokens is too small", operation, p->request->num_blocks,
                   p->request->block_tokens);
-    if (status != KV_OK)
-        tool_fail("%s: %s", operation, kv_status_string(status));
+    if (status != KV_OK) tool_fail("%s: %s", operation, kv_status_string(status));
 }
 
-static eviction_forest *open_forest(const evict_request *r, const eviction_policy *policy, uint32_t budget)
+static eviction_forest *open_forest(const evict_request *r, const eviction_policy *policy)
 {
-    bool full = budget == UINT32_MAX;
     eviction_forest_config config = {
-        .pool = {.num_blocks = r->num_blocks, .block_tokens = r->block_tokens,
+        .pool = {.num_blocks = r->num_blocks,
+                 .block_tokens = r->block_tokens,
                  .max_branches = r->workload->max_live_branches > 0 ? r->workload->max_live_branches : 1},
-        .num_heads = r->stream.num_heads, .num_kv_heads = r->stream.num_kv_heads, .head_dim = r->stream.head_dim,
-        .policy = policy, .scope = full ? KV_SCOPE_PRIVATE : r->scope, .budget = budget,
-        .num_sinks = full ? 0 : r->num_sinks, .num_recent = full ? 0 : r->num_recent, .compacts = r->compacts,
+        .num_heads = r->stream.num_heads,
+        .num_kv_heads = r->stream.num_kv_heads,
+        .head_dim = r->stream.head_dim,
+        .policy = policy,
+        .scope = r->scope,
+        .budget = r->budget,
+        .num_sinks = r->num_sinks,
+        .num_recent = r->num_recent,
+        .compacts = r->compacts,
         .seed = r->stream.seed};
     eviction_forest *forest;
     kv_status status = eviction_forest_create(&forest, &config);
@@ -288,8 +289,7 @@ static evict_player *player_create(const evict_request *r)
     p->handles = tool_allocate(p->num_forests, sizeof(kv_branch *));
     p->out = tool_allocate(p->num_forests, sizeof(float *));
     for (uint32_t i = 0; i < p->num_forests; i++) {
-        bool full = i == r->num_policies;
-        p->forests[i] = open_forest(r, r->policies[full ? 0 : i], full ? UINT32_MAX : r->budget);
+        p->forests[i] = open_forest(r, i < r->num_policies ? r->policies[i] : eviction_policy_from_name("full"));
         p->handles[i] = tool_allocate(num_branches, sizeof(kv_branch));
         p->out[i] = tool_allocate(peak * out_floats, sizeof(float));
     }
@@ -373,8 +373,8 @@ static void play_query(evict_player *p, const workload_operation *o)
         make_query(&p->vectors, o->branch, query);
         return;
     }
-    next_token(&p->vectors, o->branch, p->key + p->num_new_tokens * kv_floats,
-               p->value + p->num_new_tokens * kv_floats, query, NULL);
+    next_token(&p->vectors, o->branch, p->key + p->num_new_tokens * kv_floats, p->value + p->num_new_tokens * kv_floats,
+               query, NULL);
     p->num_new_tokens++;
 }
 
@@ -391,11 +391,9 @@ static void play_shrink(evict_player *p, const workload_operation *o)
         else
             status = eviction_forest_prune(p->forests[i], handles[o->branch]);
         check(status, p, workload_kind_name[o->kind]);
-        if (o->kind != WORKLOAD_TRUNCATE)
-            handles[dead] = 0;
+        if (o->kind != WORKLOAD_TRUNCATE) handles[dead] = 0;
     }
-    if (o->kind == WORKLOAD_TRUNCATE)
-        return;
+    if (o->kind == WORKLOAD_TRUNCATE) return;
     float **drift = p->vectors.drift;
     if (o->kind == WORKLOAD_ADOPT) {
         free(drift[o->branch]);
@@ -427,8 +425,7 @@ static double relative_error(const float *out, const float *full, size_t count)
 
 static void step_forest(evict_player *p, uint32_t forest, eviction_forest_result *outcomes)
 {
-    for (uint32_t q = 0; q < p->num_queries; q++)
-        p->stepping[q] = p->handles[forest][p->names[q]];
+    for (uint32_t q = 0; q < p->num_queries; q++) p->stepping[q] = p->handles[forest][p->names[q]];
     check(eviction_forest_step(p->forests[forest], p->stepping, p->num_queries, p->num_new, p->out[forest], p->query,
                                p->key, p->value, outcomes),
           p, "step");
@@ -442,8 +439,7 @@ static void compare_with_full(evict_player *p, uint32_t forest)
     size_t floats = query_floats(&p->request->stream);
     evict_result *result = &p->run.results[forest];
     for (uint32_t q = 0; q < p->num_queries; q++) {
-        if (p->full_outcomes[q].num_tokens <= p->request->budget)
-            continue;
+        if (p->full_outcomes[q].num_tokens <= p->request->budget) continue;
         double error = relative_error(p->out[forest] + q * floats, p->out[p->num_forests - 1] + q * floats, floats);
         p->error_sums[forest] += error;
         result->max_error = error > result->max_error ? error : result->max_error;
@@ -492,13 +488,11 @@ static void keep_strips(evict_player *p, uint32_t step)
 {
     uint32_t num_names = p->request->workload->num_branches;
     p->run.strip_step = step;
-    for (uint32_t name = 0; name < num_names; name++)
-        p->run.num_strips += p->handles[0][name] != 0;
+    for (uint32_t name = 0; name < num_names; name++) p->run.num_strips += p->handles[0][name] != 0;
     p->run.strips = tool_allocate(p->run.num_strips, sizeof *p->run.strips);
     evict_strip *strip = p->run.strips;
     for (uint32_t name = 0; name < num_names; name++)
-        if (p->handles[0][name] != 0)
-            keep_strip(p, name, strip++);
+        if (p->handles[0][name] != 0) keep_strip(p, name, strip++);
 }
 
 /* ---- the whole run ---- */
@@ -539,13 +533,10 @@ evict_run evict_play(const evict_request *request, tool_progress *progress)
             play_query(p, o);
         else if (o->kind != WORKLOAD_STEP)
             play_shrink(p, o);
-        if (o->kind != WORKLOAD_STEP)
-            continue;
+        if (o->kind != WORKLOAD_STEP) continue;
         play_step(p);
-        if (++step == request->show_step)
-            keep_strips(p, step);
-        if (progress != NULL)
-            tool_progress_show(progress, step, work->num_steps);
+        if (++step == request->show_step) keep_strips(p, step);
+        if (progress != NULL) tool_progress_show(progress, step, work->num_steps);
     }
     finish_results(p);
     evict_run run = p->run;

@@ -9,13 +9,13 @@
  *                 them. All must be above their budget, all that list its block must take part in the step: a branch
  *                 that does not step votes to keep
  *
- *   vote, budget 5    positions   0    1    2    3    4    5        A and B share 0..3 and are one above the budget
- *   score of A                   .9   .1   .4   .5   .3   .6        largest of both: 1 has .7, 2 has .4, 3 has .5
- *   score of B                   .8   .7   .2   .2   .1   .6        A forgets its own 4 (.3), B its own 4 (.1)
- *   without 4 and 5 of their own, both would forget 2.
+ *   vote, budget 5   position   0   1   2   3   4   5   6    A and B share 0 .. 3 and are two above the budget
+ *                    A         .9  .1  .4  .8  .5  .6  .6    largest score of the shared tokens: 1 has .7, 2 has .4
+ *                    B         .8  .7  .2  .9  .3  .8  .8    by score: 4 of B (.3), 2 of both (.4), 4 of A (.5)
  *
- * Private and inherited: if a branch inherited more tokens than its budget, and may not evict them, it keeps them and one
- * token of its own (above_budget counts such steps). */
+ * Inherited tokens. In scope private, a branch that inherited more tokens than its budget keeps them, and one token of its
+ * own; in scope vote, as many as the vote leaves. above_budget counts such steps. Its own tokens give way then, even those
+ * that policy or pins protect. */
 #ifndef EVICTION_FOREST_H
 #define EVICTION_FOREST_H
 
@@ -31,9 +31,9 @@ typedef struct eviction_forest_config {
     uint32_t num_heads, num_kv_heads, head_dim;
     const eviction_policy *policy;
     kv_scope scope;
-    uint32_t budget;     /* tokens that a branch keeps; UINT32_MAX: all */
-    uint32_t num_sinks;  /* first positions that are never evicted, beyond the policy's own; 0: none */
-    uint32_t num_recent; /* last positions that are never evicted, beyond the policy's own */
+    uint32_t budget;     /* tokens that a branch keeps after a step; with an interval, interval - 1 more */
+    uint32_t num_sinks;  /* at least so many first positions are never evicted; 0: only those of the policy */
+    uint32_t num_recent; /* and so many last ones */
     bool compacts;       /* after evictions, the kept tokens of a branch are packed: kv_branch_compact */
     float scale;         /* 0: 1 / sqrt(head_dim) */
     uint64_t seed;
@@ -41,8 +41,8 @@ typedef struct eviction_forest_config {
 
 typedef struct eviction_forest eviction_forest;
 
-/* KV_INVAL: budget 0, budget < num_sinks + num_recent + 1, no policy, an unknown scope, a shape that tree_shape_check
- * refuses; and as kv_pool_create. On error *forest is untouched. */
+/* KV_INVAL: budget 0, more sinks and recent tokens than the budget holds, no policy, an unknown scope, a shape that
+ * tree_shape_check refuses; and as kv_pool_create. On error *forest is untouched. */
 kv_status eviction_forest_create(eviction_forest **forest, const eviction_forest_config *config);
 void eviction_forest_destroy(eviction_forest *forest);
 
@@ -61,8 +61,9 @@ kv_status eviction_forest_append(eviction_forest *forest, kv_branch branch, uint
 
 /* One branch in a step. */
 typedef struct eviction_forest_result {
-    tree_status status;      /* TREE_OK; TREE_NOT_FINITE: a weight, an output or a score is NaN or infinite. The new tokens
-                                of this branch are dropped again, it has no victims, and in a vote it keeps its tokens */
+    tree_status status;      /* TREE_OK; TREE_NOT_FINITE: the importance of a token, or a score of the policy, is NaN or
+                                infinite. The new tokens of this branch are dropped again, it has no victims, and in a
+                                vote it keeps its tokens. The other branches step as usual */
     uint32_t num_tokens;     /* that its attention saw, the new ones included */
     uint32_t num_victims;
     const uint32_t *victims; /* [num_victims] positions, ascending; valid until the next step */
