@@ -24,6 +24,7 @@ typedef struct solo_case {
     const char *policy;
     kv_scope scope;
     uint32_t budget, num_sinks, num_recent, block_tokens, num_operations;
+    uint32_t old_age; /* events of a branch that may die */
     bool compacts;
 } solo_case;
 
@@ -64,8 +65,7 @@ static event *add_event(history *h, event_kind kind, uint32_t num_new)
 
 static void free_events(void)
 {
-    while (num_all_events > 0)
-        free(all_events[--num_all_events]);
+    while (num_all_events > 0) free(all_events[--num_all_events]);
 }
 
 /* Whole numbers now and then, so that scores tie. NaN: one key in fifty events. */
@@ -76,8 +76,7 @@ static void fill_event(event *e)
         e->key[i] = coarse ? (float)test_below(2) : (float)test_normal();
         e->value[i] = coarse ? (float)test_below(2) : (float)test_normal();
     }
-    for (uint32_t i = 0; i < QUERY_FLOATS; i++)
-        e->query[i] = coarse ? (float)test_below(2) : 2 * (float)test_normal();
+    for (uint32_t i = 0; i < QUERY_FLOATS; i++) e->query[i] = coarse ? (float)test_below(2) : 2 * (float)test_normal();
     if (e->kind == EVENT_STEP && e->num_new > 0 && test_below(50) == 0)
         e->key[test_below(e->num_new * TOKEN_FLOATS)] = NAN;
 }
@@ -140,8 +139,7 @@ static void random_step(eviction_forest *forest)
     eviction_forest_result results[MAX_ALIVE];
     for (uint32_t i = 0; i < num_alive; i++) {
         history *h = &alive[(first + i) % num_alive];
-        if (test_below(3) == 0)
-            continue;
+        if (test_below(3) == 0) continue;
         event *e = add_event(h, EVENT_STEP, test_below(8) > 0 ? 1 : test_below(MAX_NEW + 1));
         fill_event(e);
         memcpy(key + num_tokens * TOKEN_FLOATS, e->key, e->num_new * TOKEN_FLOATS * sizeof *key);
@@ -171,8 +169,7 @@ static void random_append(eviction_forest *forest, history *h)
 
 static void random_fork(eviction_forest *forest, history *h)
 {
-    if (num_alive == MAX_ALIVE)
-        return;
+    if (num_alive == MAX_ALIVE) return;
     add_event(h, EVENT_FORK, 0);
     history *child = &alive[num_alive++];
     *child = *h;
@@ -205,8 +202,7 @@ static void replay_step(eviction_forest *solo, kv_branch branch, const event *e,
     for (uint32_t v = 0; v < e->num_victims; v++)
         check(result.victims[v] == e->victims[v], "event %u: victim %u, in the forest %u", index, result.victims[v],
               e->victims[v]);
-    if (e->status == TREE_OK)
-        check(memcmp(out, e->out, sizeof out) == 0, "event %u: the same bits", index);
+    if (e->status == TREE_OK) check(memcmp(out, e->out, sizeof out) == 0, "event %u: the same bits", index);
 }
 
 /* A fork changes which tokens are the branch's own, so the replay forks too, and prunes at once. */
@@ -242,6 +238,7 @@ static void run_case(const void *argument)
     const solo_case *c = argument;
     eviction_forest *forest = open_forest(c, NUM_BLOCKS);
     num_alive = 0;
+    free_events();
     for (uint32_t i = 0; i < c->num_operations; i++) {
         if (num_alive == 0) {
             alive[num_alive++] = (history){.length = 0};
@@ -253,11 +250,11 @@ static void run_case(const void *argument)
             random_step(forest);
         else if (draw < 76)
             random_append(forest, h);
-        else if (draw < 86)
+        else if (draw < 80)
             random_fork(forest, h);
-        else if (draw < 93)
+        else if (draw < 86)
             random_truncate(forest, h);
-        else if (num_alive > 1)
+        else if (draw < 94 && h->num_events >= c->old_age) /* so that not all branches inherit most of their tokens */
             random_prune(c, forest, h);
         check_pool(forest);
     }
@@ -266,8 +263,7 @@ static void run_case(const void *argument)
     test_note("%llu queries, %llu victims, %llu above budget", (unsigned long long)parts.counts.queries,
               (unsigned long long)parts.counts.evicted_tokens, (unsigned long long)parts.counts.above_budget);
     check(parts.counts.evicted_tokens > 0 || strcmp(c->policy, "full") == 0, "there were victims");
-    while (num_alive > 0)
-        random_prune(c, forest, &alive[0]);
+    while (num_alive > 0) random_prune(c, forest, &alive[0]);
     kv_pool_stats stats;
     kv_pool_get_stats(parts.pool, &stats);
     check(stats.free_blocks == NUM_BLOCKS && stats.kept_tokens == 0, "no block is left");
@@ -286,9 +282,19 @@ int main(int argc, char **argv)
             for (uint32_t variant = 0; variant < 3; variant++) {
                 static const uint32_t budgets[] = {9, 1, 24}, blocks[] = {4, 2, 16};
                 solo_case *c = &cases[num_cases++];
-                *c = (solo_case){.policy = policies[p], .scope = (kv_scope)scope, .budget = budgets[variant],
-                                 .num_sinks = variant == 2, .num_recent = variant == 2 ? 2 : 0,
-                                 .block_tokens = blocks[variant], .num_operations = 300, .compacts = variant == 2};
+                *c = (solo_case){.policy = policies[p],
+                                 .scope = (kv_scope)scope,
+                                 .budget = budgets[variant],
+                                 .num_sinks = variant == 2,
+                                 .num_recent = variant == 2 ? 2 : 0,
+                                 .block_tokens = blocks[variant],
+                                 .num_operations = 300,
+                                 .old_age = 30,
+                                 .compacts = variant == 2};
+                if (eviction_policy_from_name(c->policy)->interval > 1) {
+                    c->num_operations = 700;
+                    c->old_age = 250;
+                }
                 test_add(run_case, c, "%s_%s_budget_%u", policies[p], kv_scope_name[scope], c->budget);
             }
         }
