@@ -130,9 +130,12 @@ static void score_query(float *importance_q, uint64_t num_slots, const float *qu
 uint64_t tree_importance_slots(const tree_plan *plan)
 {
     uint64_t num_table_blocks = 0;
-    for (uint32_t i = 0; i < plan->num_blocks; i++)
-        if (plan->table_index[i] >= num_table_blocks)
-            num_table_blocks = (uint64_t)plan->table_index[i] + 1;
+    for (uint32_t i = 0; i < plan->num_ranges; i++) {
+        const tree_range *range = &plan->ranges[i];
+        uint64_t last_slot = (uint64_t)range->first_slot + range->num_tokens - 1;
+        uint64_t index = plan->table_index[range->first_block + last_slot / plan->block_tokens];
+        num_table_blocks = index >= num_table_blocks ? index + 1 : num_table_blocks;
+    }
     return num_table_blocks * plan->block_tokens;
 }
 
