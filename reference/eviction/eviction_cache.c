@@ -22,7 +22,7 @@ typedef struct ranked {
 
 /* All that grows with the number of tokens. */
 typedef struct storage {
-    uint32_t num_blocks;
+    uint64_t num_slots;
     float *key, *value;  /* as in tree_shape; NaN in free slots, so that reading a dropped token shows */
     float *norm;
     uint8_t *state;      /* [slots] slot_state: the free list */
@@ -55,10 +55,16 @@ static void storage_destroy(storage *s)
         free(arrays[i]);
 }
 
-static bool storage_create(storage *s, const tree_shape *shape, uint32_t num_blocks)
+static uint32_t num_blocks_of(uint64_t num_slots) { return (uint32_t)((num_slots + BLOCK_TOKENS - 1) / BLOCK_TOKENS); }
+
+static bool storage_create(storage *s, const tree_shape *shape, uint64_t num_slots)
 {
-    size_t slots = (size_t)num_blocks * BLOCK_TOKENS, heads = slots * shape->num_kv_heads;
-    *s = (storage){.num_blocks = num_blocks};
+    tree_shape larger = *shape;
+    larger.num_blocks = num_blocks_of(num_slots);
+    if (num_slots > UINT32_MAX || tree_shape_check(&larger) != TREE_OK)
+        return false;
+    size_t slots = (size_t)larger.num_blocks * BLOCK_TOKENS, heads = slots * shape->num_kv_heads;
+    *s = (storage){.num_slots = num_slots};
     s->key = malloc(heads * shape->head_dim * sizeof *s->key);
     s->value = malloc(heads * shape->head_dim * sizeof *s->value);
     s->norm = malloc(heads * sizeof *s->norm);
@@ -88,7 +94,7 @@ static bool storage_create(storage *s, const tree_shape *shape, uint32_t num_blo
 /* The tokens of one storage in another that is at least as large, at the same slots. */
 static void storage_copy(storage *to, const storage *from, const tree_shape *shape, uint32_t num_tokens)
 {
-    size_t slots = (size_t)from->num_blocks * BLOCK_TOKENS, heads = slots * shape->num_kv_heads;
+    size_t slots = (size_t)num_blocks_of(from->num_slots) * BLOCK_TOKENS, heads = slots * shape->num_kv_heads;
     memcpy(to->key, from->key, heads * shape->head_dim * sizeof *to->key);
     memcpy(to->value, from->value, heads * shape->head_dim * sizeof *to->value);
     memcpy(to->norm, from->norm, heads * sizeof *to->norm);
@@ -101,21 +107,17 @@ static void storage_copy(storage *to, const storage *from, const tree_shape *sha
 static void set_storage(eviction_cache *cache, const storage *s)
 {
     cache->s = *s;
-    cache->shape.num_blocks = s->num_blocks;
+    cache->shape.num_blocks = num_blocks_of(s->num_slots);
     cache->tokens.slots = cache->s.slots;
     cache->tokens.positions = cache->s.positions;
 }
 
-/* Room for num_slots. */
 static bool grow(eviction_cache *cache, uint64_t num_slots)
 {
-    uint64_t num_blocks = (num_slots + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
-    if (num_blocks <= cache->s.num_blocks)
-        return true;
-    tree_shape larger = cache->shape;
-    larger.num_blocks = (uint32_t)num_blocks;
     storage s;
-    if (num_blocks > UINT32_MAX || tree_shape_check(&larger) != TREE_OK || !storage_create(&s, &larger, larger.num_blocks))
+    if (num_slots <= cache->s.num_slots)
+        return true;
+    if (!storage_create(&s, &cache->shape, num_slots))
         return false;
     storage_copy(&s, &cache->s, &cache->shape, cache->tokens.num_tokens);
     storage_destroy(&cache->s);
@@ -136,10 +138,15 @@ static void set_slot(eviction_cache *cache, uint64_t slot, slot_state state)
 
 static uint64_t lowest_slot(const eviction_cache *cache, slot_state state)
 {
-    for (uint64_t slot = 0; slot < (uint64_t)cache->s.num_blocks * BLOCK_TOKENS; slot++)
+    for (uint64_t slot = 0; slot < cache->s.num_slots; slot++)
         if (cache->s.state[slot] == state)
             return slot;
     return no_slot;
+}
+
+static uint64_t most_slots(const eviction_config *config)
+{
+    return config->policy->interval ? (uint64_t)config->budget + config->policy->interval : UINT64_MAX;
 }
 
 /* The place of the next token: a free slot, else a deferred victim's, else a new one. */
@@ -150,11 +157,9 @@ static uint64_t find_slot(eviction_cache *cache)
         slot = lowest_slot(cache, SLOT_DOOMED);
     if (slot != no_slot)
         return slot;
-    uint64_t num_slots = (uint64_t)cache->s.num_blocks * BLOCK_TOKENS;
-    uint64_t most = (uint64_t)cache->config.budget + cache->config.policy->interval;
-    uint64_t larger = 2 * num_slots;
-    if (cache->config.policy->interval && larger > most)
-        larger = most > num_slots ? most : num_slots + 1;
+    uint64_t num_slots = cache->s.num_slots, larger = 2 * num_slots, most = most_slots(&cache->config);
+    if (larger > most)
+        larger = most > num_slots ? most : num_slots + 1; /* more: a prompt's policy has kept more than the budget */
     return grow(cache, larger) ? num_slots : no_slot;
 }
 
@@ -360,12 +365,9 @@ tree_status eviction_cache_prompt(eviction_cache *cache, const float *queries, c
 
     /* `all` holds the whole prompt; the tokens that stay move to the cache. */
     eviction_cache all = *cache;
-    tree_shape shape = cache->shape;
-    storage s;
-    if (!grow(cache, num_tokens - num_victims))
-        return TREE_NOMEM;
-    shape.num_blocks = num_tokens / BLOCK_TOKENS + cache->s.num_blocks; /* its list of victims moves to the cache */
-    if (tree_shape_check(&shape) != TREE_OK || !storage_create(&s, &shape, shape.num_blocks))
+    storage s; /* no smaller than the cache's, since its list of victims moves there */
+    if (!grow(cache, num_tokens - num_victims)
+        || !storage_create(&s, &cache->shape, (uint64_t)num_tokens + cache->s.num_slots))
         return TREE_NOMEM;
     set_storage(&all, &s);
     for (uint32_t t = 0; t < num_tokens; t++) {
@@ -429,8 +431,8 @@ void eviction_cache_destroy(eviction_cache *cache)
     free(cache);
 }
 
-/* An empty cache of a valid config with num_blocks blocks, or NULL. */
-static eviction_cache *create(const eviction_config *config, const tree_shape *shape)
+/* An empty cache of a valid config, or NULL. */
+static eviction_cache *create(const eviction_config *config, const tree_shape *shape, uint64_t num_slots)
 {
     eviction_cache *cache = calloc(1, sizeof *cache);
     size_t query_floats = (size_t)shape->num_heads * shape->head_dim;
@@ -441,7 +443,7 @@ static eviction_cache *create(const eviction_config *config, const tree_shape *s
     cache->shape = *shape;
     cache->queries = malloc(config->policy->window * query_floats * sizeof *cache->queries);
     cache->out = malloc(query_floats * sizeof *cache->out);
-    if (!cache->queries || !cache->out || !storage_create(&s, shape, shape->num_blocks)) {
+    if (!cache->queries || !cache->out || !storage_create(&s, shape, num_slots)) {
         eviction_cache_destroy(cache);
         return NULL;
     }
@@ -464,7 +466,8 @@ tree_status eviction_cache_create(eviction_cache **cache, const eviction_config 
         filled.scale = 1 / sqrtf((float)filled.head_dim);
     if (!pins_fit(&filled, filled.policy) || !pins_fit(&filled, filled.prompt_policy))
         return TREE_INVAL;
-    eviction_cache *created = create(&filled, &shape);
+    uint64_t most = most_slots(&filled);
+    eviction_cache *created = create(&filled, &shape, most < BLOCK_TOKENS ? most : BLOCK_TOKENS);
     if (!created)
         return TREE_NOMEM;
     *cache = created;
@@ -473,7 +476,7 @@ tree_status eviction_cache_create(eviction_cache **cache, const eviction_config 
 
 tree_status eviction_cache_fork(eviction_cache **child, eviction_cache *cache)
 {
-    eviction_cache *copy = create(&cache->config, &cache->shape);
+    eviction_cache *copy = create(&cache->config, &cache->shape, cache->s.num_slots);
     if (!copy)
         return TREE_NOMEM;
     for (uint64_t slot; (slot = lowest_slot(cache, SLOT_DOOMED)) != no_slot;)
