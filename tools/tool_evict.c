@@ -128,10 +128,15 @@ static uint32_t read_budget(const tool_call *call, uint32_t longest)
 
 static void check_pins(const tool_call *call, const evict_request *request)
 {
-    if ((uint64_t)request->num_sinks + request->num_recent > request->budget)
+    uint64_t pins = (uint64_t)request->num_sinks + request->num_recent;
+    if (pins > request->budget)
         tool_bad_usage(call->verb,
-                       "--budget: expected at least %" PRIu64 " tokens, those of --sinks and --recent; got %u",
-                       (uint64_t)request->num_sinks + request->num_recent, request->budget);
+                       "--budget: expected at least %" PRIu64 " tokens, those of --sinks and --recent; got %u", pins,
+                       request->budget);
+    for (uint32_t i = 0; i < request->num_policies; i++)
+        if (!evict_pins_fit(request, request->policies[i]))
+            tool_bad_usage(call->verb, "--budget: %s protects more than %u tokens with --sinks %u and --recent %u",
+                           request->policies[i]->name, request->budget, request->num_sinks, request->num_recent);
 }
 
 static void check_show(const tool_call *call, const evict_request *request)
@@ -160,7 +165,8 @@ static void need(const tool_call *call, const evict_request *request, const evic
                      request->num_policies + 1, request->num_blocks, s->num_heads, s->head_dim);
 }
 
-/* As many blocks as the full cache uses: no policy needs more. */
+/* A policy may need more blocks than the full cache, since holes in shared blocks cannot be reused: one for each node of
+ * the tree in the worst case that we know, and a tree has fewer nodes than twice its branches. */
 static uint32_t read_blocks(const tool_call *call, const workload *work, uint32_t block_tokens)
 {
     replay_needs needs;
@@ -168,7 +174,7 @@ static uint32_t read_blocks(const tool_call *call, const workload *work, uint32_
     tool_need_replay(call, work, block_tokens, 0, &needs);
     kv_status status = replay_measure(&totals, work, block_tokens);
     if (status != KV_OK) tool_fail("the workload cannot be played: %s", kv_status_string(status));
-    return totals.peak_blocks > 0 ? totals.peak_blocks : 1;
+    return totals.peak_blocks + 2 * work->max_live_branches + 1;
 }
 
 /* ---- the table ---- */
@@ -208,23 +214,29 @@ static void write_heading(const evict_request *request, const char *source, cons
     const stream_config *s = &request->stream;
     printf("%s: %u steps, %" PRIu64 " queries, the longest branch has %u tokens\n", source,
            request->workload->num_steps, needs->num_queries, needs->longest);
-    printf("budget %u tokens for each branch, scope %s; %u/%u heads, head_dim %u, fp32, %u tokens per block\n",
-           request->budget, kv_scope_name[request->scope], s->num_heads, s->num_kv_heads, s->head_dim,
-           request->block_tokens);
-    if (!request->is_stream)
-        puts("keys, values and queries are synthetic: each branch is a topic, queries drift (" TREE_REGIME ")");
+    printf("budget %u tokens per branch, scope %s, %u tokens per block\n", request->budget,
+           kv_scope_name[request->scope], request->block_tokens);
+    printf("synthetic keys, values and queries: %u/%u heads, head_dim %u, fp32%s\n", s->num_heads, s->num_kv_heads,
+           s->head_dim, request->is_stream ? "" : ";\neach branch is a topic, queries as in --stream " TREE_REGIME);
     putchar('\n');
 }
 
-static void write_legend(const evict_result *result)
+static void write_legend(const evict_request *request, const evict_run *result)
 {
+    uint64_t above_budget = 0;
+    for (uint32_t i = 0; i < result->num_results; i++)
+        if (result->results[i].counts.above_budget > above_budget)
+            above_budget = result->results[i].counts.above_budget;
     printf("\nkept           tokens that a query sees, in the mean\n"
            "freed, peak    blocks that evictions freed; most blocks in use at once\n"
-           "step_bytes     K and V that a step reads, in the mean: each token once for all branches\n"
-           "error, worst   |output - output of the full cache| / |output of the full cache|: mean, largest, of\n"
-           "               the %" PRIu64 " queries whose full cache holds more tokens than the budget\n"
+           "step_bytes     K and V that a step reads: the mean, a token once for all branches\n"
+           "error, worst   |out - full| / |full|, where full is the full cache's output: mean\n"
+           "               and largest of the %" PRIu64 " queries that would see more than the budget\n"
            "victims_per_s  by this machine's clock, attention of the reference included\n",
-           result->num_compared);
+           result->results[0].num_compared);
+    if (above_budget > 0)
+        printf("\nAfter up to %" PRIu64 " queries the branch is above its budget: %s.\n", above_budget,
+               request->scope == KV_SCOPE_VOTE ? "the vote spared its tokens" : "it inherited more");
 }
 
 static int run(const tool_call *call)
@@ -259,7 +271,7 @@ static int run(const tool_call *call)
     for (uint32_t i = 0; i < result.num_results; i++) put_result(table, &request, &result.results[i], wide);
     if (!wide) write_heading(&request, source, &needs);
     tool_table_write(table, stdout, call->format, false);
-    if (!wide) write_legend(&result.results[0]);
+    if (!wide) write_legend(&request, &result);
     if (request.show_step > 0) evict_write_strips(&result, stdout);
     uint32_t leaked_blocks = 0;
     for (uint32_t i = 0; i < result.num_results; i++) leaked_blocks += result.results[i].leaked_blocks;
@@ -303,7 +315,7 @@ const tool_verb tool_evict = {
     .formats = "text csv json",
     .options = options,
     .example = "  treeattn evict --stream topics_slow --tokens 512\n"
-               "  treeattn evict --game --policy longflow --budget 64 --show\n"
+               "  treeattn evict --game --scope vote --policy longflow --budget 64 --show\n"
                "  treeattn evict --trace docs/examples/traces/reason.ttr --scope vote --budget 50%\n",
     .run = run,
 };

@@ -62,6 +62,9 @@ typedef struct evict_run {
     evict_strip *strips;   /* [num_strips] of the first policy, at show_step */
 } evict_run;
 
+/* Whether the budget holds the tokens that the policy, --sinks and --recent protect. */
+bool evict_pins_fit(const evict_request *request, const eviction_policy *policy);
+
 /* Ends the program if a pool or memory runs out. progress may be NULL. */
 evict_run evict_play(const evict_request *request, tool_progress *progress);
 void evict_run_destroy(evict_run *run);

@@ -250,22 +250,36 @@ static void check(kv_status status, const evict_player *p, const char *operation
     if (status != KV_OK) tool_fail("%s: %s", operation, kv_status_string(status));
 }
 
+static eviction_forest_config config_of(const evict_request *r, const eviction_policy *policy, uint32_t num_blocks)
+{
+    uint32_t max_branches = r->workload->max_live_branches;
+    return (eviction_forest_config){.pool = {.num_blocks = num_blocks,
+                                             .block_tokens = r->block_tokens,
+                                             .max_branches = max_branches > 0 ? max_branches : 1},
+                                    .num_heads = r->stream.num_heads,
+                                    .num_kv_heads = r->stream.num_kv_heads,
+                                    .head_dim = r->stream.head_dim,
+                                    .policy = policy,
+                                    .scope = r->scope,
+                                    .budget = r->budget,
+                                    .num_sinks = r->num_sinks,
+                                    .num_recent = r->num_recent,
+                                    .compacts = r->compacts,
+                                    .seed = r->stream.seed};
+}
+
+bool evict_pins_fit(const evict_request *request, const eviction_policy *policy)
+{
+    eviction_forest_config config = config_of(request, policy, 1);
+    eviction_forest *trial;
+    kv_status status = eviction_forest_create(&trial, &config);
+    if (status == KV_OK) eviction_forest_destroy(trial);
+    return status != KV_INVAL;
+}
+
 static eviction_forest *open_forest(const evict_request *r, const eviction_policy *policy)
 {
-    eviction_forest_config config = {
-        .pool = {.num_blocks = r->num_blocks,
-                 .block_tokens = r->block_tokens,
-                 .max_branches = r->workload->max_live_branches > 0 ? r->workload->max_live_branches : 1},
-        .num_heads = r->stream.num_heads,
-        .num_kv_heads = r->stream.num_kv_heads,
-        .head_dim = r->stream.head_dim,
-        .policy = policy,
-        .scope = r->scope,
-        .budget = r->budget,
-        .num_sinks = r->num_sinks,
-        .num_recent = r->num_recent,
-        .compacts = r->compacts,
-        .seed = r->stream.seed};
+    eviction_forest_config config = config_of(r, policy, r->num_blocks);
     eviction_forest *forest;
     kv_status status = eviction_forest_create(&forest, &config);
     if (status != KV_OK)
@@ -470,7 +484,7 @@ static void keep_strip(evict_player *p, uint32_t name, evict_strip *strip)
     kv_branch_keep(parts.pool, branch, &keep);
     const char *label = workload_label(p->request->workload, name);
     if (label[0] != '\0')
-        snprintf(strip->name, sizeof strip->name, "%.23s", label);
+        snprintf(strip->name, sizeof strip->name, "%.*s", (int)strcspn(label, "("), label);
     else
         snprintf(strip->name, sizeof strip->name, "branch %u", name);
     strip->length = keep.next_position;
