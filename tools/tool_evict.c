@@ -229,9 +229,9 @@ static void write_legend(const evict_request *request, const evict_run *result)
             above_budget = result->results[i].counts.above_budget;
     printf("\nkept           tokens that a query sees, in the mean\n"
            "freed, peak    blocks that evictions freed; most blocks in use at once\n"
-           "step_bytes     K and V that a step reads: the mean, a token once for all branches\n"
-           "error, worst   |out - full| / |full|, where full is the full cache's output: mean\n"
-           "               and largest of the %" PRIu64 " queries that would see more than the budget\n"
+           "step_bytes     K and V that a step reads: mean, a token once for all branches\n"
+           "error, worst   mean and largest |out - full| / |full|, full: of the full cache;\n"
+           "               over the %" PRIu64 " queries that would see more than the budget\n"
            "victims_per_s  by this machine's clock, attention of the reference included\n",
            result->results[0].num_compared);
     if (above_budget > 0)
