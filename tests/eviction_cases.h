@@ -18,9 +18,9 @@ typedef struct eviction_stream {
 eviction_stream eviction_stream_random(uint32_t num_heads, uint32_t num_kv_heads, uint32_t head_dim,
                                        uint32_t num_tokens, float score_std);
 
-/* Keys are 0, so all weights are equal, whatever computes them; every channel of a value has one size, exact in fp16 and
- * bf16, the signs are random. Any correct implementation orders these tokens in the same way: victims can be compared by
- * index. At most 3584 tokens. */
+/* Keys are 0, so all weights are equal, whatever computes them; every channel of a value has one size, exact in fp16
+ * and bf16, the signs are random. Any correct implementation orders these tokens in the same way: victims can be
+ * compared by index. At most 3584 tokens. */
 eviction_stream eviction_stream_exact(uint32_t num_heads, uint32_t num_kv_heads, uint32_t head_dim,
                                       uint32_t num_tokens);
 

@@ -34,7 +34,8 @@ static eviction_stream random_stream(uint32_t num_tokens)
 static eviction_step step_at(eviction_cache *cache, float *out, const eviction_stream *s, uint32_t t)
 {
     eviction_step step = {0};
-    tree_status status = eviction_cache_step(cache, out, stream_query(s, t), stream_key(s, t), stream_value(s, t), &step);
+    tree_status status =
+        eviction_cache_step(cache, out, stream_query(s, t), stream_key(s, t), stream_value(s, t), &step);
     check(status == TREE_OK, "token %u: %s", t, tree_status_string(status));
     return step;
 }
@@ -124,8 +125,8 @@ static void run_forms(const void *argument)
     eviction_stream_destroy(&s);
 }
 
-/* A free slot is taken before a victim is chosen, the lowest first; then the victim's own slot. A deferred victim's bytes
- * stay until then. */
+/* A free slot is taken before a victim is chosen, the lowest first; then the victim's own slot. A deferred victim's
+ * bytes stay until then. */
 static void run_slots(const void *unused)
 {
     (void)unused;
@@ -272,6 +273,27 @@ static void run_exact(const void *unused)
     eviction_stream_destroy(&s);
 }
 
+/* Queries and values are 0, so all scores are equal: the oldest candidate goes. */
+static void run_ties(const void *argument)
+{
+    const char *policy = *(const char *const *)argument;
+    enum { BUDGET = 22 };
+    eviction_stream s = random_stream(300);
+    memset(s.queries, 0, (size_t)300 * HEADS * DIM * sizeof *s.queries);
+    memset(s.values, 0, (size_t)300 * KV_HEADS * DIM * sizeof *s.values);
+    eviction_cache *cache = create(config_of(policy, BUDGET, EVICTION_EAGER));
+    for (uint32_t t = 0, oldest = strcmp(policy, "sink_window") ? 0 : 4; t < 300; t++) {
+        float out[OUT];
+        eviction_step step = step_at(cache, out, &s, t);
+        for (uint32_t v = 0; v < step.num_victims; v++)
+            check(step.victims[v] == oldest + v, "after %u: %u goes before %u", t, step.victims[v], oldest + v);
+        check(step.num_victims == (t >= BUDGET), "after %u: %u victims", t, step.num_victims);
+        oldest += step.num_victims;
+    }
+    eviction_cache_destroy(cache);
+    eviction_stream_destroy(&s);
+}
+
 /* ---- pins ---- */
 
 static void run_pins(const void *argument)
@@ -362,7 +384,8 @@ static void run_prompts(const void *argument)
         eviction_step step = {77, 77, NULL};
         tree_status status = eviction_cache_prompt(cache, s.queries, s.keys, s.values, length, &step);
         check(status == TREE_OK, "%s", tree_status_string(status));
-        check(step.num_tokens == length && step.num_victims == victims, "length %u: %u victims", length, step.num_victims);
+        check(step.num_tokens == length && step.num_victims == victims, "length %u: %u victims", length,
+              step.num_victims);
         check(num_kept(cache) == length - victims, "length %u: %u kept", length, num_kept(cache));
         for (uint32_t v = 0; v < victims; v++)
             check(!keeps(cache, step.victims[v]) && step.victims[v] + 20 < length, "%u", step.victims[v]);
@@ -372,10 +395,57 @@ static void run_prompts(const void *argument)
         for (uint32_t t = length; t < length + 20; t++) {
             float out[OUT];
             step = step_at(cache, out, &s, t);
-            check(!p->interval || num_kept(cache) < BUDGET + p->interval, "length %u: %u kept", length, num_kept(cache));
+            check(!p->interval || num_kept(cache) < BUDGET + p->interval, "length %u: %u kept", length,
+                  num_kept(cache));
         }
         eviction_cache_destroy(cache);
     }
+    eviction_stream_destroy(&s);
+}
+
+/* A prompt policy that keeps everything: the next step evicts down to the budget. */
+static void run_whole_prompt(const void *unused)
+{
+    (void)unused;
+    eviction_stream s = random_stream(120);
+    for (int form = EVICTION_EAGER; form <= EVICTION_DEFERRED; form++) {
+        eviction_config config = config_of("longflow", 20, (eviction_form)form);
+        config.prompt_policy = eviction_policy_from_name("full");
+        eviction_cache *cache = create(config);
+        eviction_step step;
+        tree_status status = eviction_cache_prompt(cache, s.queries, s.keys, s.values, 100, &step);
+        check(status == TREE_OK && step.num_victims == 0 && num_kept(cache) == 100, "%u kept", num_kept(cache));
+        for (uint32_t t = 100; t < 120; t++) {
+            float out[OUT];
+            step = step_at(cache, out, &s, t);
+            check(step.num_victims == (t == 100 ? 81 : 1) && num_kept(cache) == 20, "%u victims", step.num_victims);
+            if (form == EVICTION_EAGER)
+                check_pool(cache, &s, 0, 101);
+        }
+        eviction_cache_destroy(cache);
+    }
+    eviction_stream_destroy(&s);
+}
+
+/* A refused prompt leaves a large pool behind; what a shorter prompt brings along is large enough for it. */
+static void run_refused_prompt(const void *unused)
+{
+    (void)unused;
+    eviction_stream s = random_stream(400);
+    eviction_config config = config_of("rkv", 150, EVICTION_EAGER);
+    config.prompt_policy = eviction_policy_from_name("full");
+    eviction_cache *cache = create(config);
+    float last = s.values[300 * KV_HEADS * DIM - 1];
+    s.values[300 * KV_HEADS * DIM - 1] = NAN;
+    check(eviction_cache_prompt(cache, s.queries, s.keys, s.values, 300, NULL) == TREE_NOT_FINITE, "NaN in a prompt");
+    s.values[300 * KV_HEADS * DIM - 1] = last;
+    check(eviction_cache_prompt(cache, s.queries, s.keys, s.values, 5, NULL) == TREE_OK, "a shorter one");
+    for (uint32_t t = 5; t < 400; t++) {
+        float out[OUT];
+        eviction_step step = step_at(cache, out, &s, t);
+        check(step.num_victims == (t == 277 ? 128 : 0), "token %u: %u victims", t, step.num_victims);
+    }
+    eviction_cache_destroy(cache);
     eviction_stream_destroy(&s);
 }
 
@@ -475,7 +545,7 @@ static void run_not_finite(const void *argument)
         check(spoiled != NULL, "out of memory");
         memcpy(spoiled, s.values, (size_t)30 * KV_HEADS * DIM * sizeof *spoiled);
         spoiled[17 * KV_HEADS * DIM + 3] = NAN;
-        check(eviction_cache_prompt(tried, s.queries, s.keys, spoiled, 30, NULL) == TREE_NOT_FINITE, "a NaN in a prompt");
+        check(eviction_cache_prompt(tried, s.queries, s.keys, spoiled, 30, NULL) == TREE_NOT_FINITE, "NaN in a prompt");
         free(spoiled);
         check(num_kept(tried) == 0, "a refused prompt leaves nothing");
         for (uint32_t t = 0; t < LENGTH; t++) {
@@ -484,7 +554,8 @@ static void run_not_finite(const void *argument)
             memcpy(key, stream_key(&s, t), sizeof key);
             memcpy(value, stream_value(&s, t), sizeof value);
             float *array = t % 3 == 0 ? query : t % 3 == 1 ? key : value;
-            array[test_below(KV_HEADS * DIM)] = array == key ? NAN : bad[test_below(3)];
+            float spoil = bad[test_below(3)];
+            array[test_below(KV_HEADS * DIM)] = spoil;
             if (array == query)
                 memset(key, 0, sizeof key); /* 0 * infinity */
             memset(out[0], 1, sizeof out[0]);
@@ -495,7 +566,7 @@ static void run_not_finite(const void *argument)
             int num_bad = 0;
             for (int i = 0; i < OUT; i++)
                 num_bad += !isfinite(out[0][i]);
-            check(num_bad > 0, "token %u: out is written", t);
+            check(num_bad > 0 || (array == key && isinf(spoil)), "token %u: out is written", t);
             eviction_step a = step_at(tried, out[0], &s, t), b = step_at(spared, out[1], &s, t);
             check_same_bits(out[0], out[1], OUT, "out after a refused step");
             check(a.num_victims == b.num_victims && !memcmp(a.victims, b.victims, a.num_victims * sizeof *a.victims),
@@ -506,6 +577,87 @@ static void run_not_finite(const void *argument)
         eviction_cache_destroy(tried);
         eviction_cache_destroy(spared);
     }
+    eviction_stream_destroy(&s);
+}
+
+/* Scores of +-10000 and more: weights are 0 or 1, and nothing overflows. */
+static void run_large_scores(const void *argument)
+{
+    const char *policy = *(const char *const *)argument;
+    eviction_stream s = eviction_stream_random(HEADS, KV_HEADS, DIM, 200, 1e4f);
+    eviction_cache *cache = create(config_of(policy, 21, EVICTION_EAGER));
+    for (uint32_t t = 0; t < 200; t++) {
+        float out[OUT];
+        step_at(cache, out, &s, t);
+        for (int i = 0; i < OUT; i++)
+            check(isfinite(out[i]), "token %u: out %g", t, out[i]);
+    }
+    eviction_cache_destroy(cache);
+    eviction_stream_destroy(&s);
+}
+
+/* A token with all the weight of every head is the last that exact_deletion evicts. */
+static void run_weight_of_1(const void *unused)
+{
+    (void)unused;
+    eviction_stream s = random_stream(60);
+    for (int i = 0; i < 60 * OUT; i++)
+        s.queries[i] = 1;
+    for (int i = 0; i < KV_HEADS * DIM; i++)
+        s.keys[i] = 1000;
+    eviction_cache *cache = create(config_of("exact_deletion", 3, EVICTION_EAGER));
+    for (uint32_t t = 0; t < 60; t++) {
+        float out[OUT];
+        step_at(cache, out, &s, t);
+        check(keeps(cache, 0), "token %u: 0 has gone", t);
+    }
+    eviction_cache_destroy(cache);
+    eviction_stream_destroy(&s);
+}
+
+/* A policy of a reader's own: evicts even positions first, scores negative, one of them NaN for a while. */
+static bool own_is_nan;
+static void score_own(double *score, const double *history, const eviction_view *view)
+{
+    for (uint32_t t = 0; t < view->tokens->num_tokens; t++) {
+        check(history[t] == view->tokens->positions[view->tokens->num_tokens - 1] - view->tokens->positions[t] + 1,
+              "history counts the steps");
+        score[t] = view->tokens->positions[t] % 2 ? -1 : -2;
+    }
+    if (own_is_nan)
+        score[view->tokens->num_tokens / 2] = view->tokens->positions[0] % 2 ? NAN : INFINITY;
+}
+static void observe_own(double *history, const eviction_view *view)
+{
+    for (uint32_t t = 0; t < view->tokens->num_tokens; t++)
+        history[t]++;
+}
+static void run_own_policy(const void *unused)
+{
+    (void)unused;
+    const eviction_policy own = {"own", "of this test", "none", 1, 3, eviction_all, observe_own, score_own};
+    eviction_stream s = random_stream(60);
+    eviction_config config = config_of("longflow", 10, EVICTION_DEFERRED);
+    config.policy = config.prompt_policy = &own;
+    eviction_cache *cache = create(config);
+    for (uint32_t t = 0, num_refused = 0; t < 60; t++) {
+        float out[OUT];
+        eviction_step step;
+        own_is_nan = true;
+        tree_status status =
+            eviction_cache_step(cache, out, stream_query(&s, t), stream_key(&s, t), stream_value(&s, t), &step);
+        own_is_nan = false;
+        bool due = t >= 12 && t % 3 == 0;
+        check(status == (due ? TREE_NOT_FINITE : TREE_OK), "token %u: %s", t, tree_status_string(status));
+        num_refused += due;
+        if (due)
+            step = step_at(cache, out, &s, t);
+        check(step.num_victims == (due ? 3 : 0), "token %u: %u victims", t, step.num_victims);
+        for (uint32_t v = 0; t < 20 && v < step.num_victims; v++)
+            check(step.victims[v] % 2 == 0, "token %u: %u goes", t, step.victims[v]);
+        check(t < 59 || num_refused == 16, "%u refused", num_refused);
+    }
+    eviction_cache_destroy(cache);
     eviction_stream_destroy(&s);
 }
 
@@ -557,14 +709,21 @@ int main(int argc, char **argv)
         void (*run)(const void *);
     } of_policy[] = {{"forms", run_forms},     {"no_op", run_no_op},     {"kept_alone", run_kept_alone},
                      {"pins", run_pins},       {"prompts", run_prompts}, {"prompt_by_steps", run_prompt_by_steps},
-                     {"fork", run_fork},       {"not_finite", run_not_finite}},
+                     {"fork", run_fork},       {"not_finite", run_not_finite},
+                     {"large_scores", run_large_scores}},
       cases[] = {{"slots", run_slots}, {"budget_1", run_budget_1}, {"exact", run_exact}, {"refusals", run_refusals},
-                 {"view", run_view}};
+                 {"view", run_view},   {"whole_prompt", run_whole_prompt},
+                 {"refused_prompt", run_refused_prompt}, {"own_policy", run_own_policy},
+                 {"weight_of_1", run_weight_of_1}};
     test_begin(argc, argv, "a branch under a budget depends on its own history alone");
+    static const char *const tying[] = {"longflow", "longflow_l2", "exact_deletion", "sink_window"};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         test_add(cases[i].run, NULL, "%s", cases[i].name);
+    for (size_t i = 0; i < sizeof tying / sizeof tying[0]; i++)
+        test_add(run_ties, &tying[i], "ties_%s", tying[i]);
     for (size_t i = 0; i < sizeof of_policy / sizeof of_policy[0]; i++)
         for (uint32_t p = 0; p < num_eviction_policies; p++)
-            test_add(of_policy[i].run, &eviction_policies[p]->name, "%s_%s", of_policy[i].name, eviction_policies[p]->name);
+            test_add(of_policy[i].run, &eviction_policies[p]->name, "%s_%s", of_policy[i].name,
+                     eviction_policies[p]->name);
     return test_end();
 }

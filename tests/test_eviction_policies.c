@@ -1,5 +1,5 @@
-/* Claim: every policy scores as its publication says: each against a model of a few lines, written from the formulas over
- * plain matrices, with no code shared. A policy without a model fails. */
+/* Claim: every policy scores as its publication says: each against a model of a few lines, written from the formulas
+ * over plain matrices, with no code shared. A policy without a model fails. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,7 +157,7 @@ static void score_snapkv(double *score, const world *w)
     for (uint32_t q = 0; q < window && q <= last; q++)
         for (uint32_t h = 0; h < w->m->num_heads; h++) {
             weights(a, w, last - q, h);
-            for (uint32_t i = 0; i + window < w->n; i++)
+            for (uint32_t i = 0; i < w->n && w->kept[i] + window <= last; i++)
                 mass[i + 2] += a[i];
         }
     for (uint32_t i = 0; i < w->n; i++)
@@ -175,12 +175,14 @@ static void softmax(double *x, uint32_t count)
 
 static void score_rkv(double *score, const world *w)
 {
-    uint32_t n = w->n, window = last_8(w->budget), before = n - window, last = w->kept[n - 1];
+    uint32_t n = w->n, window = last_8(w->budget), before = 0, last = w->kept[n - 1];
+    while (before < n && w->kept[before] + window <= last)
+        before++;
     static double cosine[MAX_TOKENS][MAX_TOKENS];
     memset(score, 0, n * sizeof *score);
     for (uint32_t g = 0; g < w->m->num_kv_heads; g++) {
         double mean[MAX_TOKENS] = {0}, redundancy[MAX_TOKENS] = {0};
-        for (uint32_t q = 0; q < 8; q++) {
+        for (uint32_t q = 0; q < window; q++) {
             double a[MAX_TOKENS];
             for (uint32_t i = 0; i < before; i++) {
                 a[i] = logit(w, last - q, g * group_size(w), w->kept[i]);
@@ -189,7 +191,7 @@ static void score_rkv(double *score, const world *w)
             }
             softmax(a, before);
             for (uint32_t i = 0; i < before; i++)
-                mean[i] += a[i] / 8;
+                mean[i] += a[i] / window;
         }
         for (uint32_t i = 0; i < n; i++) {
             uint32_t latest = n;
@@ -247,11 +249,16 @@ typedef struct config {
 } config;
 
 static const config configs[] = {
-    {"group_of_1", 2, 2, 5, 24}, {"group_of_4", 8, 2, 3, 20}, {"one_kv_head", 3, 1, 11, 70}, {"small_budget", 2, 1, 4, 5}};
+    {"group_of_1", 2, 2, 5, 24},
+    {"group_of_4", 8, 2, 3, 20},
+    {"one_kv_head", 3, 1, 11, 70},
+    {"small_budget", 2, 1, 4, 5},
+};
 
 typedef struct subject {
     const eviction_policy *policy;
     const config *config;
+    const eviction_policy *prompt_policy;
 } subject;
 
 static void add_step(world *w, uint32_t position)
@@ -266,8 +273,8 @@ static void add_step(world *w, uint32_t position)
     }
 }
 
-/* The victims are candidates, `count` of them, and no survivor among the candidates has a lower score: the largest score
- * of a victim is at most the smallest of a survivor, but for rounding to float. Then they leave the model too. */
+/* The victims are candidates, `count` of them, and no survivor among the candidates has a lower score: the largest
+ * score of a victim is at most the smallest of a survivor, but for rounding to float. Then they leave the model too. */
 static void check_victims(world *w, const model *m, const eviction_step *step, uint32_t count)
 {
     double score[MAX_TOKENS], most = -INFINITY, least = INFINITY, size = 0;
@@ -296,15 +303,25 @@ static void check_victims(world *w, const model *m, const eviction_step *step, u
     w->n = num_kept;
 }
 
-static eviction_cache *cache_of(const subject *s, const eviction_policy *prompt_policy)
+static eviction_cache *cache_of(const subject *s)
 {
     eviction_cache *cache = NULL;
     tree_status status = eviction_cache_create(
         &cache, &(eviction_config){.num_heads = s->config->num_heads, .num_kv_heads = s->config->num_kv_heads,
                                    .head_dim = s->config->head_dim, .budget = s->config->budget, .policy = s->policy,
-                                   .prompt_policy = prompt_policy, .seed = test_seed()});
+                                   .prompt_policy = s->prompt_policy, .seed = test_seed()});
     check(status == TREE_OK, "%s", tree_status_string(status));
     return cache;
+}
+
+static eviction_step step_at(eviction_cache *cache, const eviction_stream *s, uint32_t t)
+{
+    float out[64];
+    eviction_step step;
+    tree_status status =
+        eviction_cache_step(cache, out, stream_query(s, t), stream_key(s, t), stream_value(s, t), &step);
+    check(status == TREE_OK, "token %u: %s", t, tree_status_string(status));
+    return step;
 }
 
 static const model *checked_model(const subject *s)
@@ -325,14 +342,10 @@ static void run_steps(const void *argument)
     eviction_stream stream = eviction_stream_random(s->config->num_heads, s->config->num_kv_heads,
                                                     s->config->head_dim, num_tokens, 1.5f);
     world w = {.m = &stream, .budget = s->config->budget, .seed = test_seed()};
-    eviction_cache *cache = cache_of(s, NULL);
-    float out[64];
+    eviction_cache *cache = cache_of(s);
     uint32_t num_victims = 0;
     for (uint32_t t = 0; t < num_tokens; t++) {
-        eviction_step step;
-        tree_status status =
-            eviction_cache_step(cache, out, stream_query(&stream, t), stream_key(&stream, t), stream_value(&stream, t), &step);
-        check(status == TREE_OK, "%s", tree_status_string(status));
+        eviction_step step = step_at(cache, &stream, t);
         add_step(&w, t);
         check_victims(&w, m, &step, m->interval && w.n == w.budget + m->interval ? m->interval : 0);
         num_victims += step.num_victims;
@@ -343,7 +356,8 @@ static void run_steps(const void *argument)
     eviction_stream_destroy(&stream);
 }
 
-/* As prompt policy, and then decoding with the same policy, whose history has seen the prompt. */
+/* A prompt, and then decoding; a policy's history has seen the whole prompt. After a prompt policy that keeps no recent
+ * tokens, the last positions are not the last tokens. */
 static void run_prompt(const void *argument)
 {
     const subject *s = argument;
@@ -352,19 +366,15 @@ static void run_prompt(const void *argument)
     eviction_stream stream = eviction_stream_random(s->config->num_heads, s->config->num_kv_heads,
                                                     s->config->head_dim, num_tokens, 1.5f);
     world w = {.m = &stream, .budget = budget, .seed = test_seed()};
-    eviction_cache *cache = cache_of(s, s->policy);
+    eviction_cache *cache = cache_of(s);
     eviction_step step;
-    tree_status status =
-        eviction_cache_prompt(cache, stream.queries, stream.keys, stream.values, length, &step);
+    tree_status status = eviction_cache_prompt(cache, stream.queries, stream.keys, stream.values, length, &step);
     check(status == TREE_OK, "%s", tree_status_string(status));
     for (uint32_t t = 0; t < length; t++)
         add_step(&w, t);
-    check_victims(&w, m, &step, m->interval ? 11 : 0);
-    float out[64];
+    check_victims(&w, model_of(s->prompt_policy), &step, m->interval ? 11 : 0);
     for (uint32_t t = length; t < num_tokens; t++) {
-        status =
-            eviction_cache_step(cache, out, stream_query(&stream, t), stream_key(&stream, t), stream_value(&stream, t), &step);
-        check(status == TREE_OK, "%s", tree_status_string(status));
+        step = step_at(cache, &stream, t);
         add_step(&w, t);
         check_victims(&w, m, &step, m->interval && w.n == budget + m->interval ? m->interval : 0);
     }
@@ -380,13 +390,9 @@ static void run_budgets(const void *argument)
         config c = *s->config;
         c.budget = budget;
         eviction_stream stream = eviction_stream_random(c.num_heads, c.num_kv_heads, c.head_dim, budget + 140, 1);
-        eviction_cache *cache = cache_of(&(subject){s->policy, &c}, NULL);
+        eviction_cache *cache = cache_of(&(subject){s->policy, &c, NULL});
         for (uint32_t t = 0; t < budget + 140; t++) {
-            float out[64];
-            eviction_step step;
-            tree_status status = eviction_cache_step(cache, out, stream_query(&stream, t), stream_key(&stream, t),
-                                                     stream_value(&stream, t), &step);
-            check(status == TREE_OK, "%s", tree_status_string(status));
+            eviction_step step = step_at(cache, &stream, t);
             check(s->policy->interval == 0 || step.num_tokens - step.num_victims < budget + s->policy->interval,
                   "budget %u: %u tokens", budget, step.num_tokens);
         }
@@ -402,7 +408,8 @@ static void run_table(const void *unused)
           sizeof models / sizeof models[0]);
     for (uint32_t i = 0; i < num_eviction_policies; i++)
         for (uint32_t j = 0; j < i; j++)
-            check(strcmp(eviction_policies[i]->name, eviction_policies[j]->name), "%s twice", eviction_policies[i]->name);
+            check(strcmp(eviction_policies[i]->name, eviction_policies[j]->name), "%s twice",
+                  eviction_policies[i]->name);
     check(!eviction_policy_from_name("Longflow") && !eviction_policy_from_name(""), "unknown names");
 }
 
@@ -413,11 +420,13 @@ int main(int argc, char **argv)
     for (uint32_t p = 0; p < num_eviction_policies; p++) {
         const char *name = eviction_policies[p]->name;
         for (size_t c = 0; c < sizeof configs / sizeof configs[0]; c++) {
-            subject s = {eviction_policies[p], &configs[c]};
+            subject s = {eviction_policies[p], &configs[c], eviction_policies[p]};
             test_add(run_steps, &s, "%s_%s", name, configs[c].name);
             test_add(run_prompt, &s, "%s_prompt_%s", name, configs[c].name);
+            s.prompt_policy = eviction_policy_from_name("random");
+            test_add(run_prompt, &s, "%s_after_random_%s", name, configs[c].name);
         }
-        test_add(run_budgets, &(subject){eviction_policies[p], &configs[3]}, "%s_budgets", name);
+        test_add(run_budgets, &(subject){eviction_policies[p], &configs[3], NULL}, "%s_budgets", name);
     }
     return test_end();
 }

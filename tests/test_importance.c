@@ -1,5 +1,5 @@
-/* Claim: importance is the mean of |a * value| over heads and channels, deletion_error is the error of deleting a token,
- * and the smallest key is the least important candidate, the oldest of equals. */
+/* Claim: importance is the mean of |a * value| over heads and channels, deletion_error is the error of deleting a
+ * token, and the smallest key is the least important candidate, the oldest of equals. */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -360,12 +360,13 @@ static void run_weight_of_1(const void *unused)
     attention_weights(weights, &out, NULL, &query, key, value, &tokens, &shape, 1);
     deletion_error(error, weights, &out, value, &tokens, &shape);
     importance_ref(importance, weights, norm, &tokens, &shape);
-    check(weights[0] == 0 && weights[1] == 1 && weights[2] == 0, "weights %g %g %g", weights[0], weights[1], weights[2]);
+    check(weights[0] == 0 && weights[1] == 1 && weights[2] == 0, "weights %g %g %g", weights[0], weights[1],
+          weights[2]);
     check(error[0] == 0 && error[1] == INFINITY && error[2] == 0, "errors %g %g %g", error[0], error[1], error[2]);
     check(eviction_key_position(eviction_victim(importance, &tokens, (eviction_range){0, 3})) == 0, "0 ties with 2");
 }
 
-/* v = 0 with a large weight scores 0, yet its deletion changes most: the case in which the dropped denominator matters. */
+/* v = 0 with a large weight scores 0, yet its deletion changes most: there the dropped denominator matters. */
 static void run_value_of_0(const void *unused)
 {
     (void)unused;

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "eviction_internal.h"
-#include "exact_math_internal.h"
 
 float value_norm(const float *value, uint32_t head_dim)
 {
