@@ -1,5 +1,6 @@
 /* Claim: attention by any plan also gives the importance of every token for every query that sees it, -1 for all others,
- * and changes no bit of out and lse by it; hidden tokens and dead slots may hold anything. */
+ * and no bit of out and lse changes; hidden tokens and dead slots may hold anything. Errors are refused before anything
+ * is written. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,15 +161,69 @@ static void run_extreme_scores(const attention_backend *backend, const void *unu
     attention_case_free(&c);
 }
 
+/* Every score is -infinity: no token has weight, and none is hidden. */
+static void run_no_weight(const attention_backend *backend, const void *unused)
+{
+    (void)unused;
+    attention_case c;
+    attention_case_build(&c, backend, "comb:3", 16, (attention_size){2, 2, 1});
+    for (uint64_t i = 0; i < c.num_out; i++)
+        c.query[i] = 1;
+    for (uint64_t i = 0; i < c.num_kv; i++)
+        c.key[i] = -INFINITY;
+    uint64_t num_slots = slots_of(&c);
+    float *norm = importance_norms(&c);
+    tree_plan *plan = attention_plan(&c, TREE_FLATTEN, 0, 0);
+    importance_result result = run_importance(&c, num_slots, norm, plan, 2);
+    for (uint32_t q = 0; q < c.shape.num_queries; q++)
+        for (uint64_t s = 0; s < num_slots; s++)
+            check(result.importance.data[q * num_slots + s] == (s < c.grown.tables[q].length ? 0 : -1),
+                  "query %u slot %u: %g", q, (unsigned)s, result.importance.data[q * num_slots + s]);
+    free_result(&result);
+    tree_plan_destroy(plan);
+    free(norm);
+    attention_case_free(&c);
+}
+
+static void run_random(const attention_backend *backend, const void *unused)
+{
+    (void)unused;
+    static const uint32_t head_dims[] = {4, 16, 33, 64};
+    for (int i = 0; i < 6; i++) {
+        attention_case c;
+        attention_case_build_random(&c, backend, head_dims, 4, 30000);
+        check_strategies(&c, 1e-4); /* some have scores four times as large */
+        attention_case_free(&c);
+    }
+}
+
 /* ---- evicted tokens ---- */
+
+/* A token that no query keeps. */
+static void poison_forgotten(attention_case *c, const keep_set *set)
+{
+    uint64_t num_slots = (uint64_t)c->shape.num_blocks * c->shape.block_tokens;
+    bool *kept = calloc(num_slots, sizeof *kept);
+    check(kept, "memory");
+    for (uint32_t q = 0; q < c->shape.num_queries; q++)
+        for (uint64_t i = c->paths.first[q]; i < c->paths.first[q + 1]; i++)
+            kept[c->paths.slots[i]] |=
+                kv_keep_slot(&set->keeps[q], c->shape.block_tokens, (uint32_t)(i - c->paths.first[q]));
+    for (uint64_t slot = 0; slot < num_slots; slot++)
+        for (uint32_t kv_head = 0; !kept[slot] && kv_head < c->shape.num_kv_heads; kv_head++)
+            for (uint32_t d = 0; d < c->shape.head_dim; d++)
+                attention_key(c, slot, kv_head)[d] = attention_value(c, slot, kv_head)[d] = NAN;
+    free(kept);
+}
 
 static void run_evicted(const attention_backend *backend, const void *name)
 {
     attention_case c;
     attention_case_build_small(&c, backend, name, 16, (attention_size){2, 2, 16}, 100000);
-    float *norm = importance_norms(&c);
     keep_set set = keep_set_create(c.tree);
     keep_evict_random(&set, 40, false);
+    poison_forgotten(&c, &set);
+    float *norm = importance_norms(&c);
     importance_truth truth = importance_truth_create(&c, &set, norm, slots_of(&c));
     for (tree_strategy strategy = 0; strategy < TREE_NUM_STRATEGIES; strategy++) {
         tree_plan *plan = keep_plan(&set, (tree_plan_config){.strategy = strategy, .group_size = 2, .num_workers = 4},
@@ -279,6 +334,137 @@ static void run_exact(const attention_backend *backend, const void *unused)
     attention_case_free(&c);
 }
 
+/* ---- victims ---- */
+
+static void run_victims(const void *unused)
+{
+    (void)unused;
+    static const uint32_t positions[] = {7, 2, 9, 4, 0};
+    static const struct {
+        float importance[5];
+        eviction_range candidates;
+        uint64_t victim; /* its position, EVICTION_NONE or EVICTION_NOT_FINITE */
+    } cases[] = {
+        {{3, 5, 1, 2, 4}, {0, 10}, 9},                           /* the least important */
+        {{3, 5, 1, 2, 4}, {0, 9}, 4},                            /* of the candidates */
+        {{3, 5, 1, 2, 4}, {5, 8}, 7},
+        {{3, 3, 3, 3, 4}, {0, 10}, 2},                           /* ties: the oldest */
+        {{3, 0.0f, 3, -0.0f, 4}, {0, 10}, 2},                    /* -0 is 0 */
+        {{3, -1, -1, 5, 4}, {0, 10}, 7},                         /* no token in a slot of -1 */
+        {{-1, -1, -1, -1, -1}, {0, 10}, EVICTION_NONE},
+        {{3, 5, 1, 2, 4}, {5, 7}, EVICTION_NONE},
+        {{3, NAN, 1, 2, 4}, {0, 10}, EVICTION_NOT_FINITE},
+        {{3, 5, 1, 2, INFINITY}, {3, 8}, EVICTION_NOT_FINITE},   /* of a token that is no candidate */
+        {{3, 5, 1, -0.5f, 4}, {0, 10}, EVICTION_NOT_FINITE},     /* no importance is negative */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        uint64_t key = eviction_victim_of_slots(cases[i].importance, positions, 5, cases[i].candidates);
+        bool is_position = cases[i].victim != EVICTION_NONE && cases[i].victim != EVICTION_NOT_FINITE;
+        check(is_position ? key != EVICTION_NONE && eviction_key_position(key) == cases[i].victim && key >> 32
+                          : key == cases[i].victim,
+              "case %u: key %llx", (unsigned)i, (unsigned long long)key);
+    }
+}
+
+/* ---- errors ---- */
+
+/* Nothing is written. */
+static void expect_refusal(const attention_case *c, uint64_t num_slots, const tree_plan *plan, const tree_shape *shape,
+                           void *workspace, size_t bytes, tree_isa isa, tree_status expected, const char *what)
+{
+    importance_result result = {guarded_create(c->num_out), guarded_create(c->num_lse),
+                                guarded_create(c->shape.num_queries * (num_slots + 1))};
+    float *norm = importance_norms(c);
+    tree_status status = c->backend->isa == TREE_ISA_AUTO
+                             ? tree_importance_ref(result.out.data, result.lse.data, result.importance.data, num_slots,
+                                                   c->query, c->key, c->value, norm, plan, shape, c->scale)
+                             : tree_importance_cpu(result.out.data, result.lse.data, result.importance.data, num_slots,
+                                                   c->query, c->key, c->value, norm, plan, shape, c->scale, workspace,
+                                                   bytes, 1, isa);
+    check(status == expected, "%s: %s", what, tree_status_string(status));
+    check(guarded_untouched(&result.out) && guarded_untouched(&result.lse) && guarded_untouched(&result.importance),
+          "%s: nothing is written", what);
+    free(norm);
+    free_result(&result);
+}
+
+static void run_errors(const attention_backend *backend, const void *unused)
+{
+    (void)unused;
+    attention_case c;
+    attention_case_build(&c, backend, "comb:3", 16, (attention_size){2, 2, 8});
+    tree_plan *plan = attention_plan(&c, TREE_FLATTEN, 0, 0);
+    uint64_t num_slots = tree_importance_slots(plan);
+    check(num_slots + 32 >= slots_of(&c) && num_slots <= slots_of(&c) - 16, "whole blocks of the longest table");
+    size_t bytes = tree_importance_cpu_workspace_bytes(plan, &c.shape, 1);
+    check(bytes > tree_attention_cpu_workspace_bytes(plan, &c.shape, 1), "room for the scores");
+    char *workspace = aligned_alloc(64, ((bytes + 63) & ~(size_t)63) + 64);
+    check(workspace, "memory");
+    tree_shape shape = c.shape;
+    tree_isa isa = backend->isa;
+    expect_refusal(&c, num_slots - 1, plan, &shape, workspace, bytes, isa, TREE_INVAL, "num_slots too small");
+    shape.num_heads = 3;
+    check(tree_importance_cpu_workspace_bytes(plan, &shape, 1) == 0, "no workspace for a bad shape");
+    expect_refusal(&c, num_slots, plan, &shape, workspace, bytes, isa, TREE_BAD_SHAPE, "heads do not divide");
+    shape = c.shape;
+    shape.num_blocks = plan->max_block;
+    expect_refusal(&c, num_slots, plan, &shape, workspace, bytes, isa, TREE_BAD_PLAN, "a block outside the pool");
+    shape = c.shape;
+    if (isa == TREE_ISA_AUTO) {
+        shape.storage = TREE_BF16;
+        expect_refusal(&c, num_slots, plan, &shape, NULL, 0, isa, TREE_UNSUPPORTED, "the reference is fp32");
+    } else {
+        expect_refusal(&c, num_slots, plan, &shape, NULL, bytes, isa, TREE_WORKSPACE, "no workspace");
+        expect_refusal(&c, num_slots, plan, &shape, workspace, bytes - 1, isa, TREE_WORKSPACE, "too small");
+        expect_refusal(&c, num_slots, plan, &shape, workspace + 4, bytes, isa, TREE_WORKSPACE, "misaligned");
+        expect_refusal(&c, num_slots, plan, &shape, workspace, bytes, TREE_NUM_ISAS, TREE_UNSUPPORTED, "no such isa");
+    }
+    free(workspace);
+    tree_plan_destroy(plan);
+    attention_case_free(&c);
+}
+
+/* A path over draft tokens is no table. */
+static void run_drafts(const attention_backend *backend, const void *unused)
+{
+    (void)unused;
+    attention_case c;
+    attention_case_build_drafts(&c, backend, "star:3", 16, (attention_size){1, 1, 4}, 3);
+    tree_plan *plan = attention_plan(&c, TREE_NODE, 0, 0);
+    expect_refusal(&c, 10000, plan, &c.shape, NULL, 0, backend->isa, TREE_INVAL, "drafts");
+    tree_plan_destroy(plan);
+    attention_case_free(&c);
+}
+
+/* lse is not wanted, and the smallest num_slots. */
+static void run_no_lse(const attention_backend *backend, const void *unused)
+{
+    (void)unused;
+    attention_case c;
+    attention_case_build(&c, backend, "comb:3", 16, (attention_size){2, 2, 8});
+    tree_plan *plan = attention_plan(&c, TREE_NODE, 0, 0);
+    uint64_t num_slots = tree_importance_slots(plan);
+    float *norm = importance_norms(&c);
+    importance_result with = run_importance(&c, num_slots, norm, plan, 1);
+    importance_result without = run_importance(&c, num_slots, norm, plan, 1);
+    float *lse = without.lse.data;
+    memset(without.importance.data, 0, without.importance.count * sizeof(float));
+    without.lse.data = NULL;
+    tree_status status = backend->isa == TREE_ISA_AUTO
+                             ? tree_importance_ref(without.out.data, NULL, without.importance.data, num_slots, c.query,
+                                                   c.key, c.value, norm, plan, &c.shape, c.scale)
+                             : run_cpu(&without, &c, num_slots, norm, plan, 1);
+    check(status == TREE_OK, "%s", tree_status_string(status));
+    check_same_bits(without.importance.data, with.importance.data, with.importance.count, "without lse");
+    check_same_bits(without.out.data, with.out.data, with.out.count, "without lse");
+    without.lse.data = lse;
+    free_result(&with);
+    free_result(&without);
+    free(norm);
+    tree_plan_destroy(plan);
+    attention_case_free(&c);
+}
+
 int main(int argc, char **argv)
 {
     static const float poisons[] = {NAN, INFINITY};
@@ -291,8 +477,14 @@ int main(int argc, char **argv)
     for (uint32_t i = 0; i < sizeof evicted / sizeof evicted[0]; i++)
         attention_add_one_storage(run_evicted, evicted[i], i, "evicted_%u", i);
     attention_add(run_extreme_scores, NULL, "scores_of_10000");
+    attention_add(run_no_weight, NULL, "scores_of_minus_infinity");
     attention_add(run_exact, NULL, "exact_arithmetic");
     for (uint32_t i = 0; i < 2; i++)
         attention_add_one_storage(run_poison, &poisons[i], i, "poison_%s", i ? "inf" : "nan");
+    attention_add(run_random, NULL, "random");
+    test_add(run_victims, NULL, "victims_of_slots");
+    attention_add_one_storage(run_errors, NULL, 0, "errors");
+    attention_add_one_storage(run_drafts, NULL, 0, "drafts_are_refused");
+    attention_add_one_storage(run_no_lse, NULL, 0, "without_lse");
     return test_end();
 }

@@ -202,17 +202,23 @@ static void scale_state(float *out, const double *total, double scale, uint32_t 
         out[d] = (float)(total[d] * scale);
 }
 
+/* The scores of one query lie far apart, a few lines for each KV head: those of the next KV head, or of the next query,
+ * are prefetched. */
 static void weigh_tokens(float *importance, const cpu_weights *weights, uint32_t num_tokens)
 {
+    size_t group_size = weights->group_size;
     memset(importance, 0, CPU_TILE_TOKENS * sizeof *importance);
-    for (uint32_t kv_head = 0; kv_head < weights->num_kv_heads; kv_head++) {
+    for (size_t kv_head = 0; kv_head < weights->num_kv_heads; kv_head++) {
         const float *scores = weights->scores + kv_head * weights->score_stride;
+        const float *next = kv_head + 1 < weights->num_kv_heads ? scores + weights->score_stride
+                                                                : weights->scores + group_size * CPU_TILE_TOKENS;
         const float *norm = weights->norm + kv_head * CPU_TILE_TOKENS;
-        const float *m = weights->m + kv_head * weights->group_size, *scale = weights->scale + (m - weights->m);
+        const float *m = weights->m + kv_head * group_size, *scale = weights->scale + kv_head * group_size;
         for (uint32_t t = 0; t < num_tokens; t += LANES) {
             vec mass = vec_zero();
-            for (uint32_t h = 0; h < weights->group_size; h++) {
-                vec score = vec_load(scores + (size_t)h * CPU_TILE_TOKENS + t);
+            for (size_t h = 0; h < group_size; h++) {
+                __builtin_prefetch(next + h * CPU_TILE_TOKENS + t, 0, 3);
+                vec score = vec_load(scores + h * CPU_TILE_TOKENS + t);
                 mass = vec_fma(vec_exp2(vec_sub(score, vec_set1(m[h]))), vec_set1(scale[h]), mass);
             }
             vec_store(importance + t, vec_fma(vec_load(norm + t), mass, vec_load(importance + t)));

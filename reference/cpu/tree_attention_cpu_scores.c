@@ -104,11 +104,10 @@ static uint32_t find_runs(token_run runs[CPU_TILE_TOKENS], const cpu_scored_tile
     return num_runs;
 }
 
-/* norm [num_kv_heads][CPU_TILE_TOKENS] of the tile; 0 behind its last token. */
+/* norm [num_kv_heads][CPU_TILE_TOKENS] of the tile. */
 static void gather_norms(float *norm, const cpu_scores *scores, const tree_shape *shape, const token_run *runs,
                          uint32_t num_runs)
 {
-    uint32_t num_tokens = runs[num_runs - 1].at + runs[num_runs - 1].count;
     for (uint32_t kv_head = 0; kv_head < shape->num_kv_heads; kv_head++) {
         float *norm_k = norm + (size_t)kv_head * CPU_TILE_TOKENS;
         for (const token_run *run = runs; run < runs + num_runs; run++) {
@@ -116,7 +115,6 @@ static void gather_norms(float *norm, const cpu_scores *scores, const tree_shape
             memcpy(norm_k + run->at, scores->norm + block_head * shape->block_tokens + run->slot,
                    run->count * sizeof *norm_k);
         }
-        memset(norm_k + num_tokens, 0, (CPU_TILE_TOKENS - num_tokens) * sizeof *norm_k);
     }
 }
 
