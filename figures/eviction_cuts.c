@@ -1,11 +1,11 @@
 /* eviction_cuts: which of LongFlow's three approximations costs how much. Each score takes back one more of them.
  *
- *   longflow     importance of the current step
- *   exact        denominator: the exact error of deleting the token, for the query of this step
- *   exact_next   query: the same for the true query of the next step
- *   horizon_16   horizon: the squares of that error, added over queries among the next 16, 128, 1024 steps
+ *   longflow        importance for the query of this step
+ *   exact_deletion  denominator: the exact error of deleting the token, for the query of this step
+ *   exact_next      query: the same for the true query of the next step
+ *   horizon_W       horizon: the squares of that error, added over queries among the next W steps
  *
- * The last four look into the future: they are oracles, no policies.
+ * The last ones look into the future: they are oracles, no policies.
  *
  * measure_eviction_cuts [CSV] */
 #include <math.h>
@@ -15,6 +15,8 @@
 #include "stream_error.h"
 
 enum { NUM_TOKENS = 3072, FIRST_TOKEN = 1536, BUDGET = 512, NUM_SEEDS = 2, NUM_SAMPLES = 8 };
+
+static const char *const regimes[] = {"stationary", "stationary_slow", "topics", "topics_short"};
 
 /* The stream that the running policy sees: its future queries are there. */
 static _Thread_local const stream_record *record;
@@ -78,8 +80,7 @@ static void measure(FILE *csv, const stream_preset *preset)
 {
     stream_record records[NUM_SEEDS];
     stream_error errors[NUM_JOBS];
-    const eviction_policy *policies[NUM_SCORES] = {eviction_policy_from_name("random"),
-                                                   eviction_policy_from_name("longflow"),
+    const eviction_policy *policies[NUM_SCORES] = {&random_victim, eviction_policy_from_name("longflow"),
                                                    eviction_policy_from_name("exact_deletion")};
     for (int i = 0; i < NUM_ORACLES; i++)
         policies[3 + i] = &oracles[i];
@@ -115,11 +116,14 @@ int main(int argc, char **argv)
     fprintf(csv, "# %d tokens per stream, errors of tokens from %d on; budget %d; %d/%d heads, head_dim %d; seeds 1 to %d\n"
                  "# mean: over tokens and seeds; worst: the largest of any token and seed\n"
                  "# horizon_16, 128, 1024: %d queries, evenly spaced\n"
-                 "regime,score,place,mean,worst\n",
+                 "# random_victim and longflow: policies; exact_deletion: the exact error of a deletion instead of importance\n",
             NUM_TOKENS, FIRST_TOKEN, BUDGET, stream_presets[0].config.num_heads, stream_presets[0].config.num_kv_heads,
             stream_presets[0].config.head_dim, NUM_SEEDS, NUM_SAMPLES);
-    for (uint32_t i = 0; i < num_stream_presets; i++)
-        measure(csv, &stream_presets[i]);
+    for (size_t i = 0; i < sizeof regimes / sizeof regimes[0]; i++)
+        stream_preset_describe(csv, stream_preset_from_name(regimes[i]));
+    fprintf(csv, "regime,score,place,mean,worst\n");
+    for (size_t i = 0; i < sizeof regimes / sizeof regimes[0]; i++)
+        measure(csv, stream_preset_from_name(regimes[i]));
     figure_close(csv);
     return 0;
 }

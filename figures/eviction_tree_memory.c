@@ -28,6 +28,7 @@ typedef struct forest {
     const setting *setting;
     uint32_t num_branches, shared_tokens; /* of the prefix, still kept: by vote all branches keep the same ones */
     kv_branch branches[MAX_BRANCHES];
+    bool has_left[MAX_BRANCHES]; /* the shared blocks */
     uint64_t state;
 } forest;
 
@@ -88,18 +89,22 @@ static void decode_private(forest *f)
             forget(f, i, KV_SCOPE_PRIVATE, prefix);
 }
 
+/* A branch leaves the shared blocks when it first exceeds its budget, and packs the blocks that it alone lists then.
+ * Later, the holes of forgotten tokens take the new ones, and nothing is copied. */
 static void decode_cow(forest *f)
 {
     static kv_move moves[MAX_BUDGET];
-    uint32_t num_moves;
     for (uint32_t i = 0; i < f->num_branches; i++) {
-        bool is_over = num_kept(f, i) > f->setting->budget;
+        if (num_kept(f, i) <= f->setting->budget)
+            continue;
         while (num_kept(f, i) > f->setting->budget)
             forget(f, i, KV_SCOPE_MASK, 0);
-        if (is_over)
-            must(kv_branch_compact_shared(f->pool, f->branches[i], 0, moves, MAX_BUDGET, &num_moves));
-        if (is_over)
-            must(kv_branch_compact(f->pool, f->branches[i], moves, MAX_BUDGET, &num_moves));
+        if (f->has_left[i])
+            continue;
+        uint32_t num_moves;
+        must(kv_branch_compact_shared(f->pool, f->branches[i], 0, moves, MAX_BUDGET, &num_moves));
+        must(kv_branch_compact(f->pool, f->branches[i], moves, MAX_BUDGET, &num_moves));
+        f->has_left[i] = true;
     }
 }
 

@@ -95,3 +95,41 @@ stream_error stream_error_of(const stream_record *record, const eviction_policy 
     eviction_cache_destroy(cache);
     return error;
 }
+
+/* splitmix64's finish */
+static uint64_t mix(uint64_t z)
+{
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return z ^ z >> 31;
+}
+
+static void score_random(double *score, const double *history, const eviction_view *view)
+{
+    (void)history;
+    const token_list *tokens = view->tokens;
+    uint64_t now = tokens->positions[tokens->num_tokens - 1];
+    for (uint32_t t = 0; t < tokens->num_tokens; t++)
+        score[t] = (double)(mix(view->seed + mix(now << 32 | tokens->positions[t])) >> 40); /* exact in a float */
+}
+
+const eviction_policy random_victim = {
+    .name = "random_victim",
+    .variant = "a new score for each token and step",
+    .source = "baseline",
+    .window = 1,
+    .interval = 1,
+    .candidates = eviction_all,
+    .score = score_random,
+};
+
+void stream_preset_describe(FILE *csv, const stream_preset *preset)
+{
+    const stream_config *c = &preset->config;
+    fprintf(csv, "# %s: ", preset->name);
+    if (c->dwell_tokens == 0)
+        fprintf(csv, "one topic; ");
+    else
+        fprintf(csv, "%u topics, %u tokens each; ", c->num_topics, c->dwell_tokens);
+    fprintf(csv, "rho %g, scale %g\n", c->rho, c->logit_scale);
+}

@@ -119,13 +119,14 @@ static void run_drift(const void *argument)
     check(fabs(deviation(&last) / 3 - 1) <= 0.12, "last query: deviation %.3f, not 3", deviation(&last));
 }
 
-/* Keys and values of one topic: their mean over tokens differs from channel to channel by 1, their noise is as named. */
+/* Keys and values of one topic: their means over tokens differ from channel to channel, by 1 and independently of each
+ * other; their noise is as named. */
 static void run_means(const void *argument)
 {
     (void)argument;
     stream_config c = {2, 2, 64, 1, 0, 0.9, 1, 0.5, 0.25, test_seed()};
     read_tokens(&c, 2048);
-    moments key_means = {0}, value_means = {0}, key_noise = {0}, value_noise = {0};
+    moments key_means = {0}, value_means = {0}, key_noise = {0}, value_noise = {0}, products = {0};
     for (uint32_t i = 0; i < 128; i++) {
         moments key = {0}, value = {0};
         for (uint32_t t = 0; t < 2048; t++) {
@@ -134,6 +135,7 @@ static void run_means(const void *argument)
         }
         add(&key_means, mean(&key));
         add(&value_means, mean(&value));
+        add(&products, mean(&key) * mean(&value));
         add(&key_noise, deviation(&key));
         add(&value_noise, deviation(&value));
     }
@@ -141,6 +143,7 @@ static void run_means(const void *argument)
               deviation(&value_means), mean(&key_noise), mean(&value_noise));
     check(fabs(mean(&key_means)) <= 0.3 && fabs(deviation(&key_means) - 1) <= 0.2, "mean keys");
     check(fabs(mean(&value_means)) <= 0.3 && fabs(deviation(&value_means) - 1) <= 0.2, "mean values");
+    check(fabs(mean(&products)) <= 0.3, "mean keys and values have correlation %.3f", mean(&products));
     check(fabs(mean(&key_noise) - 1) <= 0.01, "noise of keys: %.4f", mean(&key_noise));
     check(fabs(mean(&value_noise) - 0.25) <= 0.0025, "noise of values: %.4f", mean(&value_noise));
 }
