@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "eviction_internal.h"
+#include "tree_importance.h"
 
 enum { MAX_HEADS = 1024 }; /* their softmax states fit a warp's part of shared memory */
 
@@ -121,11 +122,10 @@ static void fill_lists(list_builder *b)
         for (uint32_t i = plan->merge_first[q]; i < plan->merge_first[q + 1]; i++)
             job = add_jobs(b, job, q, plan->merge_partials[i]);
     }
-    for (uint32_t i = 0; i < plan->num_blocks; i++) {
-        uint64_t end = ((uint64_t)plan->table_index[i] + 1) * plan->block_tokens;
-        b->lists.table_index[plan->blocks[i]] = plan->table_index[i];
-        b->lists.num_slots = end > b->lists.num_slots ? end : b->lists.num_slots;
-    }
+    for (uint32_t i = 0; i < plan->num_blocks; i++)
+        if (plan->blocks[i] <= plan->max_block) /* others are in no range */
+            b->lists.table_index[plan->blocks[i]] = plan->table_index[i];
+    b->lists.num_slots = tree_importance_slots(plan);
 }
 
 static tree_status build_lists(list_builder *b, const tree_shape *shape)
