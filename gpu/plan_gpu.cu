@@ -36,6 +36,7 @@ static size_t lay_out(tree_plan_gpu *gpu, const tree_plan *plan, const plan_queu
     gpu->plan.items = place(plan->items, plan->num_items, device, staging, &end);
     gpu->plan.ranges = place(plan->ranges, plan->num_ranges, device, staging, &end);
     gpu->plan.blocks = place(plan->blocks, plan->num_blocks, device, staging, &end);
+    gpu->plan.table_index = place(plan->table_index, plan->num_blocks, device, staging, &end);
     gpu->plan.rows = place(plan->rows, plan->num_queries, device, staging, &end);
     gpu->plan.merge_first = place(plan->merge_first, (uint64_t)plan->num_queries + 1, device, staging, &end);
     gpu->plan.merge_partials = place(plan->merge_partials, plan->num_partials, device, staging, &end);

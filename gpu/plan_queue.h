@@ -101,6 +101,9 @@ typedef struct plan_queue {
  * item: n packed rows over n tokens take n^2 / (queries of a task) words. */
 tree_status plan_queue_build(plan_queue *queue, const tree_plan *plan, const tree_shape *shape, uint32_t num_workers);
 
+/* The tasks of plan_queue_build, and nothing else: they do not depend on the workers. */
+tree_status plan_queue_cut(plan_queue *queue, const tree_plan *plan, const tree_shape *shape);
+
 /* Leaves an empty queue. */
 void plan_queue_free(plan_queue *queue);
 

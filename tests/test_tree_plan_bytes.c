@@ -7,7 +7,7 @@
 /* All that tree_plan.h names. */
 static uint64_t bytes_of_arrays(const tree_plan *plan)
 {
-    uint64_t words = plan->num_blocks + 2 * (uint64_t)plan->num_queries + 1 + plan->num_partials;
+    uint64_t words = 2 * (uint64_t)plan->num_blocks + 2 * (uint64_t)plan->num_queries + 1 + plan->num_partials;
     return sizeof *plan + plan->num_items * sizeof *plan->items + plan->num_ranges * sizeof *plan->ranges +
            plan->num_mask_words * sizeof *plan->masks + words * sizeof(uint32_t);
 }

@@ -60,7 +60,7 @@ function(treeattn_test_program source)
 endfunction()
 
 function(treeattn_tests)
-  file(GLOB support CONFIGURE_DEPENDS tests/test.c tests/cases.c tests/compare.c tests/step_count.c tests/*_model.c
+  file(GLOB support CONFIGURE_DEPENDS tests/test.c tests/*cases.c tests/compare.c tests/step_count.c tests/*_model.c
     tests/*_trees.c)
   list(FILTER support EXCLUDE REGEX "/(test|fuzz|soak|exhaustive)_[^/]*\\.c$")
   file(GLOB programs CONFIGURE_DEPENDS tests/test_*.c)

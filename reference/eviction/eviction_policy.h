@@ -1,4 +1,10 @@
-/* eviction_policy: which tokens to forget. A policy gives each kept token a score; the cache evicts the lowest ones. */
+/* eviction_policy: which tokens to forget. A policy gives each kept token a score; the cache evicts the lowest ones.
+ *
+ * To add one: a file policy_NAME.c that defines `const eviction_policy policy_NAME`, its line in the table of
+ * eviction_policy.c, and its model in tests/test_eviction_policies.c.
+ *
+ * Every policy here keeps one set of tokens for all heads: a score of one head is summed over the heads. Where the
+ * publication lets each head keep its own, `variant` says so. */
 #ifndef EVICTION_POLICY_H
 #define EVICTION_POLICY_H
 
@@ -10,28 +16,35 @@ extern "C" {
 
 /* A policy sees one branch and one layer, after the attention of a step. */
 typedef struct eviction_view {
-    const token_list *tokens;      /* kept tokens, in the order of their positions */
-    const tree_shape *shape;       /* of the pool that holds them, fp32 */
+    const token_list *tokens;        /* kept tokens, in the order of their positions */
+    const tree_shape *shape;         /* of the pool that holds them, fp32 */
     const float *key, *value, *norm; /* pools; norm as in importance_ref */
-    const double *weights;         /* [num_heads][num_tokens] of the current query */
-    const float *queries;          /* [num_queries][num_heads][head_dim] the last ones, the current one last */
-    uint32_t num_queries;          /* at most the policy's window */
-    uint32_t budget;               /* tokens */
+    const double *weights;           /* [num_heads][num_tokens] of the current query */
+    const double *out;               /* [num_heads][head_dim] of the current query */
+    const float *queries;            /* [num_queries][num_heads][head_dim] of the last positions, the current one last */
+    uint32_t num_queries;            /* at least 1, at most the policy's window */
+    uint32_t budget;                 /* tokens */
     float scale;
-    uint64_t seed;                 /* for random */
+    uint64_t seed;                   /* for random */
+    double *scratch;                 /* [2][num_tokens] for the policy's use */
 } eviction_view;
 
 typedef struct eviction_policy {
     const char *name;    /* "longflow" */
     const char *variant; /* "as published", or the difference */
     const char *source;
-    uint32_t window;     /* queries that the view must hold */
-    uint32_t interval;   /* tokens above the budget before an eviction: 1 for most; the budget is the size after it */
-    /* Tokens that may be evicted, by position: sinks and recent tokens are outside. */
+    uint32_t window;     /* queries that the view must hold; at least 1 */
+    uint32_t interval;   /* tokens above the budget before an eviction: 1 for most; the budget is the size after it.
+                          * 0: nothing is ever evicted */
+    /* Positions that may be evicted: sinks and recent tokens are outside. Depends on the budget and the last position
+     * alone, and excludes at most `budget` positions. */
     eviction_range (*candidates)(const eviction_view *view);
-    /* score [num_tokens]: the lowest is evicted first; ties: the oldest. history [num_tokens]: one number for each token
-     * that stays with it from step to step, 0 for a new token. */
-    void (*score)(double *score, double *history, const eviction_view *view);
+    /* Called after every step: adds this step to history [num_tokens], one number for each token that stays with it from
+     * step to step, 0 for a new token. NULL: the policy has no history. */
+    void (*observe)(double *history, const eviction_view *view);
+    /* Called when tokens must go. score [num_tokens], written: the lowest is evicted first; ties: the oldest. Scores are
+     * compared as floats. */
+    void (*score)(double *score, const double *history, const eviction_view *view);
 } eviction_policy;
 
 extern const eviction_policy *const eviction_policies[]; /* [num_eviction_policies] */
@@ -39,6 +52,12 @@ extern const uint32_t num_eviction_policies;
 
 /* NULL for an unknown name. */
 const eviction_policy *eviction_policy_from_name(const char *name);
+
+/* ---- ranges that several policies use ---- */
+
+eviction_range eviction_all(const eviction_view *view);
+/* All but the first num_sinks positions and the last num_recent. */
+eviction_range eviction_between(const eviction_view *view, uint32_t num_sinks, uint32_t num_recent);
 
 #ifdef __cplusplus
 }

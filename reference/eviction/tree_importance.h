@@ -9,12 +9,16 @@
 extern "C" {
 #endif
 
+/* The smallest num_slots of a plan: (largest table_index of a range + 1) * block_tokens. The blocks of a longest table
+ * always suffice. 2^32 * block_tokens in a plan over draft tokens, whose paths are no tables. O(num_ranges). */
+uint64_t tree_importance_slots(const tree_plan *plan);
+
 /* As tree_attention_ref: out and lse have the same bits. And
  *   importance  [num_queries][num_slots]  by slot of the query's table (plan->table_index). Written for the tokens that
  *               the query sees; -1 for all others
  *   norm        [num_blocks][num_kv_heads][block_tokens]  value_norm of each token
- *   num_slots   at least (largest table_index + 1) * block_tokens
- * Also TREE_INVAL: num_slots too small. Nothing is written on error.
+ *   num_slots   at least tree_importance_slots
+ * Also TREE_INVAL: num_slots too small, or a plan over draft tokens. Nothing is written on error.
  * Mirrors: cpu/tree_importance_cpu.c, gpu/ */
 tree_status tree_importance_ref(float *out, float *lse, float *importance, uint64_t num_slots, const float *query,
                                 const float *key, const float *value, const float *norm, const tree_plan *plan,

@@ -10,7 +10,7 @@
  *   flatten          tree            all nodes, depth first   any node of the piece        every piece_tokens
  *   cost             tree_plan_cost.c
  *
- * Price: two passes over the items (tree_plan_items.c), one over the partial states, one copy of the block ids. */
+ * Price: two passes over the items (tree_plan_items.c), one over the partial states, one over the block entries. */
 #include "tree_plan.h"
 
 #include <stdlib.h>
@@ -148,6 +148,24 @@ static void *carve(char **at, uint64_t count, size_t bytes)
     return part;
 }
 
+/* Points the arrays of the plan into the memory behind it, by its counts; returns the bytes of all. masks come first:
+ * plan_add_mask_words. */
+static uint64_t lay_out(tree_plan *plan)
+{
+    char *at = (char *)(plan + 1);
+    uint64_t num_queries = plan->num_queries;
+    plan->masks = carve(&at, plan->num_mask_words, sizeof *plan->masks);
+    plan->items = carve(&at, plan->num_items, sizeof *plan->items);
+    plan->ranges = carve(&at, plan->num_ranges, sizeof *plan->ranges);
+    plan->growth = carve(&at, num_queries, sizeof *plan->growth);
+    plan->blocks = carve(&at, plan->num_blocks, sizeof *plan->blocks);
+    plan->table_index = carve(&at, plan->num_blocks, sizeof *plan->table_index);
+    plan->rows = carve(&at, num_queries, sizeof *plan->rows);
+    plan->merge_first = carve(&at, num_queries + 2, sizeof *plan->merge_first);
+    plan->merge_partials = carve(&at, plan->num_partials, sizeof *plan->merge_partials);
+    return (uint64_t)(at - (char *)plan);
+}
+
 /* From the counts of the first pass. */
 static tree_status count_bytes(const builder *b, uint64_t *bytes)
 {
@@ -158,7 +176,7 @@ static tree_status count_bytes(const builder *b, uint64_t *bytes)
     uint64_t num_queries = b->tree->num_queries;
     *bytes = sizeof(tree_plan) + items->num_mask_words * sizeof(uint64_t) + items->num_items * sizeof(tree_item)
              + items->num_ranges * sizeof(tree_range) + num_queries * sizeof(struct tree_plan_growth)
-             + (b->tree->num_blocks + 2 * num_queries + 2 + items->num_partials) * sizeof(uint32_t);
+             + (2 * (uint64_t)b->tree->num_blocks + 2 * num_queries + 2 + items->num_partials) * sizeof(uint32_t);
     return TREE_OK;
 }
 
@@ -168,11 +186,9 @@ static tree_plan *allocate_plan(const builder *b, uint64_t bytes)
 {
     const kv_tree *tree = b->tree;
     const plan_items *items = &b->items;
-    uint64_t num_queries = tree->num_queries;
     tree_plan *plan = bytes <= SIZE_MAX ? malloc((size_t)bytes) : NULL;
     if (!plan)
         return NULL;
-    char *at = (char *)(plan + 1);
     *plan = (tree_plan){
         .config = b->config, .block_tokens = tree->block_tokens, .num_queries = tree->num_queries,
         .num_items = (uint32_t)items->num_items, .num_ranges = (uint32_t)items->num_ranges,
@@ -180,14 +196,22 @@ static tree_plan *allocate_plan(const builder *b, uint64_t bytes)
         .num_mask_words = (uint32_t)items->num_mask_words, .max_block = largest_block(tree),
         .unique_tokens = tree->unique_tokens, .path_tokens = tree->path_tokens,
         .loaded_tokens = items->loaded_tokens, .masked_pairs = items->masked_pairs};
-    plan->masks = carve(&at, items->num_mask_words, sizeof *plan->masks);
-    plan->items = carve(&at, items->num_items, sizeof *plan->items);
-    plan->ranges = carve(&at, items->num_ranges, sizeof *plan->ranges);
-    plan->growth = carve(&at, num_queries, sizeof *plan->growth);
-    plan->blocks = carve(&at, tree->num_blocks, sizeof *plan->blocks);
-    plan->rows = carve(&at, num_queries, sizeof *plan->rows);
-    plan->merge_first = carve(&at, num_queries + 2, sizeof *plan->merge_first);
-    plan->merge_partials = carve(&at, items->num_partials, sizeof *plan->merge_partials);
+    lay_out(plan);
+    return plan;
+}
+
+tree_plan *plan_add_mask_words(tree_plan *plan, uint32_t num_words)
+{
+    uint64_t old_bytes = lay_out(plan), old_masks = plan->num_mask_words * sizeof *plan->masks;
+    uint64_t added = num_words * sizeof *plan->masks, behind = old_bytes - sizeof *plan - old_masks;
+    plan = old_bytes + added <= SIZE_MAX ? realloc(plan, (size_t)(old_bytes + added)) : NULL;
+    if (!plan)
+        return NULL;
+    char *end = (char *)(plan + 1) + old_masks;
+    memmove(end + added, end, (size_t)behind);
+    memset(end, 0, (size_t)added);
+    plan->num_mask_words += num_words;
+    lay_out(plan);
     return plan;
 }
 
@@ -206,6 +230,21 @@ static void fill_merge_lists(tree_plan *plan)
             plan->merge_partials[next[plan->rows[plan->items[i].first_row + r]]++] = plan->items[i].first_partial + r;
 }
 
+/* Spare entries too, so that a plan that grows needs no more. In a tree with drafts, a position on a path is not a slot
+ * of a table. */
+static void fill_table_index(tree_plan *plan, const kv_tree *tree)
+{
+    if (plan->num_blocks)
+        memset(plan->table_index, 0xff, plan->num_blocks * sizeof *plan->table_index);
+    for (uint32_t n = 0; tree->versions && n < tree->num_nodes; n++) {
+        const kv_node *node = &tree->nodes[n];
+        uint32_t end = n + 1 < tree->num_nodes ? node[1].first_block : tree->num_blocks;
+        uint32_t index = (node->first_token - node->first_slot) / tree->block_tokens;
+        for (uint32_t i = node->first_block; i < end; i++)
+            plan->table_index[i] = index++;
+    }
+}
+
 static void fill_plan(builder *b, tree_plan *plan)
 {
     const kv_tree *tree = b->tree;
@@ -213,6 +252,7 @@ static void fill_plan(builder *b, tree_plan *plan)
         memcpy(plan->blocks, tree->blocks, plan->num_blocks * sizeof *plan->blocks);
     if (plan->num_queries)
         memcpy(plan->rows, tree->rows, plan->num_queries * sizeof *plan->rows);
+    fill_table_index(plan, tree);
     memset(plan->masks, 0, plan->num_mask_words * sizeof *plan->masks);
     for (uint32_t q = 0; q < plan->num_queries; q++) {
         uint32_t node = tree->query_node[q], num_tokens = node == KV_NONE ? 0 : tree->nodes[node].num_tokens;

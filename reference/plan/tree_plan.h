@@ -68,7 +68,7 @@ typedef struct tree_range {
 /* Rows plan->rows[first_row .. first_row + num_rows); row r writes partial state first_partial + r.
  * Mask words of token t of a masked range: masks[range.mask + t * words .. + words), words = ceil(num_rows / 64);
  * bit j of word w set: row 64 * w + j sees the token. No bit beyond the last row is set; each row sees at least one
- * token of its item. */
+ * token of its item, except in plans over evicted tokens (tree_plan_keep.h). */
 typedef struct tree_item {
     uint32_t first_row, num_rows;
     uint32_t first_range, num_ranges;
@@ -89,7 +89,8 @@ typedef struct tree_plan {
     tree_item *items;        /* [num_items] */
     tree_range *ranges;      /* [num_ranges] */
     uint32_t *blocks;        /* [num_blocks] same indices as the tree's `blocks` */
-    uint32_t *table_index;   /* [num_blocks] index of the block in the tables that list it */
+    uint32_t *table_index;   /* [num_blocks] index of the block in the tables that list it; KV_NONE in a tree with drafts,
+                              * whose paths are not tables */
     uint32_t *rows;          /* [num_queries] query ids, the tree's `rows` */
     uint64_t *masks;         /* [num_mask_words] */
     uint32_t *merge_first;   /* [num_queries + 1] query q merges merge_partials[merge_first[q] .. merge_first[q + 1]) */
@@ -102,7 +103,7 @@ typedef struct tree_plan {
  * bits. On error *plan is untouched. Items are in the order of their nodes, depth first, so the items of a query follow
  * its path. Cost: linear in the tree (nodes, queries, block entries) and in the plan (items, ranges, partials, mask
  * words); cost searches the list of a unit once for each cut, O(log nodes). Memory: one allocation of 24 bytes for each
- * item, 16 for each range, 8 for each mask word, 4 for each partial and block entry, and 28 for each query.
+ * item, 16 for each range, 8 for each mask word and block entry, 4 for each partial, and 28 for each query.
  * The plan may be much larger than its tree. For a chain of n nodes of one token, with a query that ends at each (draft
  * tokens), and for a star of n such leaves under one root:
  *                          chain                            star

@@ -8,11 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tree_plan.h"
+#include "tree_plan_keep.h"
 
 typedef struct checker {
     const tree_plan *plan;
     const kv_tree *tree;
+    const kv_keep *keeps; /* [num_queries]; NULL: every query keeps all tokens of its path */
     char *message;
     size_t message_bytes;
 
@@ -149,6 +150,37 @@ static tree_status check_header(checker *c)
     return TREE_OK;
 }
 
+/* In a tree without drafts, the first token of a node has the same position on its path as in the tables. */
+static tree_status check_table_index(checker *c)
+{
+    for (uint32_t n = 0; c->tree->versions && n < c->tree->num_nodes; n++) {
+        const kv_node *node = &c->tree->nodes[n];
+        uint64_t num_blocks = run_blocks(c, node->first_slot, node->num_tokens);
+        for (uint64_t b = 0; b < num_blocks; b++) {
+            uint64_t entry = node->first_block + b, index = node->first_token / c->tree->block_tokens + b;
+            if (entry >= c->plan->num_blocks || c->plan->table_index[entry] != index)
+                return bad(c, "node %" PRIu32 ": its block %" PRIu64 " has index %" PRIu64 " in the tables, not that of "
+                           "the plan", n, b, index);
+        }
+    }
+    return TREE_OK;
+}
+
+static tree_status check_keeps(checker *c)
+{
+    uint32_t block_tokens = c->tree->block_tokens;
+    for (uint32_t q = 0; c->keeps && q < c->tree->num_queries; q++) {
+        uint32_t end = c->tree->query_node[q], length = 0;
+        if (end != KV_NONE)
+            length = c->tree->nodes[end].first_token + c->tree->nodes[end].num_tokens;
+        if (!c->tree->versions || c->keeps[q].num_blocks != run_blocks(c, 0, length)
+            || c->keeps[q].words_per_block != (block_tokens > 64 ? block_tokens / 64 : 1))
+            return bad(c, "query %" PRIu32 ": keep words of %" PRIu32 " blocks are not those of %" PRIu32 " tokens", q,
+                       c->keeps[q].num_blocks, length);
+    }
+    return TREE_OK;
+}
+
 static tree_status check_range(checker *c, uint32_t i, uint32_t r, uint64_t num_words)
 {
     const tree_range *range = &c->plan->ranges[r];
@@ -263,6 +295,11 @@ static bool row_sees(const tree_plan *plan, const tree_item *item, const tree_ra
     return plan->masks[range->mask + t * num_words + row / 64] >> row % 64 & 1;
 }
 
+static bool is_kept(const checker *c, uint32_t query, uint32_t token)
+{
+    return !c->keeps || kv_keep_slot(&c->keeps[query], c->tree->block_tokens, token);
+}
+
 /* The tokens that one partial state covers. first, last: positions on the path. */
 typedef struct cover {
     uint32_t first, last;
@@ -281,6 +318,9 @@ static tree_status cover_token(checker *c, uint32_t query, uint32_t i, const tre
                    query, c->plan->blocks[entry], in_block, i);
     if (c->covered_by[slot] == query + 1)
         return bad(c, "query %" PRIu32 " sees token %" PRIu32 " a second time in item %" PRIu32, query,
+                   c->slot_token[slot], i);
+    if (!is_kept(c, query, c->slot_token[slot]))
+        return bad(c, "query %" PRIu32 " sees token %" PRIu32 " in item %" PRIu32 ", which it has evicted", query,
                    c->slot_token[slot], i);
     c->covered_by[slot] = query + 1;
     sum->first = c->slot_token[slot] < sum->first ? c->slot_token[slot] : sum->first;
@@ -307,7 +347,7 @@ static tree_status cover_partial(checker *c, uint32_t query, uint32_t partial, c
                 return status;
         }
     }
-    return sum->count ? TREE_OK : bad(c, "query %" PRIu32 " sees nothing in item %" PRIu32, query, i);
+    return sum->count || c->keeps ? TREE_OK : bad(c, "query %" PRIu32 " sees nothing in item %" PRIu32, query, i);
 }
 
 /* Names the first token of the path that no item covered. */
@@ -316,7 +356,7 @@ static tree_status report_missing(checker *c, uint32_t query, uint32_t length)
     uint32_t missing = length;
     for (uint64_t s = 0; s < c->num_used * c->tree->block_tokens; s++)
         if (c->slot_node[s] != KV_NONE && c->on_path_of[c->slot_node[s]] == query + 1
-            && c->covered_by[s] != query + 1 && c->slot_token[s] < missing)
+            && c->covered_by[s] != query + 1 && c->slot_token[s] < missing && is_kept(c, query, c->slot_token[s]))
             missing = c->slot_token[s];
     return bad(c, "query %" PRIu32 " never sees token %" PRIu32 " of %" PRIu32, query, missing, length);
 }
@@ -325,7 +365,7 @@ static tree_status check_query(checker *c, uint32_t query)
 {
     const tree_plan *plan = c->plan;
     uint32_t end = c->tree->query_node[query], length = 0, last = 0;
-    uint64_t count = 0;
+    uint64_t count = 0, expected = 0;
     for (uint32_t n = end; n != KV_NONE; n = c->tree->nodes[n].parent)
         c->on_path_of[n] = query + 1;
     if (end != KV_NONE)
@@ -339,13 +379,15 @@ static tree_status check_query(checker *c, uint32_t query)
         tree_status status = cover_partial(c, query, partial, &sum);
         if (status)
             return status;
-        if (count && sum.first < last)
+        if (count && sum.count && sum.first < last)
             return bad(c, "query %" PRIu32 " merges token %" PRIu32 " (item %" PRIu32 ") after token %" PRIu32, query,
                        sum.first, c->partial_item[partial], last);
-        last = sum.last;
+        last = sum.count ? sum.last : last;
         count += sum.count;
     }
-    return count == length ? TREE_OK : report_missing(c, query, length);
+    for (uint32_t token = 0; token < length; token++)
+        expected += is_kept(c, query, token);
+    return count == expected ? TREE_OK : report_missing(c, query, length);
 }
 
 static tree_status check_merge_lists(checker *c)
@@ -360,12 +402,17 @@ static tree_status check_merge_lists(checker *c)
     return TREE_OK;
 }
 
-tree_status tree_plan_check(const tree_plan *plan, const kv_tree *tree, char *message, size_t message_bytes)
+static tree_status check(const tree_plan *plan, const kv_tree *tree, const kv_keep *keeps, char *message,
+                         size_t message_bytes)
 {
-    checker c = {.plan = plan, .tree = tree, .message = message, .message_bytes = message_bytes};
+    checker c = {.plan = plan, .tree = tree, .keeps = keeps, .message = message, .message_bytes = message_bytes};
     if (message && message_bytes)
         message[0] = 0;
     tree_status status = check_header(&c);
+    if (!status)
+        status = check_table_index(&c);
+    if (!status)
+        status = check_keeps(&c);
     if (!status)
         status = prepare(&c);
     if (!status)
@@ -378,4 +425,15 @@ tree_status tree_plan_check(const tree_plan *plan, const kv_tree *tree, char *me
         status = check_query(&c, q);
     release(&c);
     return status;
+}
+
+tree_status tree_plan_check(const tree_plan *plan, const kv_tree *tree, char *message, size_t message_bytes)
+{
+    return check(plan, tree, NULL, message, message_bytes);
+}
+
+tree_status tree_plan_check_keep(const tree_plan *plan, const kv_tree *tree, const kv_keep *keeps, char *message,
+                                 size_t message_bytes)
+{
+    return check(plan, tree, keeps, message, message_bytes);
 }

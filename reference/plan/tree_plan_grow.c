@@ -1,6 +1,4 @@
 /* tree_plan_grow: a plan follows paths that got longer, in place. */
-#include <string.h>
-
 #include "tree_plan_items_internal.h"
 
 static bool can_grow(const tree_plan *plan, const kv_tree *tree)
@@ -24,13 +22,12 @@ static bool can_grow(const tree_plan *plan, const kv_tree *tree)
     return tree->unique_tokens == plan->unique_tokens + grown && tree->path_tokens == plan->path_tokens + grown;
 }
 
-/* The new tokens are seen by the same rows as the first one of the range. */
-static void grow_masks(tree_plan *plan, const tree_item *item, const tree_range *range, uint32_t num_tokens)
+/* Only the row of the query that grew sees the new tokens. */
+static void grow_masks(tree_plan *plan, const tree_item *item, const tree_range *range, uint32_t row,
+                       uint32_t num_tokens)
 {
-    uint64_t num_words = ((uint64_t)item->num_rows + 63) / 64;
-    const uint64_t *first = plan->masks + range->mask;
-    for (uint64_t t = range->num_tokens; t < (uint64_t)range->num_tokens + num_tokens; t++)
-        memcpy(plan->masks + range->mask + t * num_words, first, num_words * sizeof *first);
+    uint32_t num_words = (uint32_t)(((uint64_t)item->num_rows + 63) / 64);
+    plan_fill_masks(plan->masks + range->mask + (uint64_t)range->num_tokens * num_words, num_words, row, 1, num_tokens);
     plan->masked_pairs += (uint64_t)num_tokens * (item->num_rows - 1);
 }
 
@@ -47,7 +44,7 @@ static void grow_query(tree_plan *plan, const kv_tree *tree, struct tree_plan_gr
         plan->max_block = plan_max(plan->max_block, tree->blocks[block]);
     }
     if (range->mask != TREE_NO_MASK)
-        grow_masks(plan, item, range, num_tokens);
+        grow_masks(plan, item, range, node->first_row - item->first_row, num_tokens);
     range->num_tokens += num_tokens;
     item->num_tokens += num_tokens;
     plan->loaded_tokens += num_tokens;

@@ -14,9 +14,9 @@ void plan_items_begin(plan_items *items, tree_plan *plan)
 
 /* ---- emit: counts in the first pass, writes in the second; no other code knows which pass it is ---- */
 
-/* The same words for each token: rows first_seen .. first_seen + num_seen of the item see it. Each copy doubles the
- * words written so far: one copy per token, mostly of a single word, would take most of a build's time. */
-static void fill_masks(uint64_t *masks, uint32_t num_words, uint32_t first_seen, uint32_t num_seen, uint32_t num_tokens)
+/* Each copy doubles the words written so far: one copy per token, mostly of a single word, would take most of a build's
+ * time. */
+void plan_fill_masks(uint64_t *masks, uint32_t num_words, uint32_t first_seen, uint32_t num_seen, uint32_t num_tokens)
 {
     for (uint32_t w = 0; w < num_words; w++) {
         uint32_t from = plan_max(first_seen, 64 * w), to = plan_min(first_seen + num_seen, 64 * w + 64);
@@ -34,7 +34,7 @@ static uint64_t emit_masks(plan_items *items, uint32_t num_rows, uint32_t first_
 {
     uint64_t first_word = items->num_mask_words, num_words = ((uint64_t)num_rows + 63) / 64;
     if (items->plan)
-        fill_masks(items->plan->masks + first_word, (uint32_t)num_words, first_seen, num_seen, num_tokens);
+        plan_fill_masks(items->plan->masks + first_word, (uint32_t)num_words, first_seen, num_seen, num_tokens);
     items->num_mask_words += (num_tokens + room) * num_words;
     items->masked_pairs += (uint64_t)num_tokens * (num_rows - num_seen);
     return first_word;
@@ -100,15 +100,6 @@ static void emit_equal_pieces(plan_items *items, const kv_node *node, uint32_t f
 
 /* ---- pieces to items ---- */
 
-/* The only query whose path ends with this node, if no other query sees the node; else KV_NONE. */
-static uint32_t sole_query(const kv_tree *tree, uint32_t node)
-{
-    if (tree->nodes[node].num_rows != 1)
-        return KV_NONE;
-    uint32_t query = tree->rows[tree->nodes[node].first_row];
-    return tree->query_node[query] == node ? query : KV_NONE;
-}
-
 /* Tokens [from, to) of a node join the item. growth: as in plan_add_piece. */
 static void add_range(plan_items *items, tree_item *item, uint32_t index, uint32_t from, uint32_t to, uint64_t growth)
 {
@@ -120,7 +111,7 @@ static void add_range(plan_items *items, tree_item *item, uint32_t index, uint32
     if (!num_seen && items->skip_unseen)
         return;
     if (num_seen && to == node->num_tokens)
-        query = sole_query(items->tree, index);
+        query = plan_sole_query(items->tree, index);
     if (num_seen < item->num_rows) {
         uint64_t room = query != KV_NONE ? items->mask_room : 0;
         growth = growth < room ? growth : room;

@@ -7,7 +7,7 @@
 #include "tree_plan.h"
 
 #define PLAN_UNCUT (UINT64_C(1) << 62) /* piece_tokens of a list that is never cut */
-#define PLAN_MASK_ROOM 32              /* tokens by which a masked range at the end of a path may grow, in cost */
+#define PLAN_MASK_ROOM 32              /* tokens by which a masked range at the end of a path may grow */
 
 /* Where a query's path ends in the plan, for tree_plan_grow. */
 struct tree_plan_growth {
@@ -54,6 +54,21 @@ void plan_add_list(plan_items *items, const uint32_t *list, uint32_t count, uint
  * path, it may grow by `growth` tokens. */
 void plan_add_piece(plan_items *items, const uint32_t *list, const plan_piece *piece, uint32_t first_row,
                     uint32_t end_row, uint64_t growth);
+
+/* The same mask words for each of num_tokens tokens: rows first_seen .. first_seen + num_seen of an item see them. */
+void plan_fill_masks(uint64_t *masks, uint32_t num_words, uint32_t first_seen, uint32_t num_seen, uint32_t num_tokens);
+
+/* Room for more mask words, zeros behind the old ones. The plan may move; NULL, and it is as before: out of memory. */
+tree_plan *plan_add_mask_words(tree_plan *plan, uint32_t num_words);
+
+/* The only query whose path ends with this node, if no other query sees the node; else KV_NONE. */
+static inline uint32_t plan_sole_query(const kv_tree *tree, uint32_t node)
+{
+    if (tree->nodes[node].num_rows != 1)
+        return KV_NONE;
+    uint32_t query = tree->rows[tree->nodes[node].first_row];
+    return tree->query_node[query] == node ? query : KV_NONE;
+}
 
 /* Entries of tree->blocks that the first num_tokens tokens of a node take. */
 static inline uint32_t plan_node_blocks(const kv_node *node, uint32_t num_tokens, uint32_t block_tokens)

@@ -16,6 +16,7 @@ const char *tree_status_string(tree_status status)
     case TREE_OLD_DRIVER: return "the CUDA driver is older than the CUDA that this was built with";
     case TREE_NO_KERNEL_IMAGE: return "this was built without the architecture of this GPU";
     case TREE_CUDA_ERROR: return "a CUDA call failed";
+    case TREE_NOT_FINITE: return "an importance is NaN or infinite, so no token is the least important";
     }
     return "unknown status";
 }

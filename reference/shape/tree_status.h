@@ -18,8 +18,8 @@ typedef enum tree_status {
     TREE_NO_DEVICE = -8, /* no CUDA driver, or the driver reports no GPU */
     TREE_OLD_DRIVER = -9, /* the CUDA driver is older than the CUDA that the GPU code was built with */
     TREE_NO_KERNEL_IMAGE = -10, /* the GPU code was built without this GPU's architecture */
-    TREE_NOT_FINITE = -12, /* a score or an importance is NaN or infinite, so there is no least important token */
-    TREE_CUDA_ERROR = -11 /* CUDA refused for another reason; see tree_cuda_error_string */
+    TREE_CUDA_ERROR = -11, /* CUDA refused for another reason; see tree_cuda_error_string */
+    TREE_NOT_FINITE = -12 /* an importance or a policy's score is NaN or infinite: no token is the least important */
 } tree_status;
 
 /* One sentence for a status, never NULL. */

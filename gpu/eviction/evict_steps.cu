@@ -1,0 +1,15 @@
+/* The ladder of eviction as a table, in reading order. */
+#include "eviction_internal.h"
+
+typedef uint64_t scratch_bytes(const tree_plan *plan, uint64_t num_pairs, const tree_shape *shape);
+
+template <eviction_launch *LAUNCH, scratch_bytes *SCRATCH_BYTES>
+static const tree_eviction_kernels kernels_of = {LAUNCH, SCRATCH_BYTES};
+
+const tree_eviction_step tree_eviction_steps[] = {
+    {"evict_3_fused", "attention keeps its scores, and after the barrier of the grid the same launch turns them into "
+     "importance and victims", false, &kernels_of<evict_3_fused, fused_scratch_bytes>},
+    {"evict_4_warpgroup", "the scores leave straight from the registers in which wgmma has put them", true,
+     &kernels_of<evict_4_warpgroup, fused_scratch_bytes>},
+};
+const uint32_t tree_eviction_num_steps = sizeof tree_eviction_steps / sizeof tree_eviction_steps[0];

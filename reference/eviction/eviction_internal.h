@@ -1,0 +1,33 @@
+/* eviction_internal: where a token of a list lies, and its score. */
+#ifndef EVICTION_INTERNAL_H
+#define EVICTION_INTERNAL_H
+
+#include "eviction_policy.h"
+
+/* Index of the first element of a slot in key and value; divided by head_dim, its index in norm. */
+static inline uint64_t token_offset(const tree_shape *shape, uint64_t slot, uint32_t kv_head)
+{
+    return tree_kv_offset(shape, (uint32_t)(slot / shape->block_tokens), kv_head,
+                          (uint32_t)(slot % shape->block_tokens));
+}
+
+/* Score of token t of the list for head h of a query [num_heads][head_dim]. */
+static inline double token_score(const eviction_view *view, const float *query, uint32_t h, uint32_t t)
+{
+    const tree_shape *shape = view->shape;
+    uint32_t kv_head = h / (shape->num_heads / shape->num_kv_heads);
+    const float *q_h = query + (uint64_t)h * shape->head_dim;
+    const float *k_t = view->key + token_offset(shape, view->tokens->slots[t], kv_head);
+    double dot = 0;
+    for (uint32_t d = 0; d < shape->head_dim; d++)
+        dot += (double)q_h[d] * k_t[d];
+    return view->scale * dot;
+}
+
+/* The query [num_heads][head_dim] of `age` positions before the current one. */
+static inline const float *view_query(const eviction_view *view, uint32_t age)
+{
+    return view->queries + (uint64_t)(view->num_queries - 1 - age) * view->shape->num_heads * view->shape->head_dim;
+}
+
+#endif

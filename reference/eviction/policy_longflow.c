@@ -1,0 +1,23 @@
+/* longflow: the importance of the current step, and nothing else.
+ *   idea    the token that contributed least to this step's output contributes least to the next one, because successive
+ *           queries of one answer are alike. Attention has all the numbers at hand: no second pass, no history
+ *   price   one exp for each (token, query head), and one norm for each token and KV head, computed when it is written
+ *   limits  if queries change their subject, a token that is useless now may be needed later: it is gone. No sinks and no
+ *           recent window: the token just written is a candidate in its own step */
+#include "eviction_policy.h"
+
+static void score(double *score, const double *history, const eviction_view *view)
+{
+    (void)history;
+    importance_ref(score, view->weights, view->norm, view->tokens, view->shape);
+}
+
+const eviction_policy policy_longflow = {
+    .name = "longflow",
+    .variant = "as published, with exact scores: the repository rounds them to fp16 and adds them atomically",
+    .source = "LongFlow, arXiv 2603.11504",
+    .window = 1,
+    .interval = 1,
+    .candidates = eviction_all,
+    .score = score,
+};
