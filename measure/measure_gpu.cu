@@ -733,7 +733,13 @@ struct bench_eviction_truth {
     std::vector<double> importance; /* [length] of this query */
 };
 
-bench_eviction bench_eviction_create(const bench_case *c, const bench_plan *p, size_t max_workspace_bytes)
+bool bench_eviction_takes(const bench_case *c, const tree_eviction_step *step)
+{
+    return !step->needs_warpgroups || tree_gpu_step_takes(&tree_gpu_steps[tree_gpu_num_steps - 1], c->shape.storage);
+}
+
+bench_eviction bench_eviction_create(const bench_case *c, const bench_plan *p,
+                                     const std::vector<const tree_eviction_step *> &steps)
 {
     bench_eviction e = {};
     int cuda_error = 0;
@@ -755,11 +761,8 @@ bench_eviction bench_eviction_create(const bench_case *c, const bench_plan *p, s
     BENCH_CUDA(cudaMalloc((void **)&e.d_positions, num_slots * sizeof(uint32_t)));
     BENCH_CUDA(cudaMalloc((void **)&e.d_victims, c->shape.num_queries * sizeof(uint64_t)));
     BENCH_CUDA(cudaMalloc((void **)&e.d_importance, c->shape.num_queries * e.num_slots * sizeof(float)));
-    for (uint32_t i = 0; i < tree_eviction_num_steps; i++) {
-        size_t bytes = tree_eviction_gpu_workspace_bytes(p->plan, &c->shape, &tree_eviction_steps[i]);
-        if (bytes <= max_workspace_bytes)
-            e.workspace_bytes = std::max(e.workspace_bytes, bytes);
-    }
+    for (const tree_eviction_step *step : steps)
+        e.workspace_bytes = std::max(e.workspace_bytes, tree_eviction_gpu_workspace_bytes(p->plan, &c->shape, step));
     BENCH_CUDA(cudaMalloc(&e.d_workspace, e.workspace_bytes));
     uint64_t *d_slots;
     BENCH_CUDA(cudaMalloc((void **)&d_slots, num_slots * sizeof(uint64_t)));
@@ -790,14 +793,6 @@ void bench_eviction_destroy(bench_eviction *e)
     tree_eviction_gpu_destroy(e->lists);
     attention_truth_destroy(&e->truth->rows.truth);
     delete e->truth;
-}
-
-bool bench_eviction_takes(const bench_case *c, const bench_plan *p, const bench_eviction *e,
-                          const tree_eviction_step *step)
-{
-    size_t bytes = tree_eviction_gpu_workspace_bytes(p->plan, &c->shape, step);
-    bool has_warpgroups = tree_gpu_step_takes(&tree_gpu_steps[tree_gpu_num_steps - 1], c->shape.storage);
-    return bytes > 0 && bytes <= e->workspace_bytes && (has_warpgroups || !step->needs_warpgroups);
 }
 
 static void evict(const bench_case *c, const bench_plan *p, const bench_eviction *e, const tree_eviction_step *step,

@@ -125,15 +125,16 @@ struct bench_eviction {
     uint32_t *d_positions;
     uint64_t *d_victims;
     void *d_workspace;
-    size_t workspace_bytes; /* enough for every step that needs no more than max_workspace_bytes */
+    size_t workspace_bytes;
     struct bench_eviction_truth *truth;
 };
-bench_eviction bench_eviction_create(const bench_case *c, const bench_plan *p, size_t max_workspace_bytes);
+/* With workspace for these steps. */
+bench_eviction bench_eviction_create(const bench_case *c, const bench_plan *p,
+                                     const std::vector<const tree_eviction_step *> &steps);
 void bench_eviction_destroy(bench_eviction *e);
 
-/* Whether the step runs on this GPU and in this workspace. */
-bool bench_eviction_takes(const bench_case *c, const bench_plan *p, const bench_eviction *e,
-                          const tree_eviction_step *step);
+/* Whether the step runs on this GPU. */
+bool bench_eviction_takes(const bench_case *c, const tree_eviction_step *step);
 
 /* Attention and the victim of each query: the importance of a token is not written. */
 void bench_evict(const bench_case *c, const bench_plan *p, const bench_eviction *e, const tree_eviction_step *step,

@@ -206,6 +206,12 @@ static inline int __all_sync(uint32_t mask, int mine, EMULATE_HERE)
 
 static inline void __threadfence() {}
 static inline uint32_t atomicAdd(uint32_t *counter, uint32_t value) { return (*counter += value) - value; }
+static inline unsigned long long atomicMin(unsigned long long *least, unsigned long long value)
+{
+    unsigned long long before = *least;
+    *least = value < before ? value : before;
+    return before;
+}
 static inline uint32_t atomicInc(uint32_t *counter, uint32_t last)
 {
     uint32_t before = *counter;
