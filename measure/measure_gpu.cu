@@ -733,11 +733,6 @@ struct bench_eviction_truth {
     std::vector<double> importance; /* [length] of this query */
 };
 
-bool bench_eviction_takes(const bench_case *c, const tree_eviction_step *step)
-{
-    return !step->needs_warpgroups || tree_gpu_step_takes(&tree_gpu_steps[tree_gpu_num_steps - 1], c->shape.storage);
-}
-
 bench_eviction bench_eviction_create(const bench_case *c, const bench_plan *p,
                                      const std::vector<const tree_eviction_step *> &steps)
 {

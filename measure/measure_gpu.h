@@ -133,9 +133,6 @@ bench_eviction bench_eviction_create(const bench_case *c, const bench_plan *p,
                                      const std::vector<const tree_eviction_step *> &steps);
 void bench_eviction_destroy(bench_eviction *e);
 
-/* Whether the step runs on this GPU. */
-bool bench_eviction_takes(const bench_case *c, const tree_eviction_step *step);
-
 /* Attention and the victim of each query: the importance of a token is not written. */
 void bench_evict(const bench_case *c, const bench_plan *p, const bench_eviction *e, const tree_eviction_step *step,
                  uint32_t set);
