@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "eviction_internal.h"
+#include "tree_importance.h"
 
 enum { MAX_HEADS = 1024 }; /* their softmax states fit a warp's part of shared memory */
 
@@ -121,16 +122,10 @@ static void fill_lists(list_builder *b)
         for (uint32_t i = plan->merge_first[q]; i < plan->merge_first[q + 1]; i++)
             job = add_jobs(b, job, q, plan->merge_partials[i]);
     }
-    for (uint32_t r = 0; r < plan->num_ranges; r++) { /* plan->blocks has free places that no range names */
-        const tree_range *range = &plan->ranges[r];
-        uint32_t first = range->first_block + range->first_slot / plan->block_tokens;
-        uint64_t last_slot = (uint64_t)range->first_slot + range->num_tokens - 1;
-        uint32_t last = range->first_block + (uint32_t)(last_slot / plan->block_tokens);
-        for (uint32_t i = first; i <= last; i++)
+    for (uint32_t i = 0; i < plan->num_blocks; i++)
+        if (plan->blocks[i] <= plan->max_block) /* others are in no range */
             b->lists.table_index[plan->blocks[i]] = plan->table_index[i];
-        uint64_t end = ((uint64_t)plan->table_index[last] + 1) * plan->block_tokens;
-        b->lists.num_slots = end > b->lists.num_slots ? end : b->lists.num_slots;
-    }
+    b->lists.num_slots = tree_importance_slots(plan);
 }
 
 static tree_status build_lists(list_builder *b, const tree_shape *shape)
