@@ -21,7 +21,7 @@ struct tensors {
     float4 *contributions; /* [..][head_dim / 4] */
 };
 
-static __host__ __device__ tensors find_tensors(const eviction_arguments &e)
+static __device__ tensors find_tensors(const eviction_arguments &e)
 {
     const uint64_t num_scores = e.lists.num_pairs * e.shape.num_heads;
     tensors t;
@@ -34,7 +34,7 @@ static __host__ __device__ tensors find_tensors(const eviction_arguments &e)
 uint64_t materialised_scratch_bytes(const tree_plan *plan, uint64_t num_pairs, const tree_shape *shape)
 {
     (void)plan;
-    return num_pairs * shape->num_heads * (shape->head_dim + 2) * sizeof(float); /* below 2^57: tree_eviction_gpu */
+    return num_pairs * shape->num_heads * (shape->head_dim + 2) * sizeof(float); /* below 2^56: eviction_gpu.cu limits both */
 }
 
 /* The index of the first token of a head's row. */
@@ -191,6 +191,7 @@ template <int HEAD_DIM> static __global__ void sum_importance(eviction_arguments
     const score_job job = e.lists.jobs[blockIdx.x];
     const float *contributions = (const float *)find_tensors(e).contributions;
     const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    const job_target target = job_find_target(e, job);
     float mine = 0;
     for (uint32_t i = 0; i < job.num_tokens; i++) {
         float sum = 0;
@@ -209,7 +210,7 @@ template <int HEAD_DIM> static __global__ void sum_importance(eviction_arguments
     float importance = 0;
     for (uint32_t w = 0; w < WARPS; w++)
         importance += part[w][lane];
-    job_finish(e, job, importance / ((float)e.shape.num_heads * HEAD_DIM));
+    job_finish(e, job, target, importance / ((float)e.shape.num_heads * HEAD_DIM));
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const eviction_arguments &e, cudaStream_t stream)

@@ -6,30 +6,29 @@
 #include "eviction_internal.h"
 #include "storage.cuh"
 
-/* Where a token of a job lies. */
+/* A token of a job. slot: in key and value, for KV head 0, as queue.kv_slots has it; that of KV head h is h x block_tokens
+ * further on. */
 struct job_token {
     bool is_seen;
-    uint32_t block, slot;
+    uint32_t slot;
 };
 
-/* Token i of the job; one past its end counts as its first, unseen. */
+/* Token i of the job; one past its end has the place of the first, and is not seen. */
 static __device__ __forceinline__ job_token job_find(const eviction_arguments &e, const score_job &job, uint32_t i)
 {
+    const uint32_t valid = i < job.num_tokens ? i : 0;
     job_token token;
-    const uint32_t valid = i < job.num_tokens ? i : 0, head_slots = e.shape.num_kv_heads * e.shape.block_tokens;
-    const uint32_t kv_slot = e.queue.kv_slots[job.kv_slots + valid];
+    token.slot = e.queue.kv_slots[job.kv_slots + valid];
     token.is_seen = i < job.num_tokens
                     && (job.masks == QUEUE_NO_MASK || e.queue.masks[job.masks + valid] >> job.mask_bit & 1);
-    token.block = kv_slot / head_slots;
-    token.slot = kv_slot % head_slots;
     return token;
 }
 
-/* Its slot in the pool, for one KV head: the index of its norm, and x head_dim that of its K and V. */
+/* The index of a token's norm, and, times head_dim, that of its K and V. */
 static __device__ __forceinline__ uint64_t job_slot(const eviction_arguments &e, const job_token &token,
                                                     uint32_t kv_head)
 {
-    return ((uint64_t)token.block * e.shape.num_kv_heads + kv_head) * e.shape.block_tokens + token.slot;
+    return (uint64_t)token.slot + (uint64_t)kv_head * e.shape.block_tokens;
 }
 
 /* The weight of a token for one head: exp(score - lse), at most 1 but for rounding. */
@@ -47,24 +46,43 @@ static __device__ __forceinline__ uint64_t job_key(float importance, uint32_t po
     return (uint64_t)(bits + 1) << 32 | position;
 }
 
-/* Called by one whole warp: lane i has the importance of token i. Writes it, and lowers the query's victim to the smallest
- * key of the job: a minimum of integers, which is the same in whatever order jobs run. */
-static __device__ __forceinline__ void job_finish(const eviction_arguments &e, const score_job &job, float importance)
+/* Where the importance of this lane's token goes, and whether the token may be evicted. Loaded by one warp before the work
+ * begins, so that the loads are over when it ends. */
+struct job_target {
+    bool is_seen, is_candidate;
+    uint32_t position;
+    uint64_t place; /* in importance */
+};
+
+static __device__ __forceinline__ job_target job_find_target(const eviction_arguments &e, const score_job &job)
 {
     const job_token token = job_find(e, job, threadIdx.x % WARP);
-    uint64_t key = EVICTION_NONE;
-    if (token.is_seen && e.importance)
-        e.importance[job.query * e.num_slots + (uint64_t)e.lists.table_index[token.block] * e.shape.block_tokens
-                     + token.slot] = importance;
+    const uint32_t head_slots = e.shape.num_kv_heads * e.shape.block_tokens;
+    const uint32_t block = token.slot / head_slots, slot = token.slot % head_slots;
+    job_target to = {token.is_seen, token.is_seen, 0, 0};
+    if (e.importance)
+        to.place = job.query * e.num_slots + (uint64_t)e.lists.table_index[block] * e.shape.block_tokens + slot;
+    if (e.victims)
+        to.position = e.positions[(uint64_t)block * e.shape.block_tokens + slot];
+    if (e.candidates) {
+        const eviction_range range = e.candidates[job.query];
+        to.is_candidate = to.is_seen && range.first <= to.position && to.position < range.end;
+    }
+    return to;
+}
+
+/* By the same warp: lane i has the importance of token i. Writes it, and lowers the query's victim to the smallest key of
+ * the job: a minimum of integers, which is the same in whatever order jobs run. */
+static __device__ __forceinline__ void job_finish(const eviction_arguments &e, const score_job &job,
+                                                  const job_target &to, float importance)
+{
+    if (e.importance && to.is_seen)
+        e.importance[to.place] = importance;
     if (!e.victims)
         return;
-    if (token.is_seen) {
-        const uint32_t position = e.positions[(uint64_t)token.block * e.shape.block_tokens + token.slot];
-        key = job_key(importance, position);
-        if (key != EVICTION_NOT_FINITE && e.candidates
-            && (position < e.candidates[job.query].first || position >= e.candidates[job.query].end))
-            key = EVICTION_NONE;
-    }
+    uint64_t key = to.is_seen ? job_key(importance, to.position) : EVICTION_NONE;
+    if (key != EVICTION_NOT_FINITE && !to.is_candidate)
+        key = EVICTION_NONE;
     for (int distance = WARP / 2; distance > 0; distance /= 2) {
         const uint64_t other = __shfl_xor_sync(ALL_LANES, key, distance);
         key = other < key ? other : key;

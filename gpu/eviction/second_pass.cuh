@@ -97,8 +97,8 @@ static __device__ __forceinline__ float pass_norm(const pass_rows<HEAD_DIM> &val
  * them is query head `head`, num_heads of them exist. */
 template <int HEAD_DIM, typename T, bool READS_VALUES>
 static __device__ __forceinline__ void pass_add_heads(float sum[PASS_TILES][2], const eviction_arguments &e,
-                                                      const score_job &job, uint32_t kv_head, uint32_t head,
-                                                      uint32_t num_heads)
+                                                      const score_job &job, const job_token token[PASS_TILES][2],
+                                                      uint32_t kv_head, uint32_t head, uint32_t num_heads)
 {
     const uint32_t lane = threadIdx.x % WARP, mine = lane / 4, pair = lane % 4 * 2;
     const uint64_t qh = (uint64_t)job.query * e.shape.num_heads + head;
@@ -108,10 +108,7 @@ static __device__ __forceinline__ void pass_add_heads(float sum[PASS_TILES][2], 
                           pair + 1 < num_heads ? e.lse[qh + pair + 1] : -INFINITY};
 #pragma unroll
     for (int n = 0; n < PASS_TILES; n++) {
-        uint64_t slot[2];
-#pragma unroll
-        for (int h = 0; h < 2; h++)
-            slot[h] = job_slot(e, job_find(e, job, n * PASS_TOKENS + 8 * h + lane / 4), kv_head);
+        const uint64_t slot[2] = {job_slot(e, token[n][0], kv_head), job_slot(e, token[n][1], kv_head)};
         pass_rows<HEAD_DIM> keys, values;
         float score[4];
         pass_load<HEAD_DIM>(keys, e.key, slot);
@@ -136,11 +133,20 @@ static __global__ void __launch_bounds__(PASS_WARPS *WARP) second_pass(const __g
     const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, num_warps = blockDim.x / WARP;
     const uint32_t group_size = e.shape.num_heads / e.shape.num_kv_heads;
 
+    /* find this lane's tokens */
+    job_token token[PASS_TILES][2];
+#pragma unroll
+    for (int i = 0; i < 2 * PASS_TILES; i++)
+        token[i / 2][i % 2] = job_find(e, job, 8 * i + lane / 4);
+    job_target target = {};
+    if (warp == 0)
+        target = job_find_target(e, job);
+
     /* score the keys, weigh the tokens */
     float sum[PASS_TILES][2] = {};
     for (uint32_t kv_head = warp; kv_head < e.shape.num_kv_heads; kv_head += num_warps) {
         for (uint32_t first = 0; first < group_size; first += PASS_HEADS)
-            pass_add_heads<HEAD_DIM, T, READS_VALUES>(sum, e, job, kv_head, kv_head * group_size + first,
+            pass_add_heads<HEAD_DIM, T, READS_VALUES>(sum, e, job, token, kv_head, kv_head * group_size + first,
                                                       group_size - first);
     }
     for (int i = 0; i < 2 * PASS_TILES; i++)
@@ -154,7 +160,7 @@ static __global__ void __launch_bounds__(PASS_WARPS *WARP) second_pass(const __g
     float importance = 0;
     for (uint32_t w = 0; w < num_warps; w++)
         importance += part[w][lane];
-    job_finish(e, job, importance / ((float)e.shape.num_heads * HEAD_DIM));
+    job_finish(e, job, target, importance / ((float)e.shape.num_heads * HEAD_DIM));
 }
 
 /* Attention by the last step of its ladder, then the second pass. */
