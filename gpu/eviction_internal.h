@@ -74,6 +74,9 @@ cudaError_t evict_2_keys_again(const eviction_arguments *e, cudaStream_t stream)
 cudaError_t evict_3_fused(const eviction_arguments *e, cudaStream_t stream);
 cudaError_t evict_4_warpgroup(const eviction_arguments *e, cudaStream_t stream);
 
+/* The scratch of evict_0: its tensors. */
+uint64_t materialised_scratch_bytes(const tree_plan *plan, uint64_t num_pairs, const tree_shape *shape);
+
 /* The scratch of the fused steps: places its arrays, and their bytes. */
 void fused_place_scratch(eviction_arguments *e);
 uint64_t fused_scratch_bytes(const tree_plan *plan, uint64_t num_pairs, const tree_shape *shape);
