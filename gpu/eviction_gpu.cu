@@ -60,7 +60,7 @@ static void free_lists(list_builder *b)
     free(b->partial_item);
 }
 
-static tree_status count_lists(list_builder *b)
+static tree_status count_lists(list_builder *b, const tree_shape *shape)
 {
     const tree_plan *plan = b->plan;
     uint64_t num_jobs = 0;
@@ -68,7 +68,7 @@ static tree_status count_lists(list_builder *b)
         num_jobs += plan->items[i].num_rows * jobs_of(&plan->items[i]);
     b->lists.num_pairs = count_pairs(plan);
     b->lists.num_blocks = plan->num_blocks ? plan->max_block + 1 : 0;
-    if (num_jobs > INT32_MAX || b->lists.num_pairs / SCORE_ROUND > UINT32_MAX)
+    if (num_jobs > INT32_MAX || b->lists.num_pairs / SCORE_ROUND >= UINT32_MAX / shape->num_heads)
         return TREE_OVERFLOW;
     b->lists.num_jobs = (uint32_t)num_jobs;
     return TREE_OK;
@@ -135,7 +135,7 @@ static tree_status build_lists(list_builder *b, const tree_shape *shape)
                               || shape->num_heads > MAX_HEADS))
         status = TREE_UNSUPPORTED;
     if (status == TREE_OK)
-        status = count_lists(b);
+        status = count_lists(b, shape);
     if (status == TREE_OK)
         status = plan_queue_cut(&b->tasks, b->plan, shape);
     if (status == TREE_OK && !allocate(b))

@@ -21,9 +21,9 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     SHARED_MEMORY(char, memory);
     masked_shared &shared = *(masked_shared *)memory;
     worker<HEAD_DIM, T, own_rows, fragment_order> w;
-    /* loads the warp's first merge lists and its first score job, long before they are needed */
+    /* loads the warp's first merge lists, long before they are needed */
     merge_cursor merges = merge_start(e, threadIdx.x / WARP * gridDim.x + blockIdx.x, gridDim.x * WORKER_WARPS);
-    score_cursor jobs = score_start(e);
+    score_prefetch(e);
     allow_next_launch();
 
     /* find this item's blocks: from here on, LEAD tiles ahead */
@@ -58,7 +58,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
             warpgroup_wait();
 #pragma unroll
             for (int slice = 0; slice < tiles::SLICES; slice++)
-                kept.template keep<tiles::SLICE>(scores[slice], first + slice * tiles::SLICE,
+                kept.template keep<tiles::SLICE>(e.scores, scores[slice], first + slice * tiles::SLICE,
                                                  (int)tile.num_tokens - slice * tiles::SLICE);
 
             /* absorb into the running maximum and sum */
@@ -71,7 +71,10 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     redo_spoilt_here(e, shared, w);
 
     /* merge partial states, normalize; importance and victims */
-    wait_for_all(e.arrivals);
+    score_cursor jobs = score_start(e);
+    const uint32_t ticket = arrive(e.arrivals);
+    score_ahead(e, jobs);
+    wait_for_others(e.arrivals, ticket);
     merge_all<HEAD_DIM, T>(e, merges);
     score_all(e, jobs, shared.kv[0][0]);
 }

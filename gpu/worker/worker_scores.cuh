@@ -20,39 +20,44 @@
 #include "eviction_internal.h"
 #include "worker.cuh"
 
+#define NO_ROW UINT32_MAX
+
 /* ---- during attention ---- */
 
-/* Where the scores of this lane's two rows go, from token pair lane % 4 on; NULL: there is no such row. */
+/* Where the scores of this lane's two rows begin, in units of SCORE_ROUND; NO_ROW: there is no such row. */
 struct kept_rows {
-    float *row[2];
+    uint32_t row[2];
 
     /* Writes a slice's scores, which begin with token t of the item. Whole sectors of 32 bytes, so the last one may hold
      * scores of no token. */
     template <int TOKENS>
-    __device__ __forceinline__ void keep(const float score[TOKENS / 8][4], uint32_t t, int num_tokens) const
+    __device__ __forceinline__ void keep(float *scores, const float score[TOKENS / 8][4], uint32_t t,
+                                         int num_tokens) const
     {
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            if (!row[h])
+            float *to = scores + (uint64_t)row[h] * SCORE_ROUND + t + threadIdx.x % 4 * 2;
+            if (row[h] == NO_ROW)
                 continue;
 #pragma unroll
             for (int j = 0; j < TOKENS / 8; j++)
                 if (8 * j < num_tokens)
-                    __stcg((float2 *)(row[h] + t + 8 * j), make_float2(score[j][2 * h], score[j][2 * h + 1]));
+                    __stcg((float2 *)(to + 8 * j), make_float2(score[j][2 * h], score[j][2 * h + 1]));
         }
     }
 };
 
 /* For a task that is computed again: its scores were kept the first time. */
 struct keep_nothing {
-    template <int TOKENS> __device__ __forceinline__ void keep(const float[TOKENS / 8][4], uint32_t, int) const {}
+    template <int TOKENS>
+    __device__ __forceinline__ void keep(float *, const float[TOKENS / 8][4], uint32_t, int) const {}
 };
 
 /* first: the task's first tile. */
 static __device__ __forceinline__ kept_rows find_kept_rows(const eviction_arguments &e, const queue_tile &first,
                                                            uint32_t warps_m)
 {
-    kept_rows kept = {};
+    kept_rows kept = {{NO_ROW, NO_ROW}};
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         const uint32_t row = lane_row(warps_m, h), i = tile_query_of_row(first, row);
@@ -60,8 +65,7 @@ static __device__ __forceinline__ kept_rows find_kept_rows(const eviction_argume
             continue;
         const uint32_t *bounds = e.lists.first_rows + first.first_partial + i;
         const uint32_t begin = __ldg(bounds), end = __ldg(bounds + 1), head = first.head + row - i * first.num_heads;
-        const uint64_t round = (uint64_t)begin * e.shape.num_heads + (uint64_t)head * (end - begin);
-        kept.row[h] = e.scores + round * SCORE_ROUND + threadIdx.x % 4 * 2;
+        kept.row[h] = begin * e.shape.num_heads + head * (end - begin); /* below 2^32: count_lists */
     }
     return kept;
 }
@@ -90,27 +94,55 @@ struct score_cursor {
     uint32_t kv_slot; /* of this lane's token */
 };
 
-static __device__ __forceinline__ void score_load(const eviction_arguments &e, score_cursor &cursor)
+static __device__ __forceinline__ void score_load_job(score_cursor &cursor)
 {
     const uint4 *from = (const uint4 *)cursor.next++;
     const uint4 words[2] = {__ldg(from), __ldg(from + 1)};
     memcpy(&cursor.job, words, sizeof cursor.job);
+}
+
+static __device__ __forceinline__ void score_load_slot(const eviction_arguments &e, score_cursor &cursor)
+{
     const uint32_t lane = threadIdx.x % WARP;
     cursor.kv_slot = lane < cursor.job.num_tokens ? __ldg(e.queue.kv_slots + cursor.job.kv_slots + lane) : 0;
 }
 
-/* Equal parts, the larger ones for the last warps, since the first ones merge. Reads only the plan. */
-static __device__ __forceinline__ score_cursor score_start(const eviction_arguments &e)
+/* Equal parts, the larger ones for the last warps, since the first ones merge. */
+static __device__ __forceinline__ score_cursor score_find(const eviction_arguments &e)
 {
     const uint32_t num_warps = gridDim.x * WORKER_WARPS, n = threadIdx.x / WARP * gridDim.x + blockIdx.x;
     const uint32_t least = e.lists.num_jobs / num_warps, first_larger = num_warps - e.lists.num_jobs % num_warps;
-    const uint32_t first = n * least + (n > first_larger ? n - first_larger : 0);
     score_cursor cursor = {};
-    cursor.next = e.lists.jobs + first;
+    cursor.next = e.lists.jobs + n * least + (n > first_larger ? n - first_larger : 0);
     cursor.left = least + (n >= first_larger);
-    if (cursor.left)
-        score_load(e, cursor);
     return cursor;
+}
+
+/* At the kernel's beginning: the first job, as far as L2. Keeps no register. */
+static __device__ __forceinline__ void score_prefetch(const eviction_arguments &e)
+{
+    const score_cursor cursor = score_find(e);
+    if (cursor.left && threadIdx.x % WARP == 0)
+        prefetch_l2(cursor.next);
+}
+
+/* Before this thread block arrives at the barrier: requests the first job. */
+static __device__ __forceinline__ score_cursor score_start(const eviction_arguments &e)
+{
+    score_cursor cursor = score_find(e);
+    if (cursor.left)
+        score_load_job(cursor);
+    return cursor;
+}
+
+/* While it waits: the slots of this job, and its norms as far as L2. */
+static __device__ __forceinline__ void score_ahead(const eviction_arguments &e, score_cursor &cursor)
+{
+    if (!cursor.left)
+        return;
+    score_load_slot(e, cursor);
+    for (uint32_t kv_head = 0; kv_head < e.shape.num_kv_heads; kv_head++)
+        prefetch_l2(e.norm + cursor.kv_slot + kv_head * e.shape.block_tokens);
 }
 
 /* ---- after the barrier: the softmax of a query ---- */
@@ -270,8 +302,10 @@ static __device__ __forceinline__ void score_jobs(const eviction_arguments &e, s
         const uint32_t kv_slot = cursor.kv_slot;
         score_batch<SHARING> batch;
         score_fetch<SHARING>(e, job, kv_slot, 0, reciprocal, batch);
-        if (--cursor.left)
-            score_load(e, cursor);
+        if (--cursor.left) {
+            score_load_job(cursor);
+            score_load_slot(e, cursor);
+        }
         bool sees = lane < job.num_tokens;
         if (sees && job.masks != QUEUE_NO_MASK)
             sees = __ldg(&e.queue.masks[job.masks + lane]) >> job.mask_bit & 1;
