@@ -821,11 +821,18 @@ void bench_eviction_check(const bench_case *c, const bench_plan *p, const bench_
                           truth.size() * sizeof(float), cudaMemcpyDeviceToHost));
     BENCH_CUDA(cudaMemcpy(&victim, e->d_victims + e->truth->query, sizeof victim, cudaMemcpyDeviceToHost));
     const double most = *std::max_element(truth.begin(), truth.end());
-    const double least = *std::min_element(truth.begin(), truth.end());
-    for (size_t t = 0; t < truth.size(); t++)
-        BENCH_MUST(fabs(importance[t] - truth[t]) <= 1e-4 * most, "importance is off by more than 1e-4 of the largest");
-    BENCH_MUST((uint32_t)victim < truth.size() && truth[(uint32_t)victim] <= least * (1 + 1e-4),
-               "the victim is not the least important token");
+    const size_t least = std::min_element(truth.begin(), truth.end()) - truth.begin();
+    const size_t position = eviction_key_position(victim);
+    char message[200];
+    for (size_t t = 0; t < truth.size(); t++) {
+        snprintf(message, sizeof message, "%s: query %u, token %zu: importance %g instead of %g", step->name,
+                 e->truth->query, t, importance[t], truth[t]);
+        BENCH_MUST(fabs(importance[t] - truth[t]) <= 1e-4 * most, message);
+    }
+    snprintf(message, sizeof message, "%s: query %u: victim %llx, but the least important token is %zu, with %g",
+             step->name, e->truth->query, (unsigned long long)victim, least, truth[least]);
+    BENCH_MUST(position < truth.size() && truth[position] <= truth[least] * (1 + 1e-4), message);
+    BENCH_MUST(victim == eviction_key(importance[position], (uint32_t)position), message);
 }
 
 const tree_gpu_step *bench_step(const char *name)

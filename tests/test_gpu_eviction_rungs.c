@@ -1,6 +1,6 @@
 /* Claim: the first rungs of eviction take what the last ones take: importance alone, victims alone, no lse; a workspace
- * that is too small is refused before anything is written; rungs 0 and 1 need no norms, since they read V; a value that is
- * not finite is told to the queries that see it, and to no other; the same bits again, in whatever order jobs run. */
+ * that is too small is refused before anything is written; rungs 0 and 1 need no norms, since they read V; what is not
+ * finite is told to the queries that see it, and to no other; the same bits again, in whatever order jobs run. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -172,6 +172,34 @@ static void run_not_finite(const void *argument)
     destroy(&c, plan, &e);
 }
 
+/* K and V that query 0 does not see become NaN, which other queries of the same items do see. */
+static void run_hidden(const void *argument)
+{
+    const tree_eviction_step *step = argument;
+    attention_case c;
+    tree_plan *plan;
+    eviction_case e;
+    build(&c, &plan, &e, TREE_FP16);
+    const size_t out_bytes = (size_t)c.shape.num_heads * c.shape.head_dim * sizeof(float);
+    const size_t importance_bytes = e.num_slots * sizeof(float);
+    float *out = malloc(out_bytes), *importance = malloc(importance_bytes);
+    check(out && importance, "memory");
+    eviction_case_run(&e, step);
+    memcpy(out, e.gpu.h_out, out_bytes);
+    memcpy(importance, e.h_importance, importance_bytes);
+    const uint64_t victim = e.h_victims[0];
+    attention_fill_unseen(&c, 0, NAN);
+    eviction_case_upload(&e);
+    eviction_case_run(&e, step);
+    check(!memcmp(out, e.gpu.h_out, out_bytes), "%s: out of query 0", step->name);
+    check(!memcmp(importance, e.h_importance, importance_bytes), "%s: importance of query 0", step->name);
+    check(e.h_victims[0] == victim, "%s: the victim of query 0", step->name);
+    check(e.h_victims[1] == EVICTION_NOT_FINITE, "%s: query 1 sees NaN", step->name);
+    free(out);
+    free(importance);
+    destroy(&c, plan, &e);
+}
+
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "the first rungs of eviction take what the last ones take");
@@ -180,6 +208,7 @@ int main(int argc, char **argv)
         test_add(run_choices, step, "%s_each_output_alone", step->name);
         test_add(run_workspace, step, "%s_refuses_a_small_workspace", step->name);
         if (s < 2) test_add(run_without_norms, step, "%s_needs_no_norms", step->name);
+        test_add(run_hidden, step, "%s_reads_no_hidden_nan", step->name);
         test_add(run_not_finite, step, "%s_tells_what_is_not_finite", step->name);
     }
     return test_end();

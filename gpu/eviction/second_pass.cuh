@@ -1,14 +1,15 @@
 /* A second pass over the tokens, after attention: the scores once more, now that lse is known. Rungs 1 and 2.
  *
  *   keys      the left matrix of mma_16x8x16: 16 tokens, straight from memory into registers. A dot product does not depend
- *             on the order of its terms, so a lane takes 8 neighbouring elements of a key in one load of 16 bytes, and the
- *             queries are ordered alike:
- *                 lane 4 * t + c   tokens t and t + 8, elements 32 * i + 8 * c .. + 7: k = 2c, 2c + 1, 2c + 8, 2c + 9
- *                                  of products 2 * i (the first four) and 2 * i + 1
- *   queries   the right matrix: 8 columns, of which a GQA group of 4 uses half. Tensor cores, because 4 heads x head_dim
- *             multiply-adds and as many conversions per key would take ordinary cores as long as the load
- *   threads   a thread block has a job, warp w of it the KV heads w, w + 8, ...; weights of one token are in four lanes.
- *             A product mixes no two tokens: a NaN in a hidden key stays with its token */
+ *             on the order of its terms, so a lane loads 8 neighbouring elements of a key at once, 16 bytes, and the
+ *             queries are in the same order:
+ *                 lane 4 * t + c   tokens t and t + 8, elements 32 * i + 8 * c .. + 7
+ *                                  the first four are k = 2c, 2c + 1, 2c + 8, 2c + 9 of product 2 * i, the others of the
+ *                                  next one
+ *   queries   the right matrix: 8 columns, of which a GQA group of 4 uses half. Tensor cores, so that arithmetic takes far
+ *             less time than the loads
+ *   threads   a thread block has a job, and its warp w the KV heads w, w + 8, ...; four lanes share the weights of a token.
+ *             No product mixes tokens: a NaN in a hidden key stays with its token */
 #ifndef SECOND_PASS_CUH
 #define SECOND_PASS_CUH
 
