@@ -1,7 +1,7 @@
 # CUDA, optional: the library treeattn_gpu, if a working compiler is found.
 # Looked up in this order: CUDACXX, CUDA_PATH, CUDA_HOME, PATH, /usr/local/cuda.
 option(TREEATTN_CUDA "Build the GPU library if there is a CUDA compiler" ON)
-file(GLOB gpu_sources CONFIGURE_DEPENDS gpu/*.cu gpu/ladder/*.cu gpu/worker/*.cu gpu/*.c)
+file(GLOB gpu_sources CONFIGURE_DEPENDS gpu/*.cu gpu/ladder/*.cu gpu/eviction/*.cu gpu/worker/*.cu gpu/*.c)
 set(cuda_compiler "")
 if(NOT TREEATTN_CUDA)
   return()
@@ -48,7 +48,7 @@ add_library(treeattn_gpu STATIC ${gpu_sources})
 add_library(Treeattn::treeattn_gpu ALIAS treeattn_gpu)
 target_include_directories(treeattn_gpu
   PUBLIC $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/gpu> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/treeattn>
-  PRIVATE gpu/ladder gpu/device gpu/worker)
+  PRIVATE gpu/ladder gpu/eviction gpu/device gpu/worker)
 foreach(folder ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
   target_include_directories(treeattn_gpu SYSTEM PUBLIC $<BUILD_INTERFACE:${folder}>)
 endforeach()

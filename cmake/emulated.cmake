@@ -15,7 +15,7 @@ set(CMAKE_CXX_EXTENSIONS OFF)
 enable_language(CXX)
 
 # A C++ file for each .cu file, with emulate.h included first, as nvcc includes CUDA's header.
-file(GLOB emulated_sources CONFIGURE_DEPENDS gpu/*.cu gpu/ladder/*.cu gpu/worker/*.cu)
+file(GLOB emulated_sources CONFIGURE_DEPENDS gpu/*.cu gpu/ladder/*.cu gpu/eviction/*.cu gpu/worker/*.cu)
 file(GLOB emulated_c_sources CONFIGURE_DEPENDS gpu/*.c)
 foreach(source ${emulated_sources})
   get_filename_component(stem ${source} NAME_WE)
@@ -25,7 +25,7 @@ foreach(source ${emulated_sources})
 endforeach()
 add_library(treeattn_emulated STATIC gpu/emulate/emulate.cpp ${emulated_wrappers} ${emulated_c_sources})
 target_compile_definitions(treeattn_emulated PUBLIC TREEATTN_EMULATE)
-target_include_directories(treeattn_emulated PUBLIC gpu/emulate gpu PRIVATE gpu/ladder gpu/device gpu/worker)
+target_include_directories(treeattn_emulated PUBLIC gpu/emulate gpu PRIVATE gpu/ladder gpu/eviction gpu/device gpu/worker)
 # Kernels read memory as whatever type suits them.
 target_compile_options(treeattn_emulated PUBLIC
   $<$<COMPILE_LANGUAGE:CXX>:-fno-strict-aliasing> $<$<COMPILE_LANGUAGE:CXX>:-Wno-unknown-pragmas>)

@@ -17,6 +17,7 @@ extern "C" {
  * to. Made from a plan for one device; as tree_plan_gpu in all its rules. */
 typedef struct tree_eviction_gpu tree_eviction_gpu;
 
+/* Also TREE_UNSUPPORTED: more than 1024 query heads. */
 tree_status tree_eviction_gpu_create(tree_eviction_gpu **eviction, const tree_plan *plan, const tree_shape *shape,
                                      cudaStream_t stream, int *cuda_error);
 tree_status tree_eviction_gpu_update(tree_eviction_gpu *eviction, const tree_plan *plan, cudaStream_t stream,
@@ -34,6 +35,9 @@ typedef struct tree_eviction_step {
 extern const tree_eviction_step tree_eviction_steps[]; /* [tree_eviction_num_steps] in reading order */
 extern const uint32_t tree_eviction_num_steps;
 
+/* Whether the step takes this type, on the current device. */
+bool tree_eviction_step_takes(const tree_eviction_step *step, tree_storage storage);
+
 /* Bytes of workspace for this plan, shape and step; step NULL: enough for the last one. The fused steps keep the score of
  * each (query, token of its items, query head), 4 bytes. 0 if tree_plan_fits refuses, or beyond an address space. */
 size_t tree_eviction_gpu_workspace_bytes(const tree_plan *plan, const tree_shape *shape,
@@ -48,7 +52,8 @@ size_t tree_eviction_gpu_workspace_bytes(const tree_plan *plan, const tree_shape
  *   positions   [num_blocks][block_tokens] position of the token in each slot: kv_pool_positions
  *   candidates  [num_queries] positions that may be evicted; NULL: all
  * The same plan and step give the same bits each time: no sum depends on the order in which thread blocks run.
- * Returns as tree_attention_gpu. */
+ * Returns as tree_attention_gpu; also TREE_BAD_SHAPE (the lists were made from another plan) and TREE_INVAL (num_slots is
+ * smaller than the slots of the longest table; no norm; victims without positions; candidates misaligned to 8 bytes). */
 tree_status tree_eviction_gpu_run(float *out, float *lse, float *importance, uint64_t num_slots, uint64_t *victims,
                                   const float *query, const void *key, const void *value, const float *norm,
                                   const uint32_t *positions, const eviction_range *candidates,

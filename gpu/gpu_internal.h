@@ -72,6 +72,17 @@ cudaError_t step_12_early_launch(const attention_arguments *a, cudaStream_t stre
 /* The last step of the table that takes this storage on the current device; NULL if none does. */
 const tree_gpu_step *tree_gpu_last_step(tree_storage storage);
 
+/* Whether the current device runs steps that need warpgroups. */
+bool gpu_has_warpgroups(void);
+
+/* Fills the arguments of a step. As tree_plan_fits; TREE_BAD_SHAPE: the plan was made for another shape. */
+tree_status attention_fill(attention_arguments *a, float *out, float *lse, const float *query, const void *key,
+                           const void *value, const tree_plan_gpu *plan, const tree_shape *shape, float scale,
+                           void *workspace);
+
+/* TREE_INVAL, TREE_OVERFLOW and TREE_WORKSPACE as tree_attention_gpu. */
+tree_status attention_check(const attention_arguments *a, const void *workspace, size_t workspace_bytes);
+
 /* Sets m, l and o of the arguments to their places in a workspace. */
 void attention_place_partials(attention_arguments *a, void *workspace);
 

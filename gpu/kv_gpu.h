@@ -1,7 +1,9 @@
-/* kv_gpu: writing K and V in device memory: the copies of copy-on-write, and the keys and values of new tokens. Layout
- * and storage as in tree_attention_gpu; a call works on one layer.
+/* kv_gpu: writing K and V in device memory: the copies of copy-on-write, the moves of compaction, and the keys and values
+ * of new tokens, with the norms of values for eviction. Layout and storage as in tree_attention_gpu; a call works on one
+ * layer.
  *
- * The order of a decode step on one stream: the copies of kv_branch_append_many, the new tokens, attention. */
+ * The order of a decode step on one stream: the copies of kv_branch_append_many (also of norms), the new tokens, their
+ * norms, attention. */
 #ifndef KV_GPU_H
 #define KV_GPU_H
 
@@ -14,11 +16,11 @@
 extern "C" {
 #endif
 
-/* Both functions: key and value are aligned to 16 bytes, head_dim elements are a multiple of 16 bytes; num_queries and
- * num_heads of the shape do not matter beyond tree_shape_check. TREE_BAD_SHAPE as tree_shape_check; TREE_UNSUPPORTED
- * (head_dim), TREE_INVAL (an array is misaligned; or the reason that the function names), TREE_OVERFLOW (more than 2^31
- * thread blocks in a launch), and as tree_gpu_device_check. Nothing is written on error, except by copies that were
- * enqueued before CUDA refused to launch another. */
+/* All functions: key and value are aligned to 16 bytes, norm to 4; head_dim elements are a multiple of 16 bytes;
+ * num_queries and num_heads of the shape do not matter beyond tree_shape_check. TREE_BAD_SHAPE as tree_shape_check;
+ * TREE_UNSUPPORTED (head_dim), TREE_INVAL (an array is misaligned, or norm is NULL; or the reason that the function
+ * names), TREE_OVERFLOW (more than 2^31 thread blocks in a launch), and as tree_gpu_device_check. Nothing is written on
+ * error, except by copies and moves that were enqueued before CUDA refused to launch more. */
 
 /* Carries out the copies in their order: a later one may read or write what an earlier one wrote. `copies` is on the
  * host and read before the return; one launch for up to 128 copies that do not touch each other's blocks.
@@ -34,13 +36,15 @@ tree_status kv_copy_gpu(void *key, void *value, const kv_copy *copies, uint32_t 
 tree_status kv_append_gpu(void *key, void *value, const void *new_keys, const void *new_values, const uint64_t *slots,
                           uint32_t num_tokens, const tree_shape *shape, cudaStream_t stream, int *cuda_error);
 
-/* Norms of the values in `slots` [num_tokens], as kv_append_gpu has written them: norm[block][kv_head][slot] = sum over
- * d of |value|, for eviction. Call it after kv_append_gpu with the same slots; KV_SKIP_SLOT is skipped. */
+/* Norms of the values in `slots` [num_tokens], as they are in the pool, rounded to its storage type:
+ * norm[block][kv_head][slot] = sum over d of |value|, for eviction, in float and always in the same order. Call it after
+ * kv_append_gpu with the same slots; a slot beyond the pool, KV_SKIP_SLOT, is skipped. */
 tree_status kv_norms_gpu(float *norm, const void *value, const uint64_t *slots, uint32_t num_tokens,
                          const tree_shape *shape, cudaStream_t stream, int *cuda_error);
 
-/* Carries out the moves of kv_branch_compact or kv_branch_compact_shared: K, V, and norms unless norm is NULL. `moves` is
- * on the host and read before the return. TREE_INVAL: a block or slot beyond the pool. */
+/* Carries out the moves of one kv_branch_compact or kv_branch_compact_shared, which do not depend on each other: K, V, and
+ * norms unless norm is NULL. `moves` is on the host and read before the return; one launch for up to 240 moves.
+ * TREE_INVAL: a block or slot beyond the pool. */
 tree_status kv_move_gpu(void *key, void *value, float *norm, const kv_move *moves, uint32_t num_moves,
                         const tree_shape *shape, cudaStream_t stream, int *cuda_error);
 

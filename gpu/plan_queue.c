@@ -473,17 +473,23 @@ static void fill_queries(queue_builder *b)
 
 static void *array_of(uint64_t count, size_t bytes) { return calloc(count ? (size_t)count : 1, bytes); }
 
+static bool allocate_tasks(queue_builder *b)
+{
+    b->cost = array_of(b->num_tasks, sizeof *b->cost);
+    b->queue.tasks = array_of(b->num_tasks, sizeof *b->queue.tasks);
+    return b->cost && b->queue.tasks;
+}
+
 static bool allocate(queue_builder *b)
 {
     plan_queue *queue = &b->queue;
-    b->cost = array_of(b->num_tasks, sizeof *b->cost);
+    bool has_tasks = allocate_tasks(b);
     b->order = array_of(b->num_tasks, sizeof *b->order);
     b->worker = array_of(b->num_tasks * b->shape->num_kv_heads, sizeof *b->worker);
     b->load = array_of(queue->num_workers, sizeof *b->load);
     b->heap = array_of(queue->num_workers, sizeof *b->heap);
     b->next_tile = array_of(queue->num_workers, sizeof *b->next_tile);
     b->slice_warp = array_of(b->max_slices, sizeof *b->slice_warp);
-    queue->tasks = array_of(b->num_tasks, sizeof *queue->tasks);
     queue->tiles = array_of(b->num_tiles, sizeof *queue->tiles);
     queue->worker_first = array_of((uint64_t)queue->num_workers + 1, sizeof *queue->worker_first);
     queue->starts = array_of(queue->num_workers, sizeof *queue->starts);
@@ -491,7 +497,7 @@ static bool allocate(queue_builder *b)
     queue->queries = array_of(b->plan->num_partials, sizeof *queue->queries);
     queue->masks = array_of(b->num_masks, sizeof *queue->masks);
     queue->slice_place = array_of(b->num_slices, sizeof *queue->slice_place);
-    return b->cost && b->order && b->worker && b->load && b->heap && b->next_tile && b->slice_warp && queue->tasks
+    return has_tasks && b->order && b->worker && b->load && b->heap && b->next_tile && b->slice_warp
            && queue->tiles && queue->worker_first && queue->starts && queue->kv_slots && queue->queries && queue->masks
            && queue->slice_place;
 }
@@ -512,12 +518,17 @@ static tree_status set_counts(queue_builder *b)
     return TREE_OK;
 }
 
-static tree_status build(queue_builder *b)
+static tree_status count(queue_builder *b)
 {
     if (!(b->num_unmasked = array_of(b->plan->num_items, sizeof *b->num_unmasked)))
         return TREE_NOMEM;
     count_tasks(b);
-    tree_status status = set_counts(b);
+    return set_counts(b);
+}
+
+static tree_status build(queue_builder *b)
+{
+    tree_status status = count(b);
     if (status)
         return status;
     if (!allocate(b))
@@ -544,7 +555,7 @@ static void free_scratch(queue_builder *b)
     free(b->slice_warp);
 }
 
-tree_status plan_queue_build(plan_queue *queue, const tree_plan *plan, const tree_shape *shape, uint32_t num_workers)
+static queue_builder new_builder(const tree_plan *plan, const tree_shape *shape, uint32_t num_workers)
 {
     uint32_t group_size = shape->num_heads / shape->num_kv_heads;
     queue_builder b = {.plan = plan, .shape = shape, .group_size = group_size,
@@ -552,13 +563,34 @@ tree_status plan_queue_build(plan_queue *queue, const tree_plan *plan, const tre
     b.max_heads = group_size < QUEUE_TILE_ROWS ? group_size : QUEUE_TILE_ROWS;
     b.max_queries = QUEUE_TILE_ROWS / b.max_heads;
     b.num_head_parts = (group_size + b.max_heads - 1) / b.max_heads;
-    tree_status status = build(&b);
-    free_scratch(&b);
+    return b;
+}
+
+static tree_status finish(queue_builder *b, tree_status status, plan_queue *queue)
+{
+    free_scratch(b);
     if (status)
-        plan_queue_free(&b.queue);
+        plan_queue_free(&b->queue);
     else
-        *queue = b.queue;
+        *queue = b->queue;
     return status;
+}
+
+tree_status plan_queue_build(plan_queue *queue, const tree_plan *plan, const tree_shape *shape, uint32_t num_workers)
+{
+    queue_builder b = new_builder(plan, shape, num_workers);
+    return finish(&b, build(&b), queue);
+}
+
+tree_status plan_queue_cut(plan_queue *queue, const tree_plan *plan, const tree_shape *shape)
+{
+    queue_builder b = new_builder(plan, shape, 0);
+    tree_status status = count(&b);
+    if (status == TREE_OK && !allocate_tasks(&b))
+        status = TREE_NOMEM;
+    if (status == TREE_OK)
+        cut_items(&b);
+    return finish(&b, status, queue);
 }
 
 void plan_queue_trim(plan_queue *queue)

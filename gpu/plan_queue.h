@@ -103,6 +103,9 @@ typedef struct plan_queue {
  * item: n packed rows over n tokens take n^2 / (queries of a task) words. */
 tree_status plan_queue_build(plan_queue *queue, const tree_plan *plan, const tree_shape *shape, uint32_t num_workers);
 
+/* The tasks of plan_queue_build, and nothing else: they do not depend on the workers. */
+tree_status plan_queue_cut(plan_queue *queue, const tree_plan *plan, const tree_shape *shape);
+
 /* masks [num_masks]: those of the queue for new masks of its plan, as tree_plan_set_keep writes them. Tokens keep their
  * places. Of the queue, it reads num_tasks, tasks and slice_place. Cost: linear in the ranges of masked items and in
  * num_masks. */

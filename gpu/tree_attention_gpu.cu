@@ -38,12 +38,9 @@ static bool made_for(const tree_plan_gpu *plan, const tree_shape *shape)
            && other->storage == shape->storage;
 }
 
-static tree_status check_arguments(const attention_arguments *a, const void *workspace, size_t workspace_bytes,
-                                   const tree_gpu_step *step)
+tree_status attention_check(const attention_arguments *a, const void *workspace, size_t workspace_bytes)
 {
     uint64_t num_heads = a->shape.num_heads;
-    if (!step || !tree_gpu_step_takes(step, a->shape.storage))
-        return TREE_UNSUPPORTED;
     if (!aligned(a->out, 16) || !aligned(a->lse, 4) || !aligned(a->query, 16) || !aligned(a->key, 16)
         || !aligned(a->value, 16))
         return TREE_INVAL;
@@ -55,35 +52,46 @@ static tree_status check_arguments(const attention_arguments *a, const void *wor
     return TREE_OK;
 }
 
-tree_status tree_attention_gpu(float *out, float *lse, const float *query, const void *key, const void *value,
-                               const tree_plan_gpu *plan, const tree_shape *shape, float scale, void *workspace,
-                               size_t workspace_bytes, cudaStream_t stream, const tree_gpu_step *step,
-                               int *cuda_error)
+tree_status attention_fill(attention_arguments *a, float *out, float *lse, const float *query, const void *key,
+                           const void *value, const tree_plan_gpu *plan, const tree_shape *shape, float scale,
+                           void *workspace)
 {
-    assert(plan && shape && "attention needs a plan and a shape");
-    gpu_status(cudaSuccess, cuda_error);
     tree_status status = tree_plan_fits(&plan->plan, shape);
     if (status == TREE_OK && !made_for(plan, shape))
         status = TREE_BAD_SHAPE;
     if (status != TREE_OK)
         return status;
 
-    attention_arguments a = {};
-    a.out = out;
-    a.lse = lse;
-    a.query = query;
-    a.key = key;
-    a.value = value;
-    a.shape = *shape;
-    a.scale = scale;
-    a.plan = plan->plan;
-    a.partial_item = plan->partial_item;
-    a.queue = plan->queue;
-    a.arrivals = plan->arrivals;
-    attention_place_partials(&a, workspace);
+    a->out = out;
+    a->lse = lse;
+    a->query = query;
+    a->key = key;
+    a->value = value;
+    a->shape = *shape;
+    a->scale = scale;
+    a->plan = plan->plan;
+    a->partial_item = plan->partial_item;
+    a->queue = plan->queue;
+    a->arrivals = plan->arrivals;
+    attention_place_partials(a, workspace);
+    return TREE_OK;
+}
 
+tree_status tree_attention_gpu(float *out, float *lse, const float *query, const void *key, const void *value,
+                               const tree_plan_gpu *plan, const tree_shape *shape, float scale, void *workspace,
+                               size_t workspace_bytes, cudaStream_t stream, const tree_gpu_step *step,
+                               int *cuda_error)
+{
+    assert(plan && shape && "attention needs a plan and a shape");
+    attention_arguments a = {};
+    gpu_status(cudaSuccess, cuda_error);
+    tree_status status = attention_fill(&a, out, lse, query, key, value, plan, shape, scale, workspace);
+    if (status != TREE_OK)
+        return status;
     step = step ? step : tree_gpu_last_step(shape->storage);
-    status = check_arguments(&a, workspace, workspace_bytes, step);
+    if (!step || !tree_gpu_step_takes(step, shape->storage))
+        return TREE_UNSUPPORTED;
+    status = attention_check(&a, workspace, workspace_bytes);
     if (status != TREE_OK)
         return status;
 

@@ -1,5 +1,6 @@
 #include "measure_gpu.h"
 
+#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_profiler_api.h>
 #include <dlfcn.h>
@@ -92,10 +93,19 @@ static __host__ __device__ float random_element(uint64_t i, uint32_t seed)
     return ((int)(x & 0xffff) - 32768) / 16384.0f;
 }
 
-static __global__ void fill(__half *array, uint64_t count, uint32_t seed)
+static __host__ __device__ __half round_to(__half, float x) { return __float2half(x); }
+static __host__ __device__ __nv_bfloat16 round_to(__nv_bfloat16, float x) { return __float2bfloat16(x); }
+
+/* As a pool of this type, fp16 or bf16, holds x. */
+static float rounded(float x, tree_storage storage)
+{
+    return storage == TREE_FP16 ? __half2float(round_to(__half(), x)) : __bfloat162float(round_to(__nv_bfloat16(), x));
+}
+
+template <typename T> static __global__ void fill(T *array, uint64_t count, uint32_t seed)
 {
     for (uint64_t i = blockIdx.x * (uint64_t)blockDim.x + threadIdx.x; i < count; i += (uint64_t)gridDim.x * blockDim.x)
-        array[i] = __float2half(random_element(i, seed));
+        array[i] = round_to(T(), random_element(i, seed));
 }
 
 static __global__ void read_all(const uint4 *array, uint64_t count, uint32_t *never)
@@ -125,7 +135,7 @@ bench_case bench_create_at(workload *work, uint32_t iteration, uint32_t num_head
     replay_totals totals;
     replay_result step = {};
     c.work = work;
-    BENCH_MUST(storage == TREE_FP16, "these figures are in fp16");
+    BENCH_MUST(storage == TREE_FP16 || storage == TREE_BF16, "figures are in fp16 or bf16");
     BENCH_MUST(replay_measure(&totals, c.work, BENCH_BLOCK_TOKENS) == KV_OK, "the tree's blocks");
     kv_pool_config pool = {};
     pool.num_blocks = totals.peak_blocks;
@@ -147,12 +157,17 @@ bench_case bench_create_at(workload *work, uint32_t iteration, uint32_t num_head
     c.num_sets = (uint32_t)std::min<uint64_t>(64, 600000000 / c.set_bytes + 2);
     BENCH_CUDA(cudaStreamCreate(&c.stream));
     BENCH_CUDA(cudaMalloc((void **)&c.d_kv, c.set_bytes * c.num_sets));
-    for (uint32_t s = 0; s < 2 * c.num_sets; s++)
-        fill<<<1024, 256, 0, c.stream>>>((__half *)(c.d_kv + s * (c.set_bytes / 2)), half, 1 + s % 2);
+    for (uint32_t s = 0; s < 2 * c.num_sets; s++) {
+        char *array = c.d_kv + s * (c.set_bytes / 2);
+        if (storage == TREE_FP16)
+            fill<<<1024, 256, 0, c.stream>>>((__half *)array, half, 1 + s % 2);
+        else
+            fill<<<1024, 256, 0, c.stream>>>((__nv_bfloat16 *)array, half, 1 + s % 2);
+    }
     c.h_query = (float *)malloc(num_query * sizeof(float));
     BENCH_MUST(c.h_query, "memory");
     for (uint64_t i = 0; i < num_query; i++)
-        c.h_query[i] = __half2float(__float2half(random_element(i, 3)));
+        c.h_query[i] = rounded(random_element(i, 3), storage);
     BENCH_CUDA(cudaMalloc((void **)&c.d_query, num_query * sizeof(float)));
     BENCH_CUDA(cudaMalloc((void **)&c.d_out, num_query * sizeof(float)));
     BENCH_CUDA(cudaMalloc((void **)&c.d_lse, num_query / head_dim * sizeof(float)));
@@ -180,44 +195,84 @@ void bench_destroy(bench_case *c)
 
 enum replay_choice { MEDIAN_REPLAY, FASTEST_REPLAY };
 
-/* Microseconds per call of calls 0 .. num_calls - 1 in a graph, of its median or its fastest replay. */
-static double graph_us(cudaStream_t stream, uint32_t num_calls, const std::function<void(uint32_t)> &call,
-                       replay_choice choice = MEDIAN_REPLAY)
-{
-    enum { REPLAYS = 7, WARM_UP = 2 };
-    if (is_counting)
-        return 0;
+enum { REPLAYS = 7, WARM_UP = 2 };
+
+/* Calls 0 .. num_calls - 1 in a graph, and the microseconds per call of each replay. */
+struct timed_graph {
     cudaGraph_t graph;
     cudaGraphExec_t exec;
     cudaEvent_t begin, end;
     double us[REPLAYS];
+};
+
+static timed_graph capture(cudaStream_t stream, uint32_t num_calls, const std::function<void(uint32_t)> &call)
+{
+    timed_graph g = {};
     BENCH_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
     for (uint32_t i = 0; i < num_calls; i++)
         call(i);
-    BENCH_CUDA(cudaStreamEndCapture(stream, &graph));
-    BENCH_CUDA(cudaGraphInstantiate(&exec, graph, 0));
-    BENCH_CUDA(cudaEventCreate(&begin));
-    BENCH_CUDA(cudaEventCreate(&end));
-    for (int r = -WARM_UP; r < REPLAYS; r++) {
-        float ms;
-        BENCH_CUDA(cudaEventRecord(begin, stream));
-        BENCH_CUDA(cudaGraphLaunch(exec, stream));
-        BENCH_CUDA(cudaEventRecord(end, stream));
-        BENCH_CUDA(cudaEventSynchronize(end));
-        BENCH_CUDA(cudaEventElapsedTime(&ms, begin, end));
-        if (r >= 0)
-            us[r] = ms * 1000.0 / num_calls;
-    }
-    cudaEventDestroy(begin);
-    cudaEventDestroy(end);
-    cudaGraphExecDestroy(exec);
-    cudaGraphDestroy(graph);
-    return choice == FASTEST_REPLAY ? *std::min_element(us, us + REPLAYS) : measure_median(us, REPLAYS);
+    BENCH_CUDA(cudaStreamEndCapture(stream, &g.graph));
+    BENCH_CUDA(cudaGraphInstantiate(&g.exec, g.graph, 0));
+    BENCH_CUDA(cudaEventCreate(&g.begin));
+    BENCH_CUDA(cudaEventCreate(&g.end));
+    return g;
+}
+
+/* r < 0: a replay to warm up. */
+static void replay_graph(timed_graph &g, cudaStream_t stream, uint32_t num_calls, int r)
+{
+    float ms;
+    BENCH_CUDA(cudaEventRecord(g.begin, stream));
+    BENCH_CUDA(cudaGraphLaunch(g.exec, stream));
+    BENCH_CUDA(cudaEventRecord(g.end, stream));
+    BENCH_CUDA(cudaEventSynchronize(g.end));
+    BENCH_CUDA(cudaEventElapsedTime(&ms, g.begin, g.end));
+    if (r >= 0)
+        g.us[r] = ms * 1000.0 / num_calls;
+}
+
+static void release(timed_graph &g)
+{
+    cudaEventDestroy(g.begin);
+    cudaEventDestroy(g.end);
+    cudaGraphExecDestroy(g.exec);
+    cudaGraphDestroy(g.graph);
+}
+
+/* Microseconds per call of calls 0 .. num_calls - 1 in a graph, of its median or its fastest replay. */
+static double graph_us(cudaStream_t stream, uint32_t num_calls, const std::function<void(uint32_t)> &call,
+                       replay_choice choice = MEDIAN_REPLAY)
+{
+    if (is_counting)
+        return 0;
+    timed_graph g = capture(stream, num_calls, call);
+    for (int r = -WARM_UP; r < REPLAYS; r++)
+        replay_graph(g, stream, num_calls, r);
+    release(g);
+    return choice == FASTEST_REPLAY ? *std::min_element(g.us, g.us + REPLAYS) : measure_median(g.us, REPLAYS);
 }
 
 double bench_time(const bench_case *c, const std::function<void(uint32_t set)> &call, bool is_cold)
 {
     return graph_us(c->stream, c->num_sets, [&](uint32_t i) { call(is_cold ? i : 0); });
+}
+
+std::vector<double> bench_times(const bench_case *c, const std::vector<std::function<void(uint32_t set)>> &calls)
+{
+    std::vector<timed_graph> graphs;
+    std::vector<double> us(calls.size(), 0);
+    if (is_counting)
+        return us;
+    for (const auto &call : calls)
+        graphs.push_back(capture(c->stream, c->num_sets, call));
+    for (int r = -WARM_UP; r < REPLAYS; r++)
+        for (timed_graph &g : graphs)
+            replay_graph(g, c->stream, c->num_sets, r);
+    for (size_t i = 0; i < calls.size(); i++) {
+        release(graphs[i]);
+        us[i] = measure_median(graphs[i].us, REPLAYS);
+    }
+    return us;
 }
 
 double bench_floor(const bench_case *c)
@@ -549,58 +604,235 @@ void bench_attention(const bench_case *c, const bench_plan *p, const tree_gpu_st
 }
 
 /* K or V of a token's slots, as the device has them. */
-static void copy_rounded(float *to, uint64_t first, uint32_t count, uint32_t seed)
+static void copy_rounded(float *to, uint64_t first, uint32_t count, uint32_t seed, tree_storage storage)
 {
     for (uint32_t d = 0; d < count; d++)
-        to[d] = __half2float(__float2half(random_element(first + d, seed)));
+        to[d] = rounded(random_element(first + d, seed), storage);
+}
+
+/* K and V of the tokens of a query, for one KV head. */
+static void copy_path(const bench_case *c, uint32_t query, uint32_t kv_head, std::vector<float> &key,
+                      std::vector<float> &value)
+{
+    const uint32_t dim = c->shape.head_dim;
+    const kv_table *table = &c->tables[query];
+    key.resize((size_t)table->length * dim);
+    value.resize(key.size());
+    for (uint32_t t = 0; t < table->length; t++) {
+        uint64_t block = table->blocks[t / BENCH_BLOCK_TOKENS];
+        uint64_t first = tree_kv_offset(&c->shape, block, kv_head, t % BENCH_BLOCK_TOKENS);
+        copy_rounded(&key[(size_t)t * dim], first, dim, 1, c->shape.storage);
+        copy_rounded(&value[(size_t)t * dim], first, dim, 2, c->shape.storage);
+    }
 }
 
 /* Adds the truth of the row of one query and head. */
 static void add_row(const bench_case *c, attention_truth *truth, uint32_t sample, uint32_t query, uint32_t head)
 {
     const uint32_t dim = c->shape.head_dim, kv_head = head / (c->shape.num_heads / c->shape.num_kv_heads);
-    const kv_table *table = &c->tables[query];
-    std::vector<float> key((size_t)table->length * dim), value(key.size());
-    for (uint32_t t = 0; t < table->length; t++) {
-        uint64_t block = table->blocks[t / BENCH_BLOCK_TOKENS];
-        uint64_t first = tree_kv_offset(&c->shape, block, kv_head, t % BENCH_BLOCK_TOKENS);
-        copy_rounded(&key[(size_t)t * dim], first, dim, 1);
-        copy_rounded(&value[(size_t)t * dim], first, dim, 2);
-    }
+    std::vector<float> key, value;
+    copy_path(c, query, kv_head, key, value);
     attention_truth_row(truth, sample, &c->h_query[((uint64_t)query * c->shape.num_heads + head) * dim], key.data(),
-                        value.data(), table->length, 1 / sqrtf((float)dim));
+                        value.data(), c->tables[query].length, 1 / sqrtf((float)dim));
+}
+
+/* Some rows of a case, and the truth of them. */
+struct sample_rows {
+    enum { SAMPLES = 8 };
+    uint32_t query[SAMPLES], head[SAMPLES];
+    attention_truth truth;
+};
+
+static sample_rows sample_create(const bench_case *c)
+{
+    sample_rows rows;
+    const uint32_t heads = c->shape.num_heads, dim = c->shape.head_dim;
+    std::vector<float> queries(rows.SAMPLES * dim);
+    for (uint32_t s = 0; s < rows.SAMPLES; s++) {
+        rows.query[s] = (uint32_t)((uint64_t)s * 7919 % c->shape.num_queries), rows.head[s] = s * 5 % heads;
+        uint64_t row = (uint64_t)rows.query[s] * heads + rows.head[s];
+        std::copy_n(&c->h_query[row * dim], dim, &queries[s * dim]);
+    }
+    rows.truth = attention_truth_begin(queries.data(), rows.SAMPLES, 1, 1, dim);
+    for (uint32_t s = 0; s < rows.SAMPLES; s++)
+        add_row(c, &rows.truth, s, rows.query[s], rows.head[s]);
+    return rows;
+}
+
+/* The largest error of out in the sample rows after call(), which writes c->d_out and c->d_lse. Ends the program beyond
+ * the limits. */
+static double sample_error(const bench_case *c, const sample_rows &rows, bool tensor_cores,
+                           const std::function<void()> &call)
+{
+    const uint32_t heads = c->shape.num_heads, dim = c->shape.head_dim;
+    uint64_t num_out = (uint64_t)c->shape.num_queries * heads * dim;
+    std::vector<float> out(rows.SAMPLES * dim), lse(rows.SAMPLES);
+    BENCH_CUDA(cudaMemsetAsync(c->d_out, 0xff, num_out * 4, c->stream));
+    BENCH_CUDA(cudaMemsetAsync(c->d_lse, 0xff, num_out / dim * 4, c->stream));
+    call();
+    BENCH_CUDA(cudaStreamSynchronize(c->stream));
+    for (uint32_t s = 0; s < rows.SAMPLES; s++) {
+        uint64_t row = (uint64_t)rows.query[s] * heads + rows.head[s];
+        BENCH_CUDA(cudaMemcpy(&out[s * dim], c->d_out + row * dim, dim * 4, cudaMemcpyDeviceToHost));
+        BENCH_CUDA(cudaMemcpy(&lse[s], c->d_lse + row, 4, cudaMemcpyDeviceToHost));
+    }
+    const double fp32 = ldexp(1, -24), stored = storage_roundoff(c->shape.storage);
+    roundoffs u = {fp32, tensor_cores ? stored : fp32, tensor_cores ? ldexp(1, -22) : fp32, stored};
+    verdict v = attention_verdict(out.data(), lse.data(), &rows.truth, &u);
+    BENCH_MUST(v.text[0] == '\0', v.text);
+    return v.error;
 }
 
 double bench_error(const bench_case *c, const bench_plan *p, const tree_gpu_step *step)
 {
-    enum { SAMPLES = 8 };
     if (is_counting)
         return 0;
-    const uint32_t heads = c->shape.num_heads, dim = c->shape.head_dim;
-    uint64_t num_out = (uint64_t)c->shape.num_queries * heads * dim;
-    std::vector<float> queries(SAMPLES * dim), out(SAMPLES * dim), lse(SAMPLES);
-    BENCH_CUDA(cudaMemsetAsync(c->d_out, 0xff, num_out * 4, c->stream));
-    BENCH_CUDA(cudaMemsetAsync(c->d_lse, 0xff, num_out / dim * 4, c->stream));
-    bench_attention(c, p, step, 0);
-    BENCH_CUDA(cudaStreamSynchronize(c->stream));
-    uint32_t query[SAMPLES], head[SAMPLES];
-    for (uint32_t s = 0; s < SAMPLES; s++) {
-        query[s] = (uint32_t)((uint64_t)s * 7919 % c->shape.num_queries), head[s] = s * 5 % heads;
-        uint64_t row = (uint64_t)query[s] * heads + head[s];
-        std::copy_n(&c->h_query[row * dim], dim, &queries[s * dim]);
-        BENCH_CUDA(cudaMemcpy(&out[s * dim], c->d_out + row * dim, dim * 4, cudaMemcpyDeviceToHost));
-        BENCH_CUDA(cudaMemcpy(&lse[s], c->d_lse + row, 4, cudaMemcpyDeviceToHost));
+    sample_rows rows = sample_create(c);
+    double error = sample_error(c, rows, !tree_gpu_step_takes(step, TREE_FP32),
+                                [&] { bench_attention(c, p, step, 0); });
+    attention_truth_destroy(&rows.truth);
+    return error;
+}
+
+/* ---- eviction ---- */
+
+/* The importance of each token for one query, in double. */
+static std::vector<double> importance_truth(const bench_case *c, uint32_t query)
+{
+    const uint32_t heads = c->shape.num_heads, dim = c->shape.head_dim, group = heads / c->shape.num_kv_heads;
+    const uint32_t length = c->tables[query].length;
+    std::vector<double> importance(length, 0), score(length), norm(length);
+    std::vector<float> key, value;
+    for (uint32_t h = 0; h < heads; h++) {
+        if (h % group == 0) {
+            copy_path(c, query, h / group, key, value);
+            for (uint32_t t = 0; t < length; t++) {
+                norm[t] = 0;
+                for (uint32_t d = 0; d < dim; d++)
+                    norm[t] += fabs(value[(size_t)t * dim + d]);
+            }
+        }
+        const float *q = &c->h_query[((uint64_t)query * heads + h) * dim];
+        double sum = 0;
+        for (uint32_t t = 0; t < length; t++) {
+            double dot = 0;
+            for (uint32_t d = 0; d < dim; d++)
+                dot += (double)q[d] * key[(size_t)t * dim + d];
+            score[t] = exp(dot / sqrt(dim)); /* a few units at most: these elements lie between -2 and 2 */
+            sum += score[t];
+        }
+        for (uint32_t t = 0; t < length; t++)
+            importance[t] += score[t] / sum * norm[t] / ((double)heads * dim);
     }
-    attention_truth truth = attention_truth_begin(queries.data(), SAMPLES, 1, 1, dim);
-    for (uint32_t s = 0; s < SAMPLES; s++)
-        add_row(c, &truth, s, query[s], head[s]);
-    bool tensor_cores = !tree_gpu_step_takes(step, TREE_FP32);
-    const double fp32 = ldexp(1, -24), fp16 = storage_roundoff(c->shape.storage);
-    roundoffs u = {fp32, tensor_cores ? fp16 : fp32, tensor_cores ? ldexp(1, -22) : fp32, fp16};
-    verdict v = attention_verdict(out.data(), lse.data(), &truth, &u);
-    BENCH_MUST(v.text[0] == '\0', v.text);
-    attention_truth_destroy(&truth);
-    return v.error;
+    return importance;
+}
+
+struct bench_eviction_truth {
+    sample_rows rows;
+    uint32_t query;
+    std::vector<double> importance; /* [length] of this query */
+};
+
+bench_eviction bench_eviction_create(const bench_case *c, const bench_plan *p,
+                                     const std::vector<const tree_eviction_step *> &steps)
+{
+    bench_eviction e = {};
+    int cuda_error = 0;
+    const uint64_t num_slots = (uint64_t)c->shape.num_blocks * c->shape.block_tokens;
+    std::vector<uint64_t> slots(num_slots);
+    std::vector<uint32_t> positions(num_slots, 0);
+    for (uint64_t i = 0; i < num_slots; i++)
+        slots[i] = i;
+    for (uint32_t q = 0; q < c->shape.num_queries; q++) {
+        const kv_table *table = &c->tables[q];
+        for (uint32_t t = 0; t < table->length; t++)
+            positions[(uint64_t)table->blocks[t / BENCH_BLOCK_TOKENS] * BENCH_BLOCK_TOKENS + t % BENCH_BLOCK_TOKENS] = t;
+        e.num_slots = std::max<uint64_t>(e.num_slots, (uint64_t)table->num_blocks * BENCH_BLOCK_TOKENS);
+    }
+    BENCH_MUST(tree_eviction_gpu_create(&e.lists, p->plan, &c->shape, c->stream, &cuda_error) == TREE_OK,
+               "lists of eviction on the device");
+    e.norm_count = num_slots * c->shape.num_kv_heads;
+    BENCH_CUDA(cudaMalloc((void **)&e.d_norm, e.norm_count * c->num_sets * sizeof(float)));
+    BENCH_CUDA(cudaMalloc((void **)&e.d_positions, num_slots * sizeof(uint32_t)));
+    BENCH_CUDA(cudaMalloc((void **)&e.d_victims, c->shape.num_queries * sizeof(uint64_t)));
+    BENCH_CUDA(cudaMalloc((void **)&e.d_importance, c->shape.num_queries * e.num_slots * sizeof(float)));
+    for (const tree_eviction_step *step : steps)
+        e.workspace_bytes = std::max(e.workspace_bytes, tree_eviction_gpu_workspace_bytes(p->plan, &c->shape, step));
+    BENCH_CUDA(cudaMalloc(&e.d_workspace, e.workspace_bytes));
+    uint64_t *d_slots;
+    BENCH_CUDA(cudaMalloc((void **)&d_slots, num_slots * sizeof(uint64_t)));
+    BENCH_CUDA(cudaMemcpy(d_slots, slots.data(), num_slots * sizeof(uint64_t), cudaMemcpyHostToDevice));
+    BENCH_CUDA(cudaMemcpy(e.d_positions, positions.data(), num_slots * sizeof(uint32_t), cudaMemcpyHostToDevice));
+    for (uint32_t set = 0; set < c->num_sets; set++) {
+        const char *value = c->d_kv + set * c->set_bytes + c->set_bytes / 2;
+        BENCH_MUST(kv_norms_gpu(e.d_norm + set * e.norm_count, value, d_slots, (uint32_t)num_slots, &c->shape,
+                                c->stream, &cuda_error) == TREE_OK,
+                   tree_cuda_error_string(cuda_error));
+    }
+    BENCH_CUDA(cudaStreamSynchronize(c->stream));
+    BENCH_CUDA(cudaFree(d_slots));
+    e.truth = new bench_eviction_truth();
+    e.truth->rows = sample_create(c);
+    e.truth->query = c->shape.num_queries - 1;
+    e.truth->importance = importance_truth(c, e.truth->query);
+    return e;
+}
+
+void bench_eviction_destroy(bench_eviction *e)
+{
+    cudaFree(e->d_norm);
+    cudaFree(e->d_positions);
+    cudaFree(e->d_victims);
+    cudaFree(e->d_importance);
+    cudaFree(e->d_workspace);
+    tree_eviction_gpu_destroy(e->lists);
+    attention_truth_destroy(&e->truth->rows.truth);
+    delete e->truth;
+}
+
+static void evict(const bench_case *c, const bench_plan *p, const bench_eviction *e, const tree_eviction_step *step,
+                  uint32_t set, float *importance)
+{
+    const char *key = c->d_kv + set * c->set_bytes, *value = key + c->set_bytes / 2;
+    int cuda_error = 0;
+    tree_status status = tree_eviction_gpu_run(
+        c->d_out, c->d_lse, importance, e->num_slots, e->d_victims, c->d_query, key, value,
+        e->d_norm + set * e->norm_count, e->d_positions, NULL, p->gpu, e->lists, &c->shape,
+        1 / sqrtf((float)c->shape.head_dim), e->d_workspace, e->workspace_bytes, c->stream, step, &cuda_error);
+    BENCH_MUST(status == TREE_OK, cuda_error ? tree_cuda_error_string(cuda_error) : tree_status_string(status));
+}
+
+void bench_evict(const bench_case *c, const bench_plan *p, const bench_eviction *e, const tree_eviction_step *step,
+                 uint32_t set)
+{
+    evict(c, p, e, step, set, NULL);
+}
+
+void bench_eviction_check(const bench_case *c, const bench_plan *p, const bench_eviction *e,
+                          const tree_eviction_step *step)
+{
+    if (is_counting)
+        return;
+    const std::vector<double> &truth = e->truth->importance;
+    std::vector<float> importance(truth.size());
+    uint64_t victim;
+    sample_error(c, e->truth->rows, true, [&] { evict(c, p, e, step, 0, e->d_importance); });
+    BENCH_CUDA(cudaMemcpy(importance.data(), e->d_importance + e->truth->query * e->num_slots,
+                          truth.size() * sizeof(float), cudaMemcpyDeviceToHost));
+    BENCH_CUDA(cudaMemcpy(&victim, e->d_victims + e->truth->query, sizeof victim, cudaMemcpyDeviceToHost));
+    const double most = *std::max_element(truth.begin(), truth.end());
+    const size_t least = std::min_element(truth.begin(), truth.end()) - truth.begin();
+    const size_t position = eviction_key_position(victim);
+    char message[200];
+    for (size_t t = 0; t < truth.size(); t++) {
+        snprintf(message, sizeof message, "%s: query %u, token %zu: importance %g instead of %g", step->name,
+                 e->truth->query, t, importance[t], truth[t]);
+        BENCH_MUST(fabs(importance[t] - truth[t]) <= 1e-4 * most, message);
+    }
+    snprintf(message, sizeof message, "%s: query %u: victim %llx, but the least important token is %zu, with %g",
+             step->name, e->truth->query, (unsigned long long)victim, least, truth[least]);
+    BENCH_MUST(position < truth.size() && truth[position] <= truth[least] * (1 + 1e-4), message);
+    BENCH_MUST(victim == eviction_key(importance[position], (uint32_t)position), message);
 }
 
 const tree_gpu_step *bench_step(const char *name)

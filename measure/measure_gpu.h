@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include <functional>
+#include <vector>
 
 extern "C" {
 #include "kv_branch.h"
@@ -14,6 +15,8 @@ extern "C" {
 #include "traffic.h"
 #include "tree_plan.h"
 }
+#include "eviction_gpu.h"
+#include "kv_gpu.h"
 #include "standard_attention_gpu.h"
 #include "tree_attention_gpu.h"
 
@@ -63,7 +66,7 @@ struct bench_case {
     cudaStream_t stream;
 };
 
-/* Level trees as workload_levels; random K, V and queries. */
+/* Level trees as workload_levels; random K, V and queries; fp16 or bf16. */
 bench_case bench_create(const char *nodes, const char *tokens, uint32_t num_heads, uint32_t num_kv_heads,
                         uint32_t head_dim, tree_storage storage);
 
@@ -75,6 +78,10 @@ void bench_destroy(bench_case *c);
 /* Microseconds of call(set), the median of 7 replays of a graph. Cold: the graph calls it once for each set; warm: as
  * often for set 0. */
 double bench_time(const bench_case *c, const std::function<void(uint32_t set)> &call, bool is_cold);
+
+/* The same for several calls, cold, whose replays alternate: a drift of the clock changes all of them alike, so that their
+ * ratios hold. */
+std::vector<double> bench_times(const bench_case *c, const std::vector<std::function<void(uint32_t set)>> &calls);
 
 struct bench_counters {
     double dram_bytes, l2_hit_percent; /* -1: not counted */
@@ -109,6 +116,31 @@ void bench_attention(const bench_case *c, const bench_plan *p, const tree_gpu_st
 double bench_error(const bench_case *c, const bench_plan *p, const tree_gpu_step *step);
 
 const tree_gpu_step *bench_step(const char *name); /* NULL: the last one */
+
+/* What eviction needs besides a plan. Norms come in sets, as K and V do. */
+struct bench_eviction {
+    tree_eviction_gpu *lists;
+    uint64_t num_slots, norm_count; /* of the longest table; of a set */
+    float *d_norm, *d_importance;
+    uint32_t *d_positions;
+    uint64_t *d_victims;
+    void *d_workspace;
+    size_t workspace_bytes;
+    struct bench_eviction_truth *truth;
+};
+/* With workspace for these steps. */
+bench_eviction bench_eviction_create(const bench_case *c, const bench_plan *p,
+                                     const std::vector<const tree_eviction_step *> &steps);
+void bench_eviction_destroy(bench_eviction *e);
+
+/* Attention and the victim of each query: the importance of a token is not written. */
+void bench_evict(const bench_case *c, const bench_plan *p, const bench_eviction *e, const tree_eviction_step *step,
+                 uint32_t set);
+
+/* Ends the program if, after one call, out or lse of some rows is beyond the limits of measure/oracle.h, if an importance
+ * of one query is off by more than 1e-4 of its largest, or if the query's victim has more than 1 + 1e-4 times the least. */
+void bench_eviction_check(const bench_case *c, const bench_plan *p, const bench_eviction *e,
+                          const tree_eviction_step *step);
 
 /* A line of a csv with these columns, counters cold. name: of the tree. Checks the result: bench_error. */
 #define BENCH_COLUMNS                                                                                                  \

@@ -18,7 +18,7 @@
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 #define WARPGROUP_ASM(...) asm volatile(__VA_ARGS__)
 #else
-#define WARPGROUP_ASM(...) __trap() /* has_warpgroups (steps.cu) keeps such GPUs away */
+#define WARPGROUP_ASM(...) __trap() /* gpu_has_warpgroups (steps.cu) keeps such GPUs away */
 #endif
 
 /* The descriptor of a matrix in shared memory: its address, the bytes from one panel to the next (0 if it lies in one)

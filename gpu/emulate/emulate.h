@@ -206,6 +206,12 @@ static inline int __all_sync(uint32_t mask, int mine, EMULATE_HERE)
 
 static inline void __threadfence() {}
 static inline uint32_t atomicAdd(uint32_t *counter, uint32_t value) { return (*counter += value) - value; }
+static inline unsigned long long atomicMin(unsigned long long *least, unsigned long long value)
+{
+    unsigned long long before = *least;
+    *least = value < before ? value : before;
+    return before;
+}
 static inline uint32_t atomicInc(uint32_t *counter, uint32_t last)
 {
     uint32_t before = *counter;
@@ -215,6 +221,7 @@ static inline uint32_t atomicInc(uint32_t *counter, uint32_t last)
 template <typename T> static inline T __ldg(const T *from) { return *from; }
 template <typename T> static inline T __ldcg(const T *from) { return *from; }
 template <typename T> static inline void __stcg(T *to, T value) { *to = value; }
+static inline void prefetch_l2(const void *) {}
 static inline int __popc(uint32_t x) { return __builtin_popcount(x); }
 static inline float __fmul_rn(float x, float y) { return x * y; }
 static inline uint32_t __float_as_uint(float x) { return half_bits(x); }

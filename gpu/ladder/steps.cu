@@ -38,7 +38,7 @@ const tree_gpu_step tree_gpu_steps[] = {
 };
 const uint32_t tree_gpu_num_steps = sizeof tree_gpu_steps / sizeof tree_gpu_steps[0];
 
-static bool has_warpgroups()
+bool gpu_has_warpgroups()
 {
 #if defined TREEATTN_EMULATE
     return true;
@@ -53,7 +53,7 @@ static bool has_warpgroups()
 
 bool tree_gpu_step_takes(const tree_gpu_step *step, tree_storage storage)
 {
-    return step->storages >> storage & 1 && (!step->needs_warpgroups || has_warpgroups());
+    return step->storages >> storage & 1 && (!step->needs_warpgroups || gpu_has_warpgroups());
 }
 
 const tree_gpu_step *tree_gpu_last_step(tree_storage storage)

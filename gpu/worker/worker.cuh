@@ -62,8 +62,8 @@ struct worker {
     }
 
     /* last: the task's last tile; its stage serves as a buffer. */
-    __device__ __forceinline__ void end_task(const attention_arguments &a, worker_shared &shared,
-                                             const queue_tile &last)
+    template <typename ARGUMENTS>
+    __device__ __forceinline__ void end_task(const ARGUMENTS &a, worker_shared &shared, const queue_tile &last)
     {
         enum { EARLY = HEAD_DIM <= 128 }; /* limited by registers */
         const queue_query *queries = shared.queries[task % QUERY_RING];

@@ -20,4 +20,26 @@ static __device__ __forceinline__ void prefetch_masks(const attention_arguments 
         cp_async<8>(&shared.masks[n % STAGES][token], &a.queue.masks[tile.first_mask + token]);
 }
 
+/* Bit i: query i of the task has one of this warp's rows. */
+static __device__ __forceinline__ uint64_t queries_of_warp(const queue_tile &tile)
+{
+    const uint32_t row = lane_row(split_rows_then_tokens::warps_m(tile), 0) - threadIdx.x % WARP / 4;
+    const uint32_t first = tile_query_of_row(tile, row), last = tile_query_of_row(tile, row + WARP_ROWS - 1);
+    return (first < 64 ? UINT64_MAX << first : 0) & (last < 63 ? ((uint64_t)2 << last) - 1 : UINT64_MAX);
+}
+
+/* Bit i: one of `queries` sees a token of slice i. masks: of num_tokens <= 64 tokens, in slices of 16. */
+static __device__ __forceinline__ uint32_t seen_slices(uint64_t queries, const uint64_t *masks, uint32_t num_tokens)
+{
+    const uint32_t lane = threadIdx.x % WARP;
+    uint32_t slices = 0;
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        const uint32_t token = i * WARP + lane;
+        const uint32_t seen = __ballot_sync(ALL_LANES, token < num_tokens && (masks[token] & queries));
+        slices |= ((seen & 0xffff) != 0) << 2 * i | ((seen >> 16) != 0) << (2 * i + 1);
+    }
+    return slices;
+}
+
 #endif

@@ -33,8 +33,8 @@ static __device__ __forceinline__ void copy_visible(const attention_arguments &a
 }
 
 /* Computes and writes query i of the task whose tiles begin at tiles. */
-template <int HEAD_DIM, typename T, typename SPLIT, typename ORDER, auto ABSORB>
-static __device__ __forceinline__ void redo_query(const attention_arguments &a, worker_shared &shared,
+template <int HEAD_DIM, typename T, typename SPLIT, typename ORDER, auto ABSORB, typename ARGUMENTS>
+static __device__ __forceinline__ void redo_query(const ARGUMENTS &a, worker_shared &shared,
                                                   const queue_tile *tiles, uint32_t i)
 {
     const queue_query *queries = a.queue.queries + tiles->first_partial;
@@ -59,8 +59,8 @@ static __device__ __forceinline__ void redo_query(const attention_arguments &a, 
 }
 
 /* All masked tasks among tiles [first, end) of the queue. */
-template <int HEAD_DIM, typename T, typename SPLIT, typename ORDER, auto ABSORB>
-static __device__ __forceinline__ void redo_tasks(const attention_arguments &a, worker_shared &shared, uint32_t first,
+template <int HEAD_DIM, typename T, typename SPLIT, typename ORDER, auto ABSORB, typename ARGUMENTS>
+static __device__ __forceinline__ void redo_tasks(const ARGUMENTS &a, worker_shared &shared, uint32_t first,
                                                uint32_t end)
 {
     for (uint32_t n = first; n < end; n++) {
@@ -71,8 +71,8 @@ static __device__ __forceinline__ void redo_tasks(const attention_arguments &a, 
 }
 
 /* redo_tasks as a call, so that the registers it needs do not add to those of the loop. */
-template <int HEAD_DIM, typename T, typename SPLIT, typename ORDER, auto ABSORB>
-static __device__ __noinline__ void call_redo_tasks(const attention_arguments &a, worker_shared &shared, uint32_t first,
+template <int HEAD_DIM, typename T, typename SPLIT, typename ORDER, auto ABSORB, typename ARGUMENTS>
+static __device__ __noinline__ void call_redo_tasks(const ARGUMENTS &a, worker_shared &shared, uint32_t first,
                                                     uint32_t end)
 {
     redo_tasks<HEAD_DIM, T, SPLIT, ORDER, ABSORB>(a, shared, first, end);
@@ -80,8 +80,8 @@ static __device__ __noinline__ void call_redo_tasks(const attention_arguments &a
 
 /* After a worker's last tile: computes the masked tasks again, from the first spoilt one on. ABSORB: the rung's
  * absorb_tile. */
-template <auto ABSORB, int HEAD_DIM, typename T, typename SPLIT, typename ORDER>
-static __device__ __forceinline__ void redo_spoilt(const attention_arguments &a, worker_shared &shared,
+template <auto ABSORB, int HEAD_DIM, typename T, typename SPLIT, typename ORDER, typename ARGUMENTS>
+static __device__ __forceinline__ void redo_spoilt(const ARGUMENTS &a, worker_shared &shared,
                                                    const worker<HEAD_DIM, T, SPLIT, ORDER> &w)
 {
     if (w.first_spoilt != NOTHING_SPOILT)

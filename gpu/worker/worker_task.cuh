@@ -132,8 +132,12 @@ struct row_target {
     float factor;
 };
 
+/* Eviction has arguments, and a function of this name, of its own (worker_scores.cuh). */
+static __device__ __forceinline__ void keep_state(const attention_arguments &, uint32_t, uint32_t, float, float) {}
+
 /* writes_rest: this thread also writes m and l of the partial state, or lse; one thread of each row does. */
-static __device__ __forceinline__ row_target find_target(const attention_arguments &a, const queue_tile &tile,
+template <typename ARGUMENTS>
+static __device__ __forceinline__ row_target find_target(const ARGUMENTS &a, const queue_tile &tile,
                                                          const queue_query *queries, uint32_t row, float m, float l,
                                                          bool writes_rest)
 {
@@ -142,6 +146,8 @@ static __device__ __forceinline__ row_target find_target(const attention_argumen
     const bool is_result = query.state == QUEUE_ONLY_STATE;
     /* below 2^31: check_arguments */
     const uint32_t index = (is_result ? query.query : query.state) * a.shape.num_heads + head;
+    if (writes_rest)
+        keep_state(a, tile.first_partial + i, head, m, l);
     m *= LN_2;
     if (writes_rest && !is_result) {
         __stcg(&a.m[index], m);
@@ -174,8 +180,8 @@ struct plain_order {
 };
 
 /* If every warp has its own rows: writes those of queries [first, end) of the task, straight from registers. */
-template <int HEAD_DIM, typename T, typename ORDER>
-static __device__ __forceinline__ void store_own_rows(const attention_arguments &a, const queue_tile &tile,
+template <int HEAD_DIM, typename T, typename ORDER, typename ARGUMENTS>
+static __device__ __forceinline__ void store_own_rows(const ARGUMENTS &a, const queue_tile &tile,
                                                       const queue_query *queries, const tile_state<HEAD_DIM> &state,
                                                       uint32_t first, uint32_t end)
 {
@@ -209,8 +215,8 @@ static __device__ __forceinline__ float *meeting_place(char *buffer, uint32_t wa
 
 /* If warps w, w + warps_m, ... share rows: merges their states through buffer, 8 rows of each warp at a time, and
  * writes them. */
-template <int HEAD_DIM, typename T, typename ORDER>
-static __device__ __forceinline__ void store_shared_rows(const attention_arguments &a, worker_shared &shared,
+template <int HEAD_DIM, typename T, typename ORDER, typename ARGUMENTS>
+static __device__ __forceinline__ void store_shared_rows(const ARGUMENTS &a, worker_shared &shared,
                                                          const queue_tile &tile, const queue_query *queries,
                                                          const tile_state<HEAD_DIM> &state, uint32_t warps_m,
                                                          char *buffer, uint32_t first, uint32_t end)
@@ -263,8 +269,8 @@ static __device__ __forceinline__ void store_shared_rows(const attention_argumen
 
 /* Writes the rows of the queries [first, end) of the task. buffer: 16 KB that nothing else uses until the next
  * barrier. */
-template <int HEAD_DIM, typename T, typename ORDER>
-static __device__ __forceinline__ void store_rows(const attention_arguments &a, worker_shared &shared,
+template <int HEAD_DIM, typename T, typename ORDER, typename ARGUMENTS>
+static __device__ __forceinline__ void store_rows(const ARGUMENTS &a, worker_shared &shared,
                                                   const queue_tile &tile, const queue_query *queries,
                                                   tile_state<HEAD_DIM> &state, uint32_t warps_m, char *buffer,
                                                   uint32_t first, uint32_t end)

@@ -80,8 +80,8 @@ template <int HEAD_DIM, typename T> struct warpgroup_tile {
 
 /* redo_spoilt, but inlined: if the kernel contained a call, ptxas would serialize the wgmma of its loop (warning
  * C7510). */
-template <int HEAD_DIM, typename T, typename ORDER>
-static __device__ __forceinline__ void redo_spoilt_here(const attention_arguments &a, worker_shared &shared,
+template <int HEAD_DIM, typename T, typename ORDER, typename ARGUMENTS>
+static __device__ __forceinline__ void redo_spoilt_here(const ARGUMENTS &a, worker_shared &shared,
                                                         const worker<HEAD_DIM, T, own_rows, ORDER> &w)
 {
     if (w.first_spoilt != NOTHING_SPOILT)

@@ -1,0 +1,112 @@
+/* A job as rungs 0 to 2 run it: at most 32 tokens of one query, and a thread block for each job. Their importance is
+ * summed inside the thread block, so no sum over heads needs an atomic operation. */
+#ifndef JOB_CUH
+#define JOB_CUH
+
+#include "eviction_internal.h"
+#include "storage.cuh"
+
+/* A token of a job. slot: in key and value, for KV head 0, as queue.kv_slots has it; that of KV head h is h x block_tokens
+ * further on. */
+struct job_token {
+    bool is_seen;
+    uint32_t slot;
+};
+
+/* Token i of the job; one past its end has the place of the first, and is not seen. */
+static __device__ __forceinline__ job_token job_find(const eviction_arguments &e, const score_job &job, uint32_t i)
+{
+    const uint32_t valid = i < job.num_tokens ? i : 0;
+    job_token token;
+    token.slot = e.queue.kv_slots[job.kv_slots + valid];
+    token.is_seen = i < job.num_tokens
+                    && (job.masks == QUEUE_NO_MASK || e.queue.masks[job.masks + valid] >> job.mask_bit & 1);
+    return token;
+}
+
+/* The index of a token's norm, and, times head_dim, that of its K and V. */
+static __device__ __forceinline__ uint64_t job_slot(const eviction_arguments &e, const job_token &token,
+                                                    uint32_t kv_head)
+{
+    return (uint64_t)token.slot + (uint64_t)kv_head * e.shape.block_tokens;
+}
+
+/* The weight of a token for one head: exp(score - lse), at most 1 but for rounding. */
+static __device__ __forceinline__ float job_weight(float score, float lse)
+{
+    return score == -INFINITY || lse == -INFINITY ? 0 : expf(score - lse);
+}
+
+/* As eviction_key. */
+static __device__ __forceinline__ uint64_t job_key(float importance, uint32_t position)
+{
+    if (!(importance >= 0 && importance < INFINITY))
+        return EVICTION_NOT_FINITE;
+    const uint32_t bits = importance == 0 ? 0 : __float_as_uint(importance);
+    return (uint64_t)(bits + 1) << 32 | position;
+}
+
+/* Where the importance of this lane's token goes, and whether the token may be evicted. Loaded by one warp before the work
+ * begins, so that the loads are over when it ends. */
+struct job_target {
+    bool is_seen, is_candidate;
+    uint32_t position;
+    uint64_t place; /* in importance */
+};
+
+static __device__ __forceinline__ job_target job_find_target(const eviction_arguments &e, const score_job &job)
+{
+    const job_token token = job_find(e, job, threadIdx.x % WARP);
+    const uint32_t head_slots = e.shape.num_kv_heads * e.shape.block_tokens;
+    const uint32_t block = token.slot / head_slots, slot = token.slot % head_slots;
+    job_target to = {token.is_seen, token.is_seen, 0, 0};
+    if (e.importance)
+        to.place = job.query * e.num_slots + (uint64_t)e.lists.table_index[block] * e.shape.block_tokens + slot;
+    if (e.victims)
+        to.position = e.positions[(uint64_t)block * e.shape.block_tokens + slot];
+    if (e.candidates) {
+        const eviction_range range = e.candidates[job.query];
+        to.is_candidate = to.is_seen && range.first <= to.position && to.position < range.end;
+    }
+    return to;
+}
+
+/* By the same warp: lane i has the importance of token i. Writes it, and lowers the query's victim to the smallest key of
+ * the job: a minimum of integers, which is the same in whatever order jobs run. */
+static __device__ __forceinline__ void job_finish(const eviction_arguments &e, const score_job &job,
+                                                  const job_target &to, float importance)
+{
+    if (e.importance && to.is_seen)
+        e.importance[to.place] = importance;
+    if (!e.victims)
+        return;
+    uint64_t key = to.is_seen ? job_key(importance, to.position) : EVICTION_NONE;
+    if (key != EVICTION_NOT_FINITE && !to.is_candidate)
+        key = EVICTION_NONE;
+    for (int distance = WARP / 2; distance > 0; distance /= 2) {
+        const uint64_t other = __shfl_xor_sync(ALL_LANES, key, distance);
+        key = other < key ? other : key;
+    }
+    if (threadIdx.x % WARP == 0)
+        atomicMin((unsigned long long *)&e.victims[job.query], (unsigned long long)key);
+}
+
+enum { CLEAR_THREADS = 128 };
+
+static __global__ void clear_victims(eviction_arguments e)
+{
+    const uint32_t query = blockIdx.x * CLEAR_THREADS + threadIdx.x;
+    if (query < e.plan.num_queries)
+        e.victims[query] = EVICTION_NONE;
+}
+
+/* Before the jobs. */
+static cudaError_t launch_clear_victims(const eviction_arguments &e, cudaStream_t stream)
+{
+    if (!e.victims)
+        return cudaSuccess;
+    return launch_kernel((e.plan.num_queries + CLEAR_THREADS - 1) / CLEAR_THREADS, CLEAR_THREADS, 0, stream,
+                         clear_victims, e);
+}
+
+#endif
