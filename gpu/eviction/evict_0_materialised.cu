@@ -65,7 +65,7 @@ template <int HEAD_DIM, typename T> static __global__ void score_keys(eviction_a
             const job_token token = job_find(e, job, i);
             if (!token.is_seen)
                 continue;
-            const T *k_bt = (const T *)e.key + job_slot(e, token, head / group_size) * HEAD_DIM;
+            const T *k_bt = (const T *)e.key + job_slot(e, token.slot, head / group_size) * HEAD_DIM;
             const float score = row_score<HEAD_DIM, T>(q, k_bt, e.scale);
             mine = lane == i ? score : mine;
         }
@@ -140,7 +140,7 @@ template <int HEAD_DIM, typename T> static __global__ void weigh_values(eviction
         const uint32_t quarter = i % QUARTERS, t = i / QUARTERS % job.num_tokens;
         const uint32_t kv_head = i / QUARTERS / job.num_tokens;
         const job_token token = job_find(e, job, t);
-        const uint64_t from = job_slot(e, token, kv_head) * QUARTERS + quarter;
+        const uint64_t from = job_slot(e, token.slot, kv_head) * QUARTERS + quarter;
         float4 v = make_float4(0, 0, 0, 0);
         if (token.is_seen) {
             const uint2 pairs = ((const uint2 *)e.value)[from];

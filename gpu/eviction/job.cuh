@@ -1,5 +1,5 @@
-/* A job as rungs 0 to 2 run it: at most 32 tokens of one query, and a thread block for each job. Their importance is
- * summed inside the thread block, so no sum over heads needs an atomic operation. */
+/* A job as rungs 0 to 2 run it: at most 32 tokens of one query. All heads of a job are in one thread block, which sums their
+ * part in its importance: no sum over heads needs an atomic operation. */
 #ifndef JOB_CUH
 #define JOB_CUH
 
@@ -24,11 +24,10 @@ static __device__ __forceinline__ job_token job_find(const eviction_arguments &e
     return token;
 }
 
-/* The index of a token's norm, and, times head_dim, that of its K and V. */
-static __device__ __forceinline__ uint64_t job_slot(const eviction_arguments &e, const job_token &token,
-                                                    uint32_t kv_head)
+/* The index of a norm, and, times head_dim, that of K and V. slot: job_token.slot. */
+static __device__ __forceinline__ uint64_t job_slot(const eviction_arguments &e, uint32_t slot, uint32_t kv_head)
 {
-    return (uint64_t)token.slot + (uint64_t)kv_head * e.shape.block_tokens;
+    return (uint64_t)slot + (uint64_t)kv_head * e.shape.block_tokens;
 }
 
 /* The weight of a token for one head: exp(score - lse), at most 1 but for rounding. */
