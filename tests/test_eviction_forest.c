@@ -1,5 +1,5 @@
 /* Claim: a forest under a budget keeps the invariants of eviction in a tree: fork is neutral, the budget holds, a vote
- * matches a model on flat lists, a budget that is never reached changes nothing; and it takes bad input without harm. */
+ * matches a model on flat lists, a budget that is never reached changes nothing; and bad input does no harm. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,6 +136,12 @@ static void take_steps(eviction_forest *forest, kv_branch branch, uint32_t count
     }
 }
 
+/* The second branch of a step gets the input of the first. */
+static void repeat(float *numbers, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) numbers[count + i] = numbers[i];
+}
+
 static void check_same_out(const step_data *a, uint32_t i, const step_data *b, uint32_t j)
 {
     check(memcmp(a->out + i * QUERY_FLOATS, b->out + j * QUERY_FLOATS, QUERY_FLOATS * sizeof(float)) == 0,
@@ -157,15 +163,15 @@ static void run_fork_is_neutral(const void *argument)
     check(before.used_blocks == after.used_blocks && before.physical_tokens == after.physical_tokens,
           "a fork takes no block");
     step_data d = step_for(family, 2, 0);
-    memcpy(d.query + QUERY_FLOATS, d.query, QUERY_FLOATS * sizeof *d.query);
+    repeat(d.query, QUERY_FLOATS);
     take_step(forest, &d);
     check_same_out(&d, 0, &d, 1);
     uint32_t num_victims = 0;
     for (uint32_t step = 0; step < 4; step++) { /* their histories are the same too */
         d = step_for(family, 2, 1);
-        memcpy(d.query + QUERY_FLOATS, d.query, QUERY_FLOATS * sizeof *d.query);
-        memcpy(d.key + TOKEN_FLOATS, d.key, TOKEN_FLOATS * sizeof *d.key);
-        memcpy(d.value + TOKEN_FLOATS, d.value, TOKEN_FLOATS * sizeof *d.value);
+        repeat(d.query, QUERY_FLOATS);
+        repeat(d.key, TOKEN_FLOATS);
+        repeat(d.value, TOKEN_FLOATS);
         take_step(forest, &d);
         check_same_out(&d, 0, &d, 1);
         check(d.results[0].num_victims == d.results[1].num_victims &&
@@ -219,6 +225,7 @@ static void run_budget_holds(const void *argument)
             uint32_t inherited = inherited_tokens(forest, branches[i]);
             if (c->scope == KV_SCOPE_PRIVATE && inherited + 1 > most) most = inherited + 1;
             check(now <= most, "step %u, branch %u: %u tokens, at most %u", step, i, now, most);
+            check(c->scope != KV_SCOPE_PRIVATE || now > inherited, "step %u: a token of its own stays", step);
             check(now == kept[i] + 1 - d.results[i].num_victims, "step %u: the victims are those that left", step);
             check(kept[i] != most || d.results[i].num_victims == 1, "step %u: one comes, one goes", step);
         }
@@ -673,7 +680,37 @@ static void run_bad_handles(const void *argument)
     eviction_forest_destroy(NULL);
 }
 
-/* ---- adoption, compaction ---- */
+/* ---- truncate, adoption, compaction ---- */
+
+/* Queries of dropped positions do not score any more. */
+static void run_truncate(const void *argument)
+{
+    (void)argument;
+    eviction_forest_config config = usual_config("snapkv", KV_SCOPE_MASK, 16);
+    eviction_forest *forest = open_forest(&config), *twin = open_forest(&config);
+    kv_branch a = new_branch(forest), b = new_branch(twin);
+    test_reseed();
+    take_steps(forest, a, 12);
+    test_reseed();
+    take_steps(twin, b, 12);
+    take_steps(forest, a, 3);
+    check(eviction_forest_truncate(forest, a, 12) == KV_OK, "truncate");
+    uint32_t num_victims = 0;
+    for (uint32_t step = 0; step < 10; step++) {
+        step_data d = step_for(&a, 1, 1), same = d;
+        same.branches[0] = b;
+        take_step(forest, &d);
+        take_step(twin, &same);
+        check_same_out(&d, 0, &same, 0);
+        check(d.results[0].num_victims == same.results[0].num_victims &&
+                  (d.results[0].num_victims == 0 || d.results[0].victims[0] == same.results[0].victims[0]),
+              "step %u: the same victim", step);
+        num_victims += d.results[0].num_victims;
+    }
+    check(num_victims == 6, "%u victims", num_victims);
+    eviction_forest_destroy(forest);
+    eviction_forest_destroy(twin);
+}
 
 static void run_adopt(const void *argument)
 {
@@ -723,8 +760,8 @@ static void run_compaction(const void *argument)
         blocks_of_twin += stats_of(twin).used_blocks;
     }
     test_note("%u blocks, %u without compaction", (unsigned)blocks, (unsigned)blocks_of_twin);
-    check(blocks <= blocks_of_twin && (*scope == KV_SCOPE_PRIVATE || stats_of(forest).moved_tokens > 0), "%u blocks, %u without compaction",
-          (unsigned)blocks, (unsigned)blocks_of_twin);
+    check(blocks <= blocks_of_twin && (*scope == KV_SCOPE_PRIVATE || stats_of(forest).moved_tokens > 0),
+          "%u blocks, %u without compaction", (unsigned)blocks, (unsigned)blocks_of_twin);
     eviction_forest_destroy(forest);
     eviction_forest_destroy(twin);
 }
@@ -758,6 +795,7 @@ int main(int argc, char **argv)
     test_add(run_budget_of_one, NULL, "budget_of_one");
     test_add(run_long_prompt, NULL, "long_prompt");
     test_add(run_bad_handles, NULL, "bad_handles");
+    test_add(run_truncate, NULL, "truncate_drops_queries");
     test_add(run_adopt, NULL, "adopt");
     return test_end();
 }
