@@ -680,36 +680,69 @@ static void run_bad_handles(const void *argument)
     eviction_forest_destroy(NULL);
 }
 
-/* ---- truncate, adoption, compaction ---- */
+/* ---- queries, adoption, compaction ---- */
 
-/* Queries of dropped positions do not score any more. */
-static void run_truncate(const void *argument)
+/* A policy that remembers the queries that it saw. */
+enum { SPY_WINDOW = 4 };
+static float spied[SPY_WINDOW];
+static uint32_t num_spied;
+
+static void spy_observe(double *history, const eviction_view *view)
+{
+    (void)history;
+    num_spied = view->num_queries;
+    check(num_spied <= SPY_WINDOW, "%u queries", num_spied);
+    for (uint32_t i = 0; i < num_spied; i++) spied[i] = view->queries[i * QUERY_FLOATS];
+}
+
+static void spy_score(double *score, const double *history, const eviction_view *view)
+{
+    (void)history;
+    for (uint32_t t = 0; t < view->tokens->num_tokens; t++) score[t] = 0;
+}
+
+static void step_numbered(eviction_forest *forest, kv_branch branch, float number)
+{
+    step_data d = step_for(&branch, 1, 1);
+    d.query[0] = number;
+    take_step(forest, &d);
+}
+
+static void check_spied(float oldest, float latest)
+{
+    check(num_spied == (uint32_t)(latest - oldest) + 1 && spied[0] == oldest && spied[num_spied - 1] == latest,
+          "queries %g .. %g, not %g .. %g", spied[0], spied[num_spied - 1], oldest, latest);
+}
+
+/* A policy sees the last queries of the branch: those of its parent too, none of a sibling, none of dropped positions. */
+static void run_last_queries(const void *argument)
 {
     (void)argument;
-    eviction_forest_config config = usual_config("snapkv", KV_SCOPE_MASK, 16);
-    eviction_forest *forest = open_forest(&config), *twin = open_forest(&config);
-    kv_branch a = new_branch(forest), b = new_branch(twin);
-    test_reseed();
-    take_steps(forest, a, 12);
-    test_reseed();
-    take_steps(twin, b, 12);
-    take_steps(forest, a, 3);
-    check(eviction_forest_truncate(forest, a, 12) == KV_OK, "truncate");
-    uint32_t num_victims = 0;
-    for (uint32_t step = 0; step < 10; step++) {
-        step_data d = step_for(&a, 1, 1), same = d;
-        same.branches[0] = b;
-        take_step(forest, &d);
-        take_step(twin, &same);
-        check_same_out(&d, 0, &same, 0);
-        check(d.results[0].num_victims == same.results[0].num_victims &&
-                  (d.results[0].num_victims == 0 || d.results[0].victims[0] == same.results[0].victims[0]),
-              "step %u: the same victim", step);
-        num_victims += d.results[0].num_victims;
-    }
-    check(num_victims == 6, "%u victims", num_victims);
+    static const eviction_policy spy = {.name = "spy",
+                                        .window = SPY_WINDOW,
+                                        .interval = 1,
+                                        .candidates = eviction_all,
+                                        .observe = spy_observe,
+                                        .score = spy_score};
+    eviction_forest_config config = usual_config("longflow", KV_SCOPE_MASK, 30);
+    config.policy = &spy;
+    eviction_forest *forest = open_forest(&config);
+    kv_branch branch = new_branch(forest);
+    for (uint32_t step = 0; step < 7; step++) step_numbered(forest, branch, (float)step);
+    check_spied(3, 6);
+    kv_branch child = fork_of(forest, branch);
+    step_numbered(forest, branch, 100);
+    step_numbered(forest, child, 7);
+    check_spied(4, 7);
+    step_numbered(forest, child, 8);
+    check_spied(5, 8);
+    check(eviction_forest_truncate(forest, child, 7) == KV_OK, "truncate");
+    step_numbered(forest, child, 7); /* 5 and 6 are left, 4 was dropped when 8 came */
+    check_spied(5, 7);
+    check(eviction_forest_truncate(forest, child, 0) == KV_OK, "truncate");
+    step_numbered(forest, child, 9);
+    check_spied(9, 9);
     eviction_forest_destroy(forest);
-    eviction_forest_destroy(twin);
 }
 
 static void run_adopt(const void *argument)
@@ -795,7 +828,7 @@ int main(int argc, char **argv)
     test_add(run_budget_of_one, NULL, "budget_of_one");
     test_add(run_long_prompt, NULL, "long_prompt");
     test_add(run_bad_handles, NULL, "bad_handles");
-    test_add(run_truncate, NULL, "truncate_drops_queries");
+    test_add(run_last_queries, NULL, "last_queries");
     test_add(run_adopt, NULL, "adopt");
     return test_end();
 }
