@@ -27,7 +27,7 @@ END {
     say("queries drift slowly (stationary_slow) it has {} against {} at a budget of {}", d(3, error("stationary_slow", "longflow", 512, "mean")),
         d(3, error("stationary_slow", "random_victim", 512, "mean")), 512)
     won = below(many, "longflow", "random_victim")
-    say("Where topics return it is better in {} of {} cases", won, all)
+    say("Where topics change it is better in {} of {} cases", won, all)
     say("at {} tokens {} against {} (topics), {} against {} (topics_slow)", 512, d(3, error("topics", "longflow", 512, "mean")), d(3, error("topics", "random_victim", 512, "mean")),
         d(3, error("topics_slow", "longflow", 512, "mean")), d(3, error("topics_slow", "random_victim", 512, "mean")))
     say("and {} against {} (topics_short)", d(3, error("topics_short", "longflow", 512, "mean")), d(3, error("topics_short", "random_victim", 512, "mean")))

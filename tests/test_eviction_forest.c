@@ -1,5 +1,5 @@
 /* Claim: a forest under a budget keeps the invariants of eviction in a tree: fork is neutral, the budget holds, a vote
- * matches a model on flat lists, a budget that is never reached changes nothing; and it takes bad input without harm. */
+ * matches a model on flat lists, a budget that is never reached changes nothing; and bad input does no harm. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,6 +136,12 @@ static void take_steps(eviction_forest *forest, kv_branch branch, uint32_t count
     }
 }
 
+/* The second branch of a step gets the input of the first. */
+static void repeat(float *numbers, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) numbers[count + i] = numbers[i];
+}
+
 static void check_same_out(const step_data *a, uint32_t i, const step_data *b, uint32_t j)
 {
     check(memcmp(a->out + i * QUERY_FLOATS, b->out + j * QUERY_FLOATS, QUERY_FLOATS * sizeof(float)) == 0,
@@ -157,15 +163,15 @@ static void run_fork_is_neutral(const void *argument)
     check(before.used_blocks == after.used_blocks && before.physical_tokens == after.physical_tokens,
           "a fork takes no block");
     step_data d = step_for(family, 2, 0);
-    memcpy(d.query + QUERY_FLOATS, d.query, QUERY_FLOATS * sizeof *d.query);
+    repeat(d.query, QUERY_FLOATS);
     take_step(forest, &d);
     check_same_out(&d, 0, &d, 1);
     uint32_t num_victims = 0;
     for (uint32_t step = 0; step < 4; step++) { /* their histories are the same too */
         d = step_for(family, 2, 1);
-        memcpy(d.query + QUERY_FLOATS, d.query, QUERY_FLOATS * sizeof *d.query);
-        memcpy(d.key + TOKEN_FLOATS, d.key, TOKEN_FLOATS * sizeof *d.key);
-        memcpy(d.value + TOKEN_FLOATS, d.value, TOKEN_FLOATS * sizeof *d.value);
+        repeat(d.query, QUERY_FLOATS);
+        repeat(d.key, TOKEN_FLOATS);
+        repeat(d.value, TOKEN_FLOATS);
         take_step(forest, &d);
         check_same_out(&d, 0, &d, 1);
         check(d.results[0].num_victims == d.results[1].num_victims &&
@@ -219,6 +225,7 @@ static void run_budget_holds(const void *argument)
             uint32_t inherited = inherited_tokens(forest, branches[i]);
             if (c->scope == KV_SCOPE_PRIVATE && inherited + 1 > most) most = inherited + 1;
             check(now <= most, "step %u, branch %u: %u tokens, at most %u", step, i, now, most);
+            check(c->scope != KV_SCOPE_PRIVATE || now > inherited, "step %u: a token of its own stays", step);
             check(now == kept[i] + 1 - d.results[i].num_victims, "step %u: the victims are those that left", step);
             check(kept[i] != most || d.results[i].num_victims == 1, "step %u: one comes, one goes", step);
         }
@@ -673,7 +680,70 @@ static void run_bad_handles(const void *argument)
     eviction_forest_destroy(NULL);
 }
 
-/* ---- adoption, compaction ---- */
+/* ---- queries, adoption, compaction ---- */
+
+/* A policy that remembers the queries that it saw. */
+enum { SPY_WINDOW = 4 };
+static float spied[SPY_WINDOW];
+static uint32_t num_spied;
+
+static void spy_observe(double *history, const eviction_view *view)
+{
+    (void)history;
+    num_spied = view->num_queries;
+    check(num_spied <= SPY_WINDOW, "%u queries", num_spied);
+    for (uint32_t i = 0; i < num_spied; i++) spied[i] = view->queries[i * QUERY_FLOATS];
+}
+
+static void spy_score(double *score, const double *history, const eviction_view *view)
+{
+    (void)history;
+    for (uint32_t t = 0; t < view->tokens->num_tokens; t++) score[t] = 0;
+}
+
+static void step_numbered(eviction_forest *forest, kv_branch branch, float number)
+{
+    step_data d = step_for(&branch, 1, 1);
+    d.query[0] = number;
+    take_step(forest, &d);
+}
+
+static void check_spied(float oldest, float latest)
+{
+    check(num_spied == (uint32_t)(latest - oldest) + 1 && spied[0] == oldest && spied[num_spied - 1] == latest,
+          "queries %g .. %g, not %g .. %g", spied[0], spied[num_spied - 1], oldest, latest);
+}
+
+/* A policy sees the last queries of the branch: those of its parent too, none of a sibling, none of dropped positions. */
+static void run_last_queries(const void *argument)
+{
+    (void)argument;
+    static const eviction_policy spy = {.name = "spy",
+                                        .window = SPY_WINDOW,
+                                        .interval = 1,
+                                        .candidates = eviction_all,
+                                        .observe = spy_observe,
+                                        .score = spy_score};
+    eviction_forest_config config = usual_config("longflow", KV_SCOPE_MASK, 30);
+    config.policy = &spy;
+    eviction_forest *forest = open_forest(&config);
+    kv_branch branch = new_branch(forest);
+    for (uint32_t step = 0; step < 7; step++) step_numbered(forest, branch, (float)step);
+    check_spied(3, 6);
+    kv_branch child = fork_of(forest, branch);
+    step_numbered(forest, branch, 100);
+    step_numbered(forest, child, 7);
+    check_spied(4, 7);
+    step_numbered(forest, child, 8);
+    check_spied(5, 8);
+    check(eviction_forest_truncate(forest, child, 7) == KV_OK, "truncate");
+    step_numbered(forest, child, 7); /* 5 and 6 are left, 4 was dropped when 8 came */
+    check_spied(5, 7);
+    check(eviction_forest_truncate(forest, child, 0) == KV_OK, "truncate");
+    step_numbered(forest, child, 9);
+    check_spied(9, 9);
+    eviction_forest_destroy(forest);
+}
 
 static void run_adopt(const void *argument)
 {
@@ -723,8 +793,8 @@ static void run_compaction(const void *argument)
         blocks_of_twin += stats_of(twin).used_blocks;
     }
     test_note("%u blocks, %u without compaction", (unsigned)blocks, (unsigned)blocks_of_twin);
-    check(blocks <= blocks_of_twin && (*scope == KV_SCOPE_PRIVATE || stats_of(forest).moved_tokens > 0), "%u blocks, %u without compaction",
-          (unsigned)blocks, (unsigned)blocks_of_twin);
+    check(blocks <= blocks_of_twin && (*scope == KV_SCOPE_PRIVATE || stats_of(forest).moved_tokens > 0),
+          "%u blocks, %u without compaction", (unsigned)blocks, (unsigned)blocks_of_twin);
     eviction_forest_destroy(forest);
     eviction_forest_destroy(twin);
 }
@@ -758,6 +828,7 @@ int main(int argc, char **argv)
     test_add(run_budget_of_one, NULL, "budget_of_one");
     test_add(run_long_prompt, NULL, "long_prompt");
     test_add(run_bad_handles, NULL, "bad_handles");
+    test_add(run_last_queries, NULL, "last_queries");
     test_add(run_adopt, NULL, "adopt");
     return test_end();
 }

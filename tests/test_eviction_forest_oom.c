@@ -1,5 +1,5 @@
-/* Claim: whichever allocation fails, a call of the forest returns KV_NOMEM and has changed nothing, nothing leaks, and the
- * same call succeeds when memory is back. The linker puts the functions below between the library and malloc. */
+/* Claim: whichever allocation fails, a call of the forest returns KV_NOMEM and has changed nothing, nothing leaks, and
+ * the same call succeeds when memory is back. The linker puts the functions below between the library and malloc. */
 #include <stdlib.h>
 #include <string.h>
 

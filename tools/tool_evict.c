@@ -1,5 +1,5 @@
-/* treeattn evict: eviction policies over a trace, a synthetic stream or the Game of 24: the tokens and blocks that remain,
- * the bytes that a step reads, and the error of the output against the full cache. */
+/* treeattn evict: eviction policies over a trace, a synthetic stream or the Game of 24: the tokens and blocks that
+ * remain, the bytes that a step reads, and the error of the output against the full cache. */
 #include "tool_evict.h"
 
 #include <inttypes.h>
@@ -165,8 +165,8 @@ static void need(const tool_call *call, const evict_request *request, const evic
                      request->num_policies + 1, request->num_blocks, s->num_heads, s->head_dim);
 }
 
-/* A policy may need more blocks than the full cache, since holes in shared blocks cannot be reused: one for each node of
- * the tree in the worst case that we know, and a tree has fewer nodes than twice its branches. */
+/* A policy may need more blocks than the full cache, since holes in a shared block cannot be reused. One more for each
+ * node has always sufficed, and a tree has fewer nodes than twice its branches. */
 static uint32_t read_blocks(const tool_call *call, const workload *work, uint32_t block_tokens)
 {
     replay_needs needs;

@@ -1,4 +1,5 @@
-/* Plays a workload on one forest for each policy and on one without a budget, with the same keys, values and queries. */
+/* Plays a workload on one forest for each policy and on one of the full cache, with the same keys, values and queries.
+ */
 #define _POSIX_C_SOURCE 200809L
 #include "tool_evict.h"
 

@@ -1,21 +1,21 @@
 /* eviction_forest: branches of a shared tree, each under a budget of tokens: a pool that evicts, keys, values and norms
  * for its blocks, a policy, a scope. The specification of eviction in a tree, with simple loops.
  *
- *   a step        append the new tokens (into holes; copy-on-write), attend, score, evict. Eviction is eager: at the end
- *                 of a step its victims are gone, so a fork finds nothing pending
- *   private,mask  a branch chooses among its own tokens, or among all that it keeps. Its outputs and victims follow from
- *                 its own history alone: a solo replay of the branch gives the same bits
- *   vote          a token that several branches keep dies in all of them, or in none. Its score is the largest among
- *                 them. All must be above their budget, all that list its block must take part in the step: a branch
- *                 that does not step votes to keep
+ *   a step         append the new tokens (into holes; copy-on-write), attend, score, evict. Eviction is eager: at the
+ *                  end of a step its victims are gone, so a fork finds nothing pending
+ *   private, mask  a branch chooses among its own tokens, or among all that it keeps. Its outputs and victims follow
+ *                  from its own history alone: a solo replay of the branch gives the same bits
+ *   vote           a token that several branches keep dies in all of them, or in none. Its score is the largest among
+ *                  them. All must be above their budget, and all that list its block must take part in the step: a
+ *                  branch that does not step votes to keep
  *
  *   vote, budget 5   position   0   1   2   3   4   5   6    A and B share 0 .. 3 and are two above the budget
- *                    A         .9  .1  .4  .8  .5  .6  .6    largest score of the shared tokens: 1 has .7, 2 has .4
- *                    B         .8  .7  .2  .9  .3  .8  .8    by score: 4 of B (.3), 2 of both (.4), 4 of A (.5)
+ *                    A         .9  .1  .4  .8  .5  .6  .6    largest scores of the shared tokens: .9 .7 .4 .9
+ *                    B         .8  .7  .2  .9  .3  .8  .8    victims in order: 4 of B (.3), 2 of both (.4), 4 of A (.5)
  *
- * Inherited tokens. In scope private, a branch that inherited more tokens than its budget keeps them, and one token of its
- * own; in scope vote, as many as the vote leaves. above_budget counts such steps. Its own tokens give way then, even those
- * that policy or pins protect. */
+ * Inherited tokens. In scope private, a branch that inherited more tokens than its budget keeps them, and one token of
+ * its own; in scope vote, it keeps those that the vote leaves. above_budget counts such steps. Its own tokens may then
+ * be victims even if policy or pins protect them. */
 #ifndef EVICTION_FOREST_H
 #define EVICTION_FOREST_H
 
@@ -71,7 +71,7 @@ typedef struct eviction_forest_result {
 
 /* One step of the branches [count]: each appends its tokens and has one query, at its newest token.
  *   num_tokens    [count] tokens that each appends, may be 0; NULL: one each
- *   out           [count][num_heads][head_dim]  written: attention over the tokens that the branch keeps, and the new ones
+ *   out           [count][num_heads][head_dim]  written: attention over the tokens that the branch keeps, with the new
  *   query         [count][num_heads][head_dim]
  *   key, value    [sum of num_tokens][num_kv_heads][head_dim] in the order of the branches
  *   results       [count] written
@@ -92,7 +92,7 @@ typedef struct eviction_forest_counts {
     uint64_t evicted_tokens;  /* victims, counted in each branch that forgets them */
     uint64_t voted_tokens;    /* slots of the pool that died by a vote of several branches */
     uint64_t freed_blocks;    /* by evictions and compactions */
-    uint64_t above_budget;    /* queries whose branch kept more than budget + interval - 1 tokens at the end of its step */
+    uint64_t above_budget;    /* queries whose branch ended the step with budget + interval tokens or more */
 } eviction_forest_counts;
 
 /* The parts, for plans over the same blocks: kv_tree_build, tree_plan_build_keep, tree_importance_ref. */
