@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "eviction_internal.h"
+#include "eviction_view_internal.h"
 
 enum { BLOCK_TOKENS = 16 };
 static const uint64_t no_slot = UINT64_MAX;

@@ -5,7 +5,7 @@
  *   limits  the current query alone */
 #include <float.h>
 
-#include "eviction_internal.h"
+#include "eviction_view_internal.h"
 
 static void score(double *score, const double *history, const eviction_view *view)
 {

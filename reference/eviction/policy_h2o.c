@@ -2,7 +2,7 @@
  *   idea    a few "heavy hitters" receive most of the attention, step after step: keep them, and the last budget / 2
  *   price   one running sum for each token
  *   limits  old tokens have had more steps to collect mass; a token that no longer matters keeps its sum */
-#include "eviction_internal.h"
+#include "eviction_view_internal.h"
 
 static eviction_range candidates(const eviction_view *view)
 {

@@ -5,7 +5,7 @@
  *   price   one exp for each (token, query head), and one norm for each token and KV head, computed when it is written
  *   limits  if queries change their subject, a token that is useless now may be needed later: it is gone. No sinks and
  *           no recent window: the token just written is a candidate in its own step */
-#include "eviction_internal.h"
+#include "eviction_view_internal.h"
 
 static void score(double *score, const double *history, const eviction_view *view)
 {

@@ -5,7 +5,7 @@
  *   limits  as longflow */
 #include <math.h>
 
-#include "eviction_internal.h"
+#include "eviction_view_internal.h"
 
 static double l2_norm(const float *value, uint32_t head_dim)
 {

@@ -6,7 +6,7 @@
  *           it */
 #include <stdbool.h>
 
-#include "eviction_internal.h"
+#include "eviction_view_internal.h"
 
 enum { WINDOW = 8, POOL = 7, INTERVAL = 128 };
 static const double lambda = 0.07, threshold = 0.5;

@@ -4,7 +4,7 @@
  *   price   attention of 32 queries over the prompt, once
  *   limits  for prompts. During decoding the same rule would look at the last 32 steps, at each step: slow, and not
  *           published. A budget below 64: the window is half of it */
-#include "eviction_internal.h"
+#include "eviction_view_internal.h"
 
 enum { WINDOW = 32, POOL = 5 };
 

@@ -4,7 +4,7 @@
  *   price   as h2o. The norm of a token never changes, so the sum of (mass * norm) is (sum of mass) * norm:
  *           importance_ref, added up
  *   limits  as h2o */
-#include "eviction_internal.h"
+#include "eviction_view_internal.h"
 
 static eviction_range candidates(const eviction_view *view)
 {

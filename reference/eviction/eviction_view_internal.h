@@ -1,7 +1,7 @@
-/* eviction_internal: where a token of a list lies, its score, and a softmax. Every file of this folder includes it, and with it
- * exact_math. */
-#ifndef EVICTION_INTERNAL_H
-#define EVICTION_INTERNAL_H
+/* Where a token of a list lies, its score, and a softmax. Every file of this folder includes it, and with it exact_math.
+ */
+#ifndef EVICTION_VIEW_INTERNAL_H
+#define EVICTION_VIEW_INTERNAL_H
 
 #include <math.h>
 
