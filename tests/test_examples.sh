@@ -49,6 +49,14 @@ shows own_tables 1 '^  tree to be built again$'
 shows own_tables 3 ': as each sequence alone$'
 shows own_tables 1 '^  table 3 index 1: block 9 stands behind block 1'
 
+# Victims depend on the last bits of float, and so do the numbers of blocks and plans; the number of tokens does not.
+run evict_step "$cc"
+shows evict_step 1 '^step   0: 123 tokens kept, 5 blocks in use, plan built$'
+forgets='0 forgets [0-9]+, 1 forgets [0-9]+, 2 forgets [0-9]+'
+shows evict_step 3 "^step .*: 192 tokens kept, (8|9|10|11) blocks in use, plan (kept|built), $forgets\$"
+shows evict_step 1 '^478 tokens forgotten, .*; 11 blocks were enough, all tokens would take 38$'
+shows evict_step 1 '^every output is that of the kept tokens alone$'
+
 run layouts "$cc"
 shows layouts 4 'the same bits$'
 
@@ -72,7 +80,15 @@ if [ -f "$emulated" ] && [ -n "$cxx" ]; then
     shows gpu_step 6 ', out as on the CPU$'
     shows gpu_step 2 '^step 0 .*: 3 copies, plan built'
     shows gpu_step 4 ': 0 copies, plan kept'
+    run evict_gpu "$cxx" "$emulated"
+    shows evict_gpu 8 ', as on the CPU$'
+    shows evict_gpu 1 '^step 0: 2 copies, plan built, as'
+    shows evict_gpu 3 ': 0 copies, plan grown, as'
+    shows evict_gpu 1 "^step 4: 0 copies, plan grown, $forgets, as"
+    shows evict_gpu 1 "^step 5: 0 copies, new masks, $forgets, as"
+    shows evict_gpu 2 '^step [67]: 0 copies, new masks, 0 forgets [0-9]+, 1 forgets [0-9]+, as'
 else
     echo "skip gpu_step no C++ compiler"
+    echo "skip evict_gpu no C++ compiler"
 fi
 [ $failed = 0 ]

@@ -1,10 +1,11 @@
-/* Decoding under a budget on the GPU: three branches behind one prompt, one layer. Attention finds each branch's victim.
+/* Decoding under a budget on the GPU: three branches behind one prompt, one layer. Attention chooses the victims.
  *
  *   build   cc evict_gpu.c $(pkg-config --cflags --libs treeattn_gpu)
  *
- * The order on one stream, in each step: copies (also of norms), K, V, norms and positions of the new tokens, attention
- * with importance, victims to the host. An engine runs this for each layer, with one pool per layer: the kernel chooses
- * for one layer. K, V and queries are random. */
+ * The order on one stream, in each step: positions of the new tokens, copies of K, V and norms, the new K and V, their
+ * norms, attention, victims to the host. The kernel chooses for one layer: an engine has a pool, a plan and lists for
+ * each of its layers. From step 6 on, the last branch waits: it stays in the batch, without a new token. K, V and
+ * queries are random here. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,17 +34,20 @@ static void *device(size_t bytes)
     return memory;
 }
 
-/* In the order of the stream. The host's array may change after the return, unless it is pinned. */
+/* On the stream; `array` stays as it is until the stream has been synchronized. */
 static void send(void *d_array, const void *array, size_t bytes, cudaStream_t stream)
 {
     need(cudaMemcpyAsync(d_array, array, bytes, cudaMemcpyHostToDevice, stream), "to the GPU");
 }
 
-static void send_random(void *d_rows, size_t count, cudaStream_t stream)
+/* K and V of new tokens: fp16 numbers from -1/2 to 1/2. */
+static void send_random(void *d_keys, void *d_values, size_t num_tokens, cudaStream_t stream)
 {
-    static uint16_t rows[PROMPT * ROW];
-    for (size_t i = 0; i < count; i++) rows[i] = fp16_from_float((float)rand() / (float)RAND_MAX - 0.5f);
-    send(d_rows, rows, count * sizeof *rows, stream);
+    static uint16_t rows[2][PROMPT * ROW];
+    for (size_t i = 0; i < 2 * num_tokens * ROW; i++)
+        rows[i % 2][i / 2] = fp16_from_float((float)rand() / (float)RAND_MAX - 0.5f);
+    send(d_keys, rows[0], num_tokens * ROW * 2, stream);
+    send(d_values, rows[1], num_tokens * ROW * 2, stream);
 }
 
 /* Whether the CPU finds the same out and victims on the same plan, K, V and norms. */
@@ -82,7 +86,8 @@ int main(void)
     /* once: memory on the device, a stream */
     void *key = device(KV * 2), *value = device(KV * 2), *key_rows = device(PROMPT * ROW * 2);
     void *value_rows = device(PROMPT * ROW * 2), *workspace = NULL;
-    float *norm = device(KV / HEAD_DIM * sizeof *norm), *out = device(Q * sizeof *out), *d_query = device(Q * sizeof *out);
+    float *norm = device(KV / HEAD_DIM * sizeof *norm);
+    float *out = device(Q * sizeof *out), *d_query = device(Q * sizeof *d_query);
     uint32_t *d_positions = device(NUM_BLOCKS * BLOCK_TOKENS * sizeof *d_positions);
     uint64_t *d_slots = device(PROMPT * sizeof *d_slots), *d_victims = device(NUM_BRANCHES * sizeof *d_victims);
     eviction_range *d_candidates = device(NUM_BRANCHES * sizeof *d_candidates);
@@ -105,9 +110,10 @@ int main(void)
     kv_last_slots(slots, tables, PROMPT, BLOCK_TOKENS);
     send(d_slots, slots, sizeof slots, stream);
     send(d_positions, positions, NUM_BLOCKS * BLOCK_TOKENS * sizeof *positions, stream);
-    send_random(key_rows, PROMPT * ROW, stream), send_random(value_rows, PROMPT * ROW, stream);
+    send_random(key_rows, value_rows, PROMPT, stream);
     need(kv_append_gpu(key, value, key_rows, value_rows, d_slots, PROMPT, &shape, stream, NULL), "prompt");
     need(kv_norms_gpu(norm, value, d_slots, PROMPT, &shape, stream, NULL), "norms");
+    need(cudaStreamSynchronize(stream), "prompt");
     for (int i = 1; i < NUM_BRANCHES; i++) need(kv_branch_fork(pool, branches[0], &branches[i]), "fork");
 
     kv_tree *tree = NULL;
@@ -117,31 +123,34 @@ int main(void)
     size_t workspace_bytes = 0;
     bool right = true;
     for (int step = 0; step < NUM_STEPS; step++) {
-        /* on the host: one token for each branch, in a hole or at the end */
-        const uint32_t one_token[NUM_BRANCHES] = {1, 1, 1};
+        /* on the host: a token for each branch, in a hole or at the end */
+        const uint32_t num_tokens[NUM_BRANCHES] = {1, 1, step < 6};
         eviction_range candidates[NUM_BRANCHES];
         kv_copy copies[NUM_BRANCHES];
-        uint32_t num_copies = 0, num_holes = 0;
-        need(kv_branch_append_many(pool, branches, one_token, NUM_BRANCHES, appends), "append");
+        uint32_t num_copies = 0, num_at_end = 0;
+        need(kv_branch_append_many(pool, branches, num_tokens, NUM_BRANCHES, appends), "append");
         need(kv_branch_tables(pool, branches, NUM_BRANCHES, tables), "tables");
         need(kv_branch_keeps(pool, branches, NUM_BRANCHES, keeps), "keeps");
         for (int i = 0; i < NUM_BRANCHES; i++) {
-            bool hole = appends[i].hole != KV_NO_HOLE;
-            uint32_t slot = hole ? appends[i].hole : tables[i].length - 1, block = tables[i].blocks[slot / BLOCK_TOKENS];
-            slots[i] = (uint64_t)block * BLOCK_TOKENS + slot % BLOCK_TOKENS;
-            num_holes += hole;
-            if (appends[i].copy.num_tokens) copies[num_copies++] = appends[i].copy;
             candidates[i] = (eviction_range){keeps[i].first_private, keeps[i].next_position - RECENT};
             if (keeps[i].num_kept <= BUDGET) candidates[i].end = 0; /* no candidates, no victim */
-            /* the block of the new token: also the positions that copy-on-write has copied */
-            send(d_positions + block * BLOCK_TOKENS, positions + block * BLOCK_TOKENS, BLOCK_TOKENS * sizeof *positions,
-                 stream);
+            slots[i] = KV_SKIP_SLOT;
+            if (num_tokens[i] == 0) continue;
+            uint32_t slot = appends[i].hole == KV_NO_HOLE ? tables[i].length - 1 : appends[i].hole;
+            uint32_t block = tables[i].blocks[slot / BLOCK_TOKENS];
+            slots[i] = (uint64_t)block * BLOCK_TOKENS + slot % BLOCK_TOKENS;
+            right &= positions[slots[i]] == keeps[i].next_position - 1; /* the newest token's slot */
+            num_at_end += appends[i].hole == KV_NO_HOLE;
+            if (appends[i].copy.num_tokens) copies[num_copies++] = appends[i].copy;
+            /* of the whole block, since copy-on-write copies positions too */
+            send(d_positions + (uint64_t)block * BLOCK_TOKENS, positions + (uint64_t)block * BLOCK_TOKENS,
+                 BLOCK_TOKENS * sizeof *positions, stream);
         }
 
-        /* tree, plan and lists: if every token took a hole and no block died, the masks alone change */
+        /* tree, plan and lists: where no table grew at its end and no block died, the masks alone change */
         bool same = plan && kv_tree_grow(tree, tables, NUM_BRANCHES) && tree_plan_grow(plan, tree) &&
                     tree_plan_set_keep(plan, tree, keeps);
-        bool masks_alone = same && num_holes == NUM_BRANCHES;
+        bool masks_alone = same && num_at_end == 0;
         if (!same) {
             tree_plan_destroy(plan), kv_tree_destroy(tree);
             need(kv_tree_build(&tree, tables, NUM_BRANCHES, BLOCK_TOKENS, NUM_BLOCKS), "tree");
@@ -169,7 +178,7 @@ int main(void)
         send(d_query, query, sizeof query, stream);
         send(d_slots, slots, NUM_BRANCHES * sizeof *slots, stream);
         send(d_candidates, candidates, sizeof candidates, stream);
-        send_random(key_rows, NUM_BRANCHES * ROW, stream), send_random(value_rows, NUM_BRANCHES * ROW, stream);
+        send_random(key_rows, value_rows, NUM_BRANCHES, stream);
         need(kv_copy_gpu(key, value, copies, num_copies, &shape, stream, NULL), "copies");
         need(kv_copy_norms_gpu(norm, copies, num_copies, &shape, stream, NULL), "copies of norms");
         need(kv_append_gpu(key, value, key_rows, value_rows, d_slots, NUM_BRANCHES, &shape, stream, NULL), "rows");
@@ -182,7 +191,8 @@ int main(void)
 
         bool equal = as_on_the_cpu(out, victims, query, key, value, norm, plan, tables, positions, candidates);
         right &= equal;
-        printf("step %d: %u copies, %s", step, num_copies, masks_alone ? "new masks" : same ? "plan grown" : "plan built");
+        printf("step %d: %u copies, %s", step, num_copies,
+               masks_alone ? "new masks" : same ? "plan grown" : "plan built");
         for (int i = 0; i < NUM_BRANCHES; i++) {
             uint32_t slot, position = eviction_key_position(victims[i]);
             if (victims[i] == EVICTION_NONE) continue;
