@@ -11,8 +11,9 @@
 #include <string.h>
 #include <treeattn.h>
 
-enum { NUM_LAYERS = 2, NUM_BRANCHES = 3, PROMPT = 40, BUDGET = 64, RECENT = 8, NUM_STEPS = 200, BLOCK_TOKENS = 16 };
-/* A branch takes a new block only if its own blocks have no hole: with BUDGET + 1 tokens it never needs another one. */
+enum { NUM_LAYERS = 2, NUM_BRANCHES = 3, PROMPT = 40, BUDGET = 63, RECENT = 8, NUM_STEPS = 200, BLOCK_TOKENS = 16 };
+/* A branch takes a new block only if its own blocks have no hole. BUDGET + 1 tokens fill TABLE_BLOCKS: no block is taken
+ * for one token. */
 enum { SHARED_BLOCKS = PROMPT / BLOCK_TOKENS, TABLE_BLOCKS = BUDGET / BLOCK_TOKENS + 1 };
 enum { NUM_SLOTS = TABLE_BLOCKS * BLOCK_TOKENS, NUM_BLOCKS = 3 * TABLE_BLOCKS - 2 * SHARED_BLOCKS };
 enum { NUM_HEADS = 4, NUM_KV_HEADS = 2, HEAD_DIM = 64 };
