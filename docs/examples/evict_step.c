@@ -147,8 +147,8 @@ int main(void)
         size_t bytes = (tree_importance_cpu_workspace_bytes(plan, &shape, 1) + 63) / 64 * 64;
         void *workspace = aligned_alloc(64, bytes);
         for (int layer = 0; layer < NUM_LAYERS; layer++) {
-            for (int i = 0; i < NUM_BRANCHES * NUM_HEADS; i++)
-                fill(query[0][i], QUERY, layer, i / NUM_HEADS, PROMPT + (uint32_t)step, i % NUM_HEADS);
+            for (int i = 0; i < NUM_BRANCHES; i++)
+                for (int h = 0; h < NUM_HEADS; h++) fill(query[i][h], QUERY, layer, i, PROMPT + (uint32_t)step, h);
             need(tree_importance_cpu(out[0][0], NULL, importance[0], NUM_SLOTS, query[0][0], key[layer], value[layer],
                                      norm[layer][0][0], plan, &shape, 0.5f, workspace, bytes, 1, TREE_ISA_AUTO),
                  "attention");
