@@ -1,4 +1,4 @@
-/* Keep words: the bits, who keeps a block, and dead blocks. The inside of kv_evict.h.
+/* Keep words: the bits, the count of branches that keep a block, and dead blocks. The inside of kv_evict.h.
  *
  * Price, in a pool that evicts: 4 bytes for each slot and each block of the pool; 8 * words_per_block for each table
  * entry. */
@@ -44,8 +44,10 @@ static void lose_kept(kv_pool *pool, kv_record *record, uint32_t tokens)
 static void lose_keeper(kv_pool *pool, uint32_t block)
 {
     if (--pool->keepers[block] > 0) return;
-    if (pool->ref[block] > 1) pool->dead = KV_DEAD_SHARED;
-    else if (pool->dead == KV_DEAD_NONE) pool->dead = KV_DEAD_OWN;
+    if (pool->ref[block] > 1)
+        pool->dead = KV_DEAD_SHARED;
+    else if (pool->dead == KV_DEAD_NONE)
+        pool->dead = KV_DEAD_OWN;
 }
 
 void kv_keep_token(kv_pool *pool, kv_record *record, uint32_t slot)
@@ -110,8 +112,10 @@ uint32_t kv_num_shared(const kv_pool *pool, const kv_record *record)
     uint32_t low = 0, high = record->num_blocks; /* entries below `low` are shared, those from `high` on are not */
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (pool->ref[record->blocks[middle]] > 1) low = middle + 1;
-        else high = middle;
+        if (pool->ref[record->blocks[middle]] > 1)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low;
 }
@@ -138,8 +142,8 @@ uint32_t kv_kept_length(const kv_pool *pool, const kv_record *record, uint32_t l
     if (limit == record->next_position) return record->length;
     uint32_t length = record->length;
     for (; length > 0; length--)
-        if (kv_keeps_slot(pool, record, length - 1) &&
-            pool->positions[kv_place(pool, record, length - 1)] < limit) break;
+        if (kv_keeps_slot(pool, record, length - 1) && pool->positions[kv_place(pool, record, length - 1)] < limit)
+            break;
     return length;
 }
 

@@ -141,7 +141,8 @@ void keep_model_check(pool_model *m)
             const model_branch *other = &m->branches[j];
             for (uint32_t k = 0; j != i && other->live && k < other->num_kept; k++) {
                 uint32_t number = m->at[place_of(m, &other->kept[k])];
-                check(number == 0 || b->kept[number - 1].position < b->first_private, "a private token of two branches");
+                bool shared = number == 0 || b->kept[number - 1].position < b->first_private;
+                check(shared, "a private token of two branches");
             }
         }
     }
@@ -398,8 +399,10 @@ static void take_appended(pool_model *m, model_branch *b, uint32_t num_tokens, c
         m->coverage.tails_left++;
     }
     check(got->first_new_block == b->num_blocks - n->copy, "first new block at %u", got->first_new_block);
-    if (n->copy) take_copy(m, b, got);
-    else check(got->copy.num_tokens == 0, "a copy that is not needed");
+    if (n->copy)
+        take_copy(m, b, got);
+    else
+        check(got->copy.num_tokens == 0, "a copy that is not needed");
     m->coverage.copies_avoided += !n->copy && !n->hole && b->length % m->config.block_tokens != 0;
     kv_table table;
     check(kv_branch_table(m->pool, b->handle, &table) == KV_OK, "the handle is alive");
@@ -453,8 +456,7 @@ kv_status keep_model_append_many(pool_model *m, const int *branches, const uint3
     for (uint32_t i = 0; i < count; i++)
         if (needs[i].takes_over) take_over(m, &m->branches[branches[i]]);
     model_recount(m);
-    for (uint32_t i = 0; i < count; i++)
-        take_appended(m, &m->branches[branches[i]], num_tokens[i], &needs[i], &got[i]);
+    for (uint32_t i = 0; i < count; i++) take_appended(m, &m->branches[branches[i]], num_tokens[i], &needs[i], &got[i]);
     for (uint32_t i = 0; i < count; i++) carry_out_copy(m, &got[i].copy);
     model_recount(m);
     for (uint32_t i = 0; i < count; i++) write_tokens(m, &m->branches[branches[i]], num_tokens[i], &needs[i]);
@@ -854,7 +856,7 @@ static void random_vote(pool_model *m, int branch)
         slot = token->slot;
     }
     for (uint32_t i = 0; i < m->max_branches && count < 62; i++)
-        if (m->branches[i].live && index_of(&m->branches[i], block) < m->branches[i].num_blocks) voters[count++] = (int)i;
+        if (lists(&m->branches[i], block)) voters[count++] = (int)i;
     if (test_below(16) == 0) voters[count++] = branch;
     if (test_below(16) == 0 && count > 0) count--;
     if (count > 0 && m->count[block < m->config.num_blocks ? block : 0] > 64) return;
@@ -868,9 +870,14 @@ void model_evict_step(pool_model *m)
     int branch = random_branch(m);
     const model_branch *b = &m->branches[branch];
     uint32_t kind = test_below(16);
-    if (kind < 8) random_eviction(m, branch);
-    else if (kind < 11) random_vote(m, branch);
-    else if (kind < 12) model_thaw(m, branch);
-    else if (kind < 14) model_compact(m, branch, test_below(8) ? b->num_kept : test_below(b->num_kept + 1));
-    else model_compact_shared(m, branch, test_below(b->num_blocks + 2), test_below(8) ? b->num_kept : 1);
+    if (kind < 8)
+        random_eviction(m, branch);
+    else if (kind < 11)
+        random_vote(m, branch);
+    else if (kind < 12)
+        model_thaw(m, branch);
+    else if (kind < 14)
+        model_compact(m, branch, test_below(8) ? b->num_kept : test_below(b->num_kept + 1));
+    else
+        model_compact_shared(m, branch, test_below(b->num_blocks + 2), test_below(8) ? b->num_kept : 1);
 }

@@ -1,6 +1,6 @@
-/* The oracle of pool_model.h for pools that evict. A branch is a list of (position, signature) in the order of positions,
- * with the place in the pool where each token was put: no keep words and no counts. From the lists follows all else: a
- * block is kept by the branches that have a token in it, a slot below a table's end without a token is a hole. */
+/* The oracle of pool_model.h for pools that evict. A branch is a list of (position, signature) in the order of
+ * positions, with the place in the pool where each token was put: no keep words and no counts. From the lists follows
+ * all else: a block is kept by the branches that have a token in it, and a slot without a token may be a hole. */
 #ifndef POOL_KEEP_MODEL_H
 #define POOL_KEEP_MODEL_H
 

@@ -124,8 +124,13 @@ static void put_branch(const walk *w, const model_branch *b, const uint8_t *numb
         inherited += b->kept[i].position < b->first_private;
         kept[model_slot_of(w->m, b, i)] = number[b->kept[i].block * w->scope.block_tokens + b->kept[i].slot];
     }
-    const uint8_t head[] = {1, (uint8_t)b->length, (uint8_t)inherited, b->next_position > next, (uint8_t)b->promised,
-                            (uint8_t)b->credit, (uint8_t)b->guaranteed,
+    const uint8_t head[] = {1,
+                            (uint8_t)b->length,
+                            (uint8_t)inherited,
+                            b->next_position > next,
+                            (uint8_t)b->promised,
+                            (uint8_t)b->credit,
+                            (uint8_t)b->guaranteed,
                             (uint8_t)(b->guaranteed > 0 ? b->forked_now + 2 * b->forked_once : 0)};
     memcpy(*key, head, sizeof head);
     *key += sizeof head;
@@ -140,11 +145,12 @@ static void key_of_order(const walk *w, const uint8_t *order, const uint8_t *num
     uint8_t names[N] = {0}, num_names = 0, *at = key;
     memset(key, 0, KEY_BYTES);
     for (uint32_t i = 0; i < w->scope.max_branches; i++)
-        if (m->branches[order[i]].live) put_branch(w, &m->branches[order[i]], number, names, &num_names, &at);
-        else *at++ = 2;
+        if (m->branches[order[i]].live)
+            put_branch(w, &m->branches[order[i]], number, names, &num_names, &at);
+        else
+            *at++ = 2;
     *at++ = (uint8_t)(m->next_epoch - m->first_epoch);
-    for (uint32_t i = 0; i < m->num_waiting; i++)
-        *at++ = (uint8_t)(m->held_by[m->waiting[i]] - m->first_epoch + 1);
+    for (uint32_t i = 0; i < m->num_waiting; i++) *at++ = (uint8_t)(m->held_by[m->waiting[i]] - m->first_epoch + 1);
     check(at - key <= KEY_BYTES, "room for the key");
 }
 
@@ -176,7 +182,8 @@ static uint64_t hash(const uint8_t *key)
 static uint64_t find_key(const walk *w, const uint8_t *key)
 {
     uint64_t at = hash(key) & (w->table_size - 1);
-    while (w->table[at] && memcmp(w->states[w->table[at] - 1].key, key, KEY_BYTES) != 0) at = (at + 1) & (w->table_size - 1);
+    for (; w->table[at]; at = (at + 1) & (w->table_size - 1))
+        if (!memcmp(w->states[w->table[at] - 1].key, key, KEY_BYTES)) break;
     return at;
 }
 
@@ -222,8 +229,8 @@ static void try_appends(walk *w, int branch)
     int all[B];
     for (uint32_t i = 0; i < w->scope.max_branches; i++) { /* a list of all, each order that is a rotation */
         live[i] = from->branch[i].live;
-        int turned = (int)((i + (uint32_t)branch) % w->scope.max_branches);
-        if (from->branch[turned].live) all[count++] = turned;
+        int rotated = (int)((i + (uint32_t)branch) % w->scope.max_branches);
+        if (from->branch[rotated].live) all[count++] = rotated;
     }
     for (uint32_t n = 0; n <= most; n++) {
         model_append(begin(w), branch, n);
@@ -357,8 +364,11 @@ static void try_all(walk *w)
 keep_count keep_states_walk(const keep_scope *scope)
 {
     check(scope->num_blocks <= N && scope->num_blocks * scope->block_tokens <= T && scope->max_branches <= B, "small");
-    kv_pool_config config = {.num_blocks = scope->num_blocks, .block_tokens = scope->block_tokens,
-                             .max_branches = scope->max_branches, .max_epochs = scope->max_epochs, .evicts = true};
+    kv_pool_config config = {.num_blocks = scope->num_blocks,
+                             .block_tokens = scope->block_tokens,
+                             .max_branches = scope->max_branches,
+                             .max_epochs = scope->max_epochs,
+                             .evicts = true};
     walk w = {.scope = *scope, .m = model_new(&config, true)};
     grow_set(&w);
     add_state(&w);

@@ -17,8 +17,8 @@ typedef struct keep_scope {
 } keep_scope;
 
 typedef struct keep_count {
-    uint64_t states, transitions, holes_taken, blocks_died, dead_blocks_shared, tails_left, tails_taken_over, compactions,
-        compactions_shared, refused_blocks;
+    uint64_t states, transitions, holes_taken, blocks_died, dead_blocks_shared, tails_left, tails_taken_over;
+    uint64_t compactions, compactions_shared, refused_blocks;
 } keep_count;
 
 /* A difference fails the running case (test.h). */

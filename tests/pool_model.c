@@ -405,7 +405,8 @@ static need predict_need(pool_model *m, const model_branch *b, uint32_t num_toke
     }
     if (num_tokens < b->promised && b->credit > n.blocks) n.credit_left = b->credit - n.blocks;
     uint64_t all = (uint64_t)b->length + b->promised;
-    uint32_t most = num_tokens < b->promised ? model_blocks_for(m, all) - model_blocks_for(m, b->length + num_tokens) + 1 : 0;
+    uint32_t most = 0;
+    if (num_tokens < b->promised) most = model_blocks_for(m, all) - model_blocks_for(m, b->length + num_tokens) + 1;
     if (num_tokens > 0 && n.credit_left > most) n.credit_left = most;
     return n;
 }

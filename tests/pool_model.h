@@ -28,7 +28,7 @@ typedef struct model_branch {
     uint32_t promised, credit;
     uint32_t guaranteed;          /* tokens that the header promises, whatever the credit */
     bool forked_now, forked_once; /* since the promise: behind its last append; before an append */
-    model_token *kept;            /* [num_blocks * block_tokens of the pool] in a pool that evicts, instead of `tokens` */
+    model_token *kept;            /* [num_blocks * block_tokens] in a pool that evicts, instead of `tokens` */
     uint32_t num_kept, next_position, first_private;
 } model_branch;
 
@@ -40,7 +40,8 @@ typedef struct model_coverage {
     uint64_t refused_blocks, refused_branches, refused_stale, refused_range, refused_invalid, refused_busy;
     uint64_t full_checks;
     uint64_t evictions, votes, thaws, compactions, compactions_shared; /* from here on: pools that evict */
-    uint64_t holes_taken, blocks_died, dead_blocks_shared, tails_left, tails_taken_over, tokens_moved, inherited_refused;
+    uint64_t holes_taken, blocks_died, dead_blocks_shared, tails_left, tails_taken_over, tokens_moved;
+    uint64_t inherited_refused;
 } model_coverage;
 
 typedef struct pool_model {

@@ -126,9 +126,9 @@ static void random_promise(pool_model *m, int branch)
     uint32_t full_at = test_below(4);
     for (uint32_t i = 0; i < 8 && b->guaranteed > 0; i++) {
         if (i == full_at) fill_up(m);
-        uint32_t longest = longest_of(m, b);
+        uint32_t longest = longest_of(m, b), length = test_below(4) ? longest : test_below(longest + 1);
         if (m->config.evicts && test_below(3) == 0) model_evict_step(m);
-        else if (test_below(3) == 0) model_fork_at(m, branch, test_below(4) ? longest : test_below(longest + 1), &other);
+        else if (test_below(3) == 0) model_fork_at(m, branch, length, &other);
         else model_append(m, branch, 1 + test_below(i < 7 ? 2 : b->guaranteed));
     }
 }

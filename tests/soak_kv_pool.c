@@ -1,7 +1,8 @@
 /* Random calls on small pools against private copies: soak_kv_pool [CALLS [SEED]], 100 million by default.
  * After every call the tables, the copy, the released blocks and all statistics are compared and the touched branch
  * is read back; every 1,000 calls kv_pool_check runs and every branch is read back; every 100,000 a pool of another
- * shape begins, every other one with eviction. Prints one csv line of what happened; a counter that stayed 0 fails the run. */
+ * shape begins, every other one with eviction. Prints one csv line of what happened; a counter that stayed 0 fails the
+ * run. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

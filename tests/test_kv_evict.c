@@ -85,7 +85,6 @@ static void run_drawing(const void *argument)
     kv_pool_destroy(pool, true, NULL);
 }
 
-
 static uint32_t append(kv_pool *pool, kv_branch branch, uint32_t num_tokens)
 {
     kv_append append;
@@ -110,8 +109,7 @@ static kv_branch fork_of(kv_pool *pool, kv_branch parent)
 
 static void evict(kv_pool *pool, kv_branch branch, uint32_t first, uint32_t end)
 {
-    for (uint32_t slot = first; slot < end; slot++)
-        must(kv_branch_evict(pool, branch, KV_SCOPE_MASK, &slot, 1));
+    for (uint32_t slot = first; slot < end; slot++) must(kv_branch_evict(pool, branch, KV_SCOPE_MASK, &slot, 1));
 }
 
 static void expect_released(const kv_pool *pool, uint32_t block)
@@ -266,7 +264,8 @@ static void run_vote(const void *argument)
     expect_table(pool, c, "");
     kv_pool_stats stats;
     kv_pool_get_stats(pool, &stats);
-    check(stats.evicted_tokens == 6 && stats.kept_tokens == 2, "%llu bits cleared", (unsigned long long)stats.evicted_tokens);
+    check(stats.evicted_tokens == 6 && stats.kept_tokens == 2, "%llu bits cleared",
+          (unsigned long long)stats.evicted_tokens);
     kv_pool_destroy(pool, true, NULL);
 }
 
@@ -422,7 +421,8 @@ static void run_refused_votes(const void *argument)
     (void)argument;
     family f = new_family();
     char *before = dump_of(f.pool);
-    const kv_branch all[] = {f.a, f.b, f.c}, missing[] = {f.a, f.b}, twice[] = {f.a, f.b, f.a}, dead[] = {f.a, f.b, f.d};
+    const kv_branch all[] = {f.a, f.b, f.c}, missing[] = {f.a, f.b}, twice[] = {f.a, f.b, f.a},
+                    dead[] = {f.a, f.b, f.d};
     check(kv_evict_shared(f.pool, missing, 2, 0, 0) == KV_INVAL, "c has not voted");
     check(kv_evict_shared(f.pool, twice, 3, 0, 0) == KV_INVAL, "a has two votes");
     check(kv_evict_shared(f.pool, all, 3, 1, 0) == KV_INVAL, "block 1 is a's alone");
@@ -452,7 +452,8 @@ static void run_other_pool(const void *argument)
     kv_keep keep;
     kv_move move;
     uint32_t slot = 0;
-    check(kv_branch_keep(pool, a, &keep) == KV_INVAL && kv_branch_keeps(pool, &a, 1, &keep) == KV_INVAL, "no keep words");
+    check(kv_branch_keep(pool, a, &keep) == KV_INVAL && kv_branch_keeps(pool, &a, 1, &keep) == KV_INVAL,
+          "no keep words");
     check(kv_pool_positions(pool) == NULL && kv_branch_find(pool, a, 0, &slot) == KV_INVAL, "no positions");
     check(kv_branch_evict(pool, a, KV_SCOPE_MASK, &slot, 1) == KV_INVAL, "no eviction");
     check(kv_evict_shared(pool, &a, 1, 0, 0) == KV_INVAL && kv_branch_thaw(pool, a) == KV_INVAL, "no votes");

@@ -27,7 +27,8 @@ static shown look_at(const pool_model *m, int branch)
         s.handle = 0;
         return s;
     }
-    bool found = kv_branch_table(m->pool, s.handle, &s.table) == KV_OK && kv_branch_keep(m->pool, s.handle, &s.keep) == KV_OK;
+    bool found =
+        kv_branch_table(m->pool, s.handle, &s.table) == KV_OK && kv_branch_keep(m->pool, s.handle, &s.keep) == KV_OK;
     check(found, "the branch is alive");
     memcpy(s.blocks, s.table.blocks, s.table.num_blocks * sizeof *s.blocks);
     for (uint32_t slot = 0; slot < s.table.length; slot++) {
@@ -58,20 +59,34 @@ static void one_call(pool_model *m, bool moves)
 {
     int branch = some_branch(m), other = some_branch(m);
     const model_branch *b = &m->branches[branch];
-    uint32_t kind = test_below(moves ? 20 : 17), slot = b->num_kept > 0 ? model_slot_of(m, b, test_below(b->num_kept)) : 0;
-    if (kind < 1) model_create(m, &other);
-    else if (kind < 3) model_fork_at(m, branch, test_below(b->next_position + 1), &other);
-    else if (kind < 4) model_fork_at(m, branch, b->next_position, &other);
-    else if (kind < 8) model_append(m, branch, 1);
-    else if (kind < 9) model_append(m, branch, 1 + test_below(2 * m->config.block_tokens));
-    else if (kind < 10) model_append_many(m, (int[]){branch, other}, (uint32_t[]){1, 1}, 2);
-    else if (kind < 11) model_truncate(m, branch, test_below(b->next_position + 1));
-    else if (kind < 12) model_prune(m, branch);
-    else if (kind < 16) model_evict(m, branch, test_below(4) ? KV_SCOPE_MASK : KV_SCOPE_PRIVATE, &slot, 1);
-    else if (kind < 17) model_thaw(m, branch);
-    else if (kind < 18) model_compact(m, branch, b->num_kept);
-    else if (kind < 19) model_compact_shared(m, branch, test_below(b->num_blocks + 1), b->num_kept);
-    else model_adopt(m, branch, other);
+    uint32_t kind = test_below(moves ? 20 : 17),
+             slot = b->num_kept > 0 ? model_slot_of(m, b, test_below(b->num_kept)) : 0;
+    if (kind < 1)
+        model_create(m, &other);
+    else if (kind < 3)
+        model_fork_at(m, branch, test_below(b->next_position + 1), &other);
+    else if (kind < 4)
+        model_fork_at(m, branch, b->next_position, &other);
+    else if (kind < 8)
+        model_append(m, branch, 1);
+    else if (kind < 9)
+        model_append(m, branch, 1 + test_below(2 * m->config.block_tokens));
+    else if (kind < 10)
+        model_append_many(m, (int[]){branch, other}, (uint32_t[]){1, 1}, 2);
+    else if (kind < 11)
+        model_truncate(m, branch, test_below(b->next_position + 1));
+    else if (kind < 12)
+        model_prune(m, branch);
+    else if (kind < 16)
+        model_evict(m, branch, test_below(4) ? KV_SCOPE_MASK : KV_SCOPE_PRIVATE, &slot, 1);
+    else if (kind < 17)
+        model_thaw(m, branch);
+    else if (kind < 18)
+        model_compact(m, branch, b->num_kept);
+    else if (kind < 19)
+        model_compact_shared(m, branch, test_below(b->num_blocks + 1), b->num_kept);
+    else
+        model_adopt(m, branch, other);
 }
 
 typedef struct invariant {
@@ -172,9 +187,13 @@ static const invariant invariants[] = {
 
 static pool_model *random_pool(void)
 {
-    kv_pool_config config = {.num_blocks = 6 + test_below(MAX_BLOCKS - 5), .block_tokens = 1u << test_below(4),
-                             .max_branches = MAX_BRANCHES, .max_epochs = 1, .order = (kv_order)test_below(3),
-                             .seed = test_random(), .evicts = true};
+    kv_pool_config config = {.num_blocks = 6 + test_below(MAX_BLOCKS - 5),
+                             .block_tokens = 1u << test_below(4),
+                             .max_branches = MAX_BRANCHES,
+                             .max_epochs = 1,
+                             .order = (kv_order)test_below(3),
+                             .seed = test_random(),
+                             .evicts = true};
     return model_new(&config, false);
 }
 
@@ -253,8 +272,10 @@ static void run_prune_restores(const void *argument)
             const model_branch *c = &m->branches[child];
             for (int j = 0; j < 6; j++) {
                 uint32_t slot = c->num_kept > 0 ? model_slot_of(m, c, test_below(c->num_kept)) : 0;
-                if (test_below(2)) model_append(m, child, 1 + test_below(3));
-                else model_evict(m, child, KV_SCOPE_MASK, &slot, 1);
+                if (test_below(2))
+                    model_append(m, child, 1 + test_below(3));
+                else
+                    model_evict(m, child, KV_SCOPE_MASK, &slot, 1);
             }
             model_prune(m, child);
             kv_pool_get_stats(m->pool, &is);

@@ -236,7 +236,9 @@ static kv_status random_call(kv_pool *pool, uint64_t random, kv_branch *branches
     kv_append append;
     kv_status status;
     switch (random % 8) {
-    case 0: return evicts && n % 2 ? kv_branch_evict(pool, branch, KV_SCOPE_MASK, &n, 1) : kv_branch_truncate(pool, branch, n);
+    case 0:
+        if (evicts && n % 2) return kv_branch_evict(pool, branch, KV_SCOPE_MASK, &n, 1);
+        return kv_branch_truncate(pool, branch, n);
     case 1:
     case 2:
     case 3:
