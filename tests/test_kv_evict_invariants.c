@@ -30,7 +30,7 @@ static shown look_at(const pool_model *m, int branch)
     bool found =
         kv_branch_table(m->pool, s.handle, &s.table) == KV_OK && kv_branch_keep(m->pool, s.handle, &s.keep) == KV_OK;
     check(found, "the branch is alive");
-    memcpy(s.blocks, s.table.blocks, s.table.num_blocks * sizeof *s.blocks);
+    for (uint32_t j = 0; j < s.table.num_blocks; j++) s.blocks[j] = s.table.blocks[j];
     for (uint32_t slot = 0; slot < s.table.length; slot++) {
         uint32_t place = s.blocks[slot / block_tokens] * block_tokens + slot % block_tokens;
         if (kv_keep_slot(&s.keep, block_tokens, slot)) s.position[place] = kv_pool_positions(m->pool)[place];

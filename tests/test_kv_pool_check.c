@@ -142,6 +142,7 @@ static void private_beyond(kv_pool *pool) { pool->records[2].first_private = 5; 
 static void next_beyond(kv_pool *pool) { pool->records[2].next_position = KV_MAX_LENGTH + 1; }
 static void next_too_low(kv_pool *pool) { pool->records[1].next_position = 6; }
 static void position_twice(kv_pool *pool) { pool->positions[4] = 3; }
+static void position_twice_first(kv_pool *pool) { pool->positions[1] = 0; }
 
 typedef struct damage_case {
     const char *name;
@@ -208,6 +209,7 @@ static const damage_case evicting_damages[] = {
     {"next_beyond_limit", next_beyond, "I20 ", "next position"},
     {"position_not_reached", next_too_low, "I21 ", "branch record 1"},
     {"position_twice", position_twice, "I21 ", "one position"},
+    {"position_twice_first", position_twice_first, "I21 ", "one position"},
     {"kept_tokens_sum", kept_tokens_sum, "I12 ", "kept tokens"},
     {"dead_blocks_left", dead_left, "I12 ", "dead blocks"},
     {"dead_record_keeps", dead_with_kept, "I11 ", "kept tokens of a dead record"},
