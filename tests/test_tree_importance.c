@@ -91,13 +91,13 @@ static double check_plan(const attention_case *c, const tree_plan *plan, const f
     return worst;
 }
 
-static void check_strategies(const attention_case *c, double most)
+static void check_strategies(const attention_case *c, uint32_t piece_tokens, uint32_t max_rows, double most)
 {
     float *norm = importance_norms(c);
     importance_truth truth = importance_truth_create(c, NULL, norm, slots_of(c));
     double worst = 0;
     for (tree_strategy strategy = 0; strategy < TREE_NUM_STRATEGIES; strategy++) {
-        tree_plan *plan = attention_plan(c, strategy, 0, 0);
+        tree_plan *plan = attention_plan(c, strategy, piece_tokens, max_rows);
         worst = fmax(worst, check_plan(c, plan, norm, &truth, tree_strategy_name[strategy]));
         tree_plan_destroy(plan);
     }
@@ -116,7 +116,7 @@ static void run_tree(const attention_backend *backend, const void *name)
     attention_case c;
     attention_case_build_small(&c, backend, name, 16, (attention_size){2, 2, 16}, 100000);
     attention_fill_unseen(&c, KV_NONE, NAN);
-    check_strategies(&c, most_ordinary);
+    check_strategies(&c, 0, 0, most_ordinary);
     attention_case_free(&c);
 }
 
@@ -145,7 +145,7 @@ static void run_size(const attention_backend *backend, const void *argument)
     attention_case c;
     attention_case_build(&c, backend, one->spec, one->block_tokens, one->size);
     attention_fill_unseen(&c, KV_NONE, NAN);
-    check_strategies(&c, most_ordinary);
+    check_strategies(&c, 0, 0, most_ordinary);
     attention_case_free(&c);
 }
 
@@ -157,7 +157,7 @@ static void run_extreme_scores(const attention_backend *backend, const void *unu
     attention_case c;
     attention_case_build(&c, backend, "star:3", 16, (attention_size){2, 2, 16});
     c.scale = 2500;
-    check_strategies(&c, INFINITY);
+    check_strategies(&c, 0, 0, INFINITY);
     attention_case_free(&c);
 }
 
@@ -192,7 +192,8 @@ static void run_random(const attention_backend *backend, const void *unused)
     for (int i = 0; i < 6; i++) {
         attention_case c;
         attention_case_build_random(&c, backend, head_dims, 4, 30000);
-        check_strategies(&c, 1e-4); /* some have scores four times as large */
+        uint32_t piece_tokens = i % 2 ? 1 + test_below(40) : 0, max_rows = i % 2 ? 1 + test_below(3) : 0;
+        check_strategies(&c, piece_tokens, max_rows, 1e-4); /* some have scores four times as large */
         attention_case_free(&c);
     }
 }
