@@ -1,6 +1,6 @@
-/* Claim: attention by any plan also gives the importance of every token for every query that sees it, -1 for all others,
- * and no bit of out and lse changes; hidden tokens and dead slots may hold anything. Errors are refused before anything
- * is written. */
+/* Claim: attention by any plan also gives the importance of every token for every query that sees it, -1 for all
+ * others, and no bit of out and lse changes; hidden tokens and dead slots may hold anything. Errors are refused before
+ * anything is written. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,8 +69,8 @@ static uint64_t slots_of(const attention_case *c)
     return length + 2u * c->shape.block_tokens;
 }
 
-/* out and lse are those of attention alone; importance is right; more threads change no bit. Returns the largest error /
- * largest importance. */
+/* out and lse are those of attention alone; importance is right; more threads change no bit. Returns the largest
+ * error / largest importance. */
 static double check_plan(const attention_case *c, const tree_plan *plan, const float *norm,
                          const importance_truth *truth, const char *what)
 {
@@ -149,8 +149,7 @@ static void run_size(const attention_backend *backend, const void *argument)
     attention_case_free(&c);
 }
 
-/* Scores of +-10^4: all weight on one token, most of the others underflow. Every token may be hidden behind rounding, so
- * only the derived limit holds. */
+/* Scores of +-10^4: all weight is on one token, most of the others underflow. Only the derived limit holds. */
 static void run_extreme_scores(const attention_backend *backend, const void *unused)
 {
     (void)unused;
