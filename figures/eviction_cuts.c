@@ -96,7 +96,7 @@ static void measure(FILE *csv, const stream_preset *preset)
         errors[job] = stream_error_of(record, policies[job / NUM_SEEDS], BUDGET, FIRST_TOKEN);
     }
     for (int i = 0; i < NUM_SCORES; i++) {
-        stream_error all = {0, 0};
+        stream_error all = {0, 0, 0};
         for (int seed = 0; seed < NUM_SEEDS; seed++) {
             stream_error one = errors[i * NUM_SEEDS + seed];
             all.mean += one.mean / NUM_SEEDS;

@@ -82,14 +82,17 @@ stream_error stream_error_of(const stream_record *record, const eviction_policy 
     uint64_t query_size = (uint64_t)record->config.num_heads * record->config.head_dim;
     eviction_cache *cache = create_cache(&record->config, policy, budget);
     float *out = create_floats(query_size);
-    stream_error error = {0, 0};
+    stream_error error = {0, 0, first_token};
     for (uint32_t t = 0; t < record->num_tokens; t++) {
         step(cache, out, record, t);
         if (t < first_token)
             continue;
         double distance = relative_distance(out, record->out + t * query_size, query_size);
         error.mean += distance / (record->num_tokens - first_token);
-        error.worst = distance > error.worst ? distance : error.worst;
+        if (distance > error.worst) {
+            error.worst = distance;
+            error.worst_token = t;
+        }
     }
     free(out);
     eviction_cache_destroy(cache);

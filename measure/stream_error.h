@@ -26,9 +26,10 @@ static inline const float *stream_record_query(const stream_record *record, uint
 }
 
 /* |out - out of all tokens| / |out of all tokens|, over all heads and channels of a token, for the tokens from
- * first_token on: their mean and the largest. */
+ * first_token on: their mean, the largest, and the token that has it. */
 typedef struct stream_error {
     double mean, worst;
+    uint32_t worst_token;
 } stream_error;
 
 stream_error stream_error_of(const stream_record *record, const eviction_policy *policy, uint32_t budget,

@@ -37,7 +37,7 @@ static void run_window(const void *argument)
 {
     (void)argument;
     stream_record r = create_record();
-    stream_error expected = {0, 0}, error = stream_error_of(&r, eviction_policy_from_name("sink_window"), BUDGET, FIRST);
+    stream_error expected = {0, 0, 0}, error = stream_error_of(&r, eviction_policy_from_name("sink_window"), BUDGET, FIRST);
     for (uint32_t t = FIRST; t < TOKENS; t++) {
         double distance = 0, norm = 0;
         for (uint32_t head = 0; head < HEADS; head++) {
@@ -50,12 +50,16 @@ static void run_window(const void *argument)
             }
         }
         expected.mean += sqrt(distance / norm) / (TOKENS - FIRST);
-        expected.worst = fmax(expected.worst, sqrt(distance / norm));
+        if (sqrt(distance / norm) > expected.worst) {
+            expected.worst = sqrt(distance / norm);
+            expected.worst_token = t;
+        }
     }
     test_note("mean=%.6f worst=%.6f", error.mean, error.worst);
     check(expected.mean > 0.05 && expected.worst > 1.2 * expected.mean, "a window makes errors: %.3f", expected.mean);
     check(fabs(error.mean / expected.mean - 1) <= 1e-5, "mean %.8f, not %.8f", error.mean, expected.mean);
     check(fabs(error.worst / expected.worst - 1) <= 1e-5, "worst %.8f, not %.8f", error.worst, expected.worst);
+    check(error.worst_token == expected.worst_token, "at token %u, not %u", error.worst_token, expected.worst_token);
     stream_record_destroy(&r);
 }
 
@@ -73,10 +77,32 @@ static void run_nothing(const void *argument)
     stream_record_destroy(&r);
 }
 
+/* LongFlow's largest error is right after a change of topic, as the caption of eviction_error says: the new queries attend
+ * to tokens that had no weight before. */
+static void run_worst(const void *argument)
+{
+    (void)argument;
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        stream_config config = stream_preset_from_name("topics")->config;
+        config.num_heads = 4;
+        config.head_dim = 32;
+        config.dwell_tokens = 128;
+        config.seed = seed;
+        stream_record r = stream_record_create(&config, 640);
+        stream_error error = stream_error_of(&r, eviction_policy_from_name("longflow"), 96, 256);
+        test_note("seed %u: worst=%.3f mean=%.3f, %u tokens after a change", (unsigned)seed, error.worst, error.mean,
+                  error.worst_token % config.dwell_tokens);
+        check(error.worst > 2 * error.mean, "worst %.3f, mean %.3f", error.worst, error.mean);
+        check(error.worst_token % config.dwell_tokens < 16, "at token %u", error.worst_token);
+        stream_record_destroy(&r);
+    }
+}
+
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "the error that the figures of eviction draw is that of a loop over the stream's tokens");
     test_add(run_window, NULL, "window_by_hand");
     test_add(run_nothing, NULL, "nothing_evicted");
+    test_add(run_worst, NULL, "worst_after_a_change_of_topic");
     return test_end();
 }

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "exact_math_internal.h"
+
 #define REGIME(topics, dwell, rho, scale, focus) {8, 2, 64, topics, dwell, rho, scale, focus, 0.5, 1}
 
 const stream_preset stream_presets[] = {
