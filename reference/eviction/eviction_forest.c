@@ -719,12 +719,13 @@ static void move_token(eviction_forest *f, const kv_move *move)
     }
 }
 
-/* Without memory it is left out: a compaction changes no output. */
 static void compact(eviction_forest *f, forest_step *s, const step_branch *b)
 {
     uint32_t num_moves = 0;
     if (!f->config.compacts || b->num_victims == 0) return;
-    if (kv_branch_compact(f->pool, b->branch, s->moves, s->max_tokens, &num_moves) != KV_OK) return;
+    kv_status status = kv_branch_compact(f->pool, b->branch, s->moves, s->max_tokens, &num_moves);
+    assert(status == KV_OK && "a branch has no more moves than tokens");
+    (void)status;
     for (uint32_t i = 0; i < num_moves; i++) move_token(f, &s->moves[i]);
 }
 
