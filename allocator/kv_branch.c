@@ -6,54 +6,40 @@
 #include <stdlib.h>
 #include <string.h>
 
-static kv_record *find(const kv_pool *pool, kv_branch branch)
-{
-    uint32_t index = (uint32_t)branch;
-    if (index >= pool->num_records) return NULL;
-    kv_record *record = &pool->records[index];
-    return record->live && record->generation == branch >> 32 ? record : NULL;
-}
-
-static uint32_t index_of(const kv_pool *pool, const kv_record *record)
-{
-    return (uint32_t)(record - pool->records);
-}
-
-static void set_length(kv_pool *pool, kv_record *record, uint32_t length)
-{
-    pool->logical_tokens += (uint64_t)length - record->length;
-    record->length = length;
-}
-
-static void set_num_blocks(kv_pool *pool, kv_record *record, uint32_t num_blocks)
-{
-    pool->table_blocks += (uint64_t)num_blocks - record->num_blocks;
-    record->num_blocks = num_blocks;
-}
-
-static void set_credit(kv_pool *pool, kv_record *record, uint32_t promised_tokens, uint32_t credit_blocks)
-{
-    pool->reserved_blocks += credit_blocks - record->credit_blocks;
-    record->promised_tokens = promised_tokens;
-    record->credit_blocks = credit_blocks;
-}
-
 /* ---- room on the host; nothing that a dump shows changes ---- */
 
-static kv_status grow_table(kv_record *record, uint64_t num_blocks)
+static void forget_grown_table(kv_record *record)
+{
+    free(record->grown);
+    free(record->grown_words);
+    record->grown = NULL;
+    record->grown_words = NULL;
+}
+
+static size_t word_bytes(const kv_pool *pool, uint64_t num_blocks)
+{
+    return (size_t)num_blocks * pool->words_per_block * sizeof(uint64_t);
+}
+
+static kv_status grow_table(const kv_pool *pool, kv_record *record, uint64_t num_blocks)
 {
     if (num_blocks <= record->capacity) return KV_OK;
     uint64_t capacity = record->capacity < 4 ? 8 : (uint64_t)record->capacity * 2;
     if (capacity < num_blocks) capacity = num_blocks;
-    if (capacity > UINT32_MAX || capacity > SIZE_MAX / sizeof(uint32_t)) return KV_NOMEM;
+    uint64_t entry_bytes = sizeof *record->grown + word_bytes(pool, 1);
+    if (capacity > UINT32_MAX || capacity > SIZE_MAX / entry_bytes) return KV_NOMEM;
     record->grown = malloc((size_t)capacity * sizeof *record->grown);
-    if (!record->grown) return KV_NOMEM;
+    if (pool->config.evicts) record->grown_words = malloc(word_bytes(pool, capacity));
+    if (!record->grown || (pool->config.evicts && !record->grown_words)) {
+        forget_grown_table(record);
+        return KV_NOMEM;
+    }
     record->grown_capacity = (uint32_t)capacity;
     return KV_OK;
 }
 
 /* The caller's view of the old table ends here, together with the change, and not in a call that fails. */
-static void use_grown_table(kv_record *record)
+static void use_grown_table(const kv_pool *pool, kv_record *record)
 {
     if (!record->grown) return;
     if (record->num_blocks > 0) memcpy(record->grown, record->blocks, record->num_blocks * sizeof *record->blocks);
@@ -61,11 +47,16 @@ static void use_grown_table(kv_record *record)
     record->blocks = record->grown;
     record->capacity = record->grown_capacity;
     record->grown = NULL;
+    if (!pool->config.evicts) return;
+    if (record->num_blocks > 0) memcpy(record->grown_words, record->words, word_bytes(pool, record->num_blocks));
+    free(record->words);
+    record->words = record->grown_words;
+    record->grown_words = NULL;
 }
 
 /* A table has room for at most 4 times its blocks, or for a small minimum. If realloc cannot shrink it, it keeps its
  * room. */
-static void shrink_table(kv_record *record, uint32_t num_blocks)
+static void shrink_table(const kv_pool *pool, kv_record *record, uint32_t num_blocks)
 {
     enum { FEW = 64 };
     uint64_t enough = num_blocks < FEW / 2 ? FEW : 2 * (uint64_t)num_blocks;
@@ -74,6 +65,9 @@ static void shrink_table(kv_record *record, uint32_t num_blocks)
     if (!blocks) return;
     record->blocks = blocks;
     record->capacity = (uint32_t)enough;
+    if (!pool->config.evicts) return;
+    uint64_t *words = realloc(record->words, word_bytes(pool, enough));
+    if (words) record->words = words;
 }
 
 /* ---- life and death of a record ---- */
@@ -90,11 +84,11 @@ static kv_status dead_record(kv_pool *pool, uint32_t num_blocks, uint32_t *index
         memset(&pool->records[*index], 0, sizeof(kv_record));
     }
     kv_record *record = &pool->records[*index];
-    kv_status status = grow_table(record, num_blocks);
+    kv_status status = grow_table(pool, record, num_blocks);
     if (status != KV_OK) return status;
     pool->kept_entries -= record->capacity;
-    use_grown_table(record);
-    shrink_table(record, num_blocks);
+    use_grown_table(pool, record);
+    shrink_table(pool, record, num_blocks);
     return KV_OK;
 }
 
@@ -112,10 +106,11 @@ static void birth(kv_pool *pool, uint32_t index)
     pool->num_live++;
 }
 
-static void drop_from(kv_pool *pool, kv_record *record, uint32_t num_kept)
+static void drop_from(kv_pool *pool, kv_record *record, uint32_t first)
 {
-    if (record->num_blocks > num_kept) kv_blocks_drop(pool, record->blocks + num_kept, record->num_blocks - num_kept);
-    set_num_blocks(pool, record, num_kept);
+    if (pool->config.evicts) kv_forget_blocks(pool, record, first, record->num_blocks);
+    if (record->num_blocks > first) kv_blocks_drop(pool, record->blocks + first, record->num_blocks - first);
+    kv_set_num_blocks(pool, record, first);
 }
 
 /* Dead records keep their tables, up to a total size, so that the next fork fills one without malloc. */
@@ -123,7 +118,9 @@ static void keep_table(kv_pool *pool, kv_record *record)
 {
     if (record->generation == 0 || pool->kept_entries + (uint64_t)record->capacity > KV_MAX_KEPT_ENTRIES) {
         free(record->blocks);
+        free(record->words);
         record->blocks = NULL;
+        record->words = NULL;
         record->capacity = 0;
     }
     pool->kept_entries += record->capacity;
@@ -132,6 +129,7 @@ static void keep_table(kv_pool *pool, kv_record *record)
 static void death(kv_pool *pool, kv_record *record)
 {
     record->live = false;
+    record->next_position = record->first_private = 0;
     record->generation++; /* 2^32 - 1 wraps to 0: no handle names this record again */
     keep_table(pool, record);
     pool->num_live--;
@@ -140,7 +138,7 @@ static void death(kv_pool *pool, kv_record *record)
         return;
     }
     record->next = pool->free_record;
-    pool->free_record = index_of(pool, record);
+    pool->free_record = kv_index_of(pool, record);
 }
 
 /* ---- create, fork, prune ---- */
@@ -156,13 +154,25 @@ kv_status kv_branch_create(kv_pool *pool, kv_branch *branch)
     return KV_OK;
 }
 
+/* The length of a parent's child: of its table, up to the last token that the child keeps. */
+static uint32_t child_length(const kv_pool *pool, const kv_record *parent, uint32_t length)
+{
+    return pool->config.evicts ? kv_kept_length(pool, parent, length) : length;
+}
+
+/* In tokens; where positions are known, in positions. */
+static uint32_t longest(const kv_pool *pool, const kv_record *record)
+{
+    return pool->config.evicts ? record->next_position : record->length;
+}
+
 kv_status kv_branch_fork_at(kv_pool *pool, kv_branch branch, uint32_t length, kv_branch *child)
 {
-    kv_record *parent = find(pool, branch);
+    kv_record *parent = kv_find(pool, branch);
     if (!parent) return kv_pool_refuse(pool, KV_STALE);
-    if (length > parent->length) return kv_pool_refuse(pool, KV_RANGE);
-    uint32_t num_blocks = kv_blocks_of(pool, length);
-    uint32_t parent_index = index_of(pool, parent), index;
+    if (length > longest(pool, parent)) return kv_pool_refuse(pool, KV_RANGE);
+    uint32_t table_length = child_length(pool, parent, length), num_blocks = kv_blocks_of(pool, table_length);
+    uint32_t parent_index = kv_index_of(pool, parent), index;
     kv_status status = dead_record(pool, num_blocks, &index);
     if (status != KV_OK) return kv_pool_refuse(pool, status);
 
@@ -171,9 +181,13 @@ kv_status kv_branch_fork_at(kv_pool *pool, kv_branch branch, uint32_t length, kv
     birth(pool, index);
     if (num_blocks > 0) memcpy(record->blocks, parent->blocks, num_blocks * sizeof *record->blocks);
     kv_blocks_share(pool, record->blocks, num_blocks);
-    set_num_blocks(pool, record, num_blocks);
-    set_length(pool, record, length);
-    kv_tail_attach(pool, index, length == parent->length ? parent_index : KV_NO_RECORD);
+    kv_set_num_blocks(pool, record, num_blocks);
+    kv_set_length(pool, record, table_length);
+    kv_tail_attach(pool, index, table_length == parent->length ? parent_index : KV_NO_RECORD);
+    if (pool->config.evicts) {
+        kv_inherit(pool, record, parent, length);
+        if (parent->first_private < length) parent->first_private = length;
+    }
     *child = kv_handle(index, record->generation);
     pool->operations++;
     return KV_OK;
@@ -181,21 +195,22 @@ kv_status kv_branch_fork_at(kv_pool *pool, kv_branch branch, uint32_t length, kv
 
 kv_status kv_branch_fork(kv_pool *pool, kv_branch branch, kv_branch *child)
 {
-    kv_record *parent = find(pool, branch);
+    kv_record *parent = kv_find(pool, branch);
     if (!parent) return kv_pool_refuse(pool, KV_STALE);
-    return kv_branch_fork_at(pool, branch, parent->length, child);
+    return kv_branch_fork_at(pool, branch, longest(pool, parent), child);
 }
 
 kv_status kv_branch_prune(kv_pool *pool, kv_branch branch)
 {
-    kv_record *record = find(pool, branch);
+    kv_record *record = kv_find(pool, branch);
     if (!record) return kv_pool_refuse(pool, KV_STALE);
     pool->num_released = 0;
-    kv_tail_detach(pool, index_of(pool, record));
+    kv_tail_detach(pool, kv_index_of(pool, record));
     drop_from(pool, record, 0);
-    set_length(pool, record, 0);
-    set_credit(pool, record, 0, 0);
+    kv_set_length(pool, record, 0);
+    kv_set_credit(pool, record, 0, 0);
     death(pool, record);
+    kv_bury(pool, record);
     pool->operations++;
     return KV_OK;
 }
@@ -208,47 +223,65 @@ typedef struct demand {
     uint64_t reserved; /* that must stay free for other promises afterwards */
 } demand;
 
+/* The length of the table without its last block, if that is part-filled and the branch keeps nothing in it: then new
+ * tokens leave it to the others, and nothing is copied. */
+static uint32_t end_of(const kv_pool *pool, const kv_record *record)
+{
+    uint32_t tail = kv_tail_tokens(pool, record);
+    bool stays = tail == 0 || !pool->config.evicts || kv_kept_in(pool, record, record->num_blocks - 1) > 0;
+    return stays ? record->length : record->length - tail;
+}
+
 /* After an append the branch alone holds its last block, so the credit for copies keeps one block: for the copy after a
- * later fork. */
-static uint32_t credit_after(const kv_pool *pool, const kv_record *record, uint32_t num_tokens)
+ * later fork. num_at_end: 0 if the token takes a hole. */
+static uint32_t credit_after(const kv_pool *pool, const kv_record *record, uint32_t num_tokens, uint32_t num_at_end)
 {
     if (num_tokens == 0) return record->credit_blocks;
     if (num_tokens >= record->promised_tokens) return 0;
     uint32_t left = record->credit_blocks > record->pending_blocks ? record->credit_blocks - record->pending_blocks : 0;
-    uint32_t length = record->length + num_tokens, last = record->length + record->promised_tokens;
+    uint32_t length = end_of(pool, record) + num_at_end, last = length + record->promised_tokens - num_tokens;
     uint32_t needed = kv_blocks_of(pool, last) - kv_blocks_of(pool, length) + 1;
     return left < needed ? left : needed;
 }
 
-/* Every listed branch copies its shared last block, except the last of them if they are all its holders. */
+/* Of the branches that keep tokens of a shared last block, all copy it but the last. */
 static bool must_copy(const kv_pool *pool, const kv_record *record, uint32_t num_tokens)
 {
     if (num_tokens == 0 || kv_tail_tokens(pool, record) == 0) return false;
+    if (end_of(pool, record) < record->length) return false;
     uint32_t block = record->blocks[record->num_blocks - 1];
-    return pool->ref[block] - pool->leaving[block] > 1;
+    uint32_t holders = pool->config.evicts ? pool->keepers[block] : pool->ref[block];
+    return holders - pool->leaving[block] > 1;
 }
 
 static kv_status count_append(kv_pool *pool, kv_branch branch, uint32_t num_tokens, demand *total)
 {
-    kv_record *record = find(pool, branch);
+    kv_record *record = kv_find(pool, branch);
     if (!record) return KV_STALE;
     if (record->listed) return KV_INVAL;
-    uint64_t length = (uint64_t)record->length + num_tokens;
+    uint64_t end = end_of(pool, record), length = end + num_tokens;
     if (length > KV_MAX_LENGTH) return KV_RANGE;
+    if (pool->config.evicts && (uint64_t)record->next_position + num_tokens > KV_MAX_LENGTH) return KV_RANGE;
     record->listed = true;
-    record->pending_blocks = kv_blocks_of(pool, length) - record->num_blocks;
-    if (must_copy(pool, record, num_tokens)) {
+    record->takes_over = false;
+    record->pending_hole = pool->config.evicts && num_tokens == 1 ? kv_lowest_hole(pool, record) : KV_NO_HOLE;
+    uint32_t num_at_end = record->pending_hole == KV_NO_HOLE ? num_tokens : 0;
+    record->pending_blocks = kv_blocks_of(pool, end + num_at_end) - kv_blocks_of(pool, end);
+    if (must_copy(pool, record, num_at_end)) {
         pool->leaving[record->blocks[record->num_blocks - 1]]++;
         record->pending_blocks++;
+    } else if (pool->config.evicts && num_at_end > 0 && end % pool->config.block_tokens != 0) {
+        uint32_t block = record->blocks[record->num_blocks - 1];
+        record->takes_over = pool->ref[block] - pool->leaving[block] > 1;
     }
     total->blocks += record->pending_blocks;
-    total->reserved -= record->credit_blocks - credit_after(pool, record, num_tokens);
+    total->reserved -= record->credit_blocks - credit_after(pool, record, num_tokens, num_at_end);
     return KV_OK;
 }
 
 static void forget_count(kv_pool *pool, kv_branch branch)
 {
-    kv_record *record = find(pool, branch);
+    kv_record *record = kv_find(pool, branch);
     record->listed = false;
     if (record->num_blocks > 0) pool->leaving[record->blocks[record->num_blocks - 1]] = 0;
 }
@@ -256,17 +289,15 @@ static void forget_count(kv_pool *pool, kv_branch branch)
 static void forget_growth(kv_pool *pool, const kv_branch *branches, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        kv_record *record = find(pool, branches[i]);
-        free(record->grown);
-        record->grown = NULL;
+        forget_grown_table(kv_find(pool, branches[i]));
     }
 }
 
 static kv_status make_room(kv_pool *pool, const kv_branch *branches, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        kv_record *record = find(pool, branches[i]);
-        kv_status status = grow_table(record, (uint64_t)record->num_blocks + record->pending_blocks);
+        kv_record *record = kv_find(pool, branches[i]);
+        kv_status status = grow_table(pool, record, (uint64_t)record->num_blocks + record->pending_blocks);
         if (status != KV_OK) {
             forget_growth(pool, branches, i);
             return status;
@@ -298,32 +329,77 @@ static kv_copy copy_tail(kv_pool *pool, kv_record *record)
     kv_blocks_take(pool, &record->blocks[last], 1);
     copy.to_block = record->blocks[last];
     kv_blocks_drop(pool, &copy.from_block, 1);
+    if (pool->config.evicts) kv_copy_keeper(pool, &copy);
     record->version = ++pool->version;
     pool->copies++;
     pool->copied_tokens += copy.num_tokens;
     return copy;
 }
 
-static void commit_append(kv_pool *pool, kv_branch branch, uint32_t num_tokens, kv_append *append)
+/* The branch drops its part-filled last block, in which it keeps nothing. */
+static void leave_tail(kv_pool *pool, kv_record *record, uint32_t end)
 {
-    kv_record *record = find(pool, branch);
-    *append = (kv_append){record->num_blocks, record->pending_blocks, {0, 0, 0}};
-    use_grown_table(record);
-    set_credit(pool, record, num_tokens < record->promised_tokens ? record->promised_tokens - num_tokens : 0,
-               credit_after(pool, record, num_tokens));
-    uint32_t num_blocks = kv_blocks_of(pool, (uint64_t)record->length + num_tokens);
+    drop_from(pool, record, record->num_blocks - 1);
+    kv_set_length(pool, record, end);
+    record->version = ++pool->version;
+}
+
+/* New tokens behind those of the table. */
+static void extend(kv_pool *pool, kv_record *record, uint32_t num_tokens, kv_append *append)
+{
+    uint32_t end = num_tokens > 0 ? end_of(pool, record) : record->length;
+    uint32_t num_blocks = kv_blocks_of(pool, (uint64_t)end + num_tokens);
     bool copied = must_copy(pool, record, num_tokens);
-    kv_tail_detach(pool, index_of(pool, record));
+    kv_tail_detach(pool, kv_index_of(pool, record));
+    if (end < record->length) leave_tail(pool, record, end);
+    append->first_new_block = record->num_blocks;
     if (copied) {
         append->first_new_block--;
         append->copy = copy_tail(pool, record);
     }
-    if (num_blocks > record->num_blocks)
-        kv_blocks_take(pool, record->blocks + record->num_blocks, num_blocks - record->num_blocks);
-    assert(record->pending_blocks == num_blocks - record->num_blocks + copied && "an append takes what it counted");
-    set_num_blocks(pool, record, num_blocks);
-    set_length(pool, record, record->length + num_tokens);
-    kv_tail_attach(pool, index_of(pool, record), KV_NO_RECORD);
+    if (num_blocks > record->num_blocks) {
+        uint32_t num_new = num_blocks - record->num_blocks;
+        kv_blocks_take(pool, record->blocks + record->num_blocks, num_new);
+        if (pool->config.evicts) memset(kv_words(pool, record, record->num_blocks), 0, word_bytes(pool, num_new));
+        kv_set_num_blocks(pool, record, num_blocks);
+    }
+    assert(record->pending_blocks == num_blocks - append->first_new_block && "an append takes what it counted");
+    kv_set_length(pool, record, record->length + num_tokens);
+    kv_tail_attach(pool, kv_index_of(pool, record), KV_NO_RECORD);
+    if (pool->config.evicts) kv_write_tokens(pool, record, end, num_tokens);
+}
+
+static void commit_append(kv_pool *pool, kv_branch branch, uint32_t num_tokens, kv_append *append)
+{
+    kv_record *record = kv_find(pool, branch);
+    uint32_t hole = record->pending_hole;
+    *append = (kv_append){record->num_blocks, record->pending_blocks, {0, 0, 0}, hole};
+    use_grown_table(pool, record);
+    kv_set_credit(pool, record, num_tokens < record->promised_tokens ? record->promised_tokens - num_tokens : 0,
+                  credit_after(pool, record, num_tokens, hole == KV_NO_HOLE ? num_tokens : 0));
+    if (hole == KV_NO_HOLE) extend(pool, record, num_tokens, append);
+    else kv_write_tokens(pool, record, hole, 1);
+}
+
+/* Before the first branch of a list writes: others leave the blocks that listed branches take over. */
+static void take_over(kv_pool *pool, const kv_branch *branches, uint32_t count)
+{
+    bool changed = false;
+    for (uint32_t i = 0; i < count; i++) {
+        kv_record *record = kv_find(pool, branches[i]);
+        if (!record->takes_over) continue;
+        kv_take_over(pool, record);
+        changed = true;
+    }
+    for (uint32_t i = 0; changed && i < count; i++) { /* blocks before a hole may have gone */
+        kv_record *record = kv_find(pool, branches[i]);
+        if (record->pending_hole != KV_NO_HOLE) record->pending_hole = kv_lowest_hole(pool, record);
+    }
+}
+
+void kv_high_water(kv_pool *pool)
+{
+    if (kv_used_blocks(pool) > pool->high_water_blocks) pool->high_water_blocks = kv_used_blocks(pool);
 }
 
 kv_status kv_branch_append_many(kv_pool *pool, const kv_branch *branches, const uint32_t *num_tokens, uint32_t count,
@@ -332,8 +408,9 @@ kv_status kv_branch_append_many(kv_pool *pool, const kv_branch *branches, const 
     kv_status status = prepare(pool, branches, num_tokens, count);
     if (status != KV_OK) return kv_pool_refuse(pool, status);
     pool->num_released = 0;
+    if (pool->config.evicts) take_over(pool, branches, count);
     for (uint32_t i = 0; i < count; i++) commit_append(pool, branches[i], num_tokens[i], &appends[i]);
-    if (kv_used_blocks(pool) > pool->high_water_blocks) pool->high_water_blocks = kv_used_blocks(pool);
+    kv_high_water(pool);
     pool->operations++;
     return KV_OK;
 }
@@ -347,67 +424,83 @@ kv_status kv_branch_append(kv_pool *pool, kv_branch branch, uint32_t num_tokens,
 
 kv_status kv_branch_truncate(kv_pool *pool, kv_branch branch, uint32_t length)
 {
-    kv_record *record = find(pool, branch);
+    kv_record *record = kv_find(pool, branch);
     if (!record) return kv_pool_refuse(pool, KV_STALE);
-    if (length > record->length) return kv_pool_refuse(pool, KV_RANGE);
+    if (length > longest(pool, record)) return kv_pool_refuse(pool, KV_RANGE);
     pool->num_released = 0;
-    set_credit(pool, record, 0, 0);
+    kv_set_credit(pool, record, 0, 0);
     pool->operations++;
-    if (length == record->length) return KV_OK;
-    kv_tail_detach(pool, index_of(pool, record));
-    drop_from(pool, record, kv_blocks_of(pool, length));
-    shrink_table(record, record->num_blocks);
-    set_length(pool, record, length);
-    kv_tail_attach(pool, index_of(pool, record), KV_NO_RECORD);
-    record->version = ++pool->version;
+    if (length == longest(pool, record)) return KV_OK;
+    uint32_t table_length = child_length(pool, record, length);
+    kv_tail_detach(pool, kv_index_of(pool, record));
+    drop_from(pool, record, kv_blocks_of(pool, table_length));
+    shrink_table(pool, record, record->num_blocks);
+    if (table_length < record->length) record->version = ++pool->version;
+    kv_set_length(pool, record, table_length);
+    kv_tail_attach(pool, kv_index_of(pool, record), KV_NO_RECORD);
+    if (pool->config.evicts) kv_forget_from(pool, record, length);
     return KV_OK;
 }
 
 static void swap_tables(kv_record *a, kv_record *b)
 {
     uint32_t *blocks = a->blocks;
+    uint64_t *words = a->words;
     uint32_t capacity = a->capacity;
     a->blocks = b->blocks;
+    a->words = b->words;
     a->capacity = b->capacity;
     b->blocks = blocks;
+    b->words = words;
     b->capacity = capacity;
 }
 
 kv_status kv_branch_adopt(kv_pool *pool, kv_branch branch, kv_branch winner)
 {
-    kv_record *record = find(pool, branch), *taken = find(pool, winner);
+    kv_record *record = kv_find(pool, branch), *taken = kv_find(pool, winner);
     if (!record || !taken) return kv_pool_refuse(pool, KV_STALE);
     if (record == taken) return kv_pool_refuse(pool, KV_INVAL);
     pool->num_released = 0;
-    kv_tail_detach(pool, index_of(pool, record));
-    kv_tail_detach(pool, index_of(pool, taken));
+    kv_tail_detach(pool, kv_index_of(pool, record));
+    kv_tail_detach(pool, kv_index_of(pool, taken));
     drop_from(pool, record, 0);
     swap_tables(record, taken);
-    record->num_blocks = taken->num_blocks; /* moved, so the sum over the tables is unchanged */
-    taken->num_blocks = 0;
-    set_length(pool, record, taken->length);
-    set_length(pool, taken, 0);
-    set_credit(pool, record, 0, 0);
-    set_credit(pool, taken, 0, 0);
-    kv_tail_attach(pool, index_of(pool, record), KV_NO_RECORD);
+    record->num_blocks = taken->num_blocks; /* moved, so the sums over the tables are unchanged */
+    record->num_kept = taken->num_kept;
+    record->next_position = taken->next_position;
+    record->first_private = taken->first_private;
+    taken->num_blocks = taken->num_kept = 0;
+    kv_set_length(pool, record, taken->length);
+    kv_set_length(pool, taken, 0);
+    kv_set_credit(pool, record, 0, 0);
+    kv_set_credit(pool, taken, 0, 0);
+    kv_tail_attach(pool, kv_index_of(pool, record), KV_NO_RECORD);
     record->version = ++pool->version;
     death(pool, taken);
+    kv_bury(pool, record);
     pool->operations++;
     return KV_OK;
 }
 
+/* 1: a copy after later forks; must_copy: one that is due already. */
+uint32_t kv_credit_needed(const kv_pool *pool, const kv_record *record, uint32_t num_tokens)
+{
+    if (num_tokens == 0) return 0;
+    uint64_t end = end_of(pool, record);
+    return kv_blocks_of(pool, end + num_tokens) - kv_blocks_of(pool, end) + 1 + must_copy(pool, record, num_tokens);
+}
+
 kv_status kv_branch_reserve(kv_pool *pool, kv_branch branch, uint32_t num_tokens)
 {
-    kv_record *record = find(pool, branch);
+    kv_record *record = kv_find(pool, branch);
     if (!record) return kv_pool_refuse(pool, KV_STALE);
-    uint64_t length = (uint64_t)record->length + num_tokens;
-    if (length > KV_MAX_LENGTH) return kv_pool_refuse(pool, KV_RANGE);
-    uint32_t credit = 0;
-    if (num_tokens > 0) /* 1: a copy after later forks; must_copy: one that is due already */
-        credit = kv_blocks_of(pool, length) - record->num_blocks + 1 + must_copy(pool, record, num_tokens);
+    uint64_t length = record->length;
+    if (length < record->next_position) length = record->next_position;
+    if (length + num_tokens > KV_MAX_LENGTH) return kv_pool_refuse(pool, KV_RANGE);
+    uint32_t credit = kv_credit_needed(pool, record, num_tokens);
     uint64_t others = pool->reserved_blocks - record->credit_blocks;
     if (others + credit > pool->num_free) return kv_pool_refuse(pool, KV_NOBLOCKS);
-    set_credit(pool, record, num_tokens, credit);
+    kv_set_credit(pool, record, num_tokens, credit);
     pool->operations++;
     return KV_OK;
 }
@@ -421,7 +514,7 @@ static kv_table view(const kv_record *record)
 
 kv_status kv_branch_table(const kv_pool *pool, kv_branch branch, kv_table *table)
 {
-    const kv_record *record = find(pool, branch);
+    const kv_record *record = kv_find(pool, branch);
     if (!record) return KV_STALE;
     *table = view(record);
     return KV_OK;
@@ -430,7 +523,7 @@ kv_status kv_branch_table(const kv_pool *pool, kv_branch branch, kv_table *table
 kv_status kv_branch_tables(const kv_pool *pool, const kv_branch *branches, uint32_t count, kv_table *tables)
 {
     for (uint32_t i = 0; i < count; i++)
-        if (!find(pool, branches[i])) return KV_STALE;
-    for (uint32_t i = 0; i < count; i++) tables[i] = view(find(pool, branches[i]));
+        if (!kv_find(pool, branches[i])) return KV_STALE;
+    for (uint32_t i = 0; i < count; i++) tables[i] = view(kv_find(pool, branches[i]));
     return KV_OK;
 }

@@ -49,7 +49,10 @@ static uint32_t *new_array(uint32_t count)
 
 static void free_memory(kv_pool *pool)
 {
-    for (uint32_t i = 0; i < pool->num_records; i++) free(pool->records[i].blocks);
+    for (uint32_t i = 0; i < pool->num_records; i++) {
+        free(pool->records[i].blocks);
+        free(pool->records[i].words);
+    }
     free(pool->records);
     free(pool->ref);
     free(pool->num_partial);
@@ -59,6 +62,8 @@ static void free_memory(kv_pool *pool)
     free(pool->quarantine);
     free(pool->epoch_blocks);
     free(pool->released);
+    free(pool->positions);
+    free(pool->keepers);
     free(pool);
 }
 
@@ -73,6 +78,12 @@ static bool allocate_arrays(kv_pool *pool)
     pool->quarantine = new_array(num_blocks);
     pool->released = new_array(num_blocks);
     pool->epoch_blocks = new_array(pool->config.max_epochs);
+    if (pool->config.evicts) {
+        pool->words_per_block = (pool->config.block_tokens + 63) / 64;
+        pool->keepers = new_array(num_blocks);
+        pool->positions = calloc(num_blocks, pool->config.block_tokens * sizeof(uint32_t));
+        if (!pool->keepers || !pool->positions) return false;
+    }
     return pool->ref && pool->num_partial && pool->first_partial && pool->leaving && pool->free_list &&
            pool->quarantine && pool->released && pool->epoch_blocks;
 }
@@ -208,8 +219,7 @@ kv_status kv_pool_epoch_retire(kv_pool *pool, uint64_t epoch)
 
 /* ---- reference counts ---- */
 
-/* Slots of the block that at least one branch sees. */
-static uint32_t visible_tokens(const kv_pool *pool, uint32_t block)
+uint32_t kv_visible_tokens(const kv_pool *pool, uint32_t block)
 {
     if (pool->ref[block] > pool->num_partial[block]) return pool->config.block_tokens;
     if (pool->num_partial[block] == 0) return 0;
@@ -219,7 +229,7 @@ static uint32_t visible_tokens(const kv_pool *pool, uint32_t block)
 static void hold_block(kv_pool *pool, uint32_t block)
 {
     if (pool->ref[block] == pool->num_partial[block])
-        pool->physical_tokens += pool->config.block_tokens - visible_tokens(pool, block);
+        pool->physical_tokens += pool->config.block_tokens - kv_visible_tokens(pool, block);
     if (++pool->ref[block] == 2) pool->shared_blocks++;
 }
 
@@ -228,7 +238,7 @@ static void drop_block(kv_pool *pool, uint32_t block)
     assert(pool->ref[block] > pool->num_partial[block] && "a tail is detached before its block is dropped");
     pool->ref[block]--;
     if (pool->ref[block] == pool->num_partial[block])
-        pool->physical_tokens -= pool->config.block_tokens - visible_tokens(pool, block);
+        pool->physical_tokens -= pool->config.block_tokens - kv_visible_tokens(pool, block);
     if (pool->ref[block] == 1) pool->shared_blocks--;
     if (pool->ref[block] == 0) release_or_wait(pool, block);
 }
@@ -280,7 +290,7 @@ void kv_tail_detach(kv_pool *pool, uint32_t record)
     kv_record *left = &pool->records[record];
     if (kv_tail_tokens(pool, left) == 0) return;
     uint32_t block = left->blocks[left->num_blocks - 1];
-    pool->physical_tokens -= visible_tokens(pool, block);
+    pool->physical_tokens -= kv_visible_tokens(pool, block);
     bool begins = begins_run(pool, left), ends = ends_run(pool, left);
     if (begins != ends) { /* its neighbour becomes an end */
         uint32_t heir = begins ? left->next : left->previous;
@@ -291,7 +301,7 @@ void kv_tail_detach(kv_pool *pool, uint32_t record)
     else pool->records[left->previous].next = left->next;
     if (left->next != KV_NO_RECORD) pool->records[left->next].previous = left->previous;
     pool->num_partial[block]--;
-    pool->physical_tokens += visible_tokens(pool, block);
+    pool->physical_tokens += kv_visible_tokens(pool, block);
 }
 
 /* The last of the block's views that see at least `tokens` of it. */
@@ -311,7 +321,7 @@ void kv_tail_attach(kv_pool *pool, uint32_t record, uint32_t twin)
     uint32_t tokens = kv_tail_tokens(pool, joined);
     if (tokens == 0) return;
     uint32_t block = joined->blocks[joined->num_blocks - 1];
-    pool->physical_tokens -= visible_tokens(pool, block);
+    pool->physical_tokens -= kv_visible_tokens(pool, block);
     uint32_t previous = twin == KV_NO_RECORD ? last_as_full(pool, block, tokens) : twin;
     uint32_t next = pool->num_partial[block] == 0 ? KV_NO_RECORD : pool->first_partial[block];
     if (previous != KV_NO_RECORD) next = pool->records[previous].next;
@@ -326,7 +336,7 @@ void kv_tail_attach(kv_pool *pool, uint32_t record, uint32_t twin)
         pool->records[joined->far_end].far_end = record;
     }
     pool->num_partial[block]++;
-    pool->physical_tokens += visible_tokens(pool, block);
+    pool->physical_tokens += kv_visible_tokens(pool, block);
 }
 
 /* ---- queries about the pool ---- */
@@ -351,6 +361,9 @@ kv_status kv_pool_get_stats(const kv_pool *pool, kv_pool_stats *stats)
         .tail_waste_tokens = (uint64_t)used * pool->config.block_tokens - pool->physical_tokens,
         .copies = pool->copies,
         .copied_tokens = pool->copied_tokens,
+        .kept_tokens = pool->kept_tokens,
+        .evicted_tokens = pool->evicted_tokens,
+        .moved_tokens = pool->moved_tokens,
         .operations = pool->operations,
         .failures = pool->failures,
     };

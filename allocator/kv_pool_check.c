@@ -15,6 +15,7 @@ typedef struct note {
     uint32_t predecessor; /* the block before it there; KV_NO_BLOCK at index 0 */
     uint32_t num_partial; /* of them, those that see only a part */
     uint32_t visible;     /* tokens that the fullest view sees */
+    uint32_t keepers;     /* of the tables, those that keep a token of it */
     bool idle;            /* on the free list or in quarantine */
 } note;
 
@@ -61,8 +62,26 @@ static bool note_entry(audit *a, uint32_t record, uint32_t index)
     uint32_t visible = tail ? kv_tail_tokens(a->pool, s) : a->pool->config.block_tokens;
     if (visible > n->visible) n->visible = visible;
     n->num_partial += tail;
+    n->keepers += a->pool->config.evicts && kv_kept_in(a->pool, s, index) > 0;
     return holds(a, 8, "index of the block in the table", index, n->index, block, record) &&
            holds(a, 9, "block before it in the table", predecessor, n->predecessor, block, record);
+}
+
+/* I18 and I20 for one record: keep words, and what is known without reading positions. */
+static bool check_kept(audit *a, uint32_t record)
+{
+    const kv_record *s = &a->pool->records[record];
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < s->num_blocks; i++) {
+        kept += kv_kept_in(a->pool, s, i);
+        for (uint32_t w = 0; w < a->pool->words_per_block; w++) {
+            uint64_t stray = kv_words(a->pool, s, i)[w] & ~kv_written_bits(a->pool, s, i, w);
+            if (!holds(a, 18, "bits behind the written slots", stray, 0, s->blocks[i], record)) return false;
+        }
+    }
+    if (!holds(a, 18, "kept tokens", s->num_kept, kept, KV_NO_BLOCK, record)) return false;
+    return at_most(a, 20, "next position", (uint64_t)s->next_position + s->promised_tokens, KV_MAX_LENGTH, record) &&
+           at_most(a, 20, "first private position", s->first_private, s->next_position, record);
 }
 
 /* I4, I10 and I11 for one record. */
@@ -73,6 +92,7 @@ static bool check_record(audit *a, uint32_t record)
         return holds(a, 11, "length of a dead record", s->length, 0, KV_NO_BLOCK, record) &&
                holds(a, 11, "table of a dead record", s->num_blocks, 0, KV_NO_BLOCK, record) &&
                holds(a, 11, "promise to a dead record", s->promised_tokens, 0, KV_NO_BLOCK, record) &&
+               holds(a, 11, "kept tokens of a dead record", s->num_kept, 0, KV_NO_BLOCK, record) &&
                holds(a, 11, "credit of a dead record", s->credit_blocks, 0, KV_NO_BLOCK, record);
     }
     uint64_t promised_length = (uint64_t)s->length + s->promised_tokens;
@@ -85,7 +105,7 @@ static bool check_record(audit *a, uint32_t record)
     if (!at_most(a, 16, "table version", s->version, a->pool->version, record)) return false;
     for (uint32_t i = 0; i < s->num_blocks; i++)
         if (!note_entry(a, record, i)) return false;
-    return true;
+    return !a->pool->config.evicts || check_kept(a, record);
 }
 
 /* I16: every dead record that is not retired is on the list of free records once. */
@@ -166,6 +186,15 @@ static bool check_views(audit *a, uint32_t block)
                                    holds(a, 12, "end of the partial views", record, KV_NO_RECORD, block, previous));
 }
 
+/* I19: a block in which no branch keeps a token is listed by none. */
+static bool check_keepers(audit *a, uint32_t block)
+{
+    const note *n = &a->notes[block];
+    uint32_t record = n->last_record - 1;
+    return holds(a, 19, "branches that keep a token", a->pool->keepers[block], n->keepers, block, record) &&
+           holds(a, 19, "dead block in a table", n->count > 0 && n->keepers == 0, false, block, record);
+}
+
 /* I1, I2 and the sums over blocks of I12. */
 static bool check_blocks(audit *a)
 {
@@ -176,6 +205,7 @@ static bool check_blocks(audit *a)
         const note *n = &a->notes[i];
         if (!holds(a, 2, "reference count", pool->ref[i], n->count, i, n->last_record - 1)) return false;
         if (!holds(a, 12, "scratch count", pool->leaving[i], 0, i, KV_NO_RECORD)) return false;
+        if (pool->config.evicts && !check_keepers(a, i)) return false;
         if (!check_views(a, i)) return false;
         used += n->count > 0;
         shared += n->count > 1;
@@ -192,11 +222,12 @@ static bool check_blocks(audit *a)
 static bool check_sums(audit *a)
 {
     const kv_pool *pool = a->pool;
-    uint64_t length = 0, blocks = 0, credit = 0, kept = 0;
+    uint64_t length = 0, blocks = 0, credit = 0, kept = 0, tokens = 0;
     for (uint32_t i = 0; i < pool->num_records; i++) {
         length += pool->records[i].length;
         blocks += pool->records[i].num_blocks;
         credit += pool->records[i].credit_blocks;
+        tokens += pool->records[i].num_kept;
         kept += pool->records[i].live ? 0 : pool->records[i].capacity;
     }
     uint64_t most_copied = pool->copies * (pool->config.block_tokens - 1);
@@ -204,6 +235,8 @@ static bool check_sums(audit *a)
            at_most(a, 10, "reserved blocks", credit, pool->num_free, KV_NO_RECORD) &&
            pool_holds(a, 12, "logical tokens", pool->logical_tokens, length) &&
            pool_holds(a, 12, "table blocks", pool->table_blocks, blocks) &&
+           pool_holds(a, 12, "kept tokens", pool->kept_tokens, tokens) &&
+           pool_holds(a, 12, "dead blocks left by a call", pool->dead, KV_DEAD_NONE) &&
            pool_holds(a, 12, "entries kept in tables of dead branches", pool->kept_entries, kept) &&
            at_most(a, 12, "entries kept in tables of dead branches", kept, KV_MAX_KEPT_ENTRIES, KV_NO_RECORD) &&
            at_most(a, 12, "copies", pool->copies, pool->copied_tokens, KV_NO_RECORD) &&
@@ -219,6 +252,42 @@ static bool check_epochs(audit *a)
     for (uint64_t epoch = pool->first_epoch; epoch < pool->next_epoch; epoch++)
         sum += pool->epoch_blocks[epoch % pool->config.max_epochs];
     return pool_holds(a, 15, "quarantined blocks", pool->num_quarantined, sum);
+}
+
+static int by_position(const void *a, const void *b)
+{
+    uint32_t pa = *(const uint32_t *)a, pb = *(const uint32_t *)b;
+    return (pa > pb) - (pa < pb);
+}
+
+/* I21: a branch keeps no position twice, and none that it has not reached. `positions` has room for its kept tokens. */
+static bool check_positions(audit *a, uint32_t record, uint32_t *positions)
+{
+    const kv_record *s = &a->pool->records[record];
+    uint32_t count = 0;
+    for (uint32_t slot = 0; slot < s->length; slot++)
+        if (kv_keeps_slot(a->pool, s, slot)) positions[count++] = a->pool->positions[kv_place(a->pool, s, slot)];
+    qsort(positions, count, sizeof *positions, by_position);
+    for (uint32_t i = 0; i < count; i++) {
+        if (!at_most(a, 21, "position of a kept token", (uint64_t)positions[i] + 1, s->next_position, record)) return false;
+        if (i > 0 && !holds(a, 21, "tokens at one position", 1 + (positions[i] == positions[i - 1]), 1, KV_NO_BLOCK, record))
+            return false;
+    }
+    return true;
+}
+
+/* After check_records: the tables and the kept tokens are sound. */
+static kv_status check_all_positions(audit *a)
+{
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < a->pool->num_records; i++)
+        if (a->pool->records[i].num_kept > most) most = a->pool->records[i].num_kept;
+    uint32_t *positions = malloc(((size_t)most + 1) * sizeof *positions);
+    if (!positions) return KV_NOMEM;
+    bool sound = true;
+    for (uint32_t i = 0; sound && i < a->pool->num_records; i++) sound = check_positions(a, i, positions);
+    free(positions);
+    return sound ? KV_OK : KV_CORRUPT;
 }
 
 static int by_version(const void *a, const void *b)
@@ -253,6 +322,7 @@ kv_status kv_pool_find_violation(const kv_pool *pool, kv_violation *violation)
                                 pool->num_quarantined) &&
                      check_blocks(&a) && check_sums(&a) && check_epochs(&a) && check_versions(&a, versions);
         status = sound ? KV_OK : KV_CORRUPT;
+        if (sound && pool->config.evicts) status = check_all_positions(&a);
     }
     free(a.notes);
     free(versions);

@@ -25,7 +25,18 @@ typedef struct kv_record {
     uint32_t far_end;          /* in the first and last view of a run of equally long views: the run's other end */
     bool live, listed;         /* listed: named in the append_many being counted */
     uint64_t version;
+
+    /* In a pool that evicts; otherwise NULL and 0. */
+    uint64_t *words;           /* [capacity][words_per_block] keep words of the table's blocks */
+    uint64_t *grown_words;     /* go with `grown` */
+    uint32_t num_kept;         /* bits set in them */
+    uint32_t next_position, first_private;
+    uint32_t pending_hole;     /* slot that the append being counted will take, or KV_NO_HOLE */
+    bool takes_over;           /* in that append it takes its last block from branches that keep nothing in it */
 } kv_record;
+
+/* Whether blocks in which no branch keeps a token are still listed: never between calls. */
+typedef enum kv_dead { KV_DEAD_NONE = 0, KV_DEAD_OWN, KV_DEAD_SHARED } kv_dead;
 
 struct kv_pool {
     kv_pool_config config;     /* defaults filled in */
@@ -51,6 +62,13 @@ struct kv_pool {
     uint32_t reserved_blocks, shared_blocks, high_water_blocks;
     uint64_t logical_tokens, table_blocks, physical_tokens;
     uint64_t copies, copied_tokens, operations, failures, version;
+
+    /* If config.evicts; otherwise NULL and 0. */
+    uint32_t *positions;       /* [num_blocks][block_tokens] */
+    uint32_t *keepers;         /* [num_blocks] branches that keep a token of the block */
+    uint32_t words_per_block;
+    kv_dead dead;              /* KV_DEAD_OWN: listed by the calling branch alone */
+    uint64_t kept_tokens, evicted_tokens, moved_tokens;
 };
 
 /* A violated invariant: found - expected has the sign that tells a leak from a double free. */
@@ -88,8 +106,43 @@ static inline kv_status kv_pool_refuse(kv_pool *pool, kv_status status)
     return status;
 }
 
+static inline kv_record *kv_find(const kv_pool *pool, kv_branch branch)
+{
+    uint32_t index = (uint32_t)branch;
+    if (index >= pool->num_records) return NULL;
+    kv_record *record = &pool->records[index];
+    return record->live && record->generation == branch >> 32 ? record : NULL;
+}
+
+static inline uint32_t kv_index_of(const kv_pool *pool, const kv_record *record)
+{
+    return (uint32_t)(record - pool->records);
+}
+
+static inline void kv_set_length(kv_pool *pool, kv_record *record, uint32_t length)
+{
+    pool->logical_tokens += (uint64_t)length - record->length;
+    record->length = length;
+}
+
+static inline void kv_set_num_blocks(kv_pool *pool, kv_record *record, uint32_t num_blocks)
+{
+    pool->table_blocks += (uint64_t)num_blocks - record->num_blocks;
+    record->num_blocks = num_blocks;
+}
+
+static inline void kv_set_credit(kv_pool *pool, kv_record *record, uint32_t promised_tokens, uint32_t credit_blocks)
+{
+    pool->reserved_blocks += credit_blocks - record->credit_blocks;
+    record->promised_tokens = promised_tokens;
+    record->credit_blocks = credit_blocks;
+}
+
 /* Defaults filled in; KV_INVAL, KV_OVERFLOW. */
 kv_status kv_pool_config_check(kv_pool_config *config);
+
+/* Slots of the block that at least one branch sees. */
+uint32_t kv_visible_tokens(const kv_pool *pool, uint32_t block);
 
 /* Only these functions change reference counts. take: free blocks; share: blocks that a table lists already; load: any
  * blocks, while a dump is read; drop: the last block first. Between detach and attach a branch counts as seeing its
@@ -109,6 +162,74 @@ static inline uint32_t kv_ring_index(const kv_pool *pool, uint32_t head, uint32_
     uint64_t at = (uint64_t)head + index;
     return (uint32_t)(at < pool->config.num_blocks ? at : at - pool->config.num_blocks);
 }
+
+/* ---- append and reserve, for compaction ---- */
+
+/* Blocks to be set aside for the promise as the table is now. */
+uint32_t kv_credit_needed(const kv_pool *pool, const kv_record *record, uint32_t num_tokens);
+void kv_high_water(kv_pool *pool);
+
+/* ---- keep words: kv_keep.c. Pools that evict only ---- */
+
+static inline uint64_t *kv_words(const kv_pool *pool, const kv_record *record, uint32_t index)
+{
+    return record->words + (uint64_t)index * pool->words_per_block;
+}
+
+static inline bool kv_keeps_slot(const kv_pool *pool, const kv_record *record, uint32_t slot)
+{
+    uint32_t bit = slot & (pool->config.block_tokens - 1);
+    return kv_words(pool, record, slot / pool->config.block_tokens)[bit / 64] >> bit % 64 & 1;
+}
+
+/* The bits of word w of entry `index` whose slots are below the table's length. */
+static inline uint64_t kv_written_bits(const kv_pool *pool, const kv_record *record, uint32_t index, uint32_t w)
+{
+    uint32_t written = record->length - index * pool->config.block_tokens;
+    if (written > pool->config.block_tokens) written = pool->config.block_tokens;
+    if (written <= w * 64) return 0;
+    return written - w * 64 < 64 ? (UINT64_C(1) << (written - w * 64)) - 1 : UINT64_MAX;
+}
+
+/* The place in pool->positions of a slot of the table. */
+static inline uint64_t kv_place(const kv_pool *pool, const kv_record *record, uint32_t slot)
+{
+    uint32_t block_tokens = pool->config.block_tokens;
+    return (uint64_t)record->blocks[slot / block_tokens] * block_tokens + (slot & (block_tokens - 1));
+}
+
+/* Tokens that the branch keeps in entry `index` of its table. */
+uint32_t kv_kept_in(const kv_pool *pool, const kv_record *record, uint32_t index);
+
+/* Sets or clears the bit of a slot, and sets pool->dead. A bit that is set must be clear, and the other way round. */
+void kv_keep_token(kv_pool *pool, kv_record *record, uint32_t slot);
+void kv_forget_token(kv_pool *pool, kv_record *record, uint32_t slot);
+void kv_forget_blocks(kv_pool *pool, kv_record *record, uint32_t first, uint32_t end);
+
+/* New tokens in the slots first .. first + count - 1, at the next positions. */
+void kv_write_tokens(kv_pool *pool, kv_record *record, uint32_t first, uint32_t count);
+
+/* Entries [0, num_shared) are listed by other branches too. Counts never grow along a table. O(log blocks). */
+uint32_t kv_num_shared(const kv_pool *pool, const kv_record *record);
+uint32_t kv_lowest_hole(const kv_pool *pool, const kv_record *record);
+
+/* Slots up to the last one that is kept at a position below `limit`. */
+uint32_t kv_kept_length(const kv_pool *pool, const kv_record *record, uint32_t limit);
+/* The child's keep state: that of the parent's tokens below `limit`. Its blocks and length are there already. */
+void kv_inherit(kv_pool *pool, kv_record *child, const kv_record *parent, uint32_t limit);
+
+/* After truncate has cut the table: positions from `limit` on are forgotten. */
+void kv_forget_from(kv_pool *pool, kv_record *record, uint32_t limit);
+/* The branch that a copy-on-write block was made for keeps in it what it kept in the old one. */
+void kv_copy_keeper(kv_pool *pool, const kv_copy *copy);
+
+/* A table and its keep words have been filled from elsewhere: their sums. */
+void kv_keep_loaded(kv_pool *pool, kv_record *record);
+
+/* Dead blocks leave all tables, and promises are renewed for the changed tables. `record` made the call. */
+void kv_bury(kv_pool *pool, kv_record *record);
+/* Branches that keep nothing in the last block of `record` drop it from their tables. */
+void kv_take_over(kv_pool *pool, const kv_record *record);
 
 /* Room for num_records records. KV_NOMEM. */
 kv_status kv_records_reserve(kv_pool *pool, uint32_t num_records);

@@ -10,6 +10,10 @@
  *   free_slots 0                                  the one to be used next first
  *   end
  *
+ * A pool that evicts adds: ` evicts 1` behind seed; ` evicted 3 moved 0` behind operations; to each branch
+ * ` next 8 private 0` behind credit, and behind the blocks ` keep` and words_per_block numbers for each of them; and
+ * behind free_slots a line `positions BLOCK P...` for each listed block, one P for each slot that some branch sees.
+ *
  * One space between words, no leading zeros: load accepts exactly the bytes that dump writes. A byte-order mark and
  * CRLF are refused by name. Refused calls leave no trace in the text, so `failures` is not part of it. */
 #include "kv_pool_internal.h"
@@ -64,12 +68,16 @@ static void dump_config(writer *w, const kv_pool *pool)
     put_text(w, " order ");
     put_text(w, order_name[pool->config.order]);
     put_field(w, " seed", pool->config.seed);
+    if (pool->config.evicts) put_field(w, " evicts", 1);
     put_field(w, " random", pool->random);
     put_field(w, "\ncounters version", pool->version);
     put_field(w, " high_water", pool->high_water_blocks);
     put_field(w, " copies", pool->copies);
     put_field(w, " copied_tokens", pool->copied_tokens);
     put_field(w, " operations", pool->operations);
+    if (!pool->config.evicts) return;
+    put_field(w, " evicted", pool->evicted_tokens);
+    put_field(w, " moved", pool->moved_tokens);
 }
 
 static void dump_blocks(writer *w, const kv_pool *pool)
@@ -88,8 +96,9 @@ static void dump_blocks(writer *w, const kv_pool *pool)
     }
 }
 
-static void dump_record(writer *w, const kv_record *record, uint32_t index)
+static void dump_record(writer *w, const kv_pool *pool, uint32_t index)
 {
+    const kv_record *record = &pool->records[index];
     put_field(w, record->live ? "\nbranch" : "\ndead", index);
     put_field(w, " generation", record->generation);
     if (!record->live) return;
@@ -97,8 +106,26 @@ static void dump_record(writer *w, const kv_record *record, uint32_t index)
     put_field(w, " length", record->length);
     put_field(w, " promised", record->promised_tokens);
     put_field(w, " credit", record->credit_blocks);
+    if (pool->config.evicts) {
+        put_field(w, " next", record->next_position);
+        put_field(w, " private", record->first_private);
+    }
     put_text(w, " blocks");
     for (uint32_t i = 0; i < record->num_blocks; i++) put_field(w, "", record->blocks[i]);
+    if (!pool->config.evicts) return;
+    put_text(w, " keep");
+    uint64_t num_words = (uint64_t)record->num_blocks * pool->words_per_block;
+    for (uint64_t i = 0; i < num_words; i++) put_field(w, "", record->words[i]);
+}
+
+static void dump_positions(writer *w, const kv_pool *pool)
+{
+    for (uint32_t block = 0; block < pool->config.num_blocks; block++) {
+        if (pool->ref[block] == 0) continue;
+        put_field(w, "\npositions", block);
+        uint64_t first = (uint64_t)block * pool->config.block_tokens;
+        for (uint32_t i = 0; i < kv_visible_tokens(pool, block); i++) put_field(w, "", pool->positions[first + i]);
+    }
 }
 
 size_t kv_pool_dump(const kv_pool *pool, char *text, size_t capacity)
@@ -106,9 +133,10 @@ size_t kv_pool_dump(const kv_pool *pool, char *text, size_t capacity)
     writer w = {text, capacity, 0};
     dump_config(&w, pool);
     dump_blocks(&w, pool);
-    for (uint32_t i = 0; i < pool->num_records; i++) dump_record(&w, &pool->records[i], i);
+    for (uint32_t i = 0; i < pool->num_records; i++) dump_record(&w, pool, i);
     put_text(&w, "\nfree_slots");
     for (uint32_t i = pool->free_record; i != KV_NO_RECORD; i = pool->records[i].next) put_field(&w, "", i);
+    if (pool->config.evicts) dump_positions(&w, pool);
     put_text(&w, "\nend\n");
     if (capacity > 0) text[w.bytes < capacity ? w.bytes : capacity - 1] = 0;
     return w.bytes + 1;
@@ -235,7 +263,11 @@ static bool load_config(reader *r, kv_pool_config *config)
     if (!read_field64(r, " block_bytes", 0, UINT64_MAX, &config->block_bytes)) return false;
     if (kv_pool_config_check(config) != KV_OK)
         return wrong(r, KV_CORRUPT, r->number_at, kv_status_string(KV_OVERFLOW));
-    return load_order(r, config) && read_field64(r, " seed", 0, UINT64_MAX, &config->seed);
+    if (!load_order(r, config) || !read_field64(r, " seed", 0, UINT64_MAX, &config->seed)) return false;
+    uint32_t evicts = 0;
+    if (kv_text_begins(r->text, r->length, r->at, " e") && !read_field(r, " evicts", 1, 1, &evicts)) return false;
+    config->evicts = evicts;
+    return true;
 }
 
 static bool load_counters(reader *r, kv_pool *pool)
@@ -245,7 +277,10 @@ static bool load_counters(reader *r, kv_pool *pool)
            read_field(r, " high_water", 0, pool->config.num_blocks, &pool->high_water_blocks) &&
            read_field64(r, " copies", 0, KV_MAX_COUNTER, &pool->copies) &&
            read_field64(r, " copied_tokens", 0, KV_MAX_COUNTER, &pool->copied_tokens) &&
-           read_field64(r, " operations", 0, KV_MAX_COUNTER, &pool->operations) && read_newline(r);
+           read_field64(r, " operations", 0, KV_MAX_COUNTER, &pool->operations) &&
+           (!pool->config.evicts || (read_field64(r, " evicted", 0, KV_MAX_COUNTER, &pool->evicted_tokens) &&
+                                     read_field64(r, " moved", 0, KV_MAX_COUNTER, &pool->moved_tokens))) &&
+           read_newline(r);
 }
 
 static bool load_epochs(reader *r, kv_pool *pool)
@@ -292,12 +327,23 @@ static void reverse(uint32_t *list, uint32_t count)
     }
 }
 
+/* Whether exactly `expected` numbers are left until a word or the end of the line: known before memory is taken. */
+static bool numbers_follow(const reader *r, uint64_t expected)
+{
+    uint64_t listed = 0;
+    for (size_t i = r->at; i < r->length && r->text[i] != '\n' && listed <= expected; i++) {
+        if (kv_text_begins(r->text, r->length, i, " keep")) break;
+        listed += r->text[i] == ' ';
+    }
+    return listed == expected;
+}
+
 static bool load_table(reader *r, kv_pool *pool, uint32_t index)
 {
     kv_record *record = &pool->records[index];
-    uint32_t expected = kv_blocks_of(pool, record->length), listed = 0;
-    for (size_t i = r->at; i < r->length && r->text[i] != '\n' && listed <= expected; i++) listed += r->text[i] == ' ';
-    if (listed != expected) return wrong(r, KV_CORRUPT, r->at, "expected as many blocks as the length needs");
+    uint32_t expected = kv_blocks_of(pool, record->length);
+    if (!numbers_follow(r, expected))
+        return wrong(r, KV_CORRUPT, r->at, "expected as many blocks as the length needs");
     if (expected == 0) return true;
     record->blocks = malloc(expected * sizeof *record->blocks);
     if (!record->blocks) return no_memory(r);
@@ -305,6 +351,26 @@ static bool load_table(reader *r, kv_pool *pool, uint32_t index)
     for (; record->num_blocks < expected; record->num_blocks++)
         if (!load_block(r, pool, FIRST_RECORD_MARK + index, &record->blocks[record->num_blocks])) return false;
     return true;
+}
+
+static bool load_keep(reader *r, kv_pool *pool, kv_record *record)
+{
+    uint64_t expected = (uint64_t)record->num_blocks * pool->words_per_block;
+    if (!read_text(r, " keep")) return false;
+    if (!numbers_follow(r, expected)) return wrong(r, KV_CORRUPT, r->at, "expected keep words for each block");
+    if (expected == 0) return true;
+    record->words = malloc((size_t)expected * sizeof *record->words);
+    if (!record->words) return no_memory(r);
+    memset(record->words, 0, (size_t)expected * sizeof *record->words);
+    for (uint64_t i = 0; i < expected; i++)
+        if (!read_field64(r, "", 0, UINT64_MAX, &record->words[i])) return false;
+    return true;
+}
+
+static bool load_next(reader *r, kv_record *record)
+{
+    return read_field(r, " next", 0, KV_MAX_LENGTH, &record->next_position) &&
+           read_field(r, " private", 0, KV_MAX_LENGTH, &record->first_private);
 }
 
 static bool load_branch(reader *r, kv_pool *pool, uint32_t index)
@@ -316,8 +382,9 @@ static bool load_branch(reader *r, kv_pool *pool, uint32_t index)
            read_field64(r, " version", 1, KV_MAX_COUNTER, &record->version) &&
            read_field(r, " length", 0, KV_MAX_LENGTH, &record->length) &&
            read_field(r, " promised", 0, KV_MAX_LENGTH, &record->promised_tokens) &&
-           read_field(r, " credit", 0, pool->config.num_blocks, &record->credit_blocks) && read_text(r, " blocks") &&
-           load_table(r, pool, index) && read_newline(r);
+           read_field(r, " credit", 0, pool->config.num_blocks, &record->credit_blocks) &&
+           (!pool->config.evicts || load_next(r, record)) && read_text(r, " blocks") && load_table(r, pool, index) &&
+           (!pool->config.evicts || load_keep(r, pool, record)) && read_newline(r);
 }
 
 static bool load_dead(reader *r, kv_pool *pool, uint32_t index)
@@ -361,6 +428,20 @@ static bool load_free_records(reader *r, kv_pool *pool)
     return read_newline(r);
 }
 
+/* After derive(): how many slots of a block are seen is known. */
+static bool load_positions(reader *r, kv_pool *pool)
+{
+    for (uint32_t block = 0; block < pool->config.num_blocks; block++) {
+        if (pool->ref[block] == 0) continue;
+        uint64_t first = (uint64_t)block * pool->config.block_tokens;
+        if (!read_field(r, "positions", block, block, &block)) return false;
+        for (uint32_t i = 0; i < kv_visible_tokens(pool, block); i++)
+            if (!read_field(r, "", 0, KV_MAX_LENGTH - 1, &pool->positions[first + i])) return false;
+        if (!read_newline(r)) return false;
+    }
+    return true;
+}
+
 static bool load_end(reader *r)
 {
     if (!read_text(r, "end") || !read_newline(r)) return false;
@@ -380,6 +461,7 @@ static void derive(kv_pool *pool)
         pool->reserved_blocks += record->credit_blocks;
         pool->table_blocks += record->num_blocks;
         pool->logical_tokens += record->length;
+        if (pool->config.evicts) kv_keep_loaded(pool, &pool->records[i]);
     }
     for (uint32_t i = 0; i < pool->num_records; i++) kv_tail_attach(pool, i, KV_NO_RECORD);
 }
@@ -408,9 +490,9 @@ static bool load_state(reader *r, kv_pool *pool)
     if (!load_idle(r, pool, "quarantine", pool->quarantine, &pool->num_quarantined)) return false;
     if (!load_idle(r, pool, "free", pool->free_list, &pool->num_free)) return false;
     if (pool->config.order != KV_ORDER_FIFO) reverse(pool->free_list, pool->num_free);
-    if (!load_records(r, pool) || !load_free_records(r, pool) || !load_end(r)) return false;
+    if (!load_records(r, pool) || !load_free_records(r, pool)) return false;
     derive(pool);
-    return check_loaded(r, pool);
+    return (!pool->config.evicts || load_positions(r, pool)) && load_end(r) && check_loaded(r, pool);
 }
 
 kv_status kv_pool_load(kv_pool **pool, const char *text, size_t length, kv_text_error *error)

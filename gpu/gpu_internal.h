@@ -40,6 +40,7 @@ struct tree_plan_gpu {
     uint32_t num_workers;
     tree_plan plan;
     plan_queue queue;
+    plan_queue host_queue; /* trimmed, for plan_queue_masks */
     uint32_t *partial_item, *arrivals;
     plan_memory memory;
     uint32_t turn;         /* half of staging that the next update writes */

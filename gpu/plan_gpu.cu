@@ -25,14 +25,18 @@ static void fill_partial_item(uint32_t *partial_item, const tree_plan *plan)
             partial_item[plan->items[i].first_partial + row] = i;
 }
 
-/* Points the arrays of `gpu` into its memory, and copies them to staging unless that is NULL. Returns the bytes. */
+/* Points the arrays of `gpu` into its memory, and copies them to staging unless that is NULL. Returns the bytes. Masks
+ * come first, those of the plan before those of the queue: update_masks copies no others. */
 static size_t lay_out(tree_plan_gpu *gpu, const tree_plan *plan, const plan_queue *queue, char *staging)
 {
     char *device = gpu->memory.device;
     size_t end = 0;
     gpu->plan = *plan;
     gpu->plan.growth = NULL;
+    gpu->queue = *queue;
+    gpu->queue.slice_place = NULL;
     gpu->plan.masks = place(plan->masks, plan->num_mask_words, device, staging, &end);
+    gpu->queue.masks = place(queue->masks, queue->num_masks, device, staging, &end);
     gpu->plan.items = place(plan->items, plan->num_items, device, staging, &end);
     gpu->plan.ranges = place(plan->ranges, plan->num_ranges, device, staging, &end);
     gpu->plan.blocks = place(plan->blocks, plan->num_blocks, device, staging, &end);
@@ -40,8 +44,6 @@ static size_t lay_out(tree_plan_gpu *gpu, const tree_plan *plan, const plan_queu
     gpu->plan.rows = place(plan->rows, plan->num_queries, device, staging, &end);
     gpu->plan.merge_first = place(plan->merge_first, (uint64_t)plan->num_queries + 1, device, staging, &end);
     gpu->plan.merge_partials = place(plan->merge_partials, plan->num_partials, device, staging, &end);
-    gpu->queue = *queue;
-    gpu->queue.masks = place(queue->masks, queue->num_masks, device, staging, &end);
     gpu->queue.tasks = place(queue->tasks, queue->num_tasks, device, staging, &end);
     gpu->queue.tiles = place(queue->tiles, queue->num_tiles, device, staging, &end);
     gpu->queue.starts = place(queue->starts, queue->num_workers, device, staging, &end);
@@ -142,9 +144,56 @@ tree_status tree_plan_gpu_update(tree_plan_gpu *gpu_plan, const tree_plan *plan,
     if (status != TREE_OK)
         return status;
     status = setup_status(upload(&next, plan, &queue, stream), cuda_error);
-    plan_queue_free(&queue);
+    if (status != TREE_OK) {
+        plan_queue_free(&queue);
+        return status;
+    }
+    plan_queue_free(&gpu_plan->host_queue);
+    plan_queue_trim(&queue);
+    next.host_queue = queue;
+    *gpu_plan = next;
+    return TREE_OK;
+}
+
+static bool same_counts(const tree_plan *a, const tree_plan *b)
+{
+    return a->num_queries == b->num_queries && a->num_items == b->num_items && a->num_ranges == b->num_ranges
+           && a->num_blocks == b->num_blocks && a->num_partials == b->num_partials
+           && a->num_mask_words == b->num_mask_words && a->loaded_tokens == b->loaded_tokens
+           && a->block_tokens == b->block_tokens && a->config.strategy == b->config.strategy;
+}
+
+/* Enqueues the copy of the masks of plan and queue. */
+static cudaError_t upload_masks(tree_plan_gpu *gpu, const tree_plan *plan, cudaStream_t stream)
+{
+    size_t plan_bytes = (plan->num_mask_words * sizeof(uint64_t) + 15) & ~(size_t)15;
+    size_t bytes = plan_bytes + gpu->host_queue.num_masks * sizeof(uint64_t);
+    char *staging = gpu->memory.staging + gpu->turn * gpu->memory.capacity;
+    cudaError_t error = refuse_capture(stream);
+    if (error != cudaSuccess || !bytes)
+        return error;
+    error = cudaEventSynchronize(gpu->copied[gpu->turn]);
+    if (error != cudaSuccess)
+        return error;
+    memcpy(staging, plan->masks, plan->num_mask_words * sizeof(uint64_t));
+    plan_queue_masks((uint64_t *)(staging + plan_bytes), &gpu->host_queue, plan);
+    error = cudaMemcpyAsync(gpu->memory.device, staging, bytes, cudaMemcpyHostToDevice, stream);
+    if (error == cudaSuccess)
+        error = cudaEventRecord(gpu->copied[gpu->turn], stream);
+    gpu->turn ^= 1;
+    return error;
+}
+
+tree_status tree_plan_gpu_update_masks(tree_plan_gpu *gpu_plan, const tree_plan *plan, cudaStream_t stream,
+                                       int *cuda_error)
+{
+    assert(gpu_plan && plan && "an update needs a plan on the device and one on the host");
+    gpu_status(cudaSuccess, cuda_error);
+    if (!same_counts(&gpu_plan->plan, plan))
+        return TREE_INVAL;
+    tree_status status = setup_status(upload_masks(gpu_plan, plan, stream), cuda_error);
     if (status == TREE_OK)
-        *gpu_plan = next;
+        gpu_plan->plan.masked_pairs = plan->masked_pairs;
     return status;
 }
 
@@ -184,6 +233,7 @@ void tree_plan_gpu_destroy(tree_plan_gpu *gpu_plan)
     if (!gpu_plan)
         return;
     memory_free(&gpu_plan->memory);
+    plan_queue_free(&gpu_plan->host_queue);
     for (int i = 0; i < 2; i++) {
         if (gpu_plan->copied[i])
             cudaEventDestroy(gpu_plan->copied[i]);

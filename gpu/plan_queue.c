@@ -30,7 +30,6 @@ typedef struct queue_builder {
     uint64_t *load;         /* [num_workers] */
     uint32_t *heap;         /* [num_workers] the worker with the least load on top */
     uint32_t *next_tile;    /* [num_workers] scratch */
-    uint32_t *slice_place;  /* [num_slices] item by item: where slice i of its masked tokens goes among them */
     uint32_t *slice_warp;   /* [max_slices of an item] scratch */
     plan_queue queue;
 } queue_builder;
@@ -53,12 +52,15 @@ static uint32_t num_tiles_of(const queue_builder *b, uint32_t num_tokens)
     return (num_tokens + b->tile_tokens - 1) / b->tile_tokens;
 }
 
-/* Slices of an item's masked tokens; the last one may be part-filled. */
+/* Slices of an item's tokens from its first mask on; the last one may be part-filled. */
+static uint32_t count_slices(const tree_item *item, uint32_t num_unmasked)
+{
+    return num_unmasked == ALL_TOKENS ? 0 : (item->num_tokens - num_unmasked + QUEUE_SLICE - 1) / QUEUE_SLICE;
+}
+
 static uint32_t num_slices_of(const queue_builder *b, uint32_t item)
 {
-    if (b->num_unmasked[item] == ALL_TOKENS)
-        return 0;
-    return (b->plan->items[item].num_tokens - b->num_unmasked[item] + QUEUE_SLICE - 1) / QUEUE_SLICE;
+    return count_slices(&b->plan->items[item], b->num_unmasked[item]);
 }
 
 static void count_tasks(queue_builder *b)
@@ -290,7 +292,7 @@ static void interleave_item(queue_builder *b, uint32_t index, uint32_t *slice_pl
 
 static void interleave(queue_builder *b)
 {
-    uint32_t *slice_place = b->slice_place;
+    uint32_t *slice_place = b->queue.slice_place;
     for (uint32_t i = 0; i < b->plan->num_items; i++) {
         if (b->num_unmasked[i] == ALL_TOKENS)
             continue;
@@ -399,14 +401,14 @@ static uint64_t mask_bits(const uint64_t *words, uint32_t first, uint32_t count)
     return count == 64 ? bits : bits & (((uint64_t)1 << count) - 1);
 }
 
-static void fill_masks(queue_builder *b, const queue_task *task, const uint32_t *slice_place)
+/* masks[..]: from the task's first mask on. */
+static void fill_masks(uint64_t *masks, const tree_plan *plan, const queue_task *task, const uint32_t *slice_place,
+                       uint32_t num_unmasked)
 {
     static const uint64_t all[2] = {UINT64_MAX, UINT64_MAX};
-    const tree_plan *plan = b->plan;
     const tree_item *item = &plan->items[task->item];
     uint32_t num_words = (item->num_rows + 63) / 64, first = task->first_partial - item->first_partial;
-    uint32_t num_unmasked = b->num_unmasked[task->item], num_queries = task->num_queries, t = 0;
-    uint64_t *masks = b->queue.masks + task->first_mask;
+    uint32_t num_queries = task->num_queries, t = 0;
     for (uint32_t r = item->first_range; r < item->first_range + item->num_ranges; r++) {
         const tree_range *range = &plan->ranges[r];
         bool is_masked = range->mask != TREE_NO_MASK;
@@ -416,19 +418,33 @@ static void fill_masks(queue_builder *b, const queue_task *task, const uint32_t 
     }
 }
 
+/* The tasks of an item follow each other; those that differ in their heads alone share their masks. */
+void plan_queue_masks(uint64_t *masks, const plan_queue *queue, const tree_plan *plan)
+{
+    const uint32_t *slice_place = queue->slice_place;
+    for (uint32_t i = 0, end; i < queue->num_tasks; i = end) {
+        uint32_t item = queue->tasks[i].item, num_unmasked = ALL_TOKENS;
+        if (queue->tasks[i].first_mask != QUEUE_NO_MASK)
+            num_unmasked = count_unmasked(plan, &plan->items[item]);
+        for (end = i; end < queue->num_tasks && queue->tasks[end].item == item; end++) {
+            const queue_task *task = &queue->tasks[end];
+            if (num_unmasked != ALL_TOKENS && task->first_head == 0)
+                fill_masks(masks + task->first_mask, plan, task, slice_place, num_unmasked);
+        }
+        slice_place += count_slices(&plan->items[item], num_unmasked);
+    }
+}
+
 static void fill_tokens(queue_builder *b)
 {
-    const uint32_t *slice_place = b->slice_place;
-    uint32_t first_token = 0, task = 0;
+    const uint32_t *slice_place = b->queue.slice_place;
+    uint32_t *kv_slots = b->queue.kv_slots;
     for (uint32_t i = 0; i < b->plan->num_items; i++) {
-        fill_kv_slots(b, i, slice_place, b->queue.kv_slots + first_token);
-        for (; task < b->num_tasks && b->queue.tasks[task].item == i; task++) {
-            if (b->num_unmasked[i] != ALL_TOKENS && b->queue.tasks[task].first_head == 0)
-                fill_masks(b, &b->queue.tasks[task], slice_place);
-        }
-        first_token += b->plan->items[i].num_tokens;
+        fill_kv_slots(b, i, slice_place, kv_slots);
+        kv_slots += b->plan->items[i].num_tokens;
         slice_place += num_slices_of(b, i);
     }
+    plan_queue_masks(b->queue.masks, &b->queue, b->plan);
 }
 
 static void fill_queries(queue_builder *b)
@@ -461,7 +477,6 @@ static bool allocate(queue_builder *b)
     b->load = array_of(queue->num_workers, sizeof *b->load);
     b->heap = array_of(queue->num_workers, sizeof *b->heap);
     b->next_tile = array_of(queue->num_workers, sizeof *b->next_tile);
-    b->slice_place = array_of(b->num_slices, sizeof *b->slice_place);
     b->slice_warp = array_of(b->max_slices, sizeof *b->slice_warp);
     queue->tiles = array_of(b->num_tiles, sizeof *queue->tiles);
     queue->worker_first = array_of((uint64_t)queue->num_workers + 1, sizeof *queue->worker_first);
@@ -469,9 +484,10 @@ static bool allocate(queue_builder *b)
     queue->kv_slots = array_of(b->num_tokens, sizeof *queue->kv_slots);
     queue->queries = array_of(b->plan->num_partials, sizeof *queue->queries);
     queue->masks = array_of(b->num_masks, sizeof *queue->masks);
-    return has_tasks && b->order && b->worker && b->load && b->heap && b->next_tile && b->slice_place && b->slice_warp
-           && queue->tiles && queue->worker_first && queue->starts && queue->kv_slots && queue->queries
-           && queue->masks;
+    queue->slice_place = array_of(b->num_slices, sizeof *queue->slice_place);
+    return has_tasks && b->order && b->worker && b->load && b->heap && b->next_tile && b->slice_warp
+           && queue->tiles && queue->worker_first && queue->starts && queue->kv_slots && queue->queries && queue->masks
+           && queue->slice_place;
 }
 
 static tree_status set_counts(queue_builder *b)
@@ -524,7 +540,6 @@ static void free_scratch(queue_builder *b)
     free(b->load);
     free(b->heap);
     free(b->next_tile);
-    free(b->slice_place);
     free(b->slice_warp);
 }
 
@@ -566,14 +581,26 @@ tree_status plan_queue_cut(plan_queue *queue, const tree_plan *plan, const tree_
     return finish(&b, status, queue);
 }
 
-void plan_queue_free(plan_queue *queue)
+void plan_queue_trim(plan_queue *queue)
 {
-    free(queue->tasks);
     free(queue->tiles);
     free(queue->worker_first);
     free(queue->starts);
     free(queue->kv_slots);
     free(queue->queries);
     free(queue->masks);
+    queue->tiles = NULL;
+    queue->worker_first = NULL;
+    queue->starts = NULL;
+    queue->kv_slots = NULL;
+    queue->queries = NULL;
+    queue->masks = NULL;
+}
+
+void plan_queue_free(plan_queue *queue)
+{
+    plan_queue_trim(queue);
+    free(queue->tasks);
+    free(queue->slice_place);
     *queue = (plan_queue){0};
 }

@@ -83,6 +83,8 @@ typedef struct plan_queue {
                                slot in the block; that of KV head h is h * block_tokens further on */
     queue_query *queries;   /* [num_partials] */
     uint64_t *masks;        /* [num_masks] */
+    uint32_t *slice_place;  /* masked item by masked item: where each slice of its tokens from its first mask on went;
+                               for plan_queue_masks, on the host alone */
 } plan_queue;
 
 /* Builds the queue of a plan for a shape that tree_plan_fits accepts. TREE_NOMEM; TREE_OVERFLOW if a count exceeds
@@ -103,6 +105,14 @@ tree_status plan_queue_build(plan_queue *queue, const tree_plan *plan, const tre
 
 /* The tasks of plan_queue_build, and nothing else: they do not depend on the workers. */
 tree_status plan_queue_cut(plan_queue *queue, const tree_plan *plan, const tree_shape *shape);
+
+/* masks [num_masks]: those of the queue for new masks of its plan, as tree_plan_set_keep writes them. Tokens keep their
+ * places. Of the queue, it reads num_tasks, tasks and slice_place. Cost: linear in the ranges of masked items and in
+ * num_masks. */
+void plan_queue_masks(uint64_t *masks, const plan_queue *queue, const tree_plan *plan);
+
+/* Frees all arrays but those that plan_queue_masks reads. */
+void plan_queue_trim(plan_queue *queue);
 
 /* Leaves an empty queue. */
 void plan_queue_free(plan_queue *queue);

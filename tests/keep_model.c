@@ -33,7 +33,8 @@ static uint64_t *word_of(const keep_set *set, uint32_t query, uint32_t slot, uin
 
 keep_set keep_set_create(const kv_tree *tree)
 {
-    keep_set set = {.tree = tree, .keeps = zeros(tree->num_queries, sizeof *set.keeps)};
+    keep_set set = {.tree = tree, .keeps = zeros(tree->num_queries, sizeof *set.keeps),
+                    .lengths = zeros(tree->num_queries, sizeof *set.lengths)};
     uint32_t words_per_block = tree->block_tokens > 64 ? tree->block_tokens / 64 : 1;
     uint64_t num_words = 0, bit;
     for (uint32_t q = 0; q < tree->num_queries; q++) {
@@ -45,15 +46,26 @@ keep_set keep_set_create(const kv_tree *tree)
     for (uint32_t q = 0; q < tree->num_queries; q++) {
         set.keeps[q].words = next;
         next += (uint64_t)set.keeps[q].num_blocks * words_per_block;
-        set.keeps[q].num_kept = keep_length(tree, q);
-        for (uint32_t slot = 0; slot < set.keeps[q].num_kept; slot++)
+        set.keeps[q].num_kept = set.lengths[q] = keep_length(tree, q);
+        for (uint32_t slot = 0; slot < set.lengths[q]; slot++)
             *word_of(&set, q, slot, &bit) |= bit;
     }
     return set;
 }
 
+keep_set keep_set_copy(const keep_set *set)
+{
+    keep_set copy = keep_set_create(set->tree);
+    for (uint32_t q = 0; q < set->tree->num_queries; q++)
+        for (uint32_t slot = 0; slot < set->lengths[q]; slot++)
+            if (!kv_keep_slot(&set->keeps[q], set->tree->block_tokens, slot))
+                keep_evict(&copy, q, slot);
+    return copy;
+}
+
 void keep_set_free(keep_set *set)
 {
+    free(set->lengths);
     free(set->keeps);
     free(set->words);
 }
@@ -87,6 +99,21 @@ void keep_evict_random(keep_set *set, uint32_t percent, bool only_private)
                     keep_evict(set, q, node->first_token + t);
         }
     }
+}
+
+void keep_filter_paths(token_paths *paths, const keep_set *set)
+{
+    uint64_t next = 0;
+    for (uint32_t q = 0; q < paths->num_queries; q++) {
+        uint64_t begin = paths->first[q], end = paths->first[q + 1];
+        check(end - begin == keep_length(set->tree, q), "query %" PRIu32 " sees its table", q);
+        if (q)
+            paths->first[q] = next;
+        for (uint64_t i = begin; i < end; i++)
+            if (kv_keep_slot(&set->keeps[q], set->tree->block_tokens, (uint32_t)(i - begin)))
+                paths->slots[next++] = paths->slots[i];
+    }
+    paths->first[paths->num_queries] = next;
 }
 
 /* ---- coverage ---- */

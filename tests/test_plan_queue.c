@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "keep_model.h"
 #include "plan_queue.h"
 #include "plan_trees.h"
 #include "test.h"
@@ -403,6 +404,48 @@ static void run_random(const void *argument)
     }
 }
 
+/* ---- new masks ---- */
+
+/* Tokens keep their places; the masks are those of the plan again. Only what is left of a trimmed queue is read. */
+static void check_new_masks(tree_plan *plan, keep_set *set, heads h)
+{
+    tree_shape shape = shape_of(plan, h);
+    plan_queue queue = build(plan, &shape, 7), trimmed = build(plan, &shape, 7);
+    keep_evict_random(set, 40, false);
+    check(tree_plan_set_keep(plan, set->tree, set->keeps), "every range has a mask");
+    plan_queue_trim(&trimmed);
+    check(!trimmed.masks && !trimmed.kv_slots && trimmed.tasks, "tasks are left");
+    plan_queue_masks(queue.masks, &trimmed, plan);
+    expected e = expect(plan, &shape);
+    for (uint32_t i = 0; i < queue.num_tasks; i++) {
+        const queue_task *task = &queue.tasks[i];
+        const piece whole = {task->first_partial, task->num_queries, task->first_token, task->num_tokens,
+                             task->first_mask};
+        e.task++;
+        check_piece(&e, &queue, &whole);
+    }
+    plan_queue_free(&queue);
+    plan_queue_free(&trimmed);
+    forget(&e);
+}
+
+static void run_new_masks(const void *argument)
+{
+    tree_strategy strategy = *(const tree_strategy *)argument;
+    for (uint32_t i = 0; i < NUM_HEAD_CASES; i++) {
+        kv_tree *tree = i ? plan_tree_random(1 + test_below(30), 1 + test_below(100), 1u << test_below(9), 0)
+                          : plan_tree_levels("1,9,150/100,30,20", 16, 0);
+        keep_set set = keep_set_create(tree);
+        keep_evict_random(&set, 20, false);
+        tree_plan *plan = keep_plan(&set, (tree_plan_config){.strategy = strategy, .piece_tokens = test_below(2) * 50},
+                                    TREE_KEEP_ALL);
+        check_new_masks(plan, &set, head_cases[i]);
+        tree_plan_destroy(plan);
+        keep_set_free(&set);
+        plan_tree_destroy(tree);
+    }
+}
+
 /* ---- balance ---- */
 
 static uint32_t num_tasks_of(const plan_queue *queue, uint32_t worker)
@@ -581,6 +624,7 @@ int main(int argc, char **argv)
             test_add(run_named, &cases[t][s], "queue_is_the_plan_%s_%s", plan_tree_cases[t].name,
                      tree_strategy_name[s]);
         }
+        test_add(run_new_masks, &strategies[s], "new_masks_in_their_places_%s", tree_strategy_name[s]);
         test_add(run_random, &strategies[s], "queue_is_the_plan_random_trees_%s", tree_strategy_name[s]);
     }
     test_add(run_equal_tasks, NULL, "equal_tasks_are_dealt_out_evenly");

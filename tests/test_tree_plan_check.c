@@ -165,6 +165,7 @@ static void path_tokens(tree_plan *p) { p->path_tokens--; }
 static void largest_block(tree_plan *p) { p->max_block--; }
 static void larger_block(tree_plan *p) { p->max_block++; }
 static void fewer_items(tree_plan *p) { p->num_items--; }
+static void wrong_index(tree_plan *p) { p->table_index[p->ranges[0].first_block]++; }
 static void other_paging(tree_plan *p) { p->block_tokens *= 2; }
 static void other_queries(tree_plan *p) { p->num_queries--; }
 
@@ -211,6 +212,7 @@ static const broken_case cases[] = {
     {"largest_block", TREE_COST, largest_block, "largest block"},
     {"larger_block", TREE_NODE, larger_block, "largest block"},
     {"fewer_items", TREE_NODE, fewer_items, "the items have"},
+    {"wrong_index", TREE_NODE, wrong_index, "in the tables"},
     {"other_paging", TREE_NODE, other_paging, "plan for"},
     {"other_queries", TREE_NODE, other_queries, "plan for"},
 };

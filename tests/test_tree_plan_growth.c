@@ -1,9 +1,10 @@
-/* Claim: planning, growing, checking, counting and queueing a plan take time in proportion to what they read and write,
+/* Claim: planning, growing, masking, checking, counting and queueing a plan take time in proportion to what they read and write,
  * whatever the tree looks like: counted in steps of the program, not in seconds. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
+#include "keep_model.h"
 #include "plan_queue.h"
 #include "plan_trees.h"
 #include "step_count.h"
@@ -116,6 +117,25 @@ static growth of_check(shape form, uint32_t n, const tree_plan_config *config)
     return g;
 }
 
+/* New keep words where every range has a mask: a row reads a word of each range that it sees, and nodes are short. */
+static growth of_set_keep(shape form, uint32_t n, const tree_plan_config *config)
+{
+    kv_tree *tree = tree_of(form, n, 0);
+    keep_set set = keep_set_create(tree);
+    tree_plan *plan = NULL;
+    check(tree_plan_build_keep(&plan, tree, config, set.keeps, TREE_KEEP_ALL) == TREE_OK, "a plan");
+    keep_evict_random(&set, 30, false);
+    double log_nodes = log2(tree->num_nodes);
+    growth g = {tree->path_tokens + plan_size(plan) + (uint64_t)(log_nodes * plan->num_ranges), 0};
+    step_count_start();
+    check(tree_plan_set_keep(plan, tree, set.keeps), "follows");
+    g.steps = step_count();
+    tree_plan_destroy(plan);
+    keep_set_free(&set);
+    plan_tree_destroy(tree);
+    return g;
+}
+
 static tree_shape shape_of(const tree_plan *plan)
 {
     return (tree_shape){plan->num_queries, 8, 2, 128, plan->max_block + 1, plan->block_tokens, TREE_BF16};
@@ -196,6 +216,7 @@ int main(int argc, char **argv)
         add((growth_case){of_traffic, config, STAR, FOREST, 150, 600}, "traffic");
         add((growth_case){of_check, config, STAR, FOREST, 200, 800}, "check");
         add((growth_case){of_queue, config, STAR, FOREST, 150, 600}, "queue");
+        add((growth_case){of_set_keep, config, STAR, FOREST, 150, 600}, "set_keep");
         if (s != TREE_TREE_MASK && s != TREE_FLATTEN)
             add((growth_case){of_grow, config, FOREST, FOREST, 300, 1200}, "grow");
     }

@@ -31,10 +31,10 @@ static __device__ tensors find_tensors(const eviction_arguments &e)
     return t;
 }
 
-uint64_t materialised_scratch_bytes(const tree_plan *plan, uint64_t num_pairs, const tree_shape *shape)
+uint64_t materialised_scratch_bytes(const tree_plan *plan, const eviction_lists *counts, const tree_shape *shape)
 {
     (void)plan;
-    return num_pairs * shape->num_heads * (shape->head_dim + 2) * sizeof(float); /* below 2^56: eviction_gpu.cu limits both */
+    return counts->num_pairs * shape->num_heads * (shape->head_dim + 2) * sizeof(float); /* below 2^56: eviction_gpu.cu limits both */
 }
 
 /* The index of the first token of a head's row. */

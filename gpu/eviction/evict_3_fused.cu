@@ -13,7 +13,6 @@
  *           all heads */
 #include "grid.cuh"
 #include "merge_ahead.cuh"
-#include "wait_for_all.cuh"
 #include "worker_masks.cuh"
 #include "worker_redo.cuh"
 #include "worker_scores.cuh"
@@ -101,7 +100,8 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     while (w.tile < w.list.count) {
         w.begin_task(e, shared);
         queue_tile tile = worker_record(shared, w.tile);
-        const kept_rows kept = find_kept_rows(e, tile, split_rows_then_tokens::warps_m(tile));
+        const kept_rows kept = find_kept_rows(e, tile, shared.queries[w.task % QUERY_RING],
+                                              split_rows_then_tokens::warps_m(tile));
         do {
             tile = worker_record(shared, w.tile);
             cp_async_wait<LEAD - 1>(); /* this thread's copies of the tile have landed; */
@@ -115,17 +115,14 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
                                             shared.masks[w.tile % STAGES], e.scale, kept, e.scores);
             w.tile++;
         } while (!tile.is_last);
+        const queue_query *queries = shared.queries[w.task % QUERY_RING];
         w.end_task(e, shared, tile);
+        sum_task(e, tile, worker_tile<HEAD_DIM>::TOKENS, queries, shared.kv[(w.tile - 1) % STAGES][0]);
     }
     redo_spoilt<absorb_again<HEAD_DIM, T>>(e, shared, w);
 
     /* merge partial states, normalize; importance and victims */
-    score_cursor jobs = score_start(e);
-    const uint32_t ticket = arrive(e.arrivals);
-    score_ahead(e, jobs);
-    wait_for_others(e.arrivals, ticket);
-    merge_all<HEAD_DIM, T>(e, merges);
-    score_all(e, jobs, shared.kv[0][0]);
+    merge_and_score(e, [&] { merge_all<HEAD_DIM, T>(e, merges); }, shared.kv[0][0]);
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const eviction_arguments &e, cudaStream_t stream)

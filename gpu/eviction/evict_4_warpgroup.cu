@@ -9,7 +9,6 @@
  *   threads as step 12; keep: a lane writes its fragments, four lanes a sector of a row; score: as evict_3 */
 #include "early_launch.cuh"
 #include "merge_ahead.cuh"
-#include "wait_for_all.cuh"
 #include "worker_scores.cuh"
 #include "worker_warpgroup.cuh"
 
@@ -38,7 +37,8 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     }
     while (w.tile < w.list.count) {
         w.begin_task(e, shared);
-        const kept_rows kept = find_kept_rows(e, worker_record(shared, w.tile), WORKER_WARPS);
+        const kept_rows kept = find_kept_rows(e, worker_record(shared, w.tile), shared.queries[w.task % QUERY_RING],
+                                               WORKER_WARPS);
         queue_tile tile;
         do {
             tile = worker_record(shared, w.tile);
@@ -66,17 +66,14 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
                                  shared.masks[w.tile % STAGES], e.scale);
             w.tile++;
         } while (!tile.is_last);
+        const queue_query *queries = shared.queries[w.task % QUERY_RING];
         w.end_task(e, shared, tile);
+        sum_task(e, tile, worker_tile<HEAD_DIM>::TOKENS, queries, shared.kv[(w.tile - 1) % STAGES][0]);
     }
     redo_spoilt_here(e, shared, w);
 
     /* merge partial states, normalize; importance and victims */
-    score_cursor jobs = score_start(e);
-    const uint32_t ticket = arrive(e.arrivals);
-    score_ahead(e, jobs);
-    wait_for_others(e.arrivals, ticket);
-    merge_all<HEAD_DIM, T>(e, merges);
-    score_all(e, jobs, shared.kv[0][0]);
+    merge_and_score(e, [&] { merge_all<HEAD_DIM, T>(e, merges); }, shared.kv[0][0]);
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const eviction_arguments &e, cudaStream_t stream)

@@ -89,8 +89,8 @@ typedef struct tree_plan {
     tree_item *items;        /* [num_items] */
     tree_range *ranges;      /* [num_ranges] */
     uint32_t *blocks;        /* [num_blocks] same indices as the tree's `blocks` */
-    uint32_t *table_index;   /* [num_blocks] index of the block in the tables that list it; KV_NONE in a tree with drafts,
-                              * whose paths are not tables */
+    uint32_t *table_index;   /* [num_blocks] index of the block in the tables that list it; KV_NONE in a tree with
+                              * drafts, whose paths are not tables */
     uint32_t *rows;          /* [num_queries] query ids, the tree's `rows` */
     uint64_t *masks;         /* [num_mask_words] */
     uint32_t *merge_first;   /* [num_queries + 1] query q merges merge_partials[merge_first[q] .. merge_first[q + 1]) */

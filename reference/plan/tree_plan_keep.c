@@ -45,8 +45,11 @@ static uint64_t count_seen(const keeper *k, const place *p)
     uint64_t count = 0;
     for (uint32_t seen = 0; seen < p->num_seen; seen++) {
         const uint64_t *words = keep_of(k, p, seen)->words;
-        for (uint64_t w = p->first_slot >> k->word_shift; w << k->word_shift < p->end_slot; w++)
-            count += (uint64_t)__builtin_popcountll(words[w] & slot_bits(k, w, p->first_slot, p->end_slot));
+        count += p->range->num_tokens;
+        for (uint64_t w = p->first_slot >> k->word_shift; w << k->word_shift < p->end_slot; w++) {
+            uint64_t evicted = ~words[w] & slot_bits(k, w, p->first_slot, p->end_slot);
+            count -= evicted ? (uint64_t)__builtin_popcountll(evicted) : 0;
+        }
     }
     return count;
 }
@@ -224,8 +227,8 @@ static bool is_in_node(const keeper *k, const place *p)
            && p->end_slot <= (uint64_t)p->node->first_token + p->node->num_tokens;
 }
 
-/* Every kept token of a query lies in one of its items. If its masked ranges and all tokens of its other ranges add up to
- * the tokens that it keeps, then none of the others is evicted, and nobody needs to read their keep words. */
+/* Each kept token of a query lies in one range. If the kept tokens of the masked ranges and all tokens of the other
+ * ranges add up to num_kept, then no token of the others is evicted, and their keep words need not be read. */
 static bool fits_masks(const keeper *k)
 {
     uint64_t kept = 0, seen = 0;

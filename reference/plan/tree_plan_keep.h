@@ -24,15 +24,22 @@ typedef enum tree_keep_masks {
     TREE_KEEP_ALL         /* all ranges: any later eviction fits the plan */
 } tree_keep_masks;
 
-/* As tree_plan_build, for the tokens that keeps[q] keeps of the table of query q. Tokens of a masked range that no row
- * sees are still loaded. A row may see no token of its item: its partial state is empty.
- * Also TREE_INVAL: a keep that does not have as many blocks as its table has in the tree, or a tree with drafts. */
+/* As tree_plan_build, for the tokens that keeps[q] keeps of the table of query q. Items and ranges are those of
+ * tree_plan_build; without an evicted token, and with TREE_KEEP_NEEDED, so is every bit of the plan. Tokens of a masked
+ * range that no row sees are still loaded. A row may see no token of its item: its partial state is empty.
+ * Also TREE_INVAL: a keep that does not have as many blocks as its table has in the tree, other masks than those above,
+ * or a tree with drafts. Also O(log(nodes)) for each range, and O(1) for each row and keep word of its items. Memory: 8
+ * bytes more for each mask word: ceil(rows / 64) of each token, and of 32 tokens where a path ends.
+ * tree_plan_grow follows as for other plans, but a masked end of a path grows by at most 32 tokens. New tokens count as
+ * kept until the next tree_plan_set_keep. */
 tree_status tree_plan_build_keep(tree_plan **plan, const kv_tree *tree, const tree_plan_config *config,
                                  const kv_keep *keeps, tree_keep_masks masks);
 
 /* Rewrites the masks for new keep words of the same tables (versions as in the tree; evictions, and appends that took a
- * hole). false, and nothing has changed: a token is evicted in a range that has no mask, so build again; or the tree is
- * not that of the plan. O(masked rows x blocks, and masked tokens). */
+ * hole). Where tables also grew at their ends: kv_tree_grow, tree_plan_grow, then this. false, and nothing has changed:
+ * a token is evicted in a range that has no mask, so build again; or the tree is not that of the plan (compared as
+ * tree_plan_grow does). Relies on num_kept. O(queries, ranges x log(nodes)), and for masked ranges O(rows x keep words,
+ * mask words, evicted tokens); keep words of other ranges are not read. */
 bool tree_plan_set_keep(tree_plan *plan, const kv_tree *tree, const kv_keep *keeps);
 
 /* As tree_plan_check, where a query must be covered for the tokens that it keeps, and for no other. */
