@@ -284,7 +284,8 @@ void eviction_case_check_steps(eviction_case *e, double tolerance)
         num_runs++;
         const tree_gpu_step *attention = attention_of(step, c->shape.storage);
         if (!attention) {
-            check_float_result(e, step->name);
+            if (!e->has_evicted)
+                check_float_result(e, step->name);
             continue;
         }
         memcpy(out, e->gpu.h_out, c->num_out * sizeof *out);

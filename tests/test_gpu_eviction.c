@@ -152,8 +152,10 @@ static void run_large(const void *argument)
     for (uint32_t n = 0; n < tree_eviction_num_steps; n++) {
         if (!runs_eviction_step(&tree_eviction_steps[n], large->storage))
             continue;
+        /* the second passes know lse as a float, which rounds by 2^-11 here */
+        const bool from_lse = strstr(tree_eviction_steps[n].name, "_pass") || strstr(tree_eviction_steps[n].name, "_again");
         eviction_case_run(&s.e, &tree_eviction_steps[n]);
-        eviction_case_check(&s.e, tree_eviction_steps[n].name, large->tolerance);
+        eviction_case_check(&s.e, tree_eviction_steps[n].name, from_lse ? 10 * large->tolerance : large->tolerance);
     }
     small_destroy(&s);
 }
@@ -224,6 +226,7 @@ static void run_evicted(const void *argument)
         keep_evict_random(&set, 30, false);
         tree_plan *plan = keep_plan(&set, (tree_plan_config){.strategy = (tree_strategy)strategy}, TREE_KEEP_ALL);
         eviction_case_create(&e, &c, plan);
+        e.has_evicted = true;
         eviction_case_check_steps(&e, TOLERANCE);
         keep_evict_random(&set, 60, false);
         check(tree_plan_set_keep(plan, c.tree, set.keeps), "new masks");

@@ -10,7 +10,7 @@
  *                        exp(score - lse), their mass over the heads of a group, times the norms: importance, and the
  *                        smallest key of the query
  *
- *   reads   32 heads at once: their scores are independent loads, 128 bytes for a warp each; those of the next job are
+ *   reads   16 or 32 heads at once: their scores are independent loads, 128 bytes for a warp each; those of the next job are
  *           requested before this one is computed
  *   order   a sum runs over heads in one lane, so it has the same bits each time; the minimum of keys is one of integers
  *
@@ -248,7 +248,7 @@ static __device__ __forceinline__ score_cursor score_start(const eviction_argume
 
 /* ---- after the barrier: the softmax of a query ---- */
 
-enum { SCORE_HEADS = 32, MAX_SCORE_HEADS = 1024 }; /* heads at once: one for each lane; heads in all */
+enum { MAX_SCORE_HEADS = 1024 }; /* checked by eviction_gpu.cu */
 static_assert(WORKER_WARPS * MAX_SCORE_HEADS * sizeof(head_softmax) <= sizeof worker_shared::kv, "in the free stages");
 
 /* The merge list of a query; this lane's entry of the first WARP. */
@@ -324,13 +324,14 @@ static __device__ __forceinline__ bool find_softmax(const eviction_arguments &e,
 
 /* What a lane needs of its token of a job. SHARING neighbouring heads belong to one KV head. */
 template <int SHARING> struct score_batch {
+    enum { HEADS = SHARING == 1 ? 16 : 32 }; /* at once; limited by registers */
     score_job job;                    /* num_tokens 0: no more jobs */
     uint32_t kv_slot;
     bool sees;
     uint32_t position;
     uint64_t table_slot;              /* in the tables that list the token's block */
-    float score[SCORE_HEADS];         /* of the first heads, or of the first KV heads where sum_task has added them up */
-    float norm[SCORE_HEADS / SHARING];
+    float score[HEADS];               /* of the first heads, or of the first KV heads where sum_task has added them up */
+    float norm[HEADS / SHARING];
 };
 
 /* The norms, from KV head (first_head * reciprocal >> 21) on. reciprocal: 2^21 / group_size, rounded up: exact for up to
@@ -341,7 +342,7 @@ static __device__ __forceinline__ void score_fetch_norms(const eviction_argument
 {
     const bool valid = threadIdx.x % WARP < batch.job.num_tokens && !batch.job.is_summed;
 #pragma unroll
-    for (uint32_t i = 0; i < SCORE_HEADS; i += SHARING) {
+    for (uint32_t i = 0; i < batch.HEADS; i += SHARING) {
         const uint32_t head = first_head + i, kv_head = head * reciprocal >> 21;
         batch.norm[i / SHARING] =
             valid && head < e.shape.num_heads ? __ldg(e.norm + batch.kv_slot + kv_head * e.shape.block_tokens) : 0;
@@ -359,7 +360,7 @@ static __device__ __forceinline__ void score_fetch_scores(const eviction_argumen
     const uint64_t round = (uint64_t)job.first_row * e.shape.num_heads + (uint64_t)first_row * job.row_rounds;
     const float *from = e.scores + round * SCORE_ROUND + job.first + lane;
 #pragma unroll
-    for (uint32_t i = 0; i < SCORE_HEADS; i++)
+    for (uint32_t i = 0; i < batch.HEADS; i++)
         batch.score[i] = first_row + i < num_rows ? __ldcg(from + (uint64_t)i * length) : 0;
 }
 
@@ -393,7 +394,7 @@ static __device__ __forceinline__ float score_absorb(const score_batch<SHARING> 
 {
     float sum = 0;
 #pragma unroll
-    for (int i = 0; i < SCORE_HEADS; i += SHARING) {
+    for (int i = 0; i < batch.HEADS; i += SHARING) {
         float mass = 0;
 #pragma unroll
         for (int j = i; j < i + SHARING; j++)
@@ -408,7 +409,7 @@ template <int SHARING> static __device__ __forceinline__ float score_add(const s
 {
     float sum = 0;
 #pragma unroll
-    for (int i = 0; i < SCORE_HEADS; i++)
+    for (int i = 0; i < batch.HEADS; i++)
         sum += batch.score[i];
     return sum;
 }
@@ -476,7 +477,7 @@ template <int SHARING> struct scorer {
     {
         float sum = batch.job.is_summed ? score_add(batch) : score_absorb(batch, softmax, is_large, scale_2);
         const uint32_t num_rows = batch.job.is_summed ? e.shape.num_kv_heads : e.shape.num_heads;
-        for (uint32_t first = SCORE_HEADS; first < num_rows; first += SCORE_HEADS) {
+        for (uint32_t first = batch.HEADS; first < num_rows; first += batch.HEADS) {
             score_fetch_norms(e, batch, first, reciprocal);
             score_fetch_scores(e, batch, first);
             sum += batch.job.is_summed ? score_add(batch) : score_absorb(batch, softmax + first, is_large, scale_2);
