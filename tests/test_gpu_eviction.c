@@ -28,6 +28,9 @@ static const struct eviction_tree {
     {"full_block", 4, {40, 1, 64}, TREE_BF16, 1 << TREE_FLASH},
     {"1,40/170,3", 16, {1, 3, 64}, TREE_BF16, 1 << TREE_COST}, /* several tiles, several tasks that share them */
     {"1,2/140,9", 4, {2, 2, 64}, TREE_FP16, 1 << TREE_FLASH_DECODING}, /* a small queue */
+    {"1/1100", 16, {2, 2, 64}, TREE_BF16, 1 << TREE_FLASH},  /* summed when the task ends: one state each, */
+    {"1,3/40,0", 16, {2, 4, 64}, TREE_FP16, 1 << TREE_NODE}, /* three queries of one task, */
+    {"1,3/40,0", 16, {1, 5, 128}, TREE_BF16, 1 << TREE_FLASH | 1 << TREE_NODE}, /* and an odd group */
 };
 
 enum { NUM_TREES = sizeof trees / sizeof trees[0] };

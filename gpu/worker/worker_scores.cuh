@@ -130,19 +130,70 @@ static __device__ __forceinline__ void clear_victims(const eviction_arguments &e
         e.victims[q] = EVICTION_NONE;
 }
 
-/* Norm x mass of four neighbouring tokens, begin with token t of the task; kv_slots: of the task's num_tokens tokens. */
-static __device__ __forceinline__ float4 times_norms(const eviction_arguments &e, const uint32_t *kv_slots, uint32_t t,
-                                                     uint32_t num_tokens, uint32_t first_slot, float4 mass)
-{
-    float norm[4];
+/* A thread's tokens of a task that is summed: two times four neighbours, WORKER_THREADS x 4 tokens apart. */
+struct summed_tokens {
+    enum { QUADS = 2, TOKENS = 4 * QUADS, STRIDE = 4 * WORKER_THREADS };
+    uint32_t kv_slot[TOKENS];
+    float norm[TOKENS];
+
+    static __device__ __forceinline__ uint32_t token(uint32_t t, int i) { return t + i / 4 * STRIDE + i % 4; }
+
+    /* kv_slots: of the task's num_tokens tokens. */
+    __device__ __forceinline__ void request_slots(const uint32_t *kv_slots, uint32_t t, uint32_t num_tokens)
+    {
 #pragma unroll
-    for (uint32_t i = 0; i < 4; i++)
-        norm[i] = t + i < num_tokens ? __ldg(e.norm + first_slot + __ldg(kv_slots + t + i)) : 0;
-    return make_float4(mass.x * norm[0], mass.y * norm[1], mass.z * norm[2], mass.w * norm[3]);
+        for (int i = 0; i < TOKENS; i++)
+            kv_slot[i] = token(t, i) < num_tokens ? __ldg(kv_slots + token(t, i)) : 0;
+    }
+
+    __device__ __forceinline__ void request_norms(const float *norms, uint32_t t, uint32_t num_tokens)
+    {
+#pragma unroll
+        for (int i = 0; i < TOKENS; i++)
+            norm[i] = token(t, i) < num_tokens ? __ldg(norms + kv_slot[i]) : 0;
+    }
+};
+
+/* One query of a task: norm x mass of each token of row `from`, which has num_heads rows of `length` scores, to `to`. */
+static __device__ __forceinline__ void sum_query(const eviction_arguments &e, const float *from, float *to,
+                                                 const head_softmax *heads, uint32_t num_heads, uint32_t length,
+                                                 const uint32_t *kv_slots, const float *norms, uint32_t num_tokens,
+                                                 bool is_large)
+{
+    enum { QUADS = summed_tokens::QUADS, STRIDE = summed_tokens::STRIDE };
+    const float scale_2 = tile_scale(e.scale);
+    summed_tokens tokens;
+    tokens.request_slots(kv_slots, threadIdx.x * 4, num_tokens);
+    for (uint32_t t = threadIdx.x * 4; t < num_tokens; t += QUADS * STRIDE) {
+        float4 mass[QUADS] = {};
+        tokens.request_norms(norms, t, num_tokens);
+        tokens.request_slots(kv_slots, t + QUADS * STRIDE, num_tokens);
+#pragma unroll 4
+        for (uint32_t h = 0; h < num_heads; h++) {
+            const head_softmax head = heads[h];
+#pragma unroll
+            for (int i = 0; i < QUADS; i++) {
+                if (t + i * STRIDE >= num_tokens)
+                    continue;
+                const float4 score = __ldcg((const float4 *)(from + h * length + t + i * STRIDE));
+                mass[i].x += weight_of(score.x, head, is_large, scale_2);
+                mass[i].y += weight_of(score.y, head, is_large, scale_2);
+                mass[i].z += weight_of(score.z, head, is_large, scale_2);
+                mass[i].w += weight_of(score.w, head, is_large, scale_2);
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < QUADS; i++) {
+            const float *norm = tokens.norm + 4 * i;
+            if (t + i * STRIDE < num_tokens)
+                store_l2(to + t + i * STRIDE, make_float4(mass[i].x * norm[0], mass[i].y * norm[1],
+                                                          mass[i].z * norm[2], mass[i].w * norm[3]));
+        }
+    }
 }
 
 /* After a task's end: for its queries that have no other state, leaves norm x mass of this KV head in row kv_head of the
- * partial state's scores. Each thread has 4 tokens at a time. last: the task's last tile; buffer: 1 KB that nothing else
+ * partial state's scores. last: the task's last tile; buffer: 1 KB that nothing else
  * uses until the next barrier. */
 static __device__ __forceinline__ void sum_task(const eviction_arguments &e, const queue_tile &last,
                                                 uint32_t tile_tokens, const queue_query *queries, char *buffer)
@@ -173,19 +224,8 @@ static __device__ __forceinline__ void sum_task(const eviction_arguments &e, con
         const float *from = e.scores + ((uint64_t)worker_round(e) + i * last.num_heads * rounds) * SCORE_ROUND;
         float *to = e.scores
                     + ((uint64_t)__ldg(bounds + i) * e.shape.num_heads + (uint64_t)last.kv_head * rounds) * SCORE_ROUND;
-        for (uint32_t t = threadIdx.x * 4; t < num_tokens; t += WORKER_THREADS * 4) {
-            float4 mass = make_float4(0, 0, 0, 0);
-#pragma unroll 4
-            for (uint32_t h = 0; h < last.num_heads; h++) {
-                const float4 score = __ldcg((const float4 *)(from + h * length + t));
-                mass.x += weight_of(score.x, heads[h], is_large, scale_2);
-                mass.y += weight_of(score.y, heads[h], is_large, scale_2);
-                mass.z += weight_of(score.z, heads[h], is_large, scale_2);
-                mass.w += weight_of(score.w, heads[h], is_large, scale_2);
-            }
-            store_l2(to + t, times_norms(e, e.queue.kv_slots + last.first_token - first_token, t, num_tokens,
-                                         last.kv_head * e.shape.block_tokens, mass));
-        }
+        sum_query(e, from, to, heads, last.num_heads, length, e.queue.kv_slots + last.first_token - first_token,
+                  e.norm + last.kv_head * e.shape.block_tokens, num_tokens, is_large);
     }
 }
 
