@@ -20,8 +20,8 @@
 #ifndef WORKER_SCORES_CUH
 #define WORKER_SCORES_CUH
 
-#include "async_copy.cuh"
 #include "eviction_internal.h"
+#include "keep_in_l2.cuh"
 #include "wait_for_all.cuh"
 #include "worker.cuh"
 
@@ -500,18 +500,18 @@ template <int SHARING> struct scorer {
             states = find_states(e, query);
     }
 
-    /* While the thread block waits at the barrier: requests all of the first job but its scores. */
+    /* While the thread block waits at the barrier: the slots of the first job, and its norms as far as L2. */
     __device__ __forceinline__ void begin(const eviction_arguments &e, score_cursor first)
     {
         const uint32_t group_size = e.shape.num_heads / e.shape.num_kv_heads;
         cursor = first;
         reciprocal = ((1u << 21) + group_size - 1) / group_size;
         scale_2 = tile_scale(e.scale);
-        if (cursor.num_batches)
-            score_next_job(e, cursor);
-        score_fetch(e, cursor, batch, reciprocal);
-        if (batch.job.num_tokens)
-            begin_query(e);
+        if (cursor.num_batches == 0)
+            return;
+        score_next_job(e, cursor);
+        for (uint32_t kv_head = 0; kv_head < e.shape.num_kv_heads && !cursor.job.is_summed; kv_head++)
+            prefetch_l2(e.norm + cursor.kv_slot + kv_head * e.shape.block_tokens);
     }
 
     __device__ __forceinline__ float sum_of_job(const eviction_arguments &e, const head_softmax *softmax)
@@ -526,18 +526,16 @@ template <int SHARING> struct scorer {
         return sum;
     }
 
-    /* After the barrier: requests the scores of the first job. */
-    __device__ __forceinline__ void fetch_first(const eviction_arguments &e)
-    {
-        if (batch.job.num_tokens)
-            score_fetch_scores(e, batch, 0);
-    }
-
-    /* softmax: of all heads, in shared memory. */
+    /* After the barrier. softmax: of all heads, in shared memory. */
     __device__ __forceinline__ void run(const eviction_arguments &e, head_softmax *softmax)
     {
         const float unit = 1 / ((float)e.shape.num_heads * (float)e.shape.head_dim);
         bool is_new = true;
+        score_fetch(e, cursor, batch, reciprocal);
+        if (batch.job.num_tokens) {
+            score_fetch_scores(e, batch, 0);
+            begin_query(e);
+        }
         while (batch.job.num_tokens) {
             score_batch<SHARING> next;
             if (is_new && !batch.job.is_summed)
@@ -580,7 +578,6 @@ static __device__ __forceinline__ void merge_and_score_jobs(const eviction_argum
     const uint32_t ticket = arrive(e.arrivals);
     jobs.begin(e, first);
     wait_for_others(e.arrivals, ticket);
-    jobs.fetch_first(e);
     merge();
     jobs.run(e, score_memory(free_memory));
 }
