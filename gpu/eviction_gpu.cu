@@ -17,7 +17,10 @@ static uint64_t round_up(uint64_t bytes) { return (bytes + 255) & ~(uint64_t)255
 
 /* ---- lists ---- */
 
-static uint64_t rounds_of(const tree_item *item) { return ((uint64_t)item->num_tokens + SCORE_ROUND - 1) / SCORE_ROUND; }
+static uint64_t rounds_of(const tree_item *item)
+{
+    return ((uint64_t)item->num_tokens + SCORE_ROUND - 1) / SCORE_ROUND;
+}
 
 static uint64_t jobs_of(const tree_item *item)
 {

@@ -22,8 +22,8 @@ typedef struct score_job {
     uint32_t masks;      /* queue.masks[masks ..): whether the query sees them; QUEUE_NO_MASK: all */
     uint16_t num_tokens;
     uint16_t mask_bit;   /* of the query */
-    uint32_t is_summed;  /* the partial state is the query's only one, and sum_task (worker_scores.cuh) adds up its weights
-                            over each group: row kv_head holds norm x mass in place of scores */
+    uint32_t is_summed;  /* the partial state is the query's only one, and sum_task (worker_scores.cuh) adds up its
+                            weights over each group: row kv_head holds norm x mass in place of scores */
 } score_job;
 
 /* Counts are those of the host, arrays are on the device. */

@@ -1,6 +1,6 @@
 /* Claim: on the GPU, every step of eviction scores each token that a query sees, whatever the plan: within 1e-4 of the
- * reference; its victim is the smallest of these importances; out and lse have the bits of attention alone; the same bits
- * again, no token scored that is not seen, nothing written besides. */
+ * reference; its victim is the smallest of these importances; out and lse have the bits of attention alone; the same
+ * bits again, no token scored that is not seen, nothing written besides. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,8 +92,8 @@ static void fill(float *array, uint64_t count, float x)
         array[i] = x;
 }
 
-/* All keys are 0 and all values 1, so that all importances of a query are equal: the oldest candidate goes. Then one token
- * has smaller values. */
+/* All keys are 0 and all values 1, so that all importances of a query are equal: the oldest candidate goes. Then one
+ * token has smaller values. */
 static void run_ties(const void *argument)
 {
     const tree_storage *storage = argument;
@@ -156,7 +156,8 @@ static void run_large(const void *argument)
         if (!runs_eviction_step(&tree_eviction_steps[n], large->storage))
             continue;
         /* the second passes know lse as a float, which rounds by 2^-11 here */
-        const bool from_lse = strstr(tree_eviction_steps[n].name, "_pass") || strstr(tree_eviction_steps[n].name, "_again");
+        const char *name = tree_eviction_steps[n].name;
+        const bool from_lse = strstr(name, "_pass") || strstr(name, "_again");
         eviction_case_run(&s.e, &tree_eviction_steps[n]);
         eviction_case_check(&s.e, tree_eviction_steps[n].name, from_lse ? 10 * large->tolerance : large->tolerance);
     }

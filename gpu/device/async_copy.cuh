@@ -42,34 +42,6 @@ template <int N> static __device__ __forceinline__ void cp_async_wait()
     asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
-/* Starts to load a line into L2. */
-static __device__ __forceinline__ void prefetch_l2(const void *global)
-{
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(global));
-}
-
-/* Stores that L2 drops last: for data that comes back soon, beside a stream that does not. Without the hint it would be
- * written to memory and read again, and writes among reads slow down both. */
-static __device__ __forceinline__ uint64_t l2_keeps()
-{
-    uint64_t policy;
-    asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
-    return policy;
-}
-
-static __device__ __forceinline__ void store_l2(float *to, float x, float y)
-{
-    asm volatile("st.global.L2::cache_hint.v2.f32 [%0], {%1, %2}, %3;" ::"l"(to), "f"(x), "f"(y), "l"(l2_keeps())
-                 : "memory");
-}
-
-static __device__ __forceinline__ void store_l2(float *to, float4 x)
-{
-    asm volatile("st.global.L2::cache_hint.v4.f32 [%0], {%1, %2, %3, %4}, %5;" ::"l"(to), "f"(x.x), "f"(x.y), "f"(x.z),
-                 "f"(x.w), "l"(l2_keeps())
-                 : "memory");
-}
-
 /* base + index * bytes in one instruction. bytes must not be a compile-time constant: the compiler would split the
  * multiplication into several instructions. */
 static __device__ __forceinline__ const char *address_at(const char *base, uint32_t index, uint32_t bytes)

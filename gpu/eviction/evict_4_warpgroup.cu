@@ -1,11 +1,11 @@
 /* evict_4: the warpgroup. The last rung, on sm_90.
- *   idea    the fusion of evict_3 in the loop of step 12: wgmma leaves the scores of a tile in registers, and they go to
- *           memory from there, before softmax overwrites them; and the launch begins before the previous one has ended
+ *   idea    the fusion of evict_3 in the loop of step 12: wgmma leaves the scores of a tile in registers, and they go
+ *           to memory from there, before softmax overwrites them; and the launch begins before the previous one has ended
  *   wins    (figures/eviction_fused_cost.csv)
  *   price   as evict_3; and no last arriver merges a small queue (step 11), because the tokens of a query are scored by
  *           all workers: the launch stays cooperative
- *   leaves  the scores of a large batch do not stay in L2, and come back from memory
- *   loop    as step 12, with the scores kept
+ *   leaves  the scores of a large tree, where queries have several states, do not stay in L2
+ *   loop    as step 12, with the scores kept; then, of the scores, a task's sums
  *   threads as step 12; keep: a lane writes its fragments, four lanes a sector of a row; score: as evict_3 */
 #include "early_launch.cuh"
 #include "merge_ahead.cuh"

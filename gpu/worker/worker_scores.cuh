@@ -10,18 +10,18 @@
  *                        exp(score - lse), their mass over the heads of a group, times the norms: importance, and the
  *                        smallest key of the query
  *
- *   reads   16 or 32 heads at once: their scores are independent loads, 128 bytes for a warp each; those of the next job are
- *           requested before this one is computed
- *   order   a sum runs over heads in one lane, so it has the same bits each time; the minimum of keys is one of integers
+ *   reads   16 or 32 heads at once: their scores are independent loads, 128 bytes for a warp each; those of the next job
+ *           are requested before this one is computed
+ *   order   a sum runs over heads in one lane, so it has the same bits each time; the minimum of keys is over integers
  *
- * Numerics notes. m is what the tiles subtracted from the products score x scale x log2(e), unrounded, and l the sum of
- * the powers of 2: so a weight is the one that attention used, divided by its sum, however large the scores are. Where m
- * is so large that the tiles rounded the products first (tile_softmax), so do we. */
+ * Numerics notes. m is the number that the tiles subtracted from the products score x scale x log2(e), unrounded, and l
+ * the sum of the powers of 2: so a weight is the one that attention used, divided by its sum, however large the scores
+ * are. Where m is so large that the tiles rounded the products first (tile_softmax), so does this code. */
 #ifndef WORKER_SCORES_CUH
 #define WORKER_SCORES_CUH
 
-#include "async_copy.cuh"
 #include "eviction_internal.h"
+#include "keep_in_l2.cuh"
 #include "wait_for_all.cuh"
 #include "worker.cuh"
 
@@ -56,8 +56,8 @@ static __device__ __forceinline__ float weight_of(float score, const head_softma
 struct kept_rows {
     uint32_t row[2];
 
-    /* Writes a slice's scores, which begin with token t of the item. Whole sectors of 32 bytes, so the last one may hold
-     * scores of no token. */
+    /* Writes a slice's scores, which begin with token t of the item. Whole sectors of 32 bytes, so the last one may
+     * hold scores of no token. */
     template <int TOKENS>
     __device__ __forceinline__ void keep(float *scores, const float score[TOKENS / 8][4], uint32_t t,
                                          int num_tokens) const
@@ -154,7 +154,7 @@ struct summed_tokens {
     }
 };
 
-/* One query of a task: norm x mass of each token of row `from`, which has num_heads rows of `length` scores, to `to`. */
+/* One query of a task: norm x mass of each token goes to `to`. from [num_heads][length]: its scores. */
 static __device__ __forceinline__ void sum_query(const eviction_arguments &e, const float *from, float *to,
                                                  const head_softmax *heads, uint32_t num_heads, uint32_t length,
                                                  const uint32_t *kv_slots, const float *norms, uint32_t num_tokens,
@@ -192,8 +192,8 @@ static __device__ __forceinline__ void sum_query(const eviction_arguments &e, co
     }
 }
 
-/* After a task's end: for its queries that have no other state, leaves norm x mass of this KV head in row kv_head of the
- * partial state's scores. last: the task's last tile; buffer: 1 KB that nothing else
+/* After a task's end: for its queries that have no other state, leaves norm x mass of this KV head in row kv_head of
+ * the partial state's scores. last: the task's last tile; buffer: 1 KB that nothing else
  * uses until the next barrier. */
 static __device__ __forceinline__ void sum_task(const eviction_arguments &e, const queue_tile &last,
                                                 uint32_t tile_tokens, const queue_query *queries, char *buffer)
@@ -341,8 +341,8 @@ static __device__ __forceinline__ head_softmax unite_states(const eviction_argum
     return softmax_of(m, l, scale_2);
 }
 
-/* Leaves the softmax of all heads in shared memory, zeros beyond the last. Returns whether the products of some head must
- * be rounded first. */
+/* Leaves the softmax of all heads in shared memory, zeros beyond the last. Returns whether the products of some head
+ * must be rounded first. */
 static __device__ __forceinline__ bool find_softmax(const eviction_arguments &e, const score_states &states,
                                                     head_softmax *softmax, float scale_2)
 {
@@ -370,12 +370,12 @@ template <int SHARING> struct score_batch {
     bool sees;
     uint32_t position;
     uint64_t table_slot;              /* in the tables that list the token's block */
-    float score[HEADS];               /* of the first heads, or of the first KV heads where sum_task has added them up */
+    float score[HEADS];               /* of the first heads; of the first KV heads if sum_task has added them up */
     float norm[HEADS / SHARING];
 };
 
-/* The norms, from KV head (first_head * reciprocal >> 21) on. reciprocal: 2^21 / group_size, rounded up: exact for up to
- * MAX_SCORE_HEADS heads. */
+/* The norms, from KV head (first_head * reciprocal >> 21) on. reciprocal: 2^21 / group_size, rounded up: exact for up
+ * to MAX_SCORE_HEADS heads. */
 template <int SHARING>
 static __device__ __forceinline__ void score_fetch_norms(const eviction_arguments &e, score_batch<SHARING> &batch,
                                                          uint32_t first_head, uint32_t reciprocal)
@@ -409,7 +409,7 @@ template <int SHARING>
 static __device__ __forceinline__ void score_fetch(const eviction_arguments &e, score_cursor &cursor,
                                                    score_batch<SHARING> &batch, uint32_t reciprocal)
 {
-    const uint32_t lane = threadIdx.x % WARP, block_tokens = e.shape.block_tokens;
+    const uint32_t block_tokens = e.shape.block_tokens;
     if (cursor.num_batches == 0) {
         batch.job.num_tokens = 0;
         return;
@@ -418,10 +418,11 @@ static __device__ __forceinline__ void score_fetch(const eviction_arguments &e, 
     batch.job = cursor.job;
     batch.kv_slot = cursor.kv_slot;
     score_fetch_norms(e, batch, 0, reciprocal);
+    const uint32_t lane = threadIdx.x % WARP, slot = batch.kv_slot & (block_tokens - 1);
+    const uint32_t block = batch.kv_slot / (block_tokens * e.shape.num_kv_heads);
     batch.sees = lane < batch.job.num_tokens;
     if (batch.sees && batch.job.masks != QUEUE_NO_MASK)
         batch.sees = __ldg(&e.queue.masks[batch.job.masks + lane]) >> batch.job.mask_bit & 1;
-    const uint32_t block = batch.kv_slot / (block_tokens * e.shape.num_kv_heads), slot = batch.kv_slot & (block_tokens - 1);
     batch.position = e.victims ? __ldg(&e.positions[(uint64_t)block * block_tokens + slot]) : 0;
     batch.table_slot = e.importance ? (uint64_t)__ldg(&e.lists.table_index[block]) * block_tokens + slot : 0;
     score_next_job(e, cursor);
@@ -499,18 +500,18 @@ template <int SHARING> struct scorer {
             states = find_states(e, query);
     }
 
-    /* While the thread block waits at the barrier: requests all of the first job but its scores. */
+    /* While the thread block waits at the barrier: the slots of the first job, and its norms as far as L2. */
     __device__ __forceinline__ void begin(const eviction_arguments &e, score_cursor first)
     {
         const uint32_t group_size = e.shape.num_heads / e.shape.num_kv_heads;
         cursor = first;
         reciprocal = ((1u << 21) + group_size - 1) / group_size;
         scale_2 = tile_scale(e.scale);
-        if (cursor.num_batches)
-            score_next_job(e, cursor);
-        score_fetch(e, cursor, batch, reciprocal);
-        if (batch.job.num_tokens)
-            begin_query(e);
+        if (cursor.num_batches == 0)
+            return;
+        score_next_job(e, cursor);
+        for (uint32_t kv_head = 0; kv_head < e.shape.num_kv_heads && !cursor.job.is_summed; kv_head++)
+            prefetch_l2(e.norm + cursor.kv_slot + kv_head * e.shape.block_tokens);
     }
 
     __device__ __forceinline__ float sum_of_job(const eviction_arguments &e, const head_softmax *softmax)
@@ -525,18 +526,16 @@ template <int SHARING> struct scorer {
         return sum;
     }
 
-    /* After the barrier: requests the scores of the first job. */
-    __device__ __forceinline__ void fetch_first(const eviction_arguments &e)
-    {
-        if (batch.job.num_tokens)
-            score_fetch_scores(e, batch, 0);
-    }
-
-    /* softmax: of all heads, in shared memory. */
+    /* After the barrier. softmax: of all heads, in shared memory. */
     __device__ __forceinline__ void run(const eviction_arguments &e, head_softmax *softmax)
     {
         const float unit = 1 / ((float)e.shape.num_heads * (float)e.shape.head_dim);
         bool is_new = true;
+        score_fetch(e, cursor, batch, reciprocal);
+        if (batch.job.num_tokens) {
+            score_fetch_scores(e, batch, 0);
+            begin_query(e);
+        }
         while (batch.job.num_tokens) {
             score_batch<SHARING> next;
             if (is_new && !batch.job.is_summed)
@@ -579,7 +578,6 @@ static __device__ __forceinline__ void merge_and_score_jobs(const eviction_argum
     const uint32_t ticket = arrive(e.arrivals);
     jobs.begin(e, first);
     wait_for_others(e.arrivals, ticket);
-    jobs.fetch_first(e);
     merge();
     jobs.run(e, score_memory(free_memory));
 }
