@@ -6,7 +6,10 @@
 #include "eviction_internal.h"
 #include "tree_importance.h"
 
-enum { MAX_HEADS = 1024 }; /* their softmax states fit a warp's part of shared memory */
+enum {
+    MAX_HEADS = 1024,        /* their softmax states fit a warp's part of shared memory */
+    MAX_WORKER_ROUNDS = 8192 /* 256 KB: the scores that all workers keep until their tasks end should stay in L2 */
+};
 
 static bool aligned(const void *array, size_t bytes) { return (uintptr_t)array % bytes == 0; }
 
@@ -14,25 +17,88 @@ static uint64_t round_up(uint64_t bytes) { return (bytes + 255) & ~(uint64_t)255
 
 /* ---- lists ---- */
 
-static uint64_t rounds_of(const tree_item *item) { return ((uint64_t)item->num_tokens + SCORE_ROUND - 1) / SCORE_ROUND; }
+static uint64_t rounds_of(const tree_item *item)
+{
+    return ((uint64_t)item->num_tokens + SCORE_ROUND - 1) / SCORE_ROUND;
+}
 
 static uint64_t jobs_of(const tree_item *item)
 {
     return ((uint64_t)item->num_tokens + SCORE_TOKENS - 1) / SCORE_TOKENS;
 }
 
-/* As eviction_lists.num_pairs. */
-static uint64_t count_pairs(const tree_plan *plan)
+static bool is_masked(const tree_plan *plan, const tree_item *item)
 {
-    uint64_t rounds = 0;
-    for (uint32_t i = 0; i < plan->num_items; i++)
+    for (uint32_t r = 0; r < item->num_ranges; r++)
+        if (plan->ranges[item->first_range + r].mask != TREE_NO_MASK)
+            return true;
+    return false;
+}
+
+static bool has_one_state(const tree_plan *plan, uint32_t query)
+{
+    return plan->merge_first[query + 1] - plan->merge_first[query] == 1;
+}
+
+/* The scores of a task that is summed, or 0. Rows [first, first + count) of an item. */
+static uint32_t summed_rounds(const tree_plan *plan, const tree_item *item, uint32_t first, uint32_t count,
+                              uint32_t group_size)
+{
+    const uint64_t rounds = count * group_size * rounds_of(item);
+    for (uint32_t row = first; rounds <= MAX_WORKER_ROUNDS && row < first + count; row++)
+        if (has_one_state(plan, plan->rows[item->first_row + row]))
+            return (uint32_t)rounds;
+    return 0;
+}
+
+static uint32_t largest_summed_rounds(const tree_plan *plan, const tree_shape *shape)
+{
+    const uint32_t group_size = shape->num_heads / shape->num_kv_heads;
+    uint32_t most = 0;
+    if (group_size > QUEUE_TILE_ROWS)
+        return 0;
+    for (uint32_t i = 0; i < plan->num_items; i++) {
+        const tree_item *item = &plan->items[i];
+        const uint32_t step = QUEUE_TILE_ROWS / group_size, end = is_masked(plan, item) ? 0 : item->num_rows;
+        for (uint32_t row = 0; row < end; row += step) {
+            const uint32_t count = end - row < step ? end - row : step;
+            const uint32_t rounds = summed_rounds(plan, item, row, count, group_size);
+            most = rounds > most ? rounds : most;
+        }
+    }
+    return most;
+}
+
+/* The counts of the lists of a plan that fits the shape. */
+static tree_status count_lists(eviction_lists *lists, const tree_plan *plan, const tree_shape *shape, int *cuda_error)
+{
+    uint64_t num_jobs = 0, rounds = 0;
+    *lists = {};
+    if (shape->num_heads > MAX_HEADS)
+        return TREE_UNSUPPORTED;
+    for (uint32_t i = 0; i < plan->num_items; i++) {
+        num_jobs += plan->items[i].num_rows * jobs_of(&plan->items[i]);
         rounds += plan->items[i].num_rows * rounds_of(&plan->items[i]);
-    return rounds * SCORE_ROUND;
+    }
+    const tree_status status = setup_status(gpu_num_workers(&lists->num_workers), cuda_error);
+    if (status != TREE_OK)
+        return status;
+    lists->worker_rounds = largest_summed_rounds(plan, shape);
+    if (num_jobs > INT32_MAX
+        || rounds > (UINT32_MAX - (uint64_t)lists->num_workers * MAX_WORKER_ROUNDS) / shape->num_heads)
+        return TREE_OVERFLOW;
+    lists->num_jobs = (uint32_t)num_jobs;
+    lists->num_pairs = rounds * SCORE_ROUND;
+    lists->num_rounds = (uint32_t)rounds * shape->num_heads;
+    lists->num_blocks = plan->num_blocks ? plan->max_block + 1 : 0;
+    lists->num_slots = tree_importance_slots(plan);
+    return TREE_OK;
 }
 
 /* The lists on the host. */
 typedef struct list_builder {
     const tree_plan *plan;
+    const tree_shape *shape;
     plan_queue tasks;        /* the tasks alone */
     eviction_lists lists;
     uint32_t *partial_task;  /* [num_partials] first task that has it */
@@ -60,20 +126,6 @@ static void free_lists(list_builder *b)
     free(b->partial_item);
 }
 
-static tree_status count_lists(list_builder *b, const tree_shape *shape)
-{
-    const tree_plan *plan = b->plan;
-    uint64_t num_jobs = 0;
-    for (uint32_t i = 0; i < plan->num_items; i++)
-        num_jobs += plan->items[i].num_rows * jobs_of(&plan->items[i]);
-    b->lists.num_pairs = count_pairs(plan);
-    b->lists.num_blocks = plan->num_blocks ? plan->max_block + 1 : 0;
-    if (num_jobs > INT32_MAX || b->lists.num_pairs / SCORE_ROUND >= UINT32_MAX / shape->num_heads)
-        return TREE_OVERFLOW;
-    b->lists.num_jobs = (uint32_t)num_jobs;
-    return TREE_OK;
-}
-
 static void fill_rows(list_builder *b)
 {
     const tree_plan *plan = b->plan;
@@ -92,11 +144,20 @@ static void fill_rows(list_builder *b)
     }
 }
 
+/* The rule of is_summed in worker_scores.cuh. */
+static bool is_summed(const list_builder *b, const queue_task *task, uint32_t query, uint32_t row_rounds)
+{
+    return has_one_state(b->plan, query) && task->first_mask == QUEUE_NO_MASK
+           && (uint64_t)task->num_heads * b->shape->num_kv_heads == b->shape->num_heads
+           && (uint64_t)task->num_queries * task->num_heads * row_rounds <= b->lists.worker_rounds;
+}
+
 /* The jobs of a partial state; returns where the next ones go. */
 static score_job *add_jobs(const list_builder *b, score_job *job, uint32_t query, uint32_t partial)
 {
     const queue_task *task = &b->tasks.tasks[b->partial_task[partial]];
     uint32_t num_tokens = b->plan->items[b->partial_item[partial]].num_tokens;
+    bool summed = is_summed(b, task, query, b->lists.first_rows[partial + 1] - b->lists.first_rows[partial]);
     for (uint32_t first = 0; first < num_tokens; first += SCORE_TOKENS) {
         uint32_t left = num_tokens - first;
         *job = {};
@@ -108,6 +169,7 @@ static score_job *add_jobs(const list_builder *b, score_job *job, uint32_t query
         job->masks = task->first_mask == QUEUE_NO_MASK ? QUEUE_NO_MASK : task->first_mask + first;
         job->num_tokens = (uint16_t)(left < SCORE_TOKENS ? left : (uint32_t)SCORE_TOKENS);
         job->mask_bit = (uint16_t)(partial - task->first_partial);
+        job->is_summed = summed;
         job++;
     }
     return job;
@@ -125,17 +187,16 @@ static void fill_lists(list_builder *b)
     for (uint32_t i = 0; i < plan->num_blocks; i++)
         if (plan->blocks[i] <= plan->max_block) /* others are in no range */
             b->lists.table_index[plan->blocks[i]] = plan->table_index[i];
-    b->lists.num_slots = tree_importance_slots(plan);
 }
 
-static tree_status build_lists(list_builder *b, const tree_shape *shape)
+static tree_status build_lists(list_builder *b, int *cuda_error)
 {
+    const tree_shape *shape = b->shape;
     tree_status status = tree_plan_fits(b->plan, shape);
-    if (status == TREE_OK && ((shape->head_dim != 64 && shape->head_dim != 128 && shape->head_dim != 256)
-                              || shape->num_heads > MAX_HEADS))
+    if (status == TREE_OK && shape->head_dim != 64 && shape->head_dim != 128 && shape->head_dim != 256)
         status = TREE_UNSUPPORTED;
     if (status == TREE_OK)
-        status = count_lists(b, shape);
+        status = count_lists(&b->lists, b->plan, shape, cuda_error);
     if (status == TREE_OK)
         status = plan_queue_cut(&b->tasks, b->plan, shape);
     if (status == TREE_OK && !allocate(b))
@@ -153,8 +214,9 @@ tree_status tree_eviction_gpu_update(tree_eviction_gpu *eviction, const tree_pla
     tree_shape shape = eviction->shape;
     shape.num_queries = plan->num_queries;
     b.plan = plan;
+    b.shape = &shape;
     gpu_status(cudaSuccess, cuda_error);
-    tree_status status = build_lists(&b, &shape);
+    tree_status status = build_lists(&b, cuda_error);
     if (status == TREE_OK) {
         eviction_lists lists = b.lists;
         auto lay_out = [&](char *device, char *staging) {
@@ -225,9 +287,10 @@ static uint64_t state_bytes(const tree_plan *plan, const tree_shape *shape)
     return round_up((uint64_t)plan->num_partials * shape->num_heads * 2 * sizeof(float));
 }
 
-uint64_t fused_scratch_bytes(const tree_plan *plan, uint64_t num_pairs, const tree_shape *shape)
+uint64_t fused_scratch_bytes(const tree_plan *plan, const eviction_lists *counts, const tree_shape *shape)
 {
-    return state_bytes(plan, shape) + num_pairs * shape->num_heads * sizeof(float); /* pairs < 2^35, heads < 2^11 */
+    const uint64_t rounds = counts->num_rounds + (uint64_t)counts->num_workers * counts->worker_rounds;
+    return state_bytes(plan, shape) + rounds * SCORE_ROUND * sizeof(float);
 }
 
 void fused_place_scratch(eviction_arguments *e)
@@ -241,11 +304,11 @@ typedef struct places {
     size_t lse, scratch, bytes; /* bytes 0: too many */
 } places;
 
-static places find_places(const tree_plan *plan, uint64_t num_pairs, const tree_shape *shape,
+static places find_places(const tree_plan *plan, const eviction_lists *counts, const tree_shape *shape,
                           const tree_eviction_step *step)
 {
     places at = {};
-    const uint64_t scratch = step->kernels->scratch_bytes(plan, num_pairs, shape);
+    const uint64_t scratch = step->kernels->scratch_bytes(plan, counts, shape);
     const uint64_t lse = (uint64_t)plan->num_queries * shape->num_heads * sizeof(float);
     const size_t states = tree_attention_gpu_workspace_bytes(plan, shape);
     if (states == 0 || lse > SIZE_MAX / 4 || states > SIZE_MAX / 4 || scratch > SIZE_MAX / 4)
@@ -259,10 +322,11 @@ static places find_places(const tree_plan *plan, uint64_t num_pairs, const tree_
 size_t tree_eviction_gpu_workspace_bytes(const tree_plan *plan, const tree_shape *shape,
                                          const tree_eviction_step *step)
 {
-    if (tree_plan_fits(plan, shape) != TREE_OK || shape->num_heads > MAX_HEADS)
+    eviction_lists counts;
+    if (tree_plan_fits(plan, shape) != TREE_OK || count_lists(&counts, plan, shape, NULL) != TREE_OK)
         return 0;
     step = step ? step : last_step(shape->storage);
-    return step ? find_places(plan, count_pairs(plan), shape, step).bytes : 0;
+    return step ? find_places(plan, &counts, shape, step).bytes : 0;
 }
 
 /* Whether the lists were made from the same plan, as far as counts tell. */
@@ -313,7 +377,7 @@ tree_status tree_eviction_gpu_run(float *out, float *lse, float *importance, uin
         status = attention_check(&e, workspace, workspace_bytes);
     if (status != TREE_OK)
         return status;
-    const places at = find_places(&e.plan, e.lists.num_pairs, shape, step);
+    const places at = find_places(&e.plan, &e.lists, shape, step);
     if (at.bytes == 0 || workspace_bytes < at.bytes)
         return TREE_WORKSPACE;
     e.lse = lse ? lse : (float *)((char *)workspace + at.lse);

@@ -1,8 +1,8 @@
 /* eviction_gpu: attention, importance and victims on an NVIDIA GPU, for every query of a plan. A ladder of its own, so
  * that fusion can be seen to pay: tree_eviction_steps.
  *
- * Rules as in tree_attention_gpu.h: all arrays are on the device; a call allocates nothing, synchronizes nothing, and can
- * be captured in a CUDA graph. */
+ * Rules as in tree_attention_gpu.h: all arrays are on the device; a call allocates nothing, synchronizes nothing, and
+ * can be captured in a CUDA graph. */
 #ifndef EVICTION_GPU_H
 #define EVICTION_GPU_H
 
@@ -40,7 +40,8 @@ extern const uint32_t tree_eviction_num_steps;
 bool tree_eviction_step_takes(const tree_eviction_step *step, tree_storage storage);
 
 /* Bytes of workspace for this plan, shape and step, NULL as in tree_eviction_gpu_run. The fused steps keep the score of
- * each (query, token of its items, query head), 4 bytes. 0 if tree_plan_fits refuses, or beyond an address space. */
+ * each (query, token of its items, query head), 4 bytes, and at most 256 KB for each worker (two on each multiprocessor
+ * of the current device). 0 if tree_plan_fits refuses, if no step takes the storage, or beyond an address space. */
 size_t tree_eviction_gpu_workspace_bytes(const tree_plan *plan, const tree_shape *shape,
                                          const tree_eviction_step *step);
 
@@ -55,8 +56,9 @@ size_t tree_eviction_gpu_workspace_bytes(const tree_plan *plan, const tree_shape
  *   candidates  [num_queries] positions that may be evicted; NULL: all
  *   step        of tree_eviction_steps; NULL: the last step that takes shape->storage on this device
  * The same plan and step give the same bits each time: no sum depends on the order in which thread blocks run.
- * Returns as tree_attention_gpu; also TREE_BAD_SHAPE (the lists were made from another plan) and TREE_INVAL (num_slots is
- * smaller than the slots of the longest table; no norm; victims without positions; candidates misaligned to 8 bytes). */
+ * Returns as tree_attention_gpu; also TREE_BAD_SHAPE (the lists were made from another plan) and TREE_INVAL (num_slots
+ * is smaller than the slots of the longest table; no norm; victims without positions; candidates not aligned to 8
+ * bytes). */
 tree_status tree_eviction_gpu_run(float *out, float *lse, float *importance, uint64_t num_slots, uint64_t *victims,
                                   const float *query, const void *key, const void *value, const float *norm,
                                   const uint32_t *positions, const eviction_range *candidates,

@@ -22,7 +22,8 @@ typedef struct score_job {
     uint32_t masks;      /* queue.masks[masks ..): whether the query sees them; QUEUE_NO_MASK: all */
     uint16_t num_tokens;
     uint16_t mask_bit;   /* of the query */
-    uint32_t reserved;
+    uint32_t is_summed;  /* the partial state is the query's only one, and sum_task (worker_scores.cuh) adds up its
+                            weights over each group: row kv_head holds norm x mass in place of scores */
 } score_job;
 
 /* Counts are those of the host, arrays are on the device. */
@@ -35,6 +36,9 @@ typedef struct eviction_lists {
                               the difference of two neighbours, times SCORE_ROUND */
     uint32_t *table_index; /* [num_blocks] of each block id of the plan: its index in the tables that list it */
     uint64_t num_slots;    /* slots of the longest table */
+    uint32_t num_rounds;   /* of the scores of all partial states and heads, in units of SCORE_ROUND */
+    uint32_t num_workers;
+    uint32_t worker_rounds; /* of the scores that a worker keeps until its task ends, for tasks that are summed */
 } eviction_lists;
 
 struct tree_eviction_gpu {
@@ -55,7 +59,8 @@ struct eviction_arguments : attention_arguments {
     eviction_lists lists;
     void *scratch; /* [kernels->scratch_bytes] aligned to 256 bytes */
     float *states; /* [num_partials][num_heads][2] in scratch: m x log2(e) and l of each partial state, unrounded */
-    float *scores; /* [num_pairs][num_heads] in scratch, as lists.first_rows says: query x key, before the scale */
+    float *scores; /* in scratch: query x key, before the scale. [num_pairs][num_heads] as lists.first_rows says, then
+                      [num_workers][worker_rounds x SCORE_ROUND] */
 };
 
 /* Enqueues the kernels of a step. All arguments have been checked. */
@@ -63,8 +68,8 @@ typedef cudaError_t eviction_launch(const eviction_arguments *e, cudaStream_t st
 
 struct tree_eviction_kernels {
     eviction_launch *launch;
-    /* Of the plan only counts may be read: its arrays may be on the device. UINT64_MAX: too many. */
-    uint64_t (*scratch_bytes)(const tree_plan *plan, uint64_t num_pairs, const tree_shape *shape);
+    /* Of plan and lists only counts may be read: their arrays may be on the device. UINT64_MAX: too many. */
+    uint64_t (*scratch_bytes)(const tree_plan *plan, const eviction_lists *counts, const tree_shape *shape);
 };
 
 /* gpu/eviction/ */
@@ -75,10 +80,10 @@ cudaError_t evict_3_fused(const eviction_arguments *e, cudaStream_t stream);
 cudaError_t evict_4_warpgroup(const eviction_arguments *e, cudaStream_t stream);
 
 /* The scratch of evict_0: its tensors. */
-uint64_t materialised_scratch_bytes(const tree_plan *plan, uint64_t num_pairs, const tree_shape *shape);
+uint64_t materialised_scratch_bytes(const tree_plan *plan, const eviction_lists *counts, const tree_shape *shape);
 
 /* The scratch of the fused steps: places its arrays, and their bytes. */
 void fused_place_scratch(eviction_arguments *e);
-uint64_t fused_scratch_bytes(const tree_plan *plan, uint64_t num_pairs, const tree_shape *shape);
+uint64_t fused_scratch_bytes(const tree_plan *plan, const eviction_lists *counts, const tree_shape *shape);
 
 #endif

@@ -210,7 +210,8 @@ void eviction_case_check(const eviction_case *e, const char *what, double tolera
     double worst = 0;
     for (uint32_t q = 0; q < e->gpu.c->shape.num_queries; q++) {
         for (uint64_t slot = 0; slot < e->num_slots; slot++) {
-            float importance = e->h_importance[q * e->num_slots + slot], expected = e->expected[q * e->num_slots + slot];
+            const uint64_t place = q * e->num_slots + slot;
+            float importance = e->h_importance[place], expected = e->expected[place];
             if (expected == -1) {
                 check(untouched(importance), "%s: query %u does not see slot %llu: %g", what, q,
                       (unsigned long long)slot, (double)importance);
@@ -236,7 +237,8 @@ static const tree_gpu_step *attention_of(const tree_eviction_step *step, tree_st
 {
     if (strcmp(step->name, "evict_1_second_pass") == 0 || strcmp(step->name, "evict_2_keys_again") == 0)
         return last_step(storage);
-    static const char *const pairs[][2] = {{"evict_3_fused", "step_9_masks"}, {"evict_4_warpgroup", "step_10_warpgroup"}};
+    static const char *const pairs[][2] = {{"evict_3_fused", "step_9_masks"},
+                                             {"evict_4_warpgroup", "step_10_warpgroup"}};
     for (size_t p = 0; p < sizeof pairs / sizeof pairs[0]; p++) {
         for (uint32_t s = 0; strcmp(step->name, pairs[p][0]) == 0 && s < tree_gpu_num_steps; s++) {
             if (strcmp(tree_gpu_steps[s].name, pairs[p][1]) == 0)
@@ -248,6 +250,17 @@ static const tree_gpu_step *attention_of(const tree_eviction_step *step, tree_st
 
 bool runs_eviction_step(const tree_eviction_step *step, tree_storage storage)
 {
+#ifdef TREEATTN_EMULATE
+    static const struct {
+        const char *name;
+        tree_storage left_out;
+    } once[] = {{"evict_0_materialised", TREE_BF16},
+                {"evict_1_second_pass", TREE_FP16},
+                {"evict_2_keys_again", TREE_BF16}};
+    for (size_t i = 0; i < sizeof once / sizeof once[0]; i++)
+        if (storage == once[i].left_out && strcmp(step->name, once[i].name) == 0)
+            return false;
+#endif
     return tree_eviction_step_takes(step, storage);
 }
 
@@ -275,7 +288,8 @@ void eviction_case_check_steps(eviction_case *e, double tolerance)
         num_runs++;
         const tree_gpu_step *attention = attention_of(step, c->shape.storage);
         if (!attention) {
-            check_float_result(e, step->name);
+            if (!e->has_evicted)
+                check_float_result(e, step->name);
             continue;
         }
         memcpy(out, e->gpu.h_out, c->num_out * sizeof *out);

@@ -10,6 +10,7 @@ typedef struct eviction_case {
     gpu_case gpu;
     const tree_plan *plan;
     tree_eviction_gpu *lists;
+    bool has_evicted;           /* the plan hides tokens of the case's paths: out is not compared with the oracle */
     uint64_t num_slots;         /* of a table; row length of importance */
     uint64_t num_pool_slots;
     float *norm;                /* [num_blocks][num_kv_heads][block_tokens] of the case's values */

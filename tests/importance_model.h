@@ -1,5 +1,5 @@
-/* importance_model: the importance of every token of an attention case, computed for one query at a time from the tokens
- * that its block table lists: no tree, no plan. */
+/* importance_model: the importance of every token of an attention case, computed for one query at a time from the
+ * tokens that its block table lists: no tree, no plan. */
 #ifndef IMPORTANCE_MODEL_H
 #define IMPORTANCE_MODEL_H
 
@@ -24,8 +24,9 @@ importance_truth importance_truth_create(const attention_case *c, const keep_set
 void importance_truth_destroy(importance_truth *truth);
 
 /* Fails the running case unless every importance is within its limit, every other slot is -1, and the victim of each
- * query, of all tokens and of a range of positions, is the least important one or within 1e-4 of it (positions are slots
- * of the table). u: roundoff of scores and sums. Returns the largest error / largest importance of the query.
+ * query, of all tokens and of a range of positions, is the least important one or within 1e-4 of it. The position of a
+ * token is its slot in the table. u: roundoff of scores and sums. Returns the largest error / largest importance of the
+ * query.
  *   |importance - truth| <= truth * (4 sqrt(head_dim) u B + 32 u + 2^-23)
  * (the errors of a score, and of the sum of weights that it is divided by: measure/oracle.h, limit 1; the sums over
  * heads have one sign) */

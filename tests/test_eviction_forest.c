@@ -440,6 +440,51 @@ static void run_vote_paused(const void *argument)
     eviction_forest_destroy(forest);
 }
 
+/* Forks, deaths, pauses and truncates inside shared blocks: every vote is one that the pool accepts (an assert of the
+ * forest), a token that dies is gone in each branch of the step, and nothing leaks. */
+static void run_vote_random(const void *argument)
+{
+    const uint32_t *block_tokens = argument;
+    eviction_forest_config config = usual_config("h2o", KV_SCOPE_VOTE, 9);
+    config.pool.block_tokens = *block_tokens;
+    config.pool.order = KV_ORDER_SHUFFLE;
+    config.compacts = *block_tokens == 4;
+    eviction_forest *forest = open_forest(&config);
+    kv_branch alive[MAX_BRANCHES] = {new_branch(forest)};
+    uint32_t count = 1;
+    uint64_t num_victims = 0;
+    for (uint32_t i = 0; i < 500; i++) {
+        uint32_t b = test_below(count), draw = test_below(20), length = keep_of(forest, alive[b]).next_position;
+        if (draw < 14) {
+            kv_branch members[MAX_BRANCHES];
+            uint32_t num_members = 0;
+            bool pause = test_below(3) == 0;
+            for (uint32_t j = 0; j < count; j++)
+                if (!pause || test_below(2) == 0) members[num_members++] = alive[j];
+            step_data d = step_for(members, num_members, test_below(5) > 0 ? 1 : test_below(4));
+            take_step(forest, &d);
+            for (uint32_t m = 0; m < num_members; m++) {
+                num_victims += d.results[m].num_victims;
+                check(keep_of(forest, members[m]).num_kept == d.results[m].num_tokens - d.results[m].num_victims,
+                      "step %u, branch %u: its victims are gone", i, m);
+            }
+        } else if (draw < 16 && count < MAX_BRANCHES) {
+            alive[count++] = fork_of(forest, alive[b]);
+        } else if (draw < 18) {
+            uint32_t back = test_below(6);
+            check(eviction_forest_truncate(forest, alive[b], length > back ? length - back : 0) == KV_OK, "truncate");
+        } else if (count > 1) {
+            check(eviction_forest_prune(forest, alive[b]) == KV_OK, "prune");
+            alive[b] = alive[--count];
+        }
+        check_pool(forest);
+    }
+    check(counts_of(forest).evicted_tokens == num_victims && counts_of(forest).voted_tokens > 0, "victims are counted");
+    while (count > 0) check(eviction_forest_prune(forest, alive[--count]) == KV_OK, "prune");
+    check(stats_of(forest).used_blocks == 0 && stats_of(forest).kept_tokens == 0, "nothing is left");
+    eviction_forest_destroy(forest);
+}
+
 /* ---- invariant 11 ---- */
 
 static void run_large_budget(const void *argument)
@@ -801,6 +846,7 @@ static void run_compaction(const void *argument)
 
 int main(int argc, char **argv)
 {
+    static const uint32_t block_sizes[] = {1, 4, 16};
     static const kv_scope scopes[] = {KV_SCOPE_PRIVATE, KV_SCOPE_MASK, KV_SCOPE_VOTE};
     static const bound_case bounds[] = {
         {"longflow", KV_SCOPE_PRIVATE, 12}, {"longflow", KV_SCOPE_PRIVATE, 3}, {"longflow", KV_SCOPE_PRIVATE, 1},
@@ -822,6 +868,8 @@ int main(int argc, char **argv)
     }
     test_add(run_vote_model, NULL, "vote_as_the_model");
     test_add(run_vote_equal_words, NULL, "vote_equal_words");
+    for (size_t i = 0; i < sizeof block_sizes / sizeof block_sizes[0]; i++)
+        test_add(run_vote_random, &block_sizes[i], "vote_random_blocks_of_%u", block_sizes[i]);
     test_add(run_vote_paused, NULL, "vote_with_a_paused_branch");
     test_add(run_bad_config, NULL, "bad_config");
     test_add(run_pins_fill_the_budget, NULL, "pins_fill_the_budget");

@@ -296,6 +296,39 @@ static void run_prune_restores(const void *argument)
           (unsigned long long)evictions);
 }
 
+/* Two branches with the same history, token by token and eviction by eviction, have no block in common: the pool knows
+ * neither the contents of a block nor a hash of them. */
+static void run_only_a_fork_shares(const void *argument)
+{
+    (void)argument;
+    kv_pool *pool;
+    kv_pool_config config = {.num_blocks = 64, .block_tokens = 4, .evicts = true};
+    kv_branch twins[2], child;
+    check(kv_pool_create(&pool, &config) == KV_OK, "a pool");
+    for (int i = 0; i < 2; i++) check(kv_branch_create(pool, &twins[i]) == KV_OK, "a branch");
+    for (int step = 0; step < 100; step++) {
+        kv_keep keep;
+        check(kv_branch_keep(pool, twins[0], &keep) == KV_OK, "keep words");
+        uint32_t victim = keep.num_kept > 8 ? test_below(4 * keep.num_blocks) : UINT32_MAX;
+        bool evicts = victim != UINT32_MAX && kv_keep_slot(&keep, 4, victim);
+        for (int i = 0; i < 2; i++) {
+            kv_append append;
+            check(kv_branch_append(pool, twins[i], 1, &append) == KV_OK, "a token");
+            if (evicts) check(kv_branch_evict(pool, twins[i], KV_SCOPE_PRIVATE, &victim, 1) == KV_OK, "a victim");
+        }
+        kv_pool_stats stats;
+        check(kv_pool_get_stats(pool, &stats) == KV_OK && stats.shared_blocks == 0, "%u blocks are shared",
+              stats.shared_blocks);
+    }
+    check(kv_branch_fork(pool, twins[0], &child) == KV_OK, "a fork");
+    kv_pool_stats stats;
+    kv_table table;
+    kv_pool_get_stats(pool, &stats);
+    check(kv_branch_table(pool, child, &table) == KV_OK && stats.shared_blocks == table.num_blocks && table.num_blocks > 0,
+          "%u of %u blocks are shared by a fork", stats.shared_blocks, table.num_blocks);
+    kv_pool_destroy(pool, true, NULL);
+}
+
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "the invariants of forgetting in a shared tree");
@@ -303,5 +336,6 @@ int main(int argc, char **argv)
         test_add(run_invariant, &invariants[i], "%s", invariants[i].name);
     test_add(run_fork_is_neutral, NULL, "invariant_4_fork_is_neutral");
     test_add(run_prune_restores, NULL, "invariant_5_prune_restores");
+    test_add(run_only_a_fork_shares, NULL, "invariant_13_only_a_fork_shares");
     return test_end();
 }

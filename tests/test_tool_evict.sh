@@ -70,6 +70,11 @@ expect "the widest screen" 0 "$(awk 'length > 80' "$work/out" | wc -l)"
 expect_match "branches beyond the screen are counted" '^and 45 branches more$' "$work/out"
 expect_match "a long prefix is named" '^After up to [0-9]+ queries the branch is above its budget: it inherited more.$' "$work/out"
 
+for share in 1% 51% 100%; do # of 30 tokens, rounded up
+    run evict --stream topics --tokens 30 --policy full --budget $share --format csv
+    expect "budget $share" $(((30 * ${share%\%} + 99) / 100)) "$(column budget)"
+done
+
 expect_error "no source" 2 'expected one of --trace FILE, --stream NAME and --game' evict
 expect_error "two sources" 2 'expected one of --trace FILE, --stream NAME and --game' evict --game --stream topics
 expect_error "stream" 2 "--stream: expected one of stationary, .*, got 'fast'" evict --stream fast
@@ -94,8 +99,13 @@ done
 expect_error "tokens of a trace" 2 "--tokens: works only with --stream" evict --trace "$small" --tokens 3
 expect_error "prompt of the game" 2 "--prompt: works only with --trace or --stream" evict --game --prompt 3
 expect_error "no such file" 2 "none.ttr: No such file or directory" evict --trace "$work/none.ttr"
-expect_error "work" 2 'attention over [0-9]+ tokens in 100000 queries \(the full cache, and 11 policies\), with 8 heads of 32, takes [0-9]+ million steps, more than --max-work 20000' \
-    evict --stream topics --tokens 100000
+expect_error "work: the full cache twice" 2 \
+    'attention over 400020000 tokens in 20000 queries \(the full cache, and 1 policy\), with 8 heads of 32, takes 102406 million steps, more than --max-work 20000$' \
+    evict --stream topics --tokens 20000 --policy full
+expect_error "work: under a budget" 2 'attention over 202024950 tokens in 20000 queries .* takes 51719 million steps' \
+    evict --stream topics --tokens 20000 --policy longflow --budget 100
+expect_error "work: with an interval and a window" 2 'attention over 204827505 tokens in 20000 queries .* takes 52436 million steps' \
+    evict --stream topics --tokens 20000 --policy rkv --budget 100
 expect_error "memory" 2 '2 forests of [0-9]+ blocks with 8 heads of 1024 needs [0-9]+ MiB of memory, more than --max-memory 512' \
     evict --stream topics --tokens 20000 --policy full --head-dim 1024 --max-work 4000000
 finish

@@ -152,26 +152,39 @@ static void check_show(const tool_call *call, const evict_request *request)
 
 /* ---- limits ---- */
 
-static void need(const tool_call *call, const evict_request *request, const evict_needs *needs)
+/* Tokens that the queries of one policy see, at most; a policy that looks at the last queries attends with them again
+ * at each eviction. */
+static double policy_tokens(const evict_request *request, const eviction_policy *policy, const evict_needs *needs)
+{
+    if (policy->interval == 0) return (double)needs->path_tokens;
+    uint64_t most = (uint64_t)request->budget + policy->interval - 1;
+    uint32_t budget = most < UINT32_MAX ? (uint32_t)most : UINT32_MAX;
+    double tokens = (double)evict_count_needs(request->workload, budget, request->scope).kept_tokens;
+    return tokens * (1 + (policy->window > 1 ? (double)policy->window / policy->interval : 0));
+}
+
+/* bytes: of the workload and the pools' tables. */
+static void need(const tool_call *call, const evict_request *request, const evict_needs *needs, double bytes)
 {
     const stream_config *s = &request->stream;
-    double tokens = (double)needs->path_tokens + (double)needs->kept_tokens * request->num_policies;
+    double tokens = (double)needs->path_tokens;
+    for (uint32_t i = 0; i < request->num_policies; i++) tokens += policy_tokens(request, request->policies[i], needs);
     tool_need_work(call, tokens * s->num_heads * s->head_dim,
                    "attention over %.0f tokens in %" PRIu64
                    " queries (the full cache, and %u %s), with %u heads of %u,",
                    tokens, needs->num_queries, request->num_policies,
                    request->num_policies == 1 ? "policy" : "policies", s->num_heads, s->head_dim);
-    tool_need_memory(call, evict_bytes(request, needs), "%u forests of %u blocks with %u heads of %u",
+    tool_need_memory(call, bytes + evict_bytes(request, needs), "%u forests of %u blocks with %u heads of %u",
                      request->num_policies + 1, request->num_blocks, s->num_heads, s->head_dim);
 }
 
 /* A policy may need more blocks than the full cache, since holes in a shared block cannot be reused. One more for each
  * node has always sufficed, and a tree has fewer nodes than twice its branches. */
-static uint32_t read_blocks(const tool_call *call, const workload *work, uint32_t block_tokens)
+static uint32_t read_blocks(const tool_call *call, const workload *work, uint32_t block_tokens, double *bytes)
 {
     replay_needs needs;
     replay_totals totals;
-    tool_need_replay(call, work, block_tokens, 0, &needs);
+    *bytes = tool_need_replay(call, work, block_tokens, 0, &needs);
     kv_status status = replay_measure(&totals, work, block_tokens);
     if (status != KV_OK) tool_fail("the workload cannot be played: %s", kv_status_string(status));
     return totals.peak_blocks + 2 * work->max_live_branches + 1;
@@ -256,12 +269,13 @@ static int run(const tool_call *call)
     check_show(call, &request);
     workload *work = read_workload(call, &game);
     request.workload = work;
-    request.num_blocks = read_blocks(call, work, request.block_tokens);
+    double bytes;
+    request.num_blocks = read_blocks(call, work, request.block_tokens, &bytes);
     request.budget = read_budget(call, evict_count_needs(work, UINT32_MAX, request.scope).longest);
-    check_pins(call, &request);
     evict_needs needs = evict_count_needs(work, request.budget, request.scope);
     if (tool_given(call, "--show")) request.show_step = tool_count(call, "--step", needs.show_step, 1, work->num_steps);
-    need(call, &request, &needs);
+    need(call, &request, &needs, bytes);
+    check_pins(call, &request);
 
     tool_progress progress = tool_progress_begin("evict");
     evict_run result = evict_play(&request, &progress);

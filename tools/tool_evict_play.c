@@ -16,17 +16,48 @@ enum { CHUNK_TOKENS = 256 };
 
 /* A branch by its lengths: with a budget it keeps `kept` tokens, `inherited` of which came with its last fork. */
 typedef struct branch_length {
-    bool alive;
     uint32_t length, kept, inherited;
 } branch_length;
 
-static uint32_t most_kept(const branch_length *b, uint32_t budget, kv_scope scope)
+typedef struct needs_count {
+    evict_needs needs;
+    uint32_t budget;
+    kv_scope scope;
+    uint32_t alive, step, num_queries; /* now; num_queries: since the last step */
+} needs_count;
+
+static uint32_t most_kept(const needs_count *c, const branch_length *b)
 {
-    uint64_t most =
-        scope == KV_SCOPE_PRIVATE && b->inherited + (uint64_t)1 > budget ? b->inherited + (uint64_t)1 : budget;
-    if (scope == KV_SCOPE_VOTE) /* a branch that does not step keeps its tokens */
-        most = b->length;
+    if (c->scope == KV_SCOPE_VOTE) return b->kept; /* a branch that does not step keeps its tokens */
+    uint64_t most = c->budget, inherited = b->inherited;
+    if (c->scope == KV_SCOPE_PRIVATE && inherited + 1 > most) most = inherited + 1;
     return b->kept < most ? b->kept : (uint32_t)most;
+}
+
+static void count_append(needs_count *c, branch_length *b, uint32_t num_tokens)
+{
+    b->length += num_tokens;
+    b->kept += num_tokens;
+    c->needs.longest = b->length > c->needs.longest ? b->length : c->needs.longest;
+}
+
+static void count_query(needs_count *c, branch_length *b)
+{
+    c->num_queries++;
+    c->needs.num_queries++;
+    c->needs.path_tokens += b->length;
+    c->needs.kept_tokens += b->kept;
+    b->kept = most_kept(c, b);
+}
+
+static void count_step(needs_count *c)
+{
+    evict_needs *needs = &c->needs;
+    c->step++;
+    needs->peak_queries = c->num_queries > needs->peak_queries ? c->num_queries : needs->peak_queries;
+    needs->show_step = c->alive >= needs->most_alive ? c->step : needs->show_step;
+    needs->most_alive = c->alive > needs->most_alive ? c->alive : needs->most_alive;
+    c->num_queries = 0;
 }
 
 static void fork_length(branch_length *parent, branch_length *child)
@@ -42,66 +73,27 @@ static void truncate_length(branch_length *b, uint32_t length)
     b->inherited = b->inherited < length ? b->inherited : length;
 }
 
-static void query_length(evict_needs *needs, branch_length *b, uint32_t budget, kv_scope scope)
+static void count_operation(needs_count *c, branch_length *branches, const workload_operation *o)
 {
-    needs->num_queries++;
-    needs->path_tokens += b->length;
-    needs->kept_tokens += b->kept;
-    b->kept = most_kept(b, budget, scope);
+    branch_length *b = &branches[o->branch];
+    c->alive += o->kind == WORKLOAD_CREATE || o->kind == WORKLOAD_FORK;
+    c->alive -= o->kind == WORKLOAD_ADOPT || o->kind == WORKLOAD_PRUNE;
+    if (o->kind == WORKLOAD_FORK) fork_length(&branches[o->value], b);
+    if (o->kind == WORKLOAD_ADOPT) *b = branches[o->value];
+    if (o->kind == WORKLOAD_TRUNCATE) truncate_length(b, o->value);
+    if (o->kind == WORKLOAD_APPEND) count_append(c, b, o->value);
+    if (o->kind == WORKLOAD_DECODE) count_append(c, b, 1);
+    if (o->kind == WORKLOAD_DECODE || o->kind == WORKLOAD_QUERY) count_query(c, b);
+    if (o->kind == WORKLOAD_STEP) count_step(c);
 }
 
 evict_needs evict_count_needs(const workload *work, uint32_t budget, kv_scope scope)
 {
-    evict_needs needs = {.longest = 0};
+    needs_count count = {.budget = budget, .scope = scope};
     branch_length *branches = tool_allocate(work->num_branches, sizeof *branches);
-    uint32_t alive = 0, step = 0, num_queries = 0;
-    for (uint32_t i = 0; i < work->num_operations; i++) {
-        const workload_operation *o = &work->operations[i];
-        branch_length *b = &branches[o->branch];
-        switch (o->kind) {
-        case WORKLOAD_CREATE:
-            *b = (branch_length){.alive = true};
-            alive++;
-            break;
-        case WORKLOAD_FORK:
-            fork_length(&branches[o->value], b);
-            alive++;
-            break;
-        case WORKLOAD_APPEND:
-        case WORKLOAD_DECODE:
-            b->length += o->kind == WORKLOAD_DECODE ? 1 : o->value;
-            b->kept += o->kind == WORKLOAD_DECODE ? 1 : o->value;
-            needs.longest = b->length > needs.longest ? b->length : needs.longest;
-            if (o->kind == WORKLOAD_APPEND) break;
-            query_length(&needs, b, budget, scope);
-            num_queries++;
-            break;
-        case WORKLOAD_QUERY:
-            query_length(&needs, b, budget, scope);
-            num_queries++;
-            break;
-        case WORKLOAD_TRUNCATE:
-            truncate_length(b, o->value);
-            break;
-        case WORKLOAD_ADOPT:
-            *b = branches[o->value];
-            alive--;
-            break;
-        case WORKLOAD_PRUNE:
-            alive--;
-            break;
-        case WORKLOAD_STEP:
-        default:
-            step++;
-            needs.peak_queries = num_queries > needs.peak_queries ? num_queries : needs.peak_queries;
-            needs.show_step = alive >= needs.most_alive ? step : needs.show_step;
-            needs.most_alive = alive > needs.most_alive ? alive : needs.most_alive;
-            num_queries = 0;
-            break;
-        }
-    }
+    for (uint32_t i = 0; i < work->num_operations; i++) count_operation(&count, branches, &work->operations[i]);
     free(branches);
-    return needs;
+    return count.needs;
 }
 
 double evict_bytes(const evict_request *request, const evict_needs *needs)
@@ -113,7 +105,7 @@ double evict_bytes(const evict_request *request, const evict_needs *needs)
     double branch_bytes = 4.0 * s->num_heads * s->head_dim + num_forests * (8.0 * needs->longest + 256);
     /* the arrays of one step: votes, scores, weights */
     double step_bytes = 80.0 * needs->peak_queries * needs->longest + 8.0 * s->num_heads * needs->longest;
-    return num_forests * (slots * slot_bytes + 8.0 * request->workload->num_branches) +
+    return num_forests * slots * slot_bytes + (num_forests + 1) * 8.0 * request->workload->num_branches +
            needs->peak_queries * query_bytes + needs->most_alive * branch_bytes + step_bytes +
            8.0 * CHUNK_TOKENS * s->num_kv_heads * s->head_dim;
 }

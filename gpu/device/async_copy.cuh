@@ -42,12 +42,6 @@ template <int N> static __device__ __forceinline__ void cp_async_wait()
     asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
-/* Starts to load a line into L2. */
-static __device__ __forceinline__ void prefetch_l2(const void *global)
-{
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(global));
-}
-
 /* base + index * bytes in one instruction. bytes must not be a compile-time constant: the compiler would split the
  * multiplication into several instructions. */
 static __device__ __forceinline__ const char *address_at(const char *base, uint32_t index, uint32_t bytes)

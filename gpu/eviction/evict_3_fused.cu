@@ -1,19 +1,21 @@
 /* evict_3: one pass over K and V. The last rung on every GPU but sm_90.
- *   idea    attention has each score in its registers once: it keeps it, 4 bytes for each query head and token, where K
- *           and V took head_dim elements. A weight is exp(score - lse), and lse is known only when all tokens were seen:
- *           after the barrier of the grid, where the workers merge, they also score. A warp takes 32 tokens of a query:
- *           a lane has one token, adds up its weights over the heads of each group, times its norms, and the smallest
- *           key of the warp goes to the victim of the query by one integer minimum
+ *   idea    attention has each score in its registers once: it keeps it, 4 bytes for each query head and token, where
+ *           K and V took head_dim elements. A weight is exp(score - lse), and lse is known when all tokens were seen:
+ *           - at the end of the task, if the query has no other state. The worker adds up the weights of the group,
+ *             times the norms: one number for each token and KV head. The scores are overwritten by those of its next
+ *             task, and stay in L2
+ *           - otherwise after the barrier of the grid, where the workers merge
+ *           There a warp takes 32 tokens of a query: a lane has one token and adds up all heads; the smallest key of
+ *           the warp goes to the victim of the query by one integer minimum
  *   wins    (figures/eviction_fused_cost.csv)
- *   price   8 bytes for each query, token and query head: a score is written and read. The group's weights cannot be
- *           added up before, since each head has its own lse
+ *   price   a score is written and read: 8 bytes for each query, token and query head, in L2 where they fit. The
+ *           weights of a group cannot be added up before the lse of each head is known
  *   leaves  as step 9
- *   loop    as step 9, with the scores kept
- *   threads as step 9; keep: a lane writes its fragments, four lanes a sector of a row; score: lane i has token i of 32,
- *           all heads */
+ *   loop    as step 9, with the scores kept; then, of the scores, a task's sums
+ *   threads as step 9; keep: a lane writes its fragments, four lanes a sector of a row; sum: a thread has eight tokens
+ *           at a time; score: lane i has token i of 32, all heads */
 #include "grid.cuh"
 #include "merge_ahead.cuh"
-#include "wait_for_all.cuh"
 #include "worker_masks.cuh"
 #include "worker_redo.cuh"
 #include "worker_scores.cuh"
@@ -63,8 +65,8 @@ static __device__ __forceinline__ void absorb_kept_slices(tile_state<HEAD_DIM> &
             const uint32_t offset = t * PANEL_ROW, num_tokens = end - t < step ? end - t : step;
             if (seen & 1 || step > SLICE_TOKENS)
                 absorb_kept_slice<HEAD_DIM, T, worker_tile<HEAD_DIM>::MAX_SLICE>(
-                    state, q, share, kv[0] + offset, kv[1] + offset, is_masked, masks + t, num_tokens, scale, kept, scores,
-                    tile.number * worker_tile<HEAD_DIM>::TOKENS + t);
+                    state, q, share, kv[0] + offset, kv[1] + offset, is_masked, masks + t, num_tokens, scale, kept,
+                    scores, tile.number * worker_tile<HEAD_DIM>::TOKENS + t);
         }
     }
 }
@@ -101,7 +103,8 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     while (w.tile < w.list.count) {
         w.begin_task(e, shared);
         queue_tile tile = worker_record(shared, w.tile);
-        const kept_rows kept = find_kept_rows(e, tile, split_rows_then_tokens::warps_m(tile));
+        const kept_rows kept = find_kept_rows(e, tile, shared.queries[w.task % QUERY_RING],
+                                              split_rows_then_tokens::warps_m(tile));
         do {
             tile = worker_record(shared, w.tile);
             cp_async_wait<LEAD - 1>(); /* this thread's copies of the tile have landed; */
@@ -115,17 +118,14 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
                                             shared.masks[w.tile % STAGES], e.scale, kept, e.scores);
             w.tile++;
         } while (!tile.is_last);
+        const queue_query *queries = shared.queries[w.task % QUERY_RING];
         w.end_task(e, shared, tile);
+        sum_task(e, tile, worker_tile<HEAD_DIM>::TOKENS, queries, shared.kv[(w.tile - 1) % STAGES][0]);
     }
     redo_spoilt<absorb_again<HEAD_DIM, T>>(e, shared, w);
 
     /* merge partial states, normalize; importance and victims */
-    score_cursor jobs = score_start(e);
-    const uint32_t ticket = arrive(e.arrivals);
-    score_ahead(e, jobs);
-    wait_for_others(e.arrivals, ticket);
-    merge_all<HEAD_DIM, T>(e, merges);
-    score_all(e, jobs, shared.kv[0][0]);
+    merge_and_score(e, [&] { merge_all<HEAD_DIM, T>(e, merges); }, shared.kv[0][0]);
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const eviction_arguments &e, cudaStream_t stream)

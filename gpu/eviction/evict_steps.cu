@@ -1,12 +1,12 @@
 /* The ladder of eviction as a table, in reading order. */
 #include "eviction_internal.h"
 
-typedef uint64_t scratch_bytes(const tree_plan *plan, uint64_t num_pairs, const tree_shape *shape);
+typedef uint64_t scratch_bytes(const tree_plan *plan, const eviction_lists *counts, const tree_shape *shape);
 
 template <eviction_launch *LAUNCH, scratch_bytes *SCRATCH_BYTES>
 static const tree_eviction_kernels kernels_of = {LAUNCH, SCRATCH_BYTES};
 
-static uint64_t no_scratch_bytes(const tree_plan *, uint64_t, const tree_shape *) { return 0; }
+static uint64_t no_scratch_bytes(const tree_plan *, const eviction_lists *, const tree_shape *) { return 0; }
 
 const tree_eviction_step tree_eviction_steps[] = {
     {"evict_0_materialised", "scores, weights and contributions as tensors in memory, a launch for each", false,

@@ -1,16 +1,16 @@
 /* A second pass over the tokens, after attention: the scores once more, now that lse is known. Rungs 1 and 2.
  *
- *   keys      the left matrix of mma_16x8x16: 16 tokens, straight from memory into registers. A dot product does not depend
- *             on the order of its terms, so a lane loads 8 neighbouring elements of a key at once, 16 bytes, and the
- *             queries are in the same order:
+ *   keys      the left matrix of mma_16x8x16: 16 tokens, straight from memory into registers. A dot product does not
+ *             depend on the order of its terms, so a lane loads 8 neighbouring elements of a key at once, 16 bytes, and
+ *             the queries are in the same order:
  *                 lane 4 * t + c   tokens t and t + 8, elements 32 * i + 8 * c .. + 7
- *                                  the first four are k = 2c, 2c + 1, 2c + 8, 2c + 9 of product 2 * i, the others of the
- *                                  next one
- *   queries   the right matrix: 8 columns, of which a GQA group of 4 uses half. Tensor cores, so that arithmetic takes far
- *             less time than the loads
- *   threads   a thread block has up to 4 jobs, neighbours in the list and so mostly of one query, which is loaded once for
- *             all of them; warp w has the KV heads w, w + 8, ...; four lanes share the weights of a token. No product mixes
- *             tokens: a NaN in a hidden key stays with its token */
+ *                                  the first four are k = 2c, 2c + 1, 2c + 8, 2c + 9 of product 2 * i, the others of
+ *                                  the next one
+ *   queries   the right matrix: 8 columns, of which a GQA group of 4 uses half. Tensor cores, so that arithmetic takes
+ *             far less time than the loads
+ *   threads   a thread block has up to 4 jobs, neighbours in the list and so mostly of one query, which is loaded once
+ *             for all of them; warp w has the KV heads w, w + 8, ...; four lanes share the weights of a token. No
+ *             product mixes tokens: a NaN in a hidden key stays with its token */
 #ifndef SECOND_PASS_CUH
 #define SECOND_PASS_CUH
 
@@ -85,6 +85,13 @@ static __device__ __forceinline__ void pass_scores(float score[4], const pass_ro
     }
 }
 
+/* The weight of a token for one head: exp(score x scale - lse), at most 1 but for rounding. The product is not rounded;
+ * lse is, to a float: at 10^4 by 2^-11, and weights by as much. */
+static __device__ __forceinline__ float pass_weight(float score, float scale, float lse)
+{
+    return lse == -INFINITY ? 0 : expf(fmaf(score, scale, -lse));
+}
+
 /* The sum over the four lanes that share a token; all of them get it. */
 static __device__ __forceinline__ float pass_sum_lanes(float x)
 {
@@ -143,8 +150,8 @@ static __device__ __forceinline__ void pass_add_heads(float sum[SCORE_TOKENS], c
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             const float norm = READS_VALUES ? pass_norm<HEAD_DIM, T>(values, h) : e.norm[slot[h]];
-            const float mass = pass_sum_lanes(job_weight(score[2 * h] * e.scale, row.lse[0])
-                                              + job_weight(score[2 * h + 1] * e.scale, row.lse[1]));
+            const float mass = pass_sum_lanes(pass_weight(score[2 * h], e.scale, row.lse[0])
+                                              + pass_weight(score[2 * h + 1], e.scale, row.lse[1]));
             if (lane % 4 == 0)
                 sum[token + 8 * h] += norm * mass;
         }

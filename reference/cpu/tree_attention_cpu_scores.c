@@ -1,8 +1,8 @@
 /* Importance on the fast path: see tree_attention_cpu_scores.h.
  *
- * The scores of a tile are written where they stay, so the attention pass has no further work. A query's maximum and sum
- * are known after the merge; then each tile is read once more: 4 bytes for each row and token. A token is weighed by one
- * thread, in one order, so the number of threads changes no bit.
+ * The scores of a tile are written where they stay, so the attention pass has no further work. A query's maximum and
+ * sum are known after the merge; then each tile's scores are read once: 4 bytes for each row and token. A token is
+ * weighed by one thread, in one order, so the number of threads changes no bit.
  *
  * NaN notes. The norm of a hidden token may be NaN: its importance is computed, and not written. */
 #include "tree_attention_cpu_scores.h"
@@ -118,7 +118,7 @@ static void gather_norms(float *norm, const cpu_scores *scores, const tree_shape
     }
 }
 
-/* The tokens of a run that row `row` of the item sees, from importance [CPU_TILE_TOKENS] to their slots of the table. */
+/* The tokens of a run that row `row` of the item sees: from importance [CPU_TILE_TOKENS] to their slots. */
 static void put_run(float *importance_q, const float *importance, const token_run *run, uint32_t row,
                     uint32_t num_words)
 {

@@ -13,8 +13,8 @@ typedef struct cpu_scored_tile {
 } cpu_scored_tile;
 
 typedef struct cpu_scores {
-    float *importance; /* [num_queries][num_slots] the caller's */
-    const float *norm; /* [num_blocks][num_kv_heads][block_tokens] the caller's */
+    float *importance; /* [num_queries][num_slots] of the caller */
+    const float *norm; /* [num_blocks][num_kv_heads][block_tokens] of the caller */
     uint64_t num_slots;
     uint64_t num_rows;      /* rows x tiles, summed over the items: for one KV head */
     float *rows;            /* [num_kv_heads][num_rows][CPU_TILE_TOKENS] base 2; -infinity: hidden */
@@ -25,8 +25,8 @@ typedef struct cpu_scores {
     float *tile_norm; /* [num_threads][num_kv_heads][CPU_TILE_TOKENS] */
 } cpu_scores;
 
-/* Places the arrays in a workspace, by cpu_carve; base not NULL: lists the tiles. importance, norm and num_slots are the
- * caller's to set. O(ranges + tiles). */
+/* Places the arrays in a workspace, by cpu_carve; base not NULL: lists the tiles. The caller sets importance, norm and
+ * num_slots. O(ranges + tiles). */
 void cpu_scores_place(cpu_scores *scores, const cpu_call *call, uint32_t num_threads, char *base, size_t *used);
 
 /* Where the scores of an item's first tile lie, for one KV head. Those of the next tile lie item rows x group_size

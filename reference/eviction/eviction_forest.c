@@ -8,13 +8,13 @@
 
 #include "exact_math_internal.h"
 
-/* What a branch carries beside its tokens. */
+/* The state of a branch beside its tokens. */
 typedef struct branch_record {
     double *history; /* [capacity] of the policy, by position */
     uint32_t capacity;
     uint32_t num_queries;
-    float *queries;            /* [window][num_heads][head_dim] the last ones, in their order */
-    uint32_t *query_positions; /* [window] newest token of each */
+    float *queries;          /* [window][num_heads][head_dim] the last ones, in their order */
+    uint32_t *query_lengths; /* [window] next position of the branch after each */
 } branch_record;
 
 struct eviction_forest {
@@ -23,6 +23,7 @@ struct eviction_forest {
     tree_shape shape;
     float scale;
     float *key, *value, *norm;
+    uint32_t max_branches;
     branch_record **records; /* [max_branches] by the index in the handle */
     uint32_t *last_victims;  /* of the last step */
     uint64_t *seen_in_step;  /* [num_blocks * block_tokens] the last step whose attention saw the slot */
@@ -57,15 +58,29 @@ static bool config_fits(const eviction_forest_config *config, const tree_shape *
            pins_fit(config) && tree_shape_check(shape) == TREE_OK;
 }
 
+static bool allocate(eviction_forest *f)
+{
+    size_t num_slots = (size_t)f->shape.num_blocks * f->shape.block_tokens,
+           num_norms = num_slots * f->shape.num_kv_heads;
+    f->key = calloc(num_norms * f->shape.head_dim, sizeof *f->key);
+    f->value = calloc(num_norms * f->shape.head_dim, sizeof *f->value);
+    f->norm = calloc(num_norms, sizeof *f->norm);
+    f->seen_in_step = calloc(num_slots, sizeof *f->seen_in_step);
+    f->records = calloc(f->max_branches, sizeof *f->records);
+    return f->key && f->value && f->norm && f->seen_in_step && f->records;
+}
+
 kv_status eviction_forest_create(eviction_forest **result, const eviction_forest_config *config)
 {
     eviction_forest *f = calloc(1, sizeof *f);
     if (f == NULL) return KV_NOMEM;
     f->config = *config;
     f->config.pool.evicts = true;
-    kv_pool_stats stats;
+    f->max_branches = config->pool.max_branches > 0 ? config->pool.max_branches : 1024; /* as kv_pool_create */
+    f->scale = config->scale != 0 ? config->scale : 1 / sqrtf((float)config->head_dim);
     kv_status status = kv_pool_create(&f->pool, &f->config.pool);
     if (status == KV_OK) {
+        kv_pool_stats stats;
         kv_pool_get_stats(f->pool, &stats);
         f->shape = (tree_shape){.num_heads = config->num_heads,
                                 .num_kv_heads = config->num_kv_heads,
@@ -73,18 +88,7 @@ kv_status eviction_forest_create(eviction_forest **result, const eviction_forest
                                 .num_blocks = stats.num_blocks,
                                 .block_tokens = stats.block_tokens,
                                 .storage = TREE_FP32};
-        status = config_fits(config, &f->shape) ? KV_OK : KV_INVAL;
-    }
-    if (status == KV_OK) {
-        size_t num_slots = (size_t)stats.num_blocks * stats.block_tokens, num_norms = num_slots * config->num_kv_heads;
-        uint32_t max_branches = config->pool.max_branches > 0 ? config->pool.max_branches : 1024;
-        f->scale = config->scale != 0 ? config->scale : 1 / sqrtf((float)config->head_dim);
-        f->key = calloc(num_norms * config->head_dim, sizeof *f->key);
-        f->value = calloc(num_norms * config->head_dim, sizeof *f->value);
-        f->norm = calloc(num_norms, sizeof *f->norm);
-        f->seen_in_step = calloc(num_slots, sizeof *f->seen_in_step);
-        f->records = calloc(max_branches, sizeof *f->records);
-        if (!f->key || !f->value || !f->norm || !f->seen_in_step || !f->records) status = KV_NOMEM;
+        status = !config_fits(config, &f->shape) ? KV_INVAL : allocate(f) ? KV_OK : KV_NOMEM;
     }
     if (status != KV_OK) {
         eviction_forest_destroy(f);
@@ -99,15 +103,14 @@ static void record_destroy(branch_record *record)
     if (record == NULL) return;
     free(record->history);
     free(record->queries);
-    free(record->query_positions);
+    free(record->query_lengths);
     free(record);
 }
 
 void eviction_forest_destroy(eviction_forest *f)
 {
     if (f == NULL) return;
-    uint32_t max_branches = f->config.pool.max_branches > 0 ? f->config.pool.max_branches : 1024;
-    for (uint32_t i = 0; f->records != NULL && i < max_branches; i++) record_destroy(f->records[i]);
+    for (uint32_t i = 0; f->records != NULL && i < f->max_branches; i++) record_destroy(f->records[i]);
     if (f->pool != NULL) kv_pool_destroy(f->pool, true, NULL);
     free(f->key);
     free(f->value);
@@ -145,8 +148,8 @@ static branch_record *record_create(const eviction_forest *f, const branch_recor
     record->capacity = capacity;
     record->history = calloc((size_t)capacity + 1, sizeof *record->history);
     record->queries = calloc(window * query_floats + 1, sizeof *record->queries);
-    record->query_positions = calloc(window + 1, sizeof *record->query_positions);
-    if (!record->history || !record->queries || !record->query_positions) {
+    record->query_lengths = calloc(window + 1, sizeof *record->query_lengths);
+    if (!record->history || !record->queries || !record->query_lengths) {
         record_destroy(record);
         return NULL;
     }
@@ -154,7 +157,7 @@ static branch_record *record_create(const eviction_forest *f, const branch_recor
         record->num_queries = from->num_queries;
         memcpy(record->history, from->history, from->capacity * sizeof *record->history);
         memcpy(record->queries, from->queries, window * query_floats * sizeof *record->queries);
-        memcpy(record->query_positions, from->query_positions, window * sizeof *record->query_positions);
+        memcpy(record->query_lengths, from->query_lengths, window * sizeof *record->query_lengths);
     }
     return record;
 }
@@ -190,7 +193,7 @@ kv_status eviction_forest_truncate(eviction_forest *f, kv_branch branch, uint32_
     kv_status status = kv_branch_truncate(f->pool, branch, length);
     if (status != KV_OK) return status;
     branch_record *record = *record_at(f, branch);
-    while (record->num_queries > 0 && record->query_positions[record->num_queries - 1] >= length) record->num_queries--;
+    while (record->num_queries > 0 && record->query_lengths[record->num_queries - 1] > length) record->num_queries--;
     return KV_OK;
 }
 
@@ -480,9 +483,9 @@ static void remember(const eviction_forest *f, const step_branch *b, const float
     for (uint32_t t = 0; t < b->tokens.num_tokens; t++) record->history[b->tokens.positions[t]] = b->history[t];
     memcpy(record->queries, queries, (size_t)num_queries * f->shape.num_heads * f->shape.head_dim * sizeof *queries);
     if (record->num_queries == window)
-        memmove(record->query_positions, record->query_positions + 1, (window - 1) * sizeof *record->query_positions);
+        memmove(record->query_lengths, record->query_lengths + 1, (window - 1) * sizeof *record->query_lengths);
     record->num_queries = num_queries;
-    record->query_positions[num_queries - 1] = b->next_position + b->num_new - (b->next_position + b->num_new > 0);
+    record->query_lengths[num_queries - 1] = b->next_position + b->num_new;
 }
 
 /* Tokens beyond the budget, 0 until there are as many as the policy's interval. */
@@ -716,12 +719,13 @@ static void move_token(eviction_forest *f, const kv_move *move)
     }
 }
 
-/* A compaction that cannot be had (KV_NOMEM) is left out: it changes no token. */
 static void compact(eviction_forest *f, forest_step *s, const step_branch *b)
 {
     uint32_t num_moves = 0;
     if (!f->config.compacts || b->num_victims == 0) return;
-    if (kv_branch_compact(f->pool, b->branch, s->moves, s->max_tokens, &num_moves) != KV_OK) return;
+    kv_status status = kv_branch_compact(f->pool, b->branch, s->moves, s->max_tokens, &num_moves);
+    assert(status == KV_OK && "a branch has no more moves than tokens");
+    (void)status;
     for (uint32_t i = 0; i < num_moves; i++) move_token(f, &s->moves[i]);
 }
 
