@@ -87,12 +87,12 @@ if [ -f "$emulated" ] && [ -n "$cxx" ]; then
     shows gpu_step 2 '^step 0 .*: 3 copies, plan built'
     shows gpu_step 4 ': 0 copies, plan kept'
     run evict_gpu "$cxx" "$emulated"
-    shows evict_gpu 8 ', as on the CPU$'
-    shows evict_gpu 1 '^step 0: 2 copies, plan built, as'
-    shows evict_gpu 3 ': 0 copies, plan grown, as'
-    shows evict_gpu 1 "^step 4: 0 copies, plan grown, $forgets, as"
-    shows evict_gpu 1 "^step 5: 0 copies, new masks, $forgets, as"
-    shows evict_gpu 2 '^step [67]: 0 copies, new masks, 0 forgets [0-9]+, 1 forgets [0-9]+, as'
+    shows evict_gpu 11 ', as on the CPU$'
+    shows evict_gpu 1 '^step  0: 2 copies, plan built, as'
+    shows evict_gpu 6 '^step  [1-6]: 0 copies, plan grown, as'
+    shows evict_gpu 1 "^step  7: 0 copies, plan grown, $forgets, as"
+    shows evict_gpu 1 "^step  8: 0 copies, new masks, $forgets, as"
+    shows evict_gpu 2 '^step ( 9|10): 0 copies, new masks, 0 forgets [0-9]+, 1 forgets [0-9]+, as'
 else
     echo "skip gpu_step no C++ compiler"
     echo "skip evict_gpu no C++ compiler"

@@ -4,7 +4,7 @@
  *
  * The order on one stream, in each step: positions of the new tokens, copies of K, V and norms, the new K and V, their
  * norms, attention, victims to the host. The kernel chooses for one layer: an engine has a pool, a plan and lists for
- * each of its layers. From step 6 on, the last branch waits: it stays in the batch, without a new token. K, V and
+ * each of its layers. From step 9 on, the last branch waits: it stays in the batch, without a new token. K, V and
  * queries are random here. */
 #include <math.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@
 #include <tree_attention_gpu.h>
 #include <treeattn.h>
 
-enum { NUM_BRANCHES = 3, PROMPT = 40, BUDGET = 44, RECENT = 2, NUM_STEPS = 8, NUM_BLOCKS = 5, BLOCK_TOKENS = 16 };
+enum { NUM_BRANCHES = 3, PROMPT = 40, BUDGET = 47, RECENT = 2, NUM_STEPS = 11, NUM_BLOCKS = 5, BLOCK_TOKENS = 16 };
 enum { NUM_HEADS = 8, NUM_KV_HEADS = 2, HEAD_DIM = 64, ROW = NUM_KV_HEADS * HEAD_DIM, NUM_SLOTS = 3 * BLOCK_TOKENS };
 enum { KV = NUM_BLOCKS * BLOCK_TOKENS * ROW, Q = NUM_BRANCHES * NUM_HEADS * HEAD_DIM };
 static const tree_shape shape = {NUM_BRANCHES, NUM_HEADS, NUM_KV_HEADS, HEAD_DIM, NUM_BLOCKS, BLOCK_TOKENS, TREE_FP16};
@@ -124,7 +124,7 @@ int main(void)
     bool right = true;
     for (int step = 0; step < NUM_STEPS; step++) {
         /* on the host: a token for each branch, in a hole or at the end */
-        const uint32_t num_tokens[NUM_BRANCHES] = {1, 1, step < 6};
+        const uint32_t num_tokens[NUM_BRANCHES] = {1, 1, step < 9};
         eviction_range candidates[NUM_BRANCHES];
         kv_copy copies[NUM_BRANCHES];
         uint32_t num_copies = 0, num_at_end = 0;
@@ -191,7 +191,7 @@ int main(void)
 
         bool equal = as_on_the_cpu(out, victims, query, key, value, norm, plan, tables, positions, candidates);
         right &= equal;
-        printf("step %d: %u copies, %s", step, num_copies,
+        printf("step %2d: %u copies, %s", step, num_copies,
                masks_alone ? "new masks" : same ? "plan grown" : "plan built");
         for (int i = 0; i < NUM_BRANCHES; i++) {
             uint32_t slot, position = eviction_key_position(victims[i]);
