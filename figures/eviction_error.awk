@@ -46,7 +46,7 @@ END {
     say("With several topics, LongFlow's worst error exceeds {} in {} of {} cases", 1, over, all)
     for (k = find("policy=longflow", row); k; k--)
         if (cell(row[k], "regime") ~ /^topics/) worse += cell(row[k], "worst") > error(cell(row[k], "regime"), "random_victim", cell(row[k], "budget"), "worst")
-    say("It is above a random victim's in {} of these {} cases", worse, all)
+    say("LongFlow's is above a random victim's in {} of these {} cases", worse, all)
     say("that of a random victim in {}, and that of H2O in {}", beyond_1(many, "random_victim"), beyond_1(many, "h2o"))
     for (i = find("policy=longflow", row); i; i--) {
         a = cell(row[i], "mean_1"); b = cell(row[i], "mean_2")
