@@ -1,5 +1,5 @@
-/* Where a token of a list lies, its score, and a softmax. Every file of this folder includes it, and with it exact_math.
- */
+/* Offsets and scores of the tokens of a list, and a softmax. Every file of this folder includes it, and exact_math with
+ * it. */
 #ifndef EVICTION_VIEW_INTERNAL_H
 #define EVICTION_VIEW_INTERNAL_H
 
