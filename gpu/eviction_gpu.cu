@@ -44,7 +44,7 @@ static bool has_one_state(const tree_plan *plan, uint32_t query)
 static uint32_t summed_rounds(const tree_plan *plan, const tree_item *item, uint32_t first, uint32_t count,
                               uint32_t group_size)
 {
-    const uint64_t rounds = count * group_size * rounds_of(item);
+    const uint64_t rounds = (count * group_size + 1) * rounds_of(item); /* scores, and norms */
     for (uint32_t row = first; rounds <= MAX_WORKER_ROUNDS && row < first + count; row++)
         if (has_one_state(plan, plan->rows[item->first_row + row]))
             return (uint32_t)rounds;
@@ -149,7 +149,7 @@ static bool is_summed(const list_builder *b, const queue_task *task, uint32_t qu
 {
     return has_one_state(b->plan, query) && task->first_mask == QUEUE_NO_MASK
            && (uint64_t)task->num_heads * b->shape->num_kv_heads == b->shape->num_heads
-           && (uint64_t)task->num_queries * task->num_heads * row_rounds <= b->lists.worker_rounds;
+           && ((uint64_t)task->num_queries * task->num_heads + 1) * row_rounds <= b->lists.worker_rounds;
 }
 
 /* The jobs of a partial state; returns where the next ones go. */

@@ -85,7 +85,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     attend(const __grid_constant__ eviction_arguments e)
 {
     SHARED_MEMORY(char, memory);
-    masked_shared &shared = *(masked_shared *)memory;
+    evicting_shared &shared = *(evicting_shared *)memory;
     worker<HEAD_DIM, T, split_rows_then_tokens, fragment_order> w;
     /* loads the warp's first merge lists, long before they are needed */
     merge_cursor merges = merge_start(e, threadIdx.x / WARP * gridDim.x + blockIdx.x, gridDim.x * WORKER_WARPS);
@@ -98,6 +98,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     for (uint32_t n = 0; n < LEAD; n++) {
         w.prefetch(e, shared, n);
         prefetch_masks(e, shared, w.list, n);
+        prefetch_norms<HEAD_DIM>(e, shared, w.list, n, 0);
         cp_async_commit();
     }
     while (w.tile < w.list.count) {
@@ -111,16 +112,19 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
             __syncthreads();           /* so have those of all threads, and the stage of the previous tile is free */
             w.prefetch(e, shared, w.tile + LEAD);
             prefetch_masks(e, shared, w.list, w.tile + LEAD);
+            prefetch_norms<HEAD_DIM>(e, shared, w.list, w.tile + LEAD, w.task + tile.is_last);
             cp_async_commit();
 
             /* score the keys, keep the scores, absorb into the running maximum and sum */
+            keep_norms(e, kept, shared.norms[w.tile % STAGES], tile.number * worker_tile<HEAD_DIM>::TOKENS,
+                       tile.num_tokens);
             absorb_kept_slices<HEAD_DIM, T>(w.state, w.q, w.share, tile, shared.kv[w.tile % STAGES],
                                             shared.masks[w.tile % STAGES], e.scale, kept, e.scores);
             w.tile++;
         } while (!tile.is_last);
         const queue_query *queries = shared.queries[w.task % QUERY_RING];
         w.end_task(e, shared, tile);
-        sum_task(e, tile, worker_tile<HEAD_DIM>::TOKENS, queries, shared.kv[(w.tile - 1) % STAGES][0]);
+        sum_task<HEAD_DIM>(e, tile, queries, shared.kv[(w.tile - 1) % STAGES][0]);
     }
     redo_spoilt<absorb_again<HEAD_DIM, T>>(e, shared, w);
 
@@ -130,7 +134,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const eviction_arguments &e, cudaStream_t stream)
 {
-    return launch_cooperative(e.queue.num_workers, WORKER_THREADS, sizeof(masked_shared), stream,
+    return launch_cooperative(e.queue.num_workers, WORKER_THREADS, sizeof(evicting_shared), stream,
                               attend<HEAD_DIM, T>, e);
 }
 

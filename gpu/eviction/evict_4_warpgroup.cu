@@ -18,7 +18,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
 {
     typedef warpgroup_tile<HEAD_DIM, T> tiles;
     SHARED_MEMORY(char, memory);
-    masked_shared &shared = *(masked_shared *)memory;
+    evicting_shared &shared = *(evicting_shared *)memory;
     worker<HEAD_DIM, T, own_rows, fragment_order> w;
     /* loads the warp's first merge lists, long before they are needed */
     merge_cursor merges = merge_start(e, threadIdx.x / WARP * gridDim.x + blockIdx.x, gridDim.x * WORKER_WARPS);
@@ -33,6 +33,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     for (uint32_t n = 0; n < LEAD; n++) {
         w.prefetch(e, shared, n);
         prefetch_masks(e, shared, w.list, n);
+        prefetch_norms<HEAD_DIM>(e, shared, w.list, n, 0);
         cp_async_commit();
     }
     while (w.tile < w.list.count) {
@@ -51,10 +52,12 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
             tiles::begin_scores(scores, w.q, shared.kv[w.tile % STAGES][0]);
             w.prefetch(e, shared, w.tile + LEAD);
             prefetch_masks(e, shared, w.list, w.tile + LEAD);
+            prefetch_norms<HEAD_DIM>(e, shared, w.list, w.tile + LEAD, w.task + tile.is_last);
             cp_async_commit();
 
             /* keep the scores */
             const uint32_t first = tile.number * worker_tile<HEAD_DIM>::TOKENS;
+            keep_norms(e, kept, shared.norms[w.tile % STAGES], first, tile.num_tokens);
             warpgroup_wait();
 #pragma unroll
             for (int slice = 0; slice < tiles::SLICES; slice++)
@@ -68,7 +71,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
         } while (!tile.is_last);
         const queue_query *queries = shared.queries[w.task % QUERY_RING];
         w.end_task(e, shared, tile);
-        sum_task(e, tile, worker_tile<HEAD_DIM>::TOKENS, queries, shared.kv[(w.tile - 1) % STAGES][0]);
+        sum_task<HEAD_DIM>(e, tile, queries, shared.kv[(w.tile - 1) % STAGES][0]);
     }
     redo_spoilt_here(e, shared, w);
 
@@ -78,7 +81,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const eviction_arguments &e, cudaStream_t stream)
 {
-    return launch_early(true, e.queue.num_workers, WORKER_THREADS, sizeof(masked_shared), stream, attend<HEAD_DIM, T>,
+    return launch_early(true, e.queue.num_workers, WORKER_THREADS, sizeof(evicting_shared), stream, attend<HEAD_DIM, T>,
                         e);
 }
 

@@ -23,7 +23,7 @@
 #include "eviction_internal.h"
 #include "keep_in_l2.cuh"
 #include "wait_for_all.cuh"
-#include "worker.cuh"
+#include "worker_masks.cuh"
 
 #define NO_ROW UINT32_MAX
 
@@ -52,9 +52,15 @@ static __device__ __forceinline__ float weight_of(float score, const head_softma
 
 /* ---- during attention ---- */
 
-/* Where the scores of this lane's two rows begin, in units of SCORE_ROUND; NO_ROW: there is no such row. */
+struct evicting_shared : masked_shared {
+    float norms[STAGES][MAX_TILE_TOKENS]; /* of tasks that may be summed */
+};
+static_assert(sizeof(evicting_shared) <= WORKER_SHARED_BYTES, "as many workers as gpu_num_workers says");
+
+/* Where the scores of this lane's two rows begin, in units of SCORE_ROUND; NO_ROW: there is no such row. norms: the row of
+ * norms of a task that is summed. */
 struct kept_rows {
-    uint32_t row[2];
+    uint32_t row[2], norms;
 
     /* Writes a slice's scores, which begin with token t of the item. Whole sectors of 32 bytes, so the last one may
      * hold scores of no token. */
@@ -75,6 +81,40 @@ struct kept_rows {
     }
 };
 
+/* By warp 2: starts the copy of the norms of tile n, if a query of its task has no other state. task: that of tile n.
+ * Call it with worker::prefetch, before the commit. */
+template <int HEAD_DIM>
+static __device__ __forceinline__ void prefetch_norms(const eviction_arguments &e, evicting_shared &shared,
+                                                      const worker_list &list, uint32_t n, uint32_t task)
+{
+    enum { AT_ONCE = worker_tile<HEAD_DIM>::AT_ONCE };
+    const uint32_t lane = threadIdx.x % WARP;
+    const queue_tile &tile = shared.tiles[n % RECORD_RING];
+    if (threadIdx.x / WARP != 2 || n >= list.count || tile.is_masked)
+        return;
+    const queue_query *queries = shared.queries[task % QUERY_RING];
+    bool has_sums = false;
+    for (uint32_t i = lane; i < tile.num_queries; i += WARP)
+        has_sums |= queries[i].state == QUEUE_ONLY_STATE;
+    if (!__any_sync(ALL_LANES, has_sums))
+        return;
+    const uint32_t *slots = shared.kv_slots[n % SLOT_RING]; /* permuted: worker_copy.cuh */
+    const float *norms = e.norm + tile.kv_head * e.shape.block_tokens;
+    for (uint32_t token = lane; token < tile.num_tokens; token += WARP)
+        cp_async<4>(&shared.norms[n % STAGES][token], norms + slots[token % AT_ONCE * MY_TOKENS + token / AT_ONCE]);
+}
+
+/* By warp 2: the norms of a tile, which begins with token t of its task, go beside its scores. */
+static __device__ __forceinline__ void keep_norms(const eviction_arguments &e, const kept_rows &kept,
+                                                  const float norms[MAX_TILE_TOKENS], uint32_t t, uint32_t num_tokens)
+{
+    float *to = e.scores + (uint64_t)kept.norms * SCORE_ROUND + t;
+    if (threadIdx.x / WARP != 2 || kept.norms == NO_ROW)
+        return;
+    for (uint32_t token = threadIdx.x % WARP * 2; token < num_tokens; token += 2 * WARP)
+        store_l2(to + token, norms[token], token + 1 < num_tokens ? norms[token + 1] : 0);
+}
+
 /* For a task that is computed again: its scores were kept the first time. */
 struct keep_nothing {
     template <int TOKENS>
@@ -88,7 +128,7 @@ static __device__ __forceinline__ bool is_summed(const eviction_arguments &e, co
 {
     return query.state == QUEUE_ONLY_STATE && !tile.is_masked
            && (uint32_t)tile.num_heads * e.shape.num_kv_heads == e.shape.num_heads
-           && tile_rows(tile) * (uint64_t)row_rounds <= e.lists.worker_rounds;
+           && (tile_rows(tile) + 1) * (uint64_t)row_rounds <= e.lists.worker_rounds;
 }
 
 /* The worker's own rows, which its next task overwrites: they stay in L2. */
@@ -101,15 +141,18 @@ static __device__ __forceinline__ uint32_t worker_round(const eviction_arguments
 static __device__ __forceinline__ kept_rows find_kept_rows(const eviction_arguments &e, const queue_tile &first,
                                                            const queue_query *queries, uint32_t warps_m)
 {
-    kept_rows kept = {{NO_ROW, NO_ROW}};
+    kept_rows kept = {{NO_ROW, NO_ROW}, NO_ROW};
+    const uint32_t *bounds = e.lists.first_rows + first.first_partial;
+    const uint32_t rounds = __ldg(bounds + 1) - __ldg(bounds);
+    for (uint32_t i = 0; i < first.num_queries; i++)
+        if (is_summed(e, first, queries[i], rounds))
+            kept.norms = worker_round(e) + tile_rows(first) * rounds;
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         const uint32_t row = lane_row(warps_m, h), i = tile_query_of_row(first, row);
         if (row >= tile_rows(first))
             continue;
-        const uint32_t *bounds = e.lists.first_rows + first.first_partial + i;
-        const uint32_t begin = __ldg(bounds), rounds = __ldg(bounds + 1) - begin;
-        const uint32_t head = first.head + row - i * first.num_heads;
+        const uint32_t begin = __ldg(bounds + i), head = first.head + row - i * first.num_heads;
         kept.row[h] = is_summed(e, first, queries[i], rounds) ? worker_round(e) + row * rounds
                                                               : begin * e.shape.num_heads + head * rounds;
     }
@@ -130,77 +173,61 @@ static __device__ __forceinline__ void clear_victims(const eviction_arguments &e
         e.victims[q] = EVICTION_NONE;
 }
 
-/* A thread's tokens of a task that is summed: two times four neighbours, WORKER_THREADS x 4 tokens apart. */
-struct summed_tokens {
-    enum { QUADS = 2, TOKENS = 4 * QUADS, STRIDE = 4 * WORKER_THREADS };
-    uint32_t kv_slot[TOKENS];
-    float norm[TOKENS];
-
-    static __device__ __forceinline__ uint32_t token(uint32_t t, int i) { return t + i / 4 * STRIDE + i % 4; }
-
-    /* kv_slots: of the task's num_tokens tokens. */
-    __device__ __forceinline__ void request_slots(const uint32_t *kv_slots, uint32_t t, uint32_t num_tokens)
-    {
-#pragma unroll
-        for (int i = 0; i < TOKENS; i++)
-            kv_slot[i] = token(t, i) < num_tokens ? __ldg(kv_slots + token(t, i)) : 0;
-    }
-
-    __device__ __forceinline__ void request_norms(const float *norms, uint32_t t, uint32_t num_tokens)
-    {
-#pragma unroll
-        for (int i = 0; i < TOKENS; i++)
-            norm[i] = token(t, i) < num_tokens ? __ldg(norms + kv_slot[i]) : 0;
-    }
-};
-
-/* One query of a task: norm x mass of each token goes to `to`. from [num_heads][length]: its scores. */
-static __device__ __forceinline__ void sum_query(const eviction_arguments &e, const float *from, float *to,
+/* One query of a task: norm x mass of each token goes to `to`. scores [num_heads][length], norms [length]. Everything
+ * comes from L2, most of it requested at once: QUADS times four neighbouring tokens of four heads. */
+template <int QUADS>
+static __device__ __forceinline__ void sum_query(float *to, const float *scores, const float *norms,
                                                  const head_softmax *heads, uint32_t num_heads, uint32_t length,
-                                                 const uint32_t *kv_slots, const float *norms, uint32_t num_tokens,
-                                                 bool is_large)
+                                                 uint32_t num_tokens, bool is_large, float scale_2)
 {
-    enum { QUADS = summed_tokens::QUADS, STRIDE = summed_tokens::STRIDE };
-    const float scale_2 = tile_scale(e.scale);
-    summed_tokens tokens;
-    tokens.request_slots(kv_slots, threadIdx.x * 4, num_tokens);
+    enum { HEADS = 4, STRIDE = 4 * WORKER_THREADS };
     for (uint32_t t = threadIdx.x * 4; t < num_tokens; t += QUADS * STRIDE) {
-        float4 mass[QUADS] = {};
-        tokens.request_norms(norms, t, num_tokens);
-        tokens.request_slots(kv_slots, t + QUADS * STRIDE, num_tokens);
-#pragma unroll 4
-        for (uint32_t h = 0; h < num_heads; h++) {
-            const head_softmax head = heads[h];
+        float4 norm[QUADS], mass[QUADS] = {};
 #pragma unroll
-            for (int i = 0; i < QUADS; i++) {
-                if (t + i * STRIDE >= num_tokens)
-                    continue;
-                const float4 score = __ldcg((const float4 *)(from + h * length + t + i * STRIDE));
-                mass[i].x += weight_of(score.x, head, is_large, scale_2);
-                mass[i].y += weight_of(score.y, head, is_large, scale_2);
-                mass[i].z += weight_of(score.z, head, is_large, scale_2);
-                mass[i].w += weight_of(score.w, head, is_large, scale_2);
+        for (int i = 0; i < QUADS; i++)
+            if (t + i * STRIDE < num_tokens)
+                norm[i] = __ldcg((const float4 *)(norms + t + i * STRIDE));
+        for (uint32_t first = 0; first < num_heads; first += HEADS) {
+            float4 score[QUADS][HEADS];
+#pragma unroll
+            for (int i = 0; i < QUADS; i++)
+#pragma unroll
+                for (uint32_t h = 0; h < HEADS; h++)
+                    if (first + h < num_heads && t + i * STRIDE < num_tokens)
+                        score[i][h] = __ldcg((const float4 *)(scores + (first + h) * length + t + i * STRIDE));
+#pragma unroll
+            for (uint32_t h = 0; h < HEADS; h++) {
+                if (first + h >= num_heads)
+                    break;
+                const head_softmax head = heads[first + h];
+#pragma unroll
+                for (int i = 0; i < QUADS; i++) {
+                    mass[i].x += weight_of(score[i][h].x, head, is_large, scale_2);
+                    mass[i].y += weight_of(score[i][h].y, head, is_large, scale_2);
+                    mass[i].z += weight_of(score[i][h].z, head, is_large, scale_2);
+                    mass[i].w += weight_of(score[i][h].w, head, is_large, scale_2);
+                }
             }
         }
 #pragma unroll
-        for (int i = 0; i < QUADS; i++) {
-            const float *norm = tokens.norm + 4 * i;
+        for (int i = 0; i < QUADS; i++)
             if (t + i * STRIDE < num_tokens)
-                store_l2(to + t + i * STRIDE, make_float4(mass[i].x * norm[0], mass[i].y * norm[1],
-                                                          mass[i].z * norm[2], mass[i].w * norm[3]));
-        }
+                store_l2(to + t + i * STRIDE, make_float4(mass[i].x * norm[i].x, mass[i].y * norm[i].y,
+                                                          mass[i].z * norm[i].z, mass[i].w * norm[i].w));
     }
 }
 
 /* After a task's end: for its queries that have no other state, leaves norm x mass of this KV head in row kv_head of
  * the partial state's scores. last: the task's last tile; buffer: 1 KB that nothing else
  * uses until the next barrier. */
+template <int HEAD_DIM>
 static __device__ __forceinline__ void sum_task(const eviction_arguments &e, const queue_tile &last,
-                                                uint32_t tile_tokens, const queue_query *queries, char *buffer)
+                                                const queue_query *queries, char *buffer)
 {
+    enum { QUADS = HEAD_DIM <= 128 ? 4 : 1 }; /* limited by registers: those of the next queries are in use */
     head_softmax *softmax = (head_softmax *)buffer;
     const float scale_2 = tile_scale(e.scale);
-    const uint32_t first_token = last.number * tile_tokens, num_tokens = first_token + last.num_tokens;
+    const uint32_t num_tokens = last.number * worker_tile<HEAD_DIM>::TOKENS + last.num_tokens;
     const uint32_t *bounds = e.lists.first_rows + last.first_partial;
     const uint32_t rounds = __ldg(bounds + 1) - __ldg(bounds), length = rounds * SCORE_ROUND;
     bool is_large = false, has_sums = false;
@@ -220,12 +247,11 @@ static __device__ __forceinline__ void sum_task(const eviction_arguments &e, con
     for (uint32_t i = 0; i < last.num_queries; i++) {
         if (!is_summed(e, last, queries[i], rounds))
             continue;
-        const head_softmax *heads = softmax + i * last.num_heads;
-        const float *from = e.scores + ((uint64_t)worker_round(e) + i * last.num_heads * rounds) * SCORE_ROUND;
+        const float *from = e.scores + (uint64_t)worker_round(e) * SCORE_ROUND;
         float *to = e.scores
                     + ((uint64_t)__ldg(bounds + i) * e.shape.num_heads + (uint64_t)last.kv_head * rounds) * SCORE_ROUND;
-        sum_query(e, from, to, heads, last.num_heads, length, e.queue.kv_slots + last.first_token - first_token,
-                  e.norm + last.kv_head * e.shape.block_tokens, num_tokens, is_large);
+        sum_query<QUADS>(to, from + i * last.num_heads * length, from + tile_rows(last) * length,
+                         softmax + i * last.num_heads, last.num_heads, length, num_tokens, is_large, scale_2);
     }
 }
 
