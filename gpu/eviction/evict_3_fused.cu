@@ -89,12 +89,13 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     worker<HEAD_DIM, T, split_rows_then_tokens, fragment_order> w;
     /* loads the warp's first merge lists, long before they are needed */
     merge_cursor merges = merge_start(e, threadIdx.x / WARP * gridDim.x + blockIdx.x, gridDim.x * WORKER_WARPS);
-    score_prefetch(e);
+    prefetch_job(e, shared);
     clear_victims(e);
 
     /* find this item's blocks: from here on, LEAD tiles ahead */
     w.find_tiles(e, shared);
     w.request_queries(e, shared);
+    prefetch_job_slots(e, shared);
     for (uint32_t n = 0; n < LEAD; n++) {
         w.prefetch(e, shared, n);
         prefetch_masks(e, shared, w.list, n);
@@ -129,7 +130,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     redo_spoilt<absorb_again<HEAD_DIM, T>>(e, shared, w);
 
     /* merge partial states, normalize; importance and victims */
-    merge_and_score(e, [&] { merge_all<HEAD_DIM, T>(e, merges); }, shared.kv[0][0]);
+    merge_and_score(e, shared, [&] { merge_all<HEAD_DIM, T>(e, merges); });
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const eviction_arguments &e, cudaStream_t stream)

@@ -22,7 +22,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     worker<HEAD_DIM, T, own_rows, fragment_order> w;
     /* loads the warp's first merge lists, long before they are needed */
     merge_cursor merges = merge_start(e, threadIdx.x / WARP * gridDim.x + blockIdx.x, gridDim.x * WORKER_WARPS);
-    score_prefetch(e);
+    prefetch_job(e, shared);
     allow_next_launch();
 
     /* find this item's blocks: from here on, LEAD tiles ahead */
@@ -30,6 +30,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     wait_for_previous_launch(); /* until here, only the plan was read */
     clear_victims(e);
     w.request_queries(e, shared);
+    prefetch_job_slots(e, shared);
     for (uint32_t n = 0; n < LEAD; n++) {
         w.prefetch(e, shared, n);
         prefetch_masks(e, shared, w.list, n);
@@ -76,7 +77,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     redo_spoilt_here(e, shared, w);
 
     /* merge partial states, normalize; importance and victims */
-    merge_and_score(e, [&] { merge_all<HEAD_DIM, T>(e, merges); }, shared.kv[0][0]);
+    merge_and_score(e, shared, [&] { merge_all<HEAD_DIM, T>(e, merges); });
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const eviction_arguments &e, cudaStream_t stream)

@@ -54,6 +54,8 @@ static __device__ __forceinline__ float weight_of(float score, const head_softma
 
 struct evicting_shared : masked_shared {
     float norms[STAGES][MAX_TILE_TOKENS]; /* of tasks that may be summed */
+    score_job first_job[WORKER_WARPS];    /* of each warp; its slots, and its query's bounds in merge_partials */
+    uint32_t first_slots[WORKER_WARPS][WARP], first_states[WORKER_WARPS][2];
 };
 static_assert(sizeof(evicting_shared) <= WORKER_SHARED_BYTES, "as many workers as gpu_num_workers says");
 
@@ -258,7 +260,7 @@ static __device__ __forceinline__ void sum_task(const eviction_arguments &e, con
 /* ---- after the barrier: jobs ---- */
 
 /* A warp's part of the jobs, three stages ahead of the one that is computed: record, slot, and then all that it needs
- * (score_batch). */
+ * (score_batch). Each stage loads from addresses that the stage before has loaded. */
 struct score_cursor {
     const score_job *next;
     uint32_t num_records, num_batches; /* still to load */
@@ -296,20 +298,26 @@ static __device__ __forceinline__ score_cursor score_find(const eviction_argumen
     return cursor;
 }
 
-/* At the kernel's beginning: the first record, as far as L2. Keeps no register. */
-static __device__ __forceinline__ void score_prefetch(const eviction_arguments &e)
+/* Before find_tiles, which waits for it: copies the record of the warp's first job. */
+static __device__ __forceinline__ void prefetch_job(const eviction_arguments &e, evicting_shared &shared)
 {
     const score_cursor cursor = score_find(e);
-    if (cursor.num_records && threadIdx.x % WARP == 0)
-        prefetch_l2(cursor.next);
+    const uint32_t lane = threadIdx.x % WARP;
+    if (cursor.num_records && lane < sizeof(score_job) / 16)
+        cp_async<16>((char *)&shared.first_job[threadIdx.x / WARP] + lane * 16, (const char *)cursor.next + lane * 16);
 }
 
-/* Before this thread block arrives at the barrier: requests the first record. */
-static __device__ __forceinline__ score_cursor score_start(const eviction_arguments &e)
+/* With the first tiles, before the commit: copies the plan's part of what that job needs. */
+static __device__ __forceinline__ void prefetch_job_slots(const eviction_arguments &e, evicting_shared &shared)
 {
-    score_cursor cursor = score_find(e);
-    score_load_record(cursor);
-    return cursor;
+    const uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    if (score_find(e).num_records == 0)
+        return;
+    const score_job &job = shared.first_job[warp];
+    if (lane < job.num_tokens)
+        cp_async<4>(&shared.first_slots[warp][lane], e.queue.kv_slots + job.kv_slots + lane);
+    if (lane < 2)
+        cp_async<4>(&shared.first_states[warp][lane], &e.plan.merge_first[job.query + lane]);
 }
 
 /* ---- after the barrier: the softmax of a query ---- */
@@ -326,13 +334,6 @@ static __device__ __forceinline__ uint32_t score_load_partial(const eviction_arg
 {
     const uint32_t i = first + threadIdx.x % WARP;
     return i < end ? __ldg(&e.plan.merge_partials[i]) : 0;
-}
-
-static __device__ __forceinline__ score_states find_states(const eviction_arguments &e, uint32_t query)
-{
-    score_states states = {__ldg(&e.plan.merge_first[query]), __ldg(&e.plan.merge_first[query + 1]), 0};
-    states.partial = score_load_partial(e, states.first, states.end);
-    return states;
 }
 
 /* The union of a head's partial states. */
@@ -430,28 +431,19 @@ static __device__ __forceinline__ void score_fetch_scores(const eviction_argumen
         batch.score[i] = first_row + i < num_rows ? __ldcg(from + (uint64_t)i * length) : 0;
 }
 
-/* Requests all of the next job that attention does not write, so before the barrier as well as behind it. */
+/* Requests all that a job needs but its scores, which attention writes: so before the barrier as well as behind it. */
 template <int SHARING>
-static __device__ __forceinline__ void score_fetch(const eviction_arguments &e, score_cursor &cursor,
-                                                   score_batch<SHARING> &batch, uint32_t reciprocal)
+static __device__ __forceinline__ void score_fetch(const eviction_arguments &e, score_batch<SHARING> &batch,
+                                                   uint32_t reciprocal)
 {
-    const uint32_t block_tokens = e.shape.block_tokens;
-    if (cursor.num_batches == 0) {
-        batch.job.num_tokens = 0;
-        return;
-    }
-    cursor.num_batches--;
-    batch.job = cursor.job;
-    batch.kv_slot = cursor.kv_slot;
-    score_fetch_norms(e, batch, 0, reciprocal);
+    const uint32_t block_tokens = e.shape.block_tokens, block = batch.kv_slot / (block_tokens * e.shape.num_kv_heads);
     const uint32_t lane = threadIdx.x % WARP, slot = batch.kv_slot & (block_tokens - 1);
-    const uint32_t block = batch.kv_slot / (block_tokens * e.shape.num_kv_heads);
+    score_fetch_norms(e, batch, 0, reciprocal);
     batch.sees = lane < batch.job.num_tokens;
     if (batch.sees && batch.job.masks != QUEUE_NO_MASK)
         batch.sees = __ldg(&e.queue.masks[batch.job.masks + lane]) >> batch.job.mask_bit & 1;
     batch.position = e.victims ? __ldg(&e.positions[(uint64_t)block * block_tokens + slot]) : 0;
     batch.table_slot = e.importance ? (uint64_t)__ldg(&e.lists.table_index[block]) * block_tokens + slot : 0;
-    score_next_job(e, cursor);
 }
 
 /* The sum over the heads of a batch of weight x norm, which begin with `softmax`. */
@@ -512,32 +504,52 @@ template <int SHARING> struct scorer {
     uint32_t reciprocal;
     float scale_2;
 
-    __device__ __forceinline__ void begin_query(const eviction_arguments &e)
+    __device__ __forceinline__ void begin_query(const eviction_arguments &e, uint32_t first_state, uint32_t end_state)
     {
-        const uint32_t query = batch.job.query;
         smallest = EVICTION_NONE;
         candidates = {0, UINT32_MAX};
         if (e.candidates) {
-            const uint2 range = __ldg((const uint2 *)&e.candidates[query]);
+            const uint2 range = __ldg((const uint2 *)&e.candidates[batch.job.query]);
             candidates = {range.x, range.y};
         }
-        states = {};
-        if (!batch.job.is_summed)
-            states = find_states(e, query);
+        states = {first_state, end_state, score_load_partial(e, first_state, end_state)};
     }
 
-    /* While the thread block waits at the barrier: the slots of the first job, and its norms as far as L2. */
-    __device__ __forceinline__ void begin(const eviction_arguments &e, score_cursor first)
+    /* Before this thread block arrives at the barrier: requests all of the first job but its scores. */
+    __device__ __forceinline__ void begin(const eviction_arguments &e, const evicting_shared &shared)
     {
         const uint32_t group_size = e.shape.num_heads / e.shape.num_kv_heads;
-        cursor = first;
+        const uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
         reciprocal = ((1u << 21) + group_size - 1) / group_size;
         scale_2 = tile_scale(e.scale);
+        cursor = score_find(e);
+        batch.job.num_tokens = 0;
         if (cursor.num_batches == 0)
             return;
+        cp_async_wait<0>();
+        __syncwarp();
+        batch.job = shared.first_job[warp];
+        batch.kv_slot = lane < batch.job.num_tokens ? shared.first_slots[warp][lane] : 0;
+        score_fetch(e, batch, reciprocal);
+        begin_query(e, shared.first_states[warp][0], shared.first_states[warp][1]);
+        cursor.next++;
+        cursor.num_records--;
+        cursor.num_batches--;
+        score_load_record(cursor);
+    }
+
+    /* The next job, of which nothing was requested but its slot. */
+    __device__ __forceinline__ void fetch_next(const eviction_arguments &e, score_batch<SHARING> &next)
+    {
+        next.job.num_tokens = 0;
+        if (cursor.num_batches == 0)
+            return;
+        cursor.num_batches--;
+        next.job = cursor.job;
+        next.kv_slot = cursor.kv_slot;
+        score_fetch(e, next, reciprocal);
+        score_fetch_scores(e, next, 0);
         score_next_job(e, cursor);
-        for (uint32_t kv_head = 0; kv_head < e.shape.num_kv_heads && !cursor.job.is_summed; kv_head++)
-            prefetch_l2(e.norm + cursor.kv_slot + kv_head * e.shape.block_tokens);
     }
 
     __device__ __forceinline__ float sum_of_job(const eviction_arguments &e, const head_softmax *softmax)
@@ -557,18 +569,13 @@ template <int SHARING> struct scorer {
     {
         const float unit = 1 / ((float)e.shape.num_heads * (float)e.shape.head_dim);
         bool is_new = true;
-        score_fetch(e, cursor, batch, reciprocal);
-        if (batch.job.num_tokens) {
-            score_fetch_scores(e, batch, 0);
-            begin_query(e);
-        }
+        score_fetch_scores(e, batch, 0);
+        score_next_job(e, cursor);
         while (batch.job.num_tokens) {
             score_batch<SHARING> next;
             if (is_new && !batch.job.is_summed)
                 is_large = find_softmax(e, states, softmax, scale_2);
-            score_fetch(e, cursor, next, reciprocal);
-            if (next.job.num_tokens)
-                score_fetch_scores(e, next, 0);
+            fetch_next(e, next);
             const float importance = sum_of_job(e, softmax) * unit;
             if (batch.sees) {
                 const uint32_t position = batch.position;
@@ -584,37 +591,31 @@ template <int SHARING> struct scorer {
                 offer_victim(e, batch.job.query, smallest);
             batch = next;
             if (is_new && batch.job.num_tokens)
-                begin_query(e);
+                begin_query(e, __ldg(&e.plan.merge_first[batch.job.query]),
+                            __ldg(&e.plan.merge_first[batch.job.query + 1]));
         }
     }
 };
 
-/* The warp's softmax of all heads, in shared memory that nothing else uses after the loop of tiles. */
-static __device__ __forceinline__ head_softmax *score_memory(char *free_memory)
-{
-    return (head_softmax *)free_memory + threadIdx.x / WARP * MAX_SCORE_HEADS;
-}
-
 /* At the kernel's end: the barrier of the grid, then merge(), then all jobs of this warp. */
 template <int SHARING, typename MERGE>
-static __device__ __forceinline__ void merge_and_score_jobs(const eviction_arguments &e, MERGE merge, char *free_memory)
+static __device__ __forceinline__ void merge_and_score_jobs(const eviction_arguments &e, evicting_shared &shared,
+                                                            MERGE merge)
 {
     scorer<SHARING> jobs;
-    const score_cursor first = score_start(e);
-    const uint32_t ticket = arrive(e.arrivals);
-    jobs.begin(e, first);
-    wait_for_others(e.arrivals, ticket);
+    jobs.begin(e, shared);
+    wait_for_all(e.arrivals);
     merge();
-    jobs.run(e, score_memory(free_memory));
+    jobs.run(e, (head_softmax *)shared.kv + threadIdx.x / WARP * MAX_SCORE_HEADS);
 }
 
 template <typename MERGE>
-static __device__ __forceinline__ void merge_and_score(const eviction_arguments &e, MERGE merge, char *free_memory)
+static __device__ __forceinline__ void merge_and_score(const eviction_arguments &e, evicting_shared &shared, MERGE merge)
 {
     if (e.shape.num_heads / e.shape.num_kv_heads % 4 == 0)
-        merge_and_score_jobs<4>(e, merge, free_memory);
+        merge_and_score_jobs<4>(e, shared, merge);
     else
-        merge_and_score_jobs<1>(e, merge, free_memory);
+        merge_and_score_jobs<1>(e, shared, merge);
 }
 
 #endif
