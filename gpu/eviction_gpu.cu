@@ -102,7 +102,6 @@ typedef struct list_builder {
     plan_queue tasks;        /* the tasks alone */
     eviction_lists lists;
     uint32_t *partial_task;  /* [num_partials] first task that has it */
-    uint32_t *partial_item;  /* [num_partials] */
 } list_builder;
 
 static bool allocate(list_builder *b)
@@ -112,8 +111,8 @@ static bool allocate(list_builder *b)
     b->lists.first_rows = (uint32_t *)calloc((size_t)plan->num_partials + 1, sizeof *b->lists.first_rows);
     b->lists.table_index = (uint32_t *)calloc((size_t)b->lists.num_blocks + 1, sizeof *b->lists.table_index);
     b->partial_task = (uint32_t *)calloc((size_t)plan->num_partials + 1, sizeof *b->partial_task);
-    b->partial_item = (uint32_t *)calloc((size_t)plan->num_partials + 1, sizeof *b->partial_item);
-    return b->lists.jobs && b->lists.first_rows && b->lists.table_index && b->partial_task && b->partial_item;
+    b->lists.sum_jobs = (score_job *)calloc((size_t)b->lists.num_jobs + 1, sizeof *b->lists.sum_jobs);
+    return b->lists.jobs && b->lists.sum_jobs && b->lists.first_rows && b->lists.table_index && b->partial_task;
 }
 
 static void free_lists(list_builder *b)
@@ -123,7 +122,7 @@ static void free_lists(list_builder *b)
     free(b->lists.first_rows);
     free(b->lists.table_index);
     free(b->partial_task);
-    free(b->partial_item);
+    free(b->lists.sum_jobs);
 }
 
 static void fill_rows(list_builder *b)
@@ -132,7 +131,6 @@ static void fill_rows(list_builder *b)
     uint32_t rounds = 0;
     for (uint32_t i = 0; i < plan->num_items; i++) {
         for (uint32_t row = 0; row < plan->items[i].num_rows; row++) {
-            b->partial_item[plan->items[i].first_partial + row] = i;
             b->lists.first_rows[plan->items[i].first_partial + row] = rounds;
             rounds += (uint32_t)rounds_of(&plan->items[i]);
         }
@@ -152,14 +150,12 @@ static bool is_summed(const list_builder *b, const queue_task *task, uint32_t qu
            && ((uint64_t)task->num_queries * task->num_heads + 1) * row_rounds <= b->lists.worker_rounds;
 }
 
-/* The jobs of a partial state; returns where the next ones go. */
-static score_job *add_jobs(const list_builder *b, score_job *job, uint32_t query, uint32_t partial)
+/* Jobs of at most so many tokens of a partial state; returns where the next ones go. */
+static score_job *add_jobs(const list_builder *b, score_job *job, uint32_t query, uint32_t partial, uint32_t most)
 {
     const queue_task *task = &b->tasks.tasks[b->partial_task[partial]];
-    uint32_t num_tokens = b->plan->items[b->partial_item[partial]].num_tokens;
-    bool summed = is_summed(b, task, query, b->lists.first_rows[partial + 1] - b->lists.first_rows[partial]);
-    for (uint32_t first = 0; first < num_tokens; first += SCORE_TOKENS) {
-        uint32_t left = num_tokens - first;
+    for (uint32_t first = 0; first < task->num_tokens; first += most) {
+        uint32_t left = task->num_tokens - first;
         *job = {};
         job->query = query;
         job->first_row = b->lists.first_rows[partial];
@@ -167,10 +163,30 @@ static score_job *add_jobs(const list_builder *b, score_job *job, uint32_t query
         job->first = first;
         job->kv_slots = task->first_token + first;
         job->masks = task->first_mask == QUEUE_NO_MASK ? QUEUE_NO_MASK : task->first_mask + first;
-        job->num_tokens = (uint16_t)(left < SCORE_TOKENS ? left : (uint32_t)SCORE_TOKENS);
+        job->num_tokens = (uint16_t)(left < most ? left : most);
         job->mask_bit = (uint16_t)(partial - task->first_partial);
-        job->is_summed = summed;
         job++;
+    }
+    return job;
+}
+
+/* Whether the query's only state is summed. */
+static bool query_is_summed(const list_builder *b, uint32_t query)
+{
+    if (!has_one_state(b->plan, query))
+        return false;
+    const uint32_t partial = b->plan->merge_partials[b->plan->merge_first[query]];
+    return is_summed(b, &b->tasks.tasks[b->partial_task[partial]], query,
+                     b->lists.first_rows[partial + 1] - b->lists.first_rows[partial]);
+}
+
+/* The jobs of the queries that are summed, or of the others. */
+static score_job *fill_jobs(list_builder *b, score_job *job, bool summed, uint32_t most)
+{
+    const tree_plan *plan = b->plan;
+    for (uint32_t q = 0; q < plan->num_queries; q++) {
+        for (uint32_t i = plan->merge_first[q]; query_is_summed(b, q) == summed && i < plan->merge_first[q + 1]; i++)
+            job = add_jobs(b, job, q, plan->merge_partials[i], most);
     }
     return job;
 }
@@ -178,12 +194,11 @@ static score_job *add_jobs(const list_builder *b, score_job *job, uint32_t query
 static void fill_lists(list_builder *b)
 {
     const tree_plan *plan = b->plan;
-    score_job *job = b->lists.jobs;
     fill_rows(b);
-    for (uint32_t q = 0; q < plan->num_queries; q++) {
-        for (uint32_t i = plan->merge_first[q]; i < plan->merge_first[q + 1]; i++)
-            job = add_jobs(b, job, q, plan->merge_partials[i]);
-    }
+    score_job *end = fill_jobs(b, b->lists.jobs, false, SCORE_TOKENS);
+    b->lists.num_score_jobs = (uint32_t)(end - b->lists.jobs);
+    fill_jobs(b, end, true, SCORE_TOKENS);
+    b->lists.num_sum_jobs = (uint32_t)(fill_jobs(b, b->lists.sum_jobs, true, SUM_TOKENS) - b->lists.sum_jobs);
     for (uint32_t i = 0; i < plan->num_blocks; i++)
         if (plan->blocks[i] <= plan->max_block) /* others are in no range */
             b->lists.table_index[plan->blocks[i]] = plan->table_index[i];
@@ -222,6 +237,7 @@ tree_status tree_eviction_gpu_update(tree_eviction_gpu *eviction, const tree_pla
         auto lay_out = [&](char *device, char *staging) {
             size_t end = 0;
             lists.jobs = place(b.lists.jobs, lists.num_jobs, device, staging, &end);
+            lists.sum_jobs = place(b.lists.sum_jobs, lists.num_sum_jobs, device, staging, &end);
             lists.first_rows = place(b.lists.first_rows, (uint64_t)plan->num_partials + 1, device, staging, &end);
             lists.table_index = place(b.lists.table_index, lists.num_blocks, device, staging, &end);
             return end;

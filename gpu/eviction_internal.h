@@ -8,6 +8,7 @@
 
 enum {
     SCORE_TOKENS = 32, /* most tokens of a score job: one for each lane of a warp */
+    SUM_TOKENS = 128,  /* most tokens of a job of sums: four neighbours for each lane */
     SCORE_ROUND = 8    /* a row of scores begins at a multiple of so many: a sector of 32 bytes */
 };
 
@@ -22,15 +23,19 @@ typedef struct score_job {
     uint32_t masks;      /* queue.masks[masks ..): whether the query sees them; QUEUE_NO_MASK: all */
     uint16_t num_tokens;
     uint16_t mask_bit;   /* of the query */
-    uint32_t is_summed;  /* the partial state is the query's only one, and sum_task (worker_scores.cuh) adds up its
-                            weights over each group: row kv_head holds norm x mass in place of scores */
+    uint32_t reserved;
 } score_job;
 
 /* Counts are those of the host, arrays are on the device. */
 typedef struct eviction_lists {
     uint32_t num_jobs, num_blocks;
+    uint32_t num_score_jobs; /* of jobs: those that do not belong to summed states */
+    uint32_t num_sum_jobs;
     uint64_t num_pairs;    /* scores of one head: rows of all partial states, each rounded up to SCORE_ROUND */
     score_job *jobs;       /* [num_jobs] */
+    score_job *sum_jobs;   /* [num_sum_jobs] at most SUM_TOKENS tokens of a summed state: the query's only one, and sum_task
+                              (worker_scores.cuh) adds up its weights over each group, so that row kv_head of its scores
+                              holds norm x mass */
     uint32_t *first_rows;  /* [num_partials + 1] where the scores of a partial state begin, in units of SCORE_ROUND x
                               num_heads scores; head h has scores [h * length, (h + 1) * length) of it, where length is
                               the difference of two neighbours, times SCORE_ROUND */

@@ -259,6 +259,27 @@ static __device__ __forceinline__ void sum_task(const eviction_arguments &e, con
 
 /* ---- after the barrier: jobs ---- */
 
+/* A warp's part of a list of jobs. */
+struct job_part {
+    uint32_t first, count;
+};
+
+/* Equal parts, the larger ones for the last warps, since the first ones merge. */
+static __device__ __forceinline__ job_part find_part(uint32_t num_jobs)
+{
+    const uint32_t num_warps = gridDim.x * WORKER_WARPS, n = threadIdx.x / WARP * gridDim.x + blockIdx.x;
+    const uint32_t least = num_jobs / num_warps, first_larger = num_warps - num_jobs % num_warps;
+    return {n * least + (n > first_larger ? n - first_larger : 0), least + (n >= first_larger)};
+}
+
+static __device__ __forceinline__ score_job load_job(const score_job *from)
+{
+    const uint4 words[2] = {__ldg((const uint4 *)from), __ldg((const uint4 *)from + 1)};
+    score_job job;
+    memcpy(&job, words, sizeof job);
+    return job;
+}
+
 /* A warp's part of the jobs, three stages ahead of the one that is computed: record, slot, and then all that it needs
  * (score_batch). Each stage loads from addresses that the stage before has loaded. */
 struct score_cursor {
@@ -272,9 +293,7 @@ static __device__ __forceinline__ void score_load_record(score_cursor &cursor)
 {
     if (cursor.num_records == 0)
         return;
-    const uint4 *from = (const uint4 *)cursor.next++;
-    const uint4 words[2] = {__ldg(from), __ldg(from + 1)};
-    memcpy(&cursor.record, words, sizeof cursor.record);
+    cursor.record = load_job(cursor.next++);
     cursor.num_records--;
 }
 
@@ -287,14 +306,12 @@ static __device__ __forceinline__ void score_next_job(const eviction_arguments &
     score_load_record(cursor);
 }
 
-/* Equal parts, the larger ones for the last warps, since the first ones merge. */
 static __device__ __forceinline__ score_cursor score_find(const eviction_arguments &e)
 {
-    const uint32_t num_warps = gridDim.x * WORKER_WARPS, n = threadIdx.x / WARP * gridDim.x + blockIdx.x;
-    const uint32_t least = e.lists.num_jobs / num_warps, first_larger = num_warps - e.lists.num_jobs % num_warps;
+    const job_part part = find_part(e.lists.num_score_jobs);
     score_cursor cursor = {};
-    cursor.next = e.lists.jobs + n * least + (n > first_larger ? n - first_larger : 0);
-    cursor.num_records = cursor.num_batches = least + (n >= first_larger);
+    cursor.next = e.lists.jobs + part.first;
+    cursor.num_records = cursor.num_batches = part.count;
     return cursor;
 }
 
@@ -389,88 +406,22 @@ static __device__ __forceinline__ bool find_softmax(const eviction_arguments &e,
 
 /* ---- after the barrier: importance ---- */
 
-/* What a lane needs of its token of a job. SHARING neighbouring heads belong to one KV head. */
-template <int SHARING> struct score_batch {
-    enum { HEADS = SHARING == 1 ? 16 : 32 }; /* at once; limited by registers */
-    score_job job;                    /* num_tokens 0: no more jobs */
-    uint32_t kv_slot;
-    bool sees;
+/* Where a token is: its position, and its slot in the tables that list its block. Only if it is wanted. */
+struct token_place {
     uint32_t position;
-    uint64_t table_slot;              /* in the tables that list the token's block */
-    float score[HEADS];               /* of the first heads; of the first KV heads if sum_task has added them up */
-    float norm[HEADS / SHARING];
+    uint64_t table_slot;
 };
 
-/* The norms, from KV head (first_head * reciprocal >> 21) on. reciprocal: 2^21 / group_size, rounded up: exact for up
- * to MAX_SCORE_HEADS heads. */
-template <int SHARING>
-static __device__ __forceinline__ void score_fetch_norms(const eviction_arguments &e, score_batch<SHARING> &batch,
-                                                         uint32_t first_head, uint32_t reciprocal)
+static __device__ __forceinline__ token_place find_token(const eviction_arguments &e, uint32_t kv_slot)
 {
-    const bool valid = threadIdx.x % WARP < batch.job.num_tokens && !batch.job.is_summed;
-#pragma unroll
-    for (uint32_t i = 0; i < batch.HEADS; i += SHARING) {
-        const uint32_t head = first_head + i, kv_head = head * reciprocal >> 21;
-        batch.norm[i / SHARING] =
-            valid && head < e.shape.num_heads ? __ldg(e.norm + batch.kv_slot + kv_head * e.shape.block_tokens) : 0;
-    }
-}
-
-/* The scores of rows first_row, ...: of all heads, or of all KV heads. Zeros for those that do not exist. */
-template <int SHARING>
-static __device__ __forceinline__ void score_fetch_scores(const eviction_arguments &e, score_batch<SHARING> &batch,
-                                                          uint32_t first_row)
-{
-    const score_job &job = batch.job;
-    const uint32_t lane = threadIdx.x % WARP, length = job.row_rounds * SCORE_ROUND;
-    const uint32_t num_rows = lane >= job.num_tokens ? 0 : job.is_summed ? e.shape.num_kv_heads : e.shape.num_heads;
-    const uint64_t round = (uint64_t)job.first_row * e.shape.num_heads + (uint64_t)first_row * job.row_rounds;
-    const float *from = e.scores + round * SCORE_ROUND + job.first + lane;
-#pragma unroll
-    for (uint32_t i = 0; i < batch.HEADS; i++)
-        batch.score[i] = first_row + i < num_rows ? __ldcg(from + (uint64_t)i * length) : 0;
-}
-
-/* Requests all that a job needs but its scores, which attention writes: so before the barrier as well as behind it. */
-template <int SHARING>
-static __device__ __forceinline__ void score_fetch(const eviction_arguments &e, score_batch<SHARING> &batch,
-                                                   uint32_t reciprocal)
-{
-    const uint32_t block_tokens = e.shape.block_tokens, block = batch.kv_slot / (block_tokens * e.shape.num_kv_heads);
-    const uint32_t lane = threadIdx.x % WARP, slot = batch.kv_slot & (block_tokens - 1);
-    score_fetch_norms(e, batch, 0, reciprocal);
-    batch.sees = lane < batch.job.num_tokens;
-    if (batch.sees && batch.job.masks != QUEUE_NO_MASK)
-        batch.sees = __ldg(&e.queue.masks[batch.job.masks + lane]) >> batch.job.mask_bit & 1;
-    batch.position = e.victims ? __ldg(&e.positions[(uint64_t)block * block_tokens + slot]) : 0;
-    batch.table_slot = e.importance ? (uint64_t)__ldg(&e.lists.table_index[block]) * block_tokens + slot : 0;
-}
-
-/* The sum over the heads of a batch of weight x norm, which begin with `softmax`. */
-template <int SHARING>
-static __device__ __forceinline__ float score_absorb(const score_batch<SHARING> &batch, const head_softmax *softmax,
-                                                     bool is_large, float scale_2)
-{
-    float sum = 0;
-#pragma unroll
-    for (int i = 0; i < batch.HEADS; i += SHARING) {
-        float mass = 0;
-#pragma unroll
-        for (int j = i; j < i + SHARING; j++)
-            mass += weight_of(batch.score[j], softmax[j], is_large, scale_2);
-        sum = fmaf(mass, batch.norm[i / SHARING], sum);
-    }
-    return sum;
-}
-
-/* What sum_task has added up, added up over KV heads. */
-template <int SHARING> static __device__ __forceinline__ float score_add(const score_batch<SHARING> &batch)
-{
-    float sum = 0;
-#pragma unroll
-    for (int i = 0; i < batch.HEADS; i++)
-        sum += batch.score[i];
-    return sum;
+    const uint32_t block_tokens = e.shape.block_tokens, slot = kv_slot & (block_tokens - 1);
+    const uint32_t block = kv_slot / (block_tokens * e.shape.num_kv_heads);
+    token_place place = {};
+    if (e.victims)
+        place.position = __ldg(&e.positions[(uint64_t)block * block_tokens + slot]);
+    if (e.importance)
+        place.table_slot = (uint64_t)__ldg(&e.lists.table_index[block]) * block_tokens + slot;
+    return place;
 }
 
 /* As eviction_key in reference/eviction/importance.c. */
@@ -493,25 +444,129 @@ static __device__ __forceinline__ void offer_victim(const eviction_arguments &e,
         atomicMin((unsigned long long *)&e.victims[query], (unsigned long long)key);
 }
 
+/* The victim of the current query, as far as this lane's tokens go. */
+struct victim_search {
+    eviction_range candidates;
+    uint64_t smallest;
+
+    __device__ __forceinline__ void begin(const eviction_arguments &e, uint32_t query)
+    {
+        smallest = EVICTION_NONE;
+        candidates = {0, UINT32_MAX};
+        if (e.candidates) {
+            const uint2 range = __ldg((const uint2 *)&e.candidates[query]);
+            candidates = {range.x, range.y};
+        }
+    }
+
+    /* A token that the query sees. */
+    __device__ __forceinline__ void add(const eviction_arguments &e, uint32_t query, const token_place &place,
+                                        float importance)
+    {
+        const uint64_t key = importance_key(importance, place.position);
+        const bool counts = key == EVICTION_NOT_FINITE
+                            || (candidates.first <= place.position && place.position < candidates.end);
+        if (e.importance)
+            e.importance[query * e.num_slots + place.table_slot] = importance;
+        smallest = counts && key < smallest ? key : smallest;
+    }
+
+    __device__ __forceinline__ void end(const eviction_arguments &e, uint32_t query) const
+    {
+        if (e.victims)
+            offer_victim(e, query, smallest);
+    }
+};
+
+static __device__ __forceinline__ float importance_unit(const eviction_arguments &e)
+{
+    return 1 / ((float)e.shape.num_heads * (float)e.shape.head_dim);
+}
+
+/* What a lane needs of its token of a job. SHARING neighbouring heads belong to one KV head. */
+template <int SHARING> struct score_batch {
+    enum { HEADS = SHARING == 1 ? 16 : 32 }; /* at once; limited by registers */
+    score_job job;                    /* num_tokens 0: no more jobs */
+    uint32_t kv_slot;
+    bool sees;
+    token_place place;
+    float score[HEADS];               /* of the first heads */
+    float norm[HEADS / SHARING];
+};
+
+/* The norms, from KV head (first_head * reciprocal >> 21) on. reciprocal: 2^21 / group_size, rounded up: exact for up
+ * to MAX_SCORE_HEADS heads. */
+template <int SHARING>
+static __device__ __forceinline__ void score_fetch_norms(const eviction_arguments &e, score_batch<SHARING> &batch,
+                                                         uint32_t first_head, uint32_t reciprocal)
+{
+    const bool valid = threadIdx.x % WARP < batch.job.num_tokens;
+#pragma unroll
+    for (uint32_t i = 0; i < batch.HEADS; i += SHARING) {
+        const uint32_t head = first_head + i, kv_head = head * reciprocal >> 21;
+        batch.norm[i / SHARING] =
+            valid && head < e.shape.num_heads ? __ldg(e.norm + batch.kv_slot + kv_head * e.shape.block_tokens) : 0;
+    }
+}
+
+/* The scores of heads first_row, ... Zeros for those that do not exist. */
+template <int SHARING>
+static __device__ __forceinline__ void score_fetch_scores(const eviction_arguments &e, score_batch<SHARING> &batch,
+                                                          uint32_t first_row)
+{
+    const score_job &job = batch.job;
+    const uint32_t lane = threadIdx.x % WARP, length = job.row_rounds * SCORE_ROUND;
+    const uint32_t num_rows = lane < job.num_tokens ? e.shape.num_heads : 0;
+    const uint64_t round = (uint64_t)job.first_row * e.shape.num_heads + (uint64_t)first_row * job.row_rounds;
+    const float *from = e.scores + round * SCORE_ROUND + job.first + lane;
+#pragma unroll
+    for (uint32_t i = 0; i < batch.HEADS; i++)
+        batch.score[i] = first_row + i < num_rows ? __ldcg(from + (uint64_t)i * length) : 0;
+}
+
+/* Requests all that a job needs but its scores, which attention writes: so before the barrier as well as behind it. */
+template <int SHARING>
+static __device__ __forceinline__ void score_fetch(const eviction_arguments &e, score_batch<SHARING> &batch,
+                                                   uint32_t reciprocal)
+{
+    const uint32_t lane = threadIdx.x % WARP;
+    score_fetch_norms(e, batch, 0, reciprocal);
+    batch.sees = lane < batch.job.num_tokens;
+    if (batch.sees && batch.job.masks != QUEUE_NO_MASK)
+        batch.sees = __ldg(&e.queue.masks[batch.job.masks + lane]) >> batch.job.mask_bit & 1;
+    batch.place = find_token(e, batch.kv_slot);
+}
+
+/* The sum over the heads of a batch of weight x norm, which begin with `softmax`. */
+template <int SHARING>
+static __device__ __forceinline__ float score_absorb(const score_batch<SHARING> &batch, const head_softmax *softmax,
+                                                     bool is_large, float scale_2)
+{
+    float sum = 0;
+#pragma unroll
+    for (int i = 0; i < batch.HEADS; i += SHARING) {
+        float mass = 0;
+#pragma unroll
+        for (int j = i; j < i + SHARING; j++)
+            mass += weight_of(batch.score[j], softmax[j], is_large, scale_2);
+        sum = fmaf(mass, batch.norm[i / SHARING], sum);
+    }
+    return sum;
+}
+
 /* One warp's jobs. */
 template <int SHARING> struct scorer {
     score_cursor cursor;
     score_batch<SHARING> batch; /* of the current job */
     score_states states;        /* of its query */
-    eviction_range candidates;
-    uint64_t smallest;
+    victim_search victim;
     bool is_large;
     uint32_t reciprocal;
     float scale_2;
 
     __device__ __forceinline__ void begin_query(const eviction_arguments &e, uint32_t first_state, uint32_t end_state)
     {
-        smallest = EVICTION_NONE;
-        candidates = {0, UINT32_MAX};
-        if (e.candidates) {
-            const uint2 range = __ldg((const uint2 *)&e.candidates[batch.job.query]);
-            candidates = {range.x, range.y};
-        }
+        victim.begin(e, batch.job.query);
         states = {first_state, end_state, score_load_partial(e, first_state, end_state)};
     }
 
@@ -554,12 +609,11 @@ template <int SHARING> struct scorer {
 
     __device__ __forceinline__ float sum_of_job(const eviction_arguments &e, const head_softmax *softmax)
     {
-        float sum = batch.job.is_summed ? score_add(batch) : score_absorb(batch, softmax, is_large, scale_2);
-        const uint32_t num_rows = batch.job.is_summed ? e.shape.num_kv_heads : e.shape.num_heads;
-        for (uint32_t first = batch.HEADS; first < num_rows; first += batch.HEADS) {
+        float sum = score_absorb(batch, softmax, is_large, scale_2);
+        for (uint32_t first = batch.HEADS; first < e.shape.num_heads; first += batch.HEADS) {
             score_fetch_norms(e, batch, first, reciprocal);
             score_fetch_scores(e, batch, first);
-            sum += batch.job.is_summed ? score_add(batch) : score_absorb(batch, softmax + first, is_large, scale_2);
+            sum += score_absorb(batch, softmax + first, is_large, scale_2);
         }
         return sum;
     }
@@ -567,32 +621,112 @@ template <int SHARING> struct scorer {
     /* After the barrier. softmax: of all heads, in shared memory. */
     __device__ __forceinline__ void run(const eviction_arguments &e, head_softmax *softmax)
     {
-        const float unit = 1 / ((float)e.shape.num_heads * (float)e.shape.head_dim);
         bool is_new = true;
         score_fetch_scores(e, batch, 0);
         score_next_job(e, cursor);
         while (batch.job.num_tokens) {
             score_batch<SHARING> next;
-            if (is_new && !batch.job.is_summed)
+            if (is_new)
                 is_large = find_softmax(e, states, softmax, scale_2);
             fetch_next(e, next);
-            const float importance = sum_of_job(e, softmax) * unit;
-            if (batch.sees) {
-                const uint32_t position = batch.position;
-                const uint64_t key = importance_key(importance, position);
-                const bool counts =
-                    key == EVICTION_NOT_FINITE || (candidates.first <= position && position < candidates.end);
-                if (e.importance)
-                    e.importance[batch.job.query * e.num_slots + batch.table_slot] = importance;
-                smallest = counts && key < smallest ? key : smallest;
-            }
+            const float importance = sum_of_job(e, softmax) * importance_unit(e);
+            if (batch.sees)
+                victim.add(e, batch.job.query, batch.place, importance);
             is_new = next.job.num_tokens == 0 || next.job.query != batch.job.query;
-            if (is_new && e.victims)
-                offer_victim(e, batch.job.query, smallest);
+            if (is_new)
+                victim.end(e, batch.job.query);
             batch = next;
             if (is_new && batch.job.num_tokens)
                 begin_query(e, __ldg(&e.plan.merge_first[batch.job.query]),
                             __ldg(&e.plan.merge_first[batch.job.query + 1]));
+        }
+    }
+};
+
+/* ---- after the barrier: what sum_task has left ---- */
+
+/* One warp's jobs of sums: only those over KV heads remain. */
+struct summer {
+    const score_job *next;
+    uint32_t num_records, num_jobs; /* still to load; still to do */
+    score_job record, job;          /* of the next job but one; of the next */
+    uint32_t kv_slot[4];            /* of this lane's tokens of `job` */
+
+    __device__ __forceinline__ void load_record()
+    {
+        if (num_records == 0)
+            return;
+        record = load_job(next++);
+        num_records--;
+    }
+
+    __device__ __forceinline__ void next_job(const eviction_arguments &e)
+    {
+        const uint32_t t = threadIdx.x % WARP * 4;
+        job = record;
+#pragma unroll
+        for (uint32_t i = 0; i < 4; i++)
+            kv_slot[i] = num_jobs && t + i < job.num_tokens ? __ldg(e.queue.kv_slots + job.kv_slots + t + i) : 0;
+        load_record();
+    }
+
+    /* Before the barrier: requests the first record. */
+    __device__ __forceinline__ void begin(const eviction_arguments &e)
+    {
+        const job_part part = find_part(e.lists.num_sum_jobs);
+        next = e.lists.sum_jobs + part.first;
+        num_records = num_jobs = part.count;
+        load_record();
+    }
+
+    /* The sum over KV heads for this lane's tokens of a job. */
+    static __device__ __forceinline__ float4 add_rows(const eviction_arguments &e, const score_job &job)
+    {
+        enum { AT_ONCE = 8 };
+        const uint32_t t = threadIdx.x % WARP * 4, length = job.row_rounds * SCORE_ROUND;
+        const float *from = e.scores + (uint64_t)job.first_row * e.shape.num_heads * SCORE_ROUND + job.first + t;
+        float4 sum = make_float4(0, 0, 0, 0);
+        for (uint32_t first = 0; first < e.shape.num_kv_heads; first += AT_ONCE) {
+            float4 row[AT_ONCE];
+#pragma unroll
+            for (uint32_t i = 0; i < AT_ONCE; i++) {
+                row[i] = make_float4(0, 0, 0, 0);
+                if (first + i < e.shape.num_kv_heads && t < job.num_tokens)
+                    row[i] = __ldcg((const float4 *)(from + (uint64_t)(first + i) * length));
+            }
+#pragma unroll
+            for (int i = 0; i < AT_ONCE; i++)
+                sum = make_float4(sum.x + row[i].x, sum.y + row[i].y, sum.z + row[i].z, sum.w + row[i].w);
+        }
+        return sum;
+    }
+
+    /* After the barrier. */
+    __device__ __forceinline__ void run(const eviction_arguments &e)
+    {
+        victim_search victim;
+        bool is_new = true;
+        next_job(e);
+        while (num_jobs) {
+            const score_job current = job;
+            const uint32_t t = threadIdx.x % WARP * 4;
+            token_place place[4];
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                place[i] = find_token(e, kv_slot[i]);
+            if (is_new)
+                victim.begin(e, current.query);
+            num_jobs--;
+            const float4 sum = add_rows(e, current);
+            next_job(e);
+            const float sums[4] = {sum.x, sum.y, sum.z, sum.w};
+#pragma unroll
+            for (uint32_t i = 0; i < 4; i++)
+                if (t + i < current.num_tokens)
+                    victim.add(e, current.query, place[i], sums[i] * importance_unit(e));
+            is_new = num_jobs == 0 || job.query != current.query;
+            if (is_new)
+                victim.end(e, current.query);
         }
     }
 };
@@ -602,11 +736,14 @@ template <int SHARING, typename MERGE>
 static __device__ __forceinline__ void merge_and_score_jobs(const eviction_arguments &e, evicting_shared &shared,
                                                             MERGE merge)
 {
-    scorer<SHARING> jobs;
-    jobs.begin(e, shared);
+    scorer<SHARING> scores;
+    summer sums;
+    scores.begin(e, shared);
+    sums.begin(e);
     wait_for_all(e.arrivals);
     merge();
-    jobs.run(e, (head_softmax *)shared.kv + threadIdx.x / WARP * MAX_SCORE_HEADS);
+    scores.run(e, (head_softmax *)shared.kv + threadIdx.x / WARP * MAX_SCORE_HEADS);
+    sums.run(e);
 }
 
 template <typename MERGE>
