@@ -77,7 +77,7 @@ static cudaError_t staged_upload(staged_memory *memory, LAY_OUT lay_out, cudaStr
     if (error != cudaSuccess)
         return error;
     if (grows) {
-        next.capacity = bytes + bytes / 4;
+        next.capacity = bytes + bytes / 64 * 16; /* a multiple of 16: so begins the second half of staging */
         next.device = next.staging = NULL;
         error = cudaMalloc((void **)&next.device, next.capacity);
         if (error == cudaSuccess)
