@@ -227,9 +227,16 @@ typedef struct demand {
  * tokens leave it to the others, and nothing is copied. */
 static uint32_t end_of(const kv_pool *pool, const kv_record *record)
 {
+    if (!pool->config.evicts) return record->length;
     uint32_t tail = kv_tail_tokens(pool, record);
-    bool stays = tail == 0 || !pool->config.evicts || kv_kept_in(pool, record, record->num_blocks - 1) > 0;
+    bool stays = tail == 0 || kv_kept_in(pool, record, record->num_blocks - 1) > 0;
     return stays ? record->length : record->length - tail;
+}
+
+/* The entries that reach up to end_of(). */
+static uint32_t blocks_at_end(const kv_record *record, uint32_t end)
+{
+    return record->num_blocks - (end < record->length);
 }
 
 /* After an append the branch alone holds its last block, so the credit for copies keeps one block: for the copy after a
@@ -248,10 +255,9 @@ static uint32_t credit_after(const kv_pool *pool, const kv_record *record, uint3
 static bool must_copy(const kv_pool *pool, const kv_record *record, uint32_t num_tokens)
 {
     if (num_tokens == 0 || kv_tail_tokens(pool, record) == 0) return false;
-    if (end_of(pool, record) < record->length) return false;
     uint32_t block = record->blocks[record->num_blocks - 1];
-    uint32_t holders = pool->config.evicts ? pool->keepers[block] : pool->ref[block];
-    return holders - pool->leaving[block] > 1;
+    if (!pool->config.evicts) return pool->ref[block] - pool->leaving[block] > 1;
+    return end_of(pool, record) == record->length && pool->keepers[block] - pool->leaving[block] > 1;
 }
 
 static kv_status count_append(kv_pool *pool, kv_branch branch, uint32_t num_tokens, demand *total)
@@ -266,7 +272,7 @@ static kv_status count_append(kv_pool *pool, kv_branch branch, uint32_t num_toke
     record->takes_over = false;
     record->pending_hole = pool->config.evicts && num_tokens == 1 ? kv_lowest_hole(pool, record) : KV_NO_HOLE;
     uint32_t num_at_end = record->pending_hole == KV_NO_HOLE ? num_tokens : 0;
-    record->pending_blocks = kv_blocks_of(pool, end + num_at_end) - kv_blocks_of(pool, end);
+    record->pending_blocks = kv_blocks_of(pool, end + num_at_end) - blocks_at_end(record, (uint32_t)end);
     if (must_copy(pool, record, num_at_end)) {
         pool->leaving[record->blocks[record->num_blocks - 1]]++;
         record->pending_blocks++;
@@ -486,8 +492,8 @@ kv_status kv_branch_adopt(kv_pool *pool, kv_branch branch, kv_branch winner)
 uint32_t kv_credit_needed(const kv_pool *pool, const kv_record *record, uint32_t num_tokens)
 {
     if (num_tokens == 0) return 0;
-    uint64_t end = end_of(pool, record);
-    return kv_blocks_of(pool, end + num_tokens) - kv_blocks_of(pool, end) + 1 + must_copy(pool, record, num_tokens);
+    uint32_t end = end_of(pool, record), needed = kv_blocks_of(pool, (uint64_t)end + num_tokens);
+    return needed - blocks_at_end(record, end) + 1 + must_copy(pool, record, num_tokens);
 }
 
 kv_status kv_branch_reserve(kv_pool *pool, kv_branch branch, uint32_t num_tokens)

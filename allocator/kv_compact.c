@@ -11,8 +11,8 @@
 static kv_move move_token(kv_pool *pool, kv_record *record, uint32_t from, uint32_t to)
 {
     uint32_t block_tokens = pool->config.block_tokens;
-    kv_move move = {record->blocks[from / block_tokens], from & (block_tokens - 1),
-                    record->blocks[to / block_tokens], to & (block_tokens - 1)};
+    kv_move move = {record->blocks[from / block_tokens], from & (block_tokens - 1), record->blocks[to / block_tokens],
+                    to & (block_tokens - 1)};
     uint32_t position = pool->positions[kv_place(pool, record, from)];
     kv_forget_token(pool, record, from);
     kv_keep_token(pool, record, to);
@@ -133,7 +133,8 @@ static replacement plan_replacement(const kv_pool *pool, const kv_record *record
     for (uint32_t i = r.first; i < r.end; i++) r.num_moves += kv_kept_in(pool, record, i);
     r.num_new = kv_blocks_of(pool, r.num_moves);
     r.length = r.first * pool->config.block_tokens + r.num_moves;
-    if (r.end < record->num_blocks) r.length = record->length - (r.end - r.first - r.num_new) * pool->config.block_tokens;
+    uint32_t gone = r.end - r.first - r.num_new; /* entries by which the table becomes shorter */
+    if (r.end < record->num_blocks) r.length = record->length - gone * pool->config.block_tokens;
     return r;
 }
 

@@ -119,15 +119,19 @@ static kv_status count_votes(kv_pool *pool, const kv_branch *branches, uint32_t 
     kv_status status = KV_OK;
     for (; counted < count; counted++) {
         kv_record *record = kv_find(pool, branches[counted]);
-        if (!record) status = KV_STALE;
-        else if (record->listed) status = KV_INVAL;
+        if (!record)
+            status = KV_STALE;
+        else if (record->listed)
+            status = KV_INVAL;
         if (status != KV_OK) break;
         record->listed = true;
         if (counted == 0) index = entry_of(record, block);
         *table_slot = index * pool->config.block_tokens + slot;
         bool lists = index < record->num_blocks && record->blocks[index] == block;
-        if (lists) votes += kv_keeps_slot(pool, record, *table_slot);
-        else status = KV_INVAL;
+        if (lists)
+            votes += kv_keeps_slot(pool, record, *table_slot);
+        else
+            status = KV_INVAL;
     }
     unlist(pool, branches, counted);
     if (status != KV_OK) return status;
@@ -142,13 +146,15 @@ kv_status kv_evict_shared(kv_pool *pool, const kv_branch *branches, uint32_t cou
     kv_status status = count_votes(pool, branches, count, block, slot, &table_slot);
     if (status != KV_OK) return kv_pool_refuse(pool, status);
     pool->num_released = 0;
+    kv_record *last = NULL;
     for (uint32_t i = 0; i < count; i++) {
         kv_record *record = kv_find(pool, branches[i]);
         if (!kv_keeps_slot(pool, record, table_slot)) continue;
         kv_forget_token(pool, record, table_slot);
         pool->evicted_tokens++;
+        last = record;
     }
-    kv_bury(pool, kv_find(pool, branches[0]));
+    kv_bury(pool, last);
     pool->operations++;
     return KV_OK;
 }

@@ -14,8 +14,8 @@
  *   block 2   4 5     B                   B 1000                    B 1100       B 1100, position 6 in the hole of 5
  *
  * Positions. A token has a position, counted from 0 in its branch, and the pool knows it for every slot. Without
- * eviction, position t is in slot t of the table. With it, slots are in no order, and `length` in kv_table counts slots:
- * those of the table up to the last one that was written. truncate and fork_at take positions in such a pool.
+ * eviction, position t is in slot t of the table. With it, slots are in no order, and `length` in kv_table counts
+ * slots: those of the table up to the last one that was written. truncate and fork_at take positions in such a pool.
  *
  * Scopes say which tokens a branch may forget:
  *   private  tokens appended after its last fork. Later forks and deaths of others do not change the choice
@@ -23,9 +23,11 @@
  *   vote     shared tokens, by all branches that list the block at once: kv_evict_shared
  *
  * One kept set serves all layers whose K and V lie in this pool's blocks; a caller that lets each layer choose its own
- * victims uses one pool for each layer. Integers only; who scores the tokens: reference/eviction.
+ * victims uses one pool for each layer. Integers only; scores of tokens: reference/eviction.
  *
- * Source: LongFlow (arXiv 2603.11504) overwrites the victim in place, which is only right in a block with one reader. */
+ * A released block may hold the source of a move of the same call: moves first, then overwrite.
+ *
+ * Source: LongFlow (arXiv 2603.11504) overwrites the victim in place, which is right with one reader alone. */
 #ifndef KV_EVICT_H
 #define KV_EVICT_H
 
@@ -62,18 +64,19 @@ static inline bool kv_keep_slot(const kv_keep *keep, uint32_t block_tokens, uint
 kv_status kv_branch_keep(const kv_pool *pool, kv_branch branch, kv_keep *keep);
 kv_status kv_branch_keeps(const kv_pool *pool, const kv_branch *branches, uint32_t count, kv_keep *keeps);
 
-/* [num_blocks][block_tokens] position of the token in each slot of the pool; meaningless for slots that no branch keeps.
- * NULL in a pool that does not evict. */
+/* [num_blocks][block_tokens] position of the token in each slot of the pool; meaningless for slots that no branch
+ * keeps. NULL in a pool that does not evict. */
 const uint32_t *kv_pool_positions(const kv_pool *pool);
 
 /* The slot, in the branch's table, of a position that the branch keeps. KV_RANGE if it keeps none. O(slots). */
 kv_status kv_branch_find(const kv_pool *pool, kv_branch branch, uint32_t position, uint32_t *slot);
 
-/* The branch forgets the tokens in `slots` [count] of its table: all of them, or none on error. Blocks that die leave the
- * table, so the slots behind them move up by block_tokens each.
+/* The branch forgets the tokens in `slots` [count] of its table: all of them, or none on error. Blocks that die leave
+ * the table, so the slots behind them move up by block_tokens each.
  * KV_RANGE: a slot beyond the table; KV_INVAL: not kept (evicted before, or named twice), or scope private and its
  * position is before first_private, or scope vote. O(count), and, if a block dies, the blocks of the table; if a block
- * dies that others list too, the blocks of all tables. */
+ * dies that others list too, the blocks of all tables. The next append may overwrite the
+ * slots: order its write behind the kernels that read them, as after truncate. */
 kv_status kv_branch_evict(kv_pool *pool, kv_branch branch, kv_scope scope, const uint32_t *slots, uint32_t count);
 
 /* By unanimous vote: the branches [count], all that list `block`, forget its slot. Branches that have hidden it already
@@ -82,8 +85,9 @@ kv_status kv_branch_evict(kv_pool *pool, kv_branch branch, kv_scope scope, const
  * O(blocks of their tables); if the block dies, the blocks of all tables. */
 kv_status kv_evict_shared(kv_pool *pool, const kv_branch *branches, uint32_t count, uint32_t block, uint32_t slot);
 
-/* Makes the tokens private that no other branch can read any more: lowers first_private to the lowest position from which
- * on every kept token lies in a block that the branch alone lists. For a branch whose siblings are gone. O(slots). */
+/* Makes the tokens private that no other branch can read any more: lowers first_private to the lowest position from
+ * which on every kept token lies in a block that the branch alone lists. For a branch whose siblings are gone.
+ * O(slots). */
 kv_status kv_branch_thaw(kv_pool *pool, kv_branch branch);
 
 /* Copy one slot (for every layer and KV head, K, V and value norms). Moves of one call do not depend on each other. */
@@ -91,15 +95,17 @@ typedef struct kv_move {
     uint32_t from_block, from_slot, to_block, to_slot;
 } kv_move;
 
-/* Packs the kept tokens of the blocks that the branch alone lists into as few of them as possible; the emptied blocks
- * become free. No block is taken. Nothing is moved if no block becomes free. moves [max_moves] is written, *num_moves is
- * their number, at most num_kept. KV_RANGE: more than max_moves; *num_moves says how many, nothing has changed.
- * O(blocks of the table + moves). */
+/* Packs the kept tokens of the blocks that the branch alone lists into as few of them as possible; the emptied blocks,
+ * those with the fewest tokens, become free. No block is taken. Nothing is moved if no block becomes free. moves
+ * [max_moves] is written, *num_moves is their number, at most num_kept. KV_RANGE: more than max_moves; *num_moves says
+ * how many, nothing has changed. O(blocks of the table + moves). */
 kv_status kv_branch_compact(kv_pool *pool, kv_branch branch, kv_move *moves, uint32_t max_moves, uint32_t *num_moves);
 
 /* Copy-on-write compaction: from block first_index of the table on, the blocks that are shared are replaced by new ones
  * that hold the branch's kept tokens, packed. The branch pays with blocks of its own for reading fewer; the others keep
- * theirs, so memory can grow (docs/eviction.md). As kv_branch_compact; also KV_NOBLOCKS: nothing has changed. */
+ * theirs, so memory can grow (docs/eviction.md). As kv_branch_compact; also KV_RANGE: first_index beyond the table;
+ * KV_NOBLOCKS: nothing has changed. If the branch alone kept tokens of such a block, the block dies: O(blocks of all
+ * tables). */
 kv_status kv_branch_compact_shared(kv_pool *pool, kv_branch branch, uint32_t first_index, kv_move *moves,
                                    uint32_t max_moves, uint32_t *num_moves);
 

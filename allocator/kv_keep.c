@@ -1,4 +1,4 @@
-/* Keep words: the bits, who keeps a block, and dead blocks. The inside of kv_evict.h.
+/* Keep words: the bits, the count of branches that keep a block, and dead blocks. The inside of kv_evict.h.
  *
  * Price, in a pool that evicts: 4 bytes for each slot and each block of the pool; 8 * words_per_block for each table
  * entry. */
@@ -44,8 +44,10 @@ static void lose_kept(kv_pool *pool, kv_record *record, uint32_t tokens)
 static void lose_keeper(kv_pool *pool, uint32_t block)
 {
     if (--pool->keepers[block] > 0) return;
-    if (pool->ref[block] > 1) pool->dead = KV_DEAD_SHARED;
-    else if (pool->dead == KV_DEAD_NONE) pool->dead = KV_DEAD_OWN;
+    if (pool->ref[block] > 1)
+        pool->dead = KV_DEAD_SHARED;
+    else if (pool->dead == KV_DEAD_NONE)
+        pool->dead = KV_DEAD_OWN;
 }
 
 void kv_keep_token(kv_pool *pool, kv_record *record, uint32_t slot)
@@ -110,8 +112,10 @@ uint32_t kv_num_shared(const kv_pool *pool, const kv_record *record)
     uint32_t low = 0, high = record->num_blocks; /* entries below `low` are shared, those from `high` on are not */
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (pool->ref[record->blocks[middle]] > 1) low = middle + 1;
-        else high = middle;
+        if (pool->ref[record->blocks[middle]] > 1)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low;
 }
@@ -119,11 +123,14 @@ uint32_t kv_num_shared(const kv_pool *pool, const kv_record *record)
 uint32_t kv_lowest_hole(const kv_pool *pool, const kv_record *record)
 {
     if (record->num_kept == record->length) return KV_NO_HOLE;
-    for (uint32_t i = kv_num_shared(pool, record); i < record->num_blocks; i++) {
-        for (uint32_t w = 0; w < pool->words_per_block; w++) {
-            uint64_t holes = ~kv_words(pool, record, i)[w] & kv_written_bits(pool, record, i, w);
-            if (holes != 0) return i * pool->config.block_tokens + w * 64 + (uint32_t)__builtin_ctzll(holes);
-        }
+    uint32_t per_block = pool->words_per_block, block_tokens = pool->config.block_tokens;
+    uint64_t at = (uint64_t)kv_num_shared(pool, record) * per_block, end = (uint64_t)record->num_blocks * per_block;
+    uint64_t full = block_tokens < 64 ? (UINT64_C(1) << block_tokens) - 1 : UINT64_MAX;
+    while (at + per_block < end && record->words[at] == full) at++;
+    for (; at < end; at++) {
+        uint32_t index = (uint32_t)(at / per_block), w = (uint32_t)(at % per_block);
+        uint64_t holes = ~record->words[at] & kv_written_bits(pool, record, index, w);
+        if (holes != 0) return index * block_tokens + w * 64 + (uint32_t)__builtin_ctzll(holes);
     }
     return KV_NO_HOLE;
 }
@@ -135,8 +142,8 @@ uint32_t kv_kept_length(const kv_pool *pool, const kv_record *record, uint32_t l
     if (limit == record->next_position) return record->length;
     uint32_t length = record->length;
     for (; length > 0; length--)
-        if (kv_keeps_slot(pool, record, length - 1) &&
-            pool->positions[kv_place(pool, record, length - 1)] < limit) break;
+        if (kv_keeps_slot(pool, record, length - 1) && pool->positions[kv_place(pool, record, length - 1)] < limit)
+            break;
     return length;
 }
 
@@ -208,7 +215,9 @@ static bool drop_leaving(kv_pool *pool, kv_record *record, uint32_t taken)
     return true;
 }
 
-/* A promise for a table that has lost blocks: free blocks that are not promised make up what it lacks. */
+/* The promise of a branch whose own call has made its table shorter may need a block more, for new tokens in place of
+ * those that its last block had room for: from the free blocks that are not promised. Without open epochs, the call has
+ * freed one. */
 static void renew(kv_pool *pool, kv_record *record)
 {
     uint32_t lacking = kv_credit_needed(pool, record, record->promised_tokens) - record->credit_blocks;
@@ -221,17 +230,11 @@ void kv_bury(kv_pool *pool, kv_record *record)
 {
     kv_dead dead = pool->dead;
     pool->dead = KV_DEAD_NONE;
-    if (dead == KV_DEAD_OWN && drop_leaving(pool, record, KV_NO_BLOCK)) renew(pool, record);
-    if (dead != KV_DEAD_SHARED) return;
-    for (uint32_t i = 0; i < pool->num_records; i++) {
-        kv_record *lister = &pool->records[i];
-        lister->listed = lister->live && drop_leaving(pool, lister, KV_NO_BLOCK);
-    }
-    for (uint32_t i = 0; i < pool->num_records; i++) {
-        kv_record *lister = &pool->records[i];
-        if (lister->listed) renew(pool, lister);
-        lister->listed = false;
-    }
+    if (dead == KV_DEAD_NONE) return;
+    bool changed = record->live && drop_leaving(pool, record, KV_NO_BLOCK);
+    for (uint32_t i = 0; dead == KV_DEAD_SHARED && i < pool->num_records; i++)
+        if (pool->records[i].live) drop_leaving(pool, &pool->records[i], KV_NO_BLOCK);
+    if (changed) renew(pool, record);
 }
 
 void kv_take_over(kv_pool *pool, const kv_record *record)

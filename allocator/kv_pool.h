@@ -66,11 +66,11 @@ typedef struct kv_pool kv_pool;
 /* Branch handle: the index of the pool's record in the low 32 bits, its generation in the high 32; 0 is never valid. */
 typedef uint64_t kv_branch;
 
-/* Block table of a branch, as a view: valid until the branch next changes. */
+/* Block table of a branch, as a view: valid until the branch next changes (in a pool that evicts: the pool). */
 typedef struct kv_table {
     const uint32_t *blocks; /* [num_blocks] block ids, token t lies in blocks[t / block_tokens] */
     uint32_t num_blocks;    /* ceil(length / block_tokens) */
-    uint32_t length;        /* tokens */
+    uint32_t length;        /* tokens; in a pool that evicts, slots: those of evicted tokens are among them */
     uint64_t version;       /* changes with every change except growth at the end; never repeats in a pool. 0: not
                                known (tables of an engine without versions); never from a pool */
 } kv_table;
@@ -106,10 +106,11 @@ kv_status kv_pool_get_stats(const kv_pool *pool, kv_pool_stats *stats);
 /* Reference count of a block: the number of living tables that list it. 0 for ids beyond the pool. */
 uint32_t kv_pool_references(const kv_pool *pool, uint32_t block);
 
-/* Blocks that the last successful append, truncate, adopt, prune or epoch_retire made free. All of them may be
- * overwritten now, by storage that fills freed blocks (zero for privacy, NaN for tests). While an epoch is open, a
- * block that loses its last reference is not listed, as a kernel may still read it; the retire that makes it free lists
- * it. The view is valid until the next call that changes the pool. */
+/* Blocks that the last successful append, truncate, adopt, prune, epoch_retire or call of kv_evict.h made free. All of
+ * them may be overwritten now, by storage that fills freed blocks (zero for privacy, NaN for tests); but the moves of a
+ * compaction read some of them: carry those out first. While an epoch is open, a block that loses its last reference is
+ * not listed, as a kernel may still read it; the retire that makes it free lists it. The view is valid until the next
+ * call that changes the pool. */
 void kv_pool_released(const kv_pool *pool, const uint32_t **blocks, uint32_t *num_blocks);
 
 /* Recomputes the pool's whole state from the tables and compares. KV_OK, or KV_CORRUPT with the invariant's number, the
@@ -130,7 +131,8 @@ typedef struct kv_text_error {
 /* Restores the pool that wrote `text`: same handles, tables, counts, free order. Its dump is `text` again, byte for
  * byte, so CRLF and a byte-order mark are refused, with a message that names them.
  * KV_FORMAT with *error filled, KV_CORRUPT if the text is a state that no pool can be in, KV_NOMEM. Safe on untrusted
- * input: memory grows with the length of the text, not with a count that it declares. error may be NULL. */
+ * input: memory grows with the length of the text, not with a count that it declares (a pool that evicts also takes
+ * 4 * block_tokens bytes for each block that the text lists). error may be NULL. */
 kv_status kv_pool_load(kv_pool **pool, const char *text, size_t length, kv_text_error *error);
 
 /* GPU lifetime. Between begin and retire, freed blocks go to quarantine: a kernel launched in the epoch may still read

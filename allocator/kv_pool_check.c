@@ -269,9 +269,10 @@ static bool check_positions(audit *a, uint32_t record, uint32_t *positions)
         if (kv_keeps_slot(a->pool, s, slot)) positions[count++] = a->pool->positions[kv_place(a->pool, s, slot)];
     qsort(positions, count, sizeof *positions, by_position);
     for (uint32_t i = 0; i < count; i++) {
-        if (!at_most(a, 21, "position of a kept token", (uint64_t)positions[i] + 1, s->next_position, record)) return false;
-        if (i > 0 && !holds(a, 21, "tokens at one position", 1 + (positions[i] == positions[i - 1]), 1, KV_NO_BLOCK, record))
-            return false;
+        uint32_t here = 1 + (i > 0 && positions[i] == positions[i - 1]);
+        if (!holds(a, 21, "tokens at one position", here, 1, KV_NO_BLOCK, record)) return false;
+        uint64_t reached = (uint64_t)positions[i] + 1;
+        if (!at_most(a, 21, "position of a kept token", reached, s->next_position, record)) return false;
     }
     return true;
 }

@@ -226,7 +226,7 @@ void kv_copy_keeper(kv_pool *pool, const kv_copy *copy);
 /* A table and its keep words have been filled from elsewhere: their sums. */
 void kv_keep_loaded(kv_pool *pool, kv_record *record);
 
-/* Dead blocks leave all tables, and promises are renewed for the changed tables. `record` made the call. */
+/* Dead blocks leave all tables. `record` made the call. */
 void kv_bury(kv_pool *pool, kv_record *record);
 /* Branches that keep nothing in the last block of `record` drop it from their tables. */
 void kv_take_over(kv_pool *pool, const kv_record *record);

@@ -10,6 +10,8 @@
  *
  * Nothing but tables is needed, so an engine with an allocator of its own can start here.
  *
+ * In a pool that evicts, a token means a slot of the table here, kept or not.
+ *
  * Order: nodes are listed depth first, a parent before its children, children in order of the first table that
  * needs them. `rows` lists the queries in the same depth-first order (queries that end at a node come before those
  * of its children), so the queries that see a node are one contiguous run of `rows`, and so is the union over

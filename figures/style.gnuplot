@@ -43,6 +43,30 @@ set linetype 22 lc rgb '#3f76cf' lw 2.5 dt (10,4) pt 4
 set linetype 23 lc rgb '#86b0ea' lw 2.5 dt (3,3) pt 8
 set linetype 24 lc rgb '#7a7f87' lw 2.5 dt (14,4,3,4) pt 12
 
+# Eviction policies. Their luminance, in grey, goes from 0.75 (sink_window) to 0 (random_victim).
+random_victim = 31; longflow = 32; h2o = 33; rkv = 34; vatp = 35; current_mass = 36; exact_deletion = 37; sink_window = 38; random = 39
+set linetype 31 lc rgb '#000000' lw 2.5 dt (2,3) pt 3
+set linetype 32 lc rgb '#0b2f7f' lw 3 dt 1 pt 7
+set linetype 33 lc rgb '#c62828' lw 2.5 dt (14,5) pt 9
+set linetype 34 lc rgb '#3a9a40' lw 2.5 dt (18,4) pt 13
+set linetype 35 lc rgb '#e8711a' lw 2.5 dt (9,4) pt 11
+set linetype 36 lc rgb '#b07cd0' lw 2.5 dt (6,3,2,3) pt 4
+set linetype 37 lc rgb '#86b0ea' lw 2.5 dt (12,4,3,4) pt 6
+set linetype 38 lc rgb '#f0c040' lw 2.5 dt (4,4) pt 2
+set linetype 39 lc rgb '#7d7d7d' lw 2.5 dt (2,5) pt 8
+
+# Memory of a tree that forgets: shared blocks, by scope, and copied out of shared blocks. The last four: regimes.
+shared_blocks = 41; own_budget = 42; cow_blocks = 43; voted = 44
+set linetype 41 lc rgb '#0b2f7f' lw 2.5 dt 1 pt 7
+set linetype 42 lc rgb '#00695c' lw 2.5 dt (12,4,3,4) pt 5
+set linetype 43 lc rgb '#c62828' lw 2.5 dt (14,5) pt 9
+set linetype 44 lc rgb '#e8a317' lw 2.5 dt (3,3) pt 6
+regime_1 = 45; regime_2 = 46; regime_3 = 47; regime_4 = 48
+set linetype 45 lc rgb '#86b0ea' lw 2.5 dt (3,3) pt 4
+set linetype 46 lc rgb '#0b2f7f' lw 2.5 dt (10,4) pt 5
+set linetype 47 lc rgb '#e8711a' lw 2.5 dt (14,4,3,4) pt 12
+set linetype 48 lc rgb '#c62828' lw 2.5 dt 1 pt 9
+
 # A ceiling that was measured on the same GPU, from the csv's comment lines ("# dram_gbps: 4550"); without one gnuplot
 # ends with an error, because a message is no number.
 ceiling(name) = real(system(sprintf("sed -n 's/^# %s: //p' '%s' | grep . || echo 'no %s in the csv'", name, data, name)))

@@ -29,7 +29,7 @@ typedef struct attention_arguments {
 /* Memory for a plan: on the device, and twice in pinned memory, because the copy of one update may still be running
  * while the host writes the next. */
 typedef struct plan_memory {
-    size_t capacity;
+    size_t capacity; /* a multiple of 16 */
     char *device;  /* [capacity] */
     char *staging; /* [2][capacity] pinned */
 } plan_memory;

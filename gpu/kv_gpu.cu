@@ -1,5 +1,5 @@
-/* Copies, moves and appends in device memory, and the norms of values. Keys and values are read and written in pieces of
- * 16 bytes, so that neighbouring threads access neighbouring pieces. */
+/* Copies, moves and appends in device memory, and the norms of values. Keys and values are read and written in pieces
+ * of 16 bytes, so that neighbouring threads access neighbouring pieces. */
 #include "device.cuh"
 
 #include <assert.h>
@@ -77,8 +77,8 @@ static __global__ void move_slots(kv_pieces kv, float *norm, move_batch batch)
     }
 }
 
-/* Warp n of the grid has KV head n % num_kv_heads of token n / num_kv_heads. Its lanes add up the elements of every 32nd
- * piece; then the lanes' sums are added in the order of warp_sum. */
+/* Warp n of the grid has KV head n % num_kv_heads of token n / num_kv_heads. Its lanes add up the elements of every
+ * 32nd piece; then the lanes' sums are added in the order of warp_sum. */
 template <typename T>
 static __global__ void sum_norms(float *norm, kv_pieces kv, const uint64_t *slots, uint32_t num_tokens)
 {

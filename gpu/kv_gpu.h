@@ -1,6 +1,6 @@
-/* kv_gpu: writing K and V in device memory: the copies of copy-on-write, the moves of compaction, and the keys and values
- * of new tokens, with the norms of values for eviction. Layout and storage as in tree_attention_gpu; a call works on one
- * layer.
+/* kv_gpu: writing K and V in device memory: the copies of copy-on-write, the moves of compaction, and the keys and
+ * values of new tokens, with the norms of values for eviction. Layout and storage as in tree_attention_gpu; a call
+ * works on one layer.
  *
  * The order of a decode step on one stream: the copies of kv_branch_append_many (also of norms), the new tokens, their
  * norms, attention. */
@@ -37,13 +37,13 @@ tree_status kv_append_gpu(void *key, void *value, const void *new_keys, const vo
                           uint32_t num_tokens, const tree_shape *shape, cudaStream_t stream, int *cuda_error);
 
 /* Norms of the values in `slots` [num_tokens], as they are in the pool, rounded to its storage type:
- * norm[block][kv_head][slot] = sum over d of |value|, for eviction, in float and always in the same order. Call it after
- * kv_append_gpu with the same slots; a slot beyond the pool, KV_SKIP_SLOT, is skipped. */
+ * norm[block][kv_head][slot] = sum over d of |value|, for eviction, in float and always in the same order. Call it
+ * after kv_append_gpu with the same slots; a slot beyond the pool, KV_SKIP_SLOT, is skipped. */
 tree_status kv_norms_gpu(float *norm, const void *value, const uint64_t *slots, uint32_t num_tokens,
                          const tree_shape *shape, cudaStream_t stream, int *cuda_error);
 
-/* Carries out the moves of one kv_branch_compact or kv_branch_compact_shared, which do not depend on each other: K, V, and
- * norms unless norm is NULL. `moves` is on the host and read before the return; one launch for up to 240 moves.
+/* Carries out the moves of one kv_branch_compact or kv_branch_compact_shared, which do not depend on each other: K, V,
+ * and norms unless norm is NULL. `moves` is on the host and read before the return; one launch for up to 240 moves.
  * TREE_INVAL: a block or slot beyond the pool. */
 tree_status kv_move_gpu(void *key, void *value, float *norm, const kv_move *moves, uint32_t num_moves,
                         const tree_shape *shape, cudaStream_t stream, int *cuda_error);

@@ -97,7 +97,8 @@ static cudaError_t upload(tree_plan_gpu *next, const tree_plan *plan, const plan
     cudaError_t error = refuse_capture(stream);
     if (error != cudaSuccess)
         return error;
-    error = grows ? memory_create(&next->memory, bytes + bytes / 4) : cudaEventSynchronize(next->copied[next->turn]);
+    error = grows ? memory_create(&next->memory, bytes + bytes / 64 * 16)
+                  : cudaEventSynchronize(next->copied[next->turn]);
     if (error == cudaSuccess) {
         char *staging = next->memory.staging + next->turn * next->memory.capacity;
         lay_out(next, plan, queue, staging);

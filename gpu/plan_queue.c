@@ -310,6 +310,12 @@ static uint32_t place_of(const uint32_t *slice_place, uint32_t num_unmasked, uin
     return num_unmasked + slice_place[at / QUEUE_SLICE] * QUEUE_SLICE + at % QUEUE_SLICE;
 }
 
+/* How many tokens from token t on have places that follow each other. */
+static uint32_t run_from(uint32_t num_unmasked, uint32_t t)
+{
+    return t < num_unmasked ? num_unmasked - t : QUEUE_SLICE - (t - num_unmasked) % QUEUE_SLICE;
+}
+
 /* ---- fill: tiles and starts ---- */
 
 static void add_tiles(queue_builder *b, const queue_task *task, uint32_t kv_head, uint32_t *next)
@@ -413,8 +419,14 @@ static void fill_masks(uint64_t *masks, const tree_plan *plan, const queue_task 
         const tree_range *range = &plan->ranges[r];
         bool is_masked = range->mask != TREE_NO_MASK;
         const uint64_t *words = is_masked ? plan->masks + range->mask + first / 64 : all;
-        for (uint32_t i = 0; i < range->num_tokens; i++, t++, words += is_masked ? num_words : 0)
-            masks[place_of(slice_place, num_unmasked, t)] = mask_bits(words, first % 64, num_queries);
+        uint32_t step = is_masked ? num_words : 0;
+        for (uint32_t end = t + range->num_tokens, count; t < end; t += count) {
+            uint64_t *run = masks + place_of(slice_place, num_unmasked, t);
+            count = run_from(num_unmasked, t);
+            count = count < end - t ? count : end - t;
+            for (uint32_t i = 0; i < count; i++, words += step)
+                run[i] = mask_bits(words, first % 64, num_queries);
+        }
     }
 }
 

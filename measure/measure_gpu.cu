@@ -745,8 +745,10 @@ bench_eviction bench_eviction_create(const bench_case *c, const bench_plan *p,
         slots[i] = i;
     for (uint32_t q = 0; q < c->shape.num_queries; q++) {
         const kv_table *table = &c->tables[q];
-        for (uint32_t t = 0; t < table->length; t++)
-            positions[(uint64_t)table->blocks[t / BENCH_BLOCK_TOKENS] * BENCH_BLOCK_TOKENS + t % BENCH_BLOCK_TOKENS] = t;
+        for (uint32_t t = 0; t < table->length; t++) {
+            const uint64_t block = table->blocks[t / BENCH_BLOCK_TOKENS];
+            positions[block * BENCH_BLOCK_TOKENS + t % BENCH_BLOCK_TOKENS] = t;
+        }
         e.num_slots = std::max<uint64_t>(e.num_slots, (uint64_t)table->num_blocks * BENCH_BLOCK_TOKENS);
     }
     BENCH_MUST(tree_eviction_gpu_create(&e.lists, p->plan, &c->shape, c->stream, &cuda_error) == TREE_OK,

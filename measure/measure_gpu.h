@@ -79,8 +79,8 @@ void bench_destroy(bench_case *c);
  * often for set 0. */
 double bench_time(const bench_case *c, const std::function<void(uint32_t set)> &call, bool is_cold);
 
-/* The same for several calls, cold, whose replays alternate: a drift of the clock changes all of them alike, so that their
- * ratios hold. */
+/* The same for several calls, cold, whose replays alternate: a drift of the clock changes all of them alike, so that
+ * their ratios hold. */
 std::vector<double> bench_times(const bench_case *c, const std::vector<std::function<void(uint32_t set)>> &calls);
 
 struct bench_counters {
@@ -137,8 +137,9 @@ void bench_eviction_destroy(bench_eviction *e);
 void bench_evict(const bench_case *c, const bench_plan *p, const bench_eviction *e, const tree_eviction_step *step,
                  uint32_t set);
 
-/* Ends the program if, after one call, out or lse of some rows is beyond the limits of measure/oracle.h, if an importance
- * of one query is off by more than 1e-4 of its largest, or if the query's victim has more than 1 + 1e-4 times the least. */
+/* Ends the program if, after one call, out or lse of some rows is beyond the limits of measure/oracle.h, if an
+ * importance of one query is off by more than 1e-4 of its largest, or if the query's victim has more than 1 + 1e-4
+ * times the least. */
 void bench_eviction_check(const bench_case *c, const bench_plan *p, const bench_eviction *e,
                           const tree_eviction_step *step);
 

@@ -31,6 +31,7 @@
 
 /* eviction: importance of each token, policies, a branch under a budget */
 #include "eviction_cache.h"
+#include "eviction_forest.h"
 #include "eviction_policy.h"
 #include "importance.h"
 #include "tree_importance.h"
@@ -40,6 +41,7 @@
 #include "game_of_24.h"
 #include "kv_store.h"
 #include "replay.h"
+#include "stream.h"
 #include "trace.h"
 #include "workload.h"
 

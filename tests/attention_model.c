@@ -20,8 +20,7 @@ static tree_status run_ref(const attention_backend *backend, float *out, float *
     return tree_attention_ref(out, lse, query, key, value, plan, shape, scale);
 }
 
-/* The floats as the storage type holds them. */
-static void *create_stored(const float *array, uint64_t count, tree_storage storage)
+void *attention_stored(const float *array, uint64_t count, tree_storage storage)
 {
     void *stored = malloc(count * tree_storage_bytes(storage) + 1);
     check(stored, "%llu elements", (unsigned long long)count);
@@ -47,8 +46,8 @@ static tree_status run_cpu(const attention_backend *backend, float *out, float *
     unsigned char *workspace = aligned_alloc(64, room);
     check(workspace, "%zu bytes", room);
     memset(workspace, 0xff, room);
-    void *stored_key = create_stored(key, num_kv, shape->storage);
-    void *stored_value = create_stored(value, num_kv, shape->storage);
+    void *stored_key = attention_stored(key, num_kv, shape->storage);
+    void *stored_value = attention_stored(value, num_kv, shape->storage);
     tree_status status = tree_attention_cpu(out, lse, query, stored_key, stored_value, plan, shape, scale, workspace,
                                             bytes, backend->num_threads, backend->isa);
     for (size_t i = bytes; i < room; i++)

@@ -88,6 +88,9 @@ void attention_fill_unseen(attention_case *c, uint32_t query, float filling);
 void attention_share_queries(attention_case *c);
 void attention_lift_key(attention_case *c, uint64_t slot, float score);
 
+/* A copy of the floats as the storage type holds them; the caller frees. */
+void *attention_stored(const float *array, uint64_t count, tree_storage storage);
+
 /* Checked with tree_plan_check; 0 for the strategy's own piece_tokens and max_rows. */
 tree_plan *attention_plan(const attention_case *c, tree_strategy strategy, uint32_t piece_tokens, uint32_t max_rows);
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kv_branch.h"
+#include "kv_evict.h"
 #include "test.h"
 #include "trace.h"
 
@@ -63,7 +63,8 @@ static void damage(damaged_text *text)
 static void random_dump(damaged_text *text)
 {
     kv_pool_config config = {.num_blocks = 1 + test_below(12), .block_tokens = 1u << test_below(4), .max_branches = 4,
-                             .order = (kv_order)test_below(3), .seed = test_random()};
+                             .order = (kv_order)test_below(3), .seed = test_random(),
+                             .evicts = test_below(2)};
     kv_pool *pool;
     kv_branch branches[4] = {0};
     kv_append append;
@@ -71,13 +72,17 @@ static void random_dump(damaged_text *text)
     check(kv_pool_create(&pool, &config) == KV_OK, "a small pool");
     for (int i = 0; i < CALLS_PER_DUMP; i++) { /* most are refused now and then, which is welcome */
         kv_branch *branch = &branches[test_below(4)];
-        switch (test_below(7)) {
+        uint32_t slot = test_below(10);
+        switch (test_below(config.evicts ? 10 : 7)) {
         case 0: kv_branch_create(pool, branch); break;
         case 1: kv_branch_fork(pool, *branch, &branches[test_below(4)]); break;
         case 2: kv_branch_reserve(pool, *branch, test_below(10)); break;
         case 3: kv_branch_truncate(pool, *branch, test_below(10)); break;
         case 4: kv_pool_epoch_begin(pool, &epoch); break;
         case 5: kv_branch_prune(pool, *branch); break;
+        case 7:
+        case 8: kv_branch_evict(pool, *branch, KV_SCOPE_MASK, &slot, 1); break;
+        case 9: kv_branch_append(pool, *branch, 1, &append); break;
         default: kv_branch_append(pool, *branch, test_below(20), &append);
         }
     }

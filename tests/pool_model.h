@@ -13,6 +13,11 @@
 
 enum { POISON = 0, MODEL_NONE = -1 };
 
+/* In a pool that evicts. */
+typedef struct model_token {
+    uint32_t position, signature, block, slot;
+} model_token;
+
 typedef struct model_branch {
     bool live;
     kv_branch handle;
@@ -23,6 +28,8 @@ typedef struct model_branch {
     uint32_t promised, credit;
     uint32_t guaranteed;          /* tokens that the header promises, whatever the credit */
     bool forked_now, forked_once; /* since the promise: behind its last append; before an append */
+    model_token *kept;            /* [num_blocks * block_tokens] in a pool that evicts, instead of `tokens` */
+    uint32_t num_kept, next_position, first_private;
 } model_branch;
 
 /* Counts of events so far; a random run that leaves one at 0 did not test that event. */
@@ -32,6 +39,9 @@ typedef struct model_coverage {
     uint64_t copies, copies_avoided, tokens_written, tokens_read, blocks_released, blocks_quarantined;
     uint64_t refused_blocks, refused_branches, refused_stale, refused_range, refused_invalid, refused_busy;
     uint64_t full_checks;
+    uint64_t evictions, votes, thaws, compactions, compactions_shared; /* from here on: pools that evict */
+    uint64_t holes_taken, blocks_died, dead_blocks_shared, tails_left, tails_taken_over, tokens_moved;
+    uint64_t inherited_refused;
 } model_coverage;
 
 typedef struct pool_model {
@@ -41,6 +51,12 @@ typedef struct pool_model {
     model_branch *branches;    /* [max_branches] */
     uint32_t *slots;           /* [num_blocks][block_tokens] signatures */
     uint32_t *count, *visible; /* [num_blocks] recounted after every call */
+    uint32_t *holding;         /* [num_blocks] branches that keep a token of it */
+    uint32_t *was, *was_seen;  /* [num_blocks] `count` and `visible` before the call */
+    uint32_t *was_written;     /* [num_blocks][block_tokens] `slots` before the call */
+    uint32_t *copying, *last_seen, *sorted; /* [num_blocks] scratch */
+    uint32_t *at;              /* [num_blocks][block_tokens] scratch */
+    uint64_t version_before;
     uint64_t *held_by;         /* [num_blocks] epoch in whose quarantine the block waits, 0: none */
     uint32_t *waiting;         /* [num_blocks] these blocks, in the order in which they were freed */
     uint32_t num_waiting;
@@ -79,6 +95,21 @@ kv_status model_epoch_retire(pool_model *m, uint64_t epoch);
 void model_before_call(pool_model *m, kv_status predicted);
 bool model_after_call(pool_model *m, kv_status predicted, kv_status status, const char *call); /* true: succeeded */
 void model_compare_stats(pool_model *m);
+kv_pool_stats model_recounted_stats(const pool_model *m);
+void model_recount(pool_model *m);
+void model_finish_call(pool_model *m);
+uint32_t model_blocks_for(const pool_model *m, uint64_t length);
+void model_take_version(pool_model *m, model_branch *b);
+void model_check_new_block(pool_model *m, uint32_t block);
+void model_check_released(pool_model *m);
+void model_poison(pool_model *m, uint32_t block, uint32_t from);
+void model_count_append(model_branch *b, uint32_t num_tokens);
+void model_count_fork(model_branch *b);
+void model_forget_promise(model_branch *b);
+int model_unused_branch(const pool_model *m);
+void model_make_live(pool_model *m, int branch, kv_branch handle);
+void model_make_dead(pool_model *m, model_branch *b);
+uint32_t model_new_signature(pool_model *m);
 
 /* A dead or forged handle, offered to each function in turn. */
 void model_stale(pool_model *m);

@@ -1,5 +1,5 @@
 /* Random calls and refused handles for the oracle of pool_model.h. */
-#include "pool_model.h"
+#include "pool_keep_model.h"
 #include "test.h"
 
 /* ---- handles that must be refused ---- */
@@ -33,6 +33,11 @@ static kv_status call_with(pool_model *m, kv_branch bad, uint32_t function)
     case 5: return kv_branch_adopt(m->pool, pair[0], bad);
     case 6: return kv_branch_adopt(m->pool, bad, pair[0]);
     case 7: return kv_branch_reserve(m->pool, bad, 0);
+    case 9: return kv_branch_evict(m->pool, bad, KV_SCOPE_MASK, &one, 1);
+    case 10: return kv_evict_shared(m->pool, &bad, 1, 0, 0);
+    case 11: return kv_branch_thaw(m->pool, bad);
+    case 12: return kv_branch_compact(m->pool, bad, NULL, 0, &one);
+    case 13: return kv_branch_compact_shared(m->pool, bad, 0, NULL, 0, &one);
     default: return kv_branch_prune(m->pool, bad);
     }
 }
@@ -44,7 +49,7 @@ void model_stale(pool_model *m)
     check(kv_branch_table(m->pool, bad, &table) == KV_STALE, "a table for handle %llx", (unsigned long long)bad);
     check(kv_branch_tables(m->pool, &bad, 1, &table) == KV_STALE, "tables for handle %llx", (unsigned long long)bad);
     model_before_call(m, KV_STALE);
-    model_after_call(m, KV_STALE, call_with(m, bad, test_below(9)), "call with a bad handle");
+    model_after_call(m, KV_STALE, call_with(m, bad, test_below(m->config.evicts ? 14 : 9)), "call with a bad handle");
     model_compare_stats(m);
 }
 
@@ -56,6 +61,12 @@ static int random_branch(const pool_model *m)
     uint32_t skip = test_below(m->num_live);
     for (uint32_t i = 0;; i++)
         if (m->branches[i].live && skip-- == 0) return (int)i;
+}
+
+/* The largest argument of fork_at and truncate. */
+static uint32_t longest_of(const pool_model *m, const model_branch *b)
+{
+    return m->config.evicts ? b->next_position : b->length;
 }
 
 /* Mostly a few tokens, at times a run that ends on a block edge, at times more than the pool holds. */
@@ -110,12 +121,14 @@ static void random_promise(pool_model *m, int branch)
         other = random_branch(m);
         if (other != branch && m->num_live + 3 > m->max_branches) model_prune(m, other);
     }
-    if (test_below(2)) model_fork_at(m, branch, b->length, &other);
+    if (test_below(2)) model_fork_at(m, branch, longest_of(m, b), &other);
     if (model_reserve(m, branch, 1 + test_below(2 * m->config.block_tokens)) != KV_OK) return;
     uint32_t full_at = test_below(4);
     for (uint32_t i = 0; i < 8 && b->guaranteed > 0; i++) {
         if (i == full_at) fill_up(m);
-        if (test_below(3) == 0) model_fork_at(m, branch, test_below(4) ? b->length : test_below(b->length + 1), &other);
+        uint32_t longest = longest_of(m, b), length = test_below(4) ? longest : test_below(longest + 1);
+        if (m->config.evicts && test_below(3) == 0) model_evict_step(m);
+        else if (test_below(3) == 0) model_fork_at(m, branch, length, &other);
         else model_append(m, branch, 1 + test_below(i < 7 ? 2 : b->guaranteed));
     }
 }
@@ -128,13 +141,17 @@ void model_step(pool_model *m)
         model_create(m, &other);
         return;
     }
+    if (m->config.evicts && test_below(5) < 2) {
+        model_evict_step(m);
+        return;
+    }
     const model_branch *b = &m->branches[branch];
-    uint32_t length = test_below(b->length + 1);
-    if (kind < 20) model_fork_at(m, branch, b->length, &other);
-    else if (kind < 27) model_fork_at(m, branch, length + (test_below(32) == 0) * (b->length + 1), &other);
+    uint32_t longest = longest_of(m, b), length = test_below(longest + 1);
+    if (kind < 20) model_fork_at(m, branch, longest, &other);
+    else if (kind < 27) model_fork_at(m, branch, length + (test_below(32) == 0) * (longest + 1), &other);
     else if (kind < 55) model_append(m, branch, random_tokens(m, b));
     else if (kind < 65) random_append_many(m);
-    else if (kind < 71) model_truncate(m, branch, length + (test_below(32) == 0) * (b->length + 1));
+    else if (kind < 71) model_truncate(m, branch, length + (test_below(32) == 0) * (longest + 1));
     else if (kind < 75) model_adopt(m, branch, random_branch(m));
     else if (kind < 86) model_prune(m, branch);
     else if (kind < 89) model_reserve(m, branch, test_below(3) ? test_below(2 * m->config.block_tokens) : 0);

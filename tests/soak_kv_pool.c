@@ -1,7 +1,8 @@
 /* Random calls on small pools against private copies: soak_kv_pool [CALLS [SEED]], 100 million by default.
  * After every call the tables, the copy, the released blocks and all statistics are compared and the touched branch
  * is read back; every 1,000 calls kv_pool_check runs and every branch is read back; every 100,000 a pool of another
- * shape begins. Prints one csv line of what happened; a counter that stayed 0 fails the run. */
+ * shape begins, every other one with eviction. Prints one csv line of what happened; a counter that stayed 0 fails the
+ * run. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,8 @@ static const char *const counter_name[] = {
     "creates", "forks", "forks_inside_block", "appends", "appends_of_many", "truncates", "adopts", "prunes", "reserves",
     "epochs", "promises_needed", "copies", "copies_avoided", "tokens_written", "tokens_read", "blocks_released",
     "blocks_quarantined", "refused_blocks", "refused_branches", "refused_stale", "refused_range", "refused_invalid",
-    "refused_busy", "full_checks"};
+    "refused_busy", "full_checks", "evictions", "votes", "thaws", "compactions", "compactions_shared", "holes_taken",
+    "blocks_died", "dead_blocks_shared", "tails_left", "tails_taken_over", "tokens_moved", "inherited_refused"};
 enum { NUM_COUNTERS = sizeof counter_name / sizeof counter_name[0] };
 _Static_assert(sizeof(model_coverage) == NUM_COUNTERS * sizeof(uint64_t), "a name for each counter");
 
@@ -26,7 +28,7 @@ static void run_pool(uint64_t calls)
 {
     kv_pool_config config = {.num_blocks = 4 + test_below(29), .block_tokens = 1u << test_below(5),
                              .max_branches = 2 + test_below(9), .max_epochs = 1 + test_below(3),
-                             .order = (kv_order)test_below(3), .seed = test_random()};
+                             .order = (kv_order)test_below(3), .seed = test_random(), .evicts = test_below(2)};
     pool_model *m = model_new(&config, false);
     for (uint64_t i = 1; i <= calls; i++) {
         model_step(m);

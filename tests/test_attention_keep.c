@@ -1,6 +1,6 @@
 /* Claim: over branches that have evicted tokens, every strategy gives each query the attention over the tokens that it
  * keeps, within the derived limit; evicted tokens have no influence, whatever they hold; a query that keeps no token of
- * an item merges an empty state; and where in its block a token lies changes no more than rounding. */
+ * an item merges an empty state; and the place of a token in its block changes no more than rounding. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -152,5 +152,26 @@ while read -r step a c && [ -n "$step" ]; do
 done <<<"$(awk -F, '$5 == "cost" && $1 ~ /^"64 branches/ { a[$6] = $7 }
     $5 == "cost" && $1 ~ /^"512 leaves/ { sub("step_", "", $6); printf "%s %.0f %.0f\n", $6, a["step_" $6], $7 }' figures/ladder.csv)"
 
+# Quotations of captions, whose numbers test_captions derives: a paragraph "> text ([stem](../figures/stem.md))".
+quotations() { # STEM<tab>TEXT of each
+    awk '/^> / { text = text substr($0, 2); next }
+        text { print text; text = "" }
+        END { if (text) print text }' "$1" | sed -nE 's#^ (.*) \(\[([a-z0-9_]*)\]\(\.\./figures/[a-z0-9_]*\.md\)\)$#\2\t\1#p'
+}
+for document in docs/*.md; do
+    while IFS=$'\t' read -r stem text && [ -n "$stem" ]; do
+        checked=$((checked + 1))
+        tr '\n' ' ' <"figures/$stem.md" | grep -qF -- "$text" || fail "$document: the caption of $stem does not say: $text"
+    done <<<"$(quotations "$document")"
+    [ "$(grep -cE '^> ' "$document")" = 0 ] || [ "$(grep -cE '^> .*\]\(\.\./figures/.*\)$' "$document")" = "$(quotations "$document" | wc -l)" ] ||
+        fail "$document: a quotation without its figure"
+done
+
+# Each invariant of eviction has its tests.
+for ((i = 1; i <= 15; i++)); do
+    checked=$((checked + 1))
+    grep -qE "^\|$i\|[^|]+\|\`tests/" docs/eviction.md || fail "docs/eviction.md: invariant $i names no test"
+done
+
 echo "$checked references checked in ${#documents[@]} documents and ${#files[@]} files, $failed failed"
 [ $failed = 0 ] && [ $checked -gt 1 ]

@@ -14,7 +14,7 @@ fail() {
 }
 
 cc=$(read_cache CMAKE_C_COMPILER) cxx=$(read_cache CMAKE_CXX_COMPILER)
-flags=(-std=c11 -O1 -Wall -Wextra -Werror -Iallocator -Ireference{,/shape,/plan,/cpu,/workloads})
+flags=(-std=c11 -O1 -Wall -Wextra -Werror -Iallocator -Ireference{,/shape,/plan,/eviction,/cpu,/workloads})
 options=()
 sanitize=$(read_cache TREEATTN_SANITIZE)
 openmp=$(read_cache OpenMP_C_FLAGS)

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Claim: the recorded kv_io.csv holds the KV IO of the DeFT paper and of its raw data, and memory_dedup.csv the saving
-# that follows from its prefix by arithmetic.
+# that follows from its prefix by arithmetic; eviction_tree_memory.csv the memory that follows from prefix, own tokens and
+# budget; eviction_error.csv has every policy and random in each regime and budget.
 # shellcheck source=tests/tool_checks.sh
 . "$(dirname "$0")/tool_checks.sh"
 csv=$TREEATTN_SOURCE_DIR/figures/kv_io.csv
@@ -59,4 +60,41 @@ for branches in 1 2 4 8 16 32 64 128 256; do
 done
 expect "memory_dedup: 96.6 % at 256" 96.59 "$(awk -F, '$1 == "branches" && $2 == 256 { print $7 }' "$csv")"
 expect "memory_dedup: sharing never costs blocks" 0 "$(awk -F, '$4 ~ /^[0-9]/ && $4 + 0 > $3 + 0 { n++ } END { print n + 0 }' "$csv")"
+
+csv=$TREEATTN_SOURCE_DIR/figures/eviction_tree_memory.csv
+# used PREFIX SERIES BRANCHES: tokens of the blocks in use
+used() { awk -F, -v p="$1" -v s="$2" -v b="$3" '$1 == p && $4 == s && $5 == b { print $6 }' "$csv"; }
+# more SERIES TOKENS: tokens beyond those; a branch that forgets may hold one block of 16 more than its tokens fill
+more() {
+    local more=$(($(used "$prefix" "$1" "$branches") - $2))
+    [ $more -ge 0 ] && [ $more -le $((16 * branches)) ] && more="at most a block"
+    echo "$1 $more"
+}
+for branches in 1 2 4 8 16 32 64; do
+    while read -r prefix own budget private vote; do
+        expect "eviction_tree_memory: prefix $prefix, $branches branches" \
+            "$((branches * (prefix + own))) $((prefix + branches * own)) $(printf '%s at most a block\n' cow private vote)" \
+            "$(used "$prefix" copies "$branches") $(used "$prefix" shared "$branches") $(
+                more cow $((branches * budget))
+                more private $((prefix + branches * private))
+                more vote $((vote + branches * (budget - vote)))
+            )"
+    done <<'END'
+8192 512 2048 1 1536
+512 16384 3200 2688 0
+END
+done
+
+csv=$TREEATTN_SOURCE_DIR/figures/eviction_error.csv
+# Every policy but the whole cache, the one for prompts and longflow with another norm.
+policies=$(sed -n 's/^ *X(\([a-z0-9_]*\)).*/\1/p' "$TREEATTN_SOURCE_DIR/reference/eviction/eviction_policy.c" |
+    grep -vxE 'full|snapkv|longflow_l2' | sed '1i random_victim' | sort | paste -sd ' ')
+while read -r regime; do
+    for budget in 128 256 512 1024; do
+        expect "eviction_error: all policies, $regime, budget $budget" "$policies" \
+            "$(awk -F, -v r="$regime" -v b=$budget '$1 == r && $3 == b { print $2 }' "$csv" | sort | paste -sd ' ')"
+    done
+done <<<"$(grep '^static const char \*const regimes' "$TREEATTN_SOURCE_DIR/figures/eviction_error.c" | grep -o '"[a-z_]*"' |
+    tr -d '"')"
+expect "eviction_error: worst is no less than mean" 0 "$(awk -F, '/^[a-z_]+,[a-z0-9_]+,[0-9]/ && !($5 >= $4 && $4 > 0) { n++ } END { print n + 0 }' "$csv")"
 finish

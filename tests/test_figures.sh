@@ -34,15 +34,15 @@ for script in *.gp; do
         fail "figures/$stem.gp draws a line at a literal: ceilings are in the csv"
 done
 
-# Strategies differ in marker and in grey: of their colours the luminances lie apart.
+# Strategies differ in marker and in grey, and so do policies: the luminances of their colours lie apart.
 awk 'function hex(s) { return 16 * index("123456789abcdef", substr(s, 1, 1)) + index("123456789abcdef", substr(s, 2, 1)) }
-    /^set linetype [1-8] / {
-        c = $6; p = $NF; n++
-        y[n] = (0.299 * hex(substr(c, 3)) + 0.587 * hex(substr(c, 5)) + 0.114 * hex(substr(c, 7))) / 255
-        for (i = 1; i < n; i++) { d = y[i] - y[n]; if (d * d < 0.035 ^ 2 || p == marker[i]) exit bad = 1 }
-        marker[n] = p
+    /^set linetype 3?[1-8] / {
+        g = $3 > 30; c = $6; p = $NF; n[g]++
+        y[g, n[g]] = (0.299 * hex(substr(c, 3)) + 0.587 * hex(substr(c, 5)) + 0.114 * hex(substr(c, 7))) / 255
+        for (i = 1; i < n[g]; i++) { d = y[g, i] - y[g, n[g]]; if (d * d < 0.035 ^ 2 || p == marker[g, i]) exit bad = 1 }
+        marker[g, n[g]] = p
     }
-    END { exit bad || n != 8 }' style.gnuplot || fail "style.gnuplot: two strategies look the same in grey, or have one marker"
+    END { exit bad || n[0] != 8 || n[1] != 8 }' style.gnuplot || fail "style.gnuplot: two strategies or two policies look the same in grey, or have one marker"
 
 # Ceilings: of the GPU that was measured, in its csv; none is a literal in a script or a program.
 for program in *.cu; do

@@ -10,6 +10,13 @@
 
 enum { NUM_RUNGS = 3 }; /* before the fused ones */
 
+/* 159 tokens are 5 jobs of a query. */
+#ifdef TREEATTN_EMULATE
+#define NUM_BRANCHES "1,9/150,9"
+#else
+#define NUM_BRANCHES "1,900/150,9"
+#endif
+
 /* Emulated, jobs and warps take turns in another order each time. */
 static void draw_order(uint64_t seed)
 {
@@ -67,6 +74,22 @@ static tree_status run_with(eviction_case *e, const tree_eviction_step *step, co
     check(d_read(&e->victims, e->h_victims, "victims") == (status == TREE_OK && choice->victims), "%s: victims",
           step->name);
     return status;
+}
+
+/* More jobs than thread blocks of one job would fill multiprocessors: thread blocks with jobs of two queries. */
+static void run_many_jobs(const void *argument)
+{
+    const tree_eviction_step *step = argument;
+    attention_case c;
+    eviction_case e;
+    need_gpu();
+    draw_order(test_seed());
+    attention_case_build(&c, storage_backend(TREE_FP16), NUM_BRANCHES, 4, (attention_size){5, 2, 64});
+    tree_plan *plan = attention_plan(&c, TREE_FLASH, 0, 0);
+    eviction_case_create(&e, &c, plan);
+    eviction_case_run(&e, step);
+    eviction_case_check(&e, step->name, 1e-4);
+    destroy(&c, plan, &e);
 }
 
 /* Each output alone has the bits that it has beside the others. */
@@ -205,6 +228,7 @@ int main(int argc, char **argv)
     test_begin(argc, argv, "the first rungs of eviction take what the last ones take");
     for (uint32_t s = 0; s < NUM_RUNGS && s < tree_eviction_num_steps; s++) {
         const tree_eviction_step *step = &tree_eviction_steps[s];
+        test_add(run_many_jobs, step, "%s_of_many_jobs", step->name);
         test_add(run_choices, step, "%s_each_output_alone", step->name);
         test_add(run_workspace, step, "%s_refuses_a_small_workspace", step->name);
         if (s < 2) test_add(run_without_norms, step, "%s_needs_no_norms", step->name);

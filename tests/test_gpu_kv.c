@@ -1,5 +1,5 @@
-/* Claim: copies, moves and appends on the GPU do as the allocator says, in order, with K, V and norms; norms are the sums
- * of |value| as stored; the unfused baseline agrees with the truth. */
+/* Claim: copies, moves and appends on the GPU do as the allocator says, in order, with K, V and norms; norms are the
+ * sums of |value| as stored; the unfused baseline agrees with the truth. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kv_evict.h"
 #include "kv_pool_internal.h"
 #include "test.h"
 
@@ -100,6 +101,49 @@ static void version_future(kv_pool *pool) { pool->records[0].version += 1000; }
 static void version_twice(kv_pool *pool) { pool->records[0].version = pool->records[1].version; }
 static void version_none(kv_pool *pool) { pool->records[0].version = 0; }
 
+/* ---- pools that evict ---- */
+
+/* Branches in records 0 [0 1], 1 [0 2], 2 [0], 3 dead; record 1 hides a token of block 0 and has a hole in block 2. */
+static kv_pool *evicting_pool(void)
+{
+    kv_pool_config config = {.num_blocks = 12, .block_tokens = 4, .max_branches = 6, .evicts = true};
+    kv_pool *pool;
+    kv_branch a, b, c, d;
+    kv_append append;
+    bool ok = kv_pool_create(&pool, &config) == KV_OK && kv_branch_create(pool, &a) == KV_OK &&
+              kv_branch_append(pool, a, 4, &append) == KV_OK && kv_branch_fork(pool, a, &b) == KV_OK &&
+              kv_branch_fork(pool, a, &c) == KV_OK && kv_branch_fork(pool, a, &d) == KV_OK &&
+              kv_branch_append(pool, a, 2, &append) == KV_OK && kv_branch_append(pool, b, 3, &append) == KV_OK &&
+              kv_branch_evict(pool, b, KV_SCOPE_MASK, (uint32_t[]){2, 5}, 2) == KV_OK &&
+              kv_branch_prune(pool, d) == KV_OK;
+    check(ok, "a pool with something of everything");
+    return pool;
+}
+
+static void bit_lost(kv_pool *pool) { pool->records[0].words[0] &= ~UINT64_C(1); }
+static void bit_behind_end(kv_pool *pool) { pool->records[0].words[1] |= 4; }
+static void bit_behind_block(kv_pool *pool) { pool->records[1].words[0] |= UINT64_C(1) << 4; }
+static void keeper_lost(kv_pool *pool) { pool->keepers[0]--; }
+static void keeper_too_many(kv_pool *pool) { pool->keepers[2]++; }
+static void keeper_of_free(kv_pool *pool) { pool->keepers[11] = 1; }
+
+static void block_dead(kv_pool *pool)
+{
+    pool->keepers[1] = 0;
+    pool->records[0].words[1] = 0;
+    pool->records[0].num_kept -= 2;
+    pool->kept_tokens -= 2;
+}
+
+static void kept_tokens_sum(kv_pool *pool) { pool->kept_tokens++; }
+static void dead_left(kv_pool *pool) { pool->dead = KV_DEAD_OWN; }
+static void dead_with_kept(kv_pool *pool) { pool->records[3].num_kept = 1; }
+static void private_beyond(kv_pool *pool) { pool->records[2].first_private = 5; }
+static void next_beyond(kv_pool *pool) { pool->records[2].next_position = KV_MAX_LENGTH + 1; }
+static void next_too_low(kv_pool *pool) { pool->records[1].next_position = 6; }
+static void position_twice(kv_pool *pool) { pool->positions[4] = 3; }
+static void position_twice_first(kv_pool *pool) { pool->positions[1] = 0; }
+
 typedef struct damage_case {
     const char *name;
     void (*damage)(kv_pool *pool);
@@ -153,10 +197,26 @@ static const damage_case damages[] = {
     {"version_none", version_none, "I17 ", "without"},
 };
 
-static void run_damage(const void *argument)
+static const damage_case evicting_damages[] = {
+    {"bit_lost", bit_lost, "I18 ", "kept tokens"},
+    {"bit_behind_the_end", bit_behind_end, "I18 ", "behind"},
+    {"bit_behind_the_block", bit_behind_block, "I18 ", "behind"},
+    {"keeper_lost", keeper_lost, "I19 ", "(-1), block 0"},
+    {"keeper_too_many", keeper_too_many, "I19 ", "(+1), block 2"},
+    {"keeper_of_a_free_block", keeper_of_free, "I19 ", "block 11"},
+    {"dead_block_listed", block_dead, "I19 ", "dead block in a table"},
+    {"private_beyond_next", private_beyond, "I20 ", "private"},
+    {"next_beyond_limit", next_beyond, "I20 ", "next position"},
+    {"position_not_reached", next_too_low, "I21 ", "branch record 1"},
+    {"position_twice", position_twice, "I21 ", "one position"},
+    {"position_twice_first", position_twice_first, "I21 ", "one position"},
+    {"kept_tokens_sum", kept_tokens_sum, "I12 ", "kept tokens"},
+    {"dead_blocks_left", dead_left, "I12 ", "dead blocks"},
+    {"dead_record_keeps", dead_with_kept, "I11 ", "kept tokens of a dead record"},
+};
+
+static void expect_noticed(kv_pool *pool, const damage_case *c)
 {
-    const damage_case *c = argument;
-    kv_pool *pool = sound_pool();
     char message[160] = "untouched", cut[8];
     check(kv_pool_check(pool, message, sizeof message) == KV_OK && !message[0], "sound before: %s", message);
     c->damage(pool);
@@ -169,11 +229,22 @@ static void run_damage(const void *argument)
     kv_pool_destroy(pool, true, NULL);
 }
 
+static void run_damage(const void *argument)
+{
+    expect_noticed(sound_pool(), argument);
+}
+
+static void run_evicting_damage(const void *argument)
+{
+    expect_noticed(evicting_pool(), argument);
+}
+
 /* Code that counts by hand in many places forgets one: only hold and drop change a reference count. */
 static void run_two_functions_count(const void *argument)
 {
     (void)argument;
-    static const char *const files[] = {"kv_pool.c", "kv_branch.c", "kv_pool_text.c", "kv_pool_check.c"};
+    static const char *const files[] = {"kv_pool.c", "kv_branch.c", "kv_pool_text.c", "kv_pool_check.c",
+                                       "kv_keep.c", "kv_evict.c",  "kv_compact.c"};
     static const char *const changes[] = {"++pool->ref[", "--pool->ref[", "pool->ref[block]++", "pool->ref[block]--"};
     uint32_t found = 0, lines = 0;
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
@@ -197,6 +268,8 @@ int main(int argc, char **argv)
     test_begin(argc, argv, "kv_pool_check notices every kind of damage and names it");
     for (size_t i = 0; i < sizeof damages / sizeof damages[0]; i++)
         test_add(run_damage, &damages[i], "damage_%s", damages[i].name);
+    for (size_t i = 0; i < sizeof evicting_damages / sizeof evicting_damages[0]; i++)
+        test_add(run_evicting_damage, &evicting_damages[i], "damage_evicting_%s", evicting_damages[i].name);
     test_add(run_two_functions_count, NULL, "two_functions_count");
     return test_end();
 }

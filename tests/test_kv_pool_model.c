@@ -32,12 +32,11 @@ static const random_case random_cases[] = {
     {"roomy", 200, 16, 12, 8, 1000, KV_ORDER_LIFO},
 };
 
-static void run_random(const void *argument)
+static void run_case(const random_case *c, bool evicts)
 {
-    const random_case *c = argument;
     kv_pool_config config = {.num_blocks = c->num_blocks, .block_tokens = c->block_tokens,
                              .max_branches = c->max_branches, .max_epochs = c->max_epochs, .order = c->order,
-                             .seed = test_random()};
+                             .seed = test_random(), .evicts = evicts};
     pool_model *m = model_new(&config, true);
     for (uint32_t i = 0; i < c->steps; i++) model_step(m);
     model_coverage seen = m->coverage;
@@ -48,6 +47,16 @@ static void run_random(const void *argument)
               (unsigned long long)seen.tokens_written, (unsigned long long)seen.copies,
               (unsigned long long)seen.refused_blocks);
     model_end(m);
+}
+
+static void run_random(const void *argument)
+{
+    run_case(argument, false);
+}
+
+static void run_evicting(const void *argument)
+{
+    run_case(argument, true);
 }
 
 /* The two cheapest ways to go wrong that only a small pool shows: it is full nearly all the time. */
@@ -76,6 +85,8 @@ int main(int argc, char **argv)
     test_begin(argc, argv, "random calls against private copies of every branch");
     for (size_t i = 0; i < sizeof random_cases / sizeof random_cases[0]; i++)
         test_add(run_random, &random_cases[i], "random_%s", random_cases[i].name);
+    for (size_t i = 0; i < sizeof random_cases / sizeof random_cases[0]; i++)
+        test_add(run_evicting, &random_cases[i], "evicting_%s", random_cases[i].name);
     for (int i = 0; i < 3; i++) test_add(run_many_seeds, &orders[i], "tiny_pools_%s", order_names[i]);
     return test_end();
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kv_evict.h"
 #include "kv_pool_internal.h"
 #include "test.h"
 
@@ -55,9 +56,11 @@ typedef struct state {
     char text[8192];
 } state;
 
+static bool evicts; /* of the running case */
+
 static kv_pool_config usual_config(void)
 {
-    return (kv_pool_config){.num_blocks = 600, .block_tokens = 2, .max_branches = 64};
+    return (kv_pool_config){.num_blocks = 600, .block_tokens = 2, .max_branches = 64, .evicts = evicts};
 }
 
 /* Branch a has a table, b shares it, c is empty; 8 records exist and all serve. */
@@ -121,6 +124,33 @@ static kv_status call_check(state *s)
     return kv_pool_check(s->pool, message, sizeof message);
 }
 
+/* Calls that take no host memory at all: nothing fails, whatever is left. */
+static kv_status call_evict(state *s)
+{
+    const uint32_t slots[] = {0, 1, 14};
+    return kv_branch_evict(s->pool, s->a, KV_SCOPE_MASK, slots, 3);
+}
+
+static kv_status call_evict_shared(state *s)
+{
+    const kv_branch both[] = {s->a, s->b};
+    return kv_evict_shared(s->pool, both, 2, 3, 1);
+}
+
+static kv_status call_compact_shared(state *s)
+{
+    kv_move moves[15];
+    uint32_t num_moves;
+    return kv_branch_compact_shared(s->pool, s->a, 0, moves, 15, &num_moves);
+}
+
+static kv_status call_compact(state *s)
+{
+    kv_move move;
+    uint32_t num_moves;
+    return kv_branch_compact(s->pool, s->a, &move, 1, &num_moves);
+}
+
 typedef struct call_case {
     const char *name;
     kv_status (*call)(state *s);
@@ -131,6 +161,15 @@ static const call_case calls[] = {
     {"pool_create", call_pool_create, 9}, {"branch_create", call_create, 1}, {"fork", call_fork, 2},
     {"fork_at", call_fork_at, 2},         {"append", call_append, 1},        {"append_many", call_append_many, 3},
     {"load", call_load, 14},              {"check", call_check, 2},
+};
+
+/* Of a pool that evicts: each table has keep words beside it, the pool positions and keepers, the check a list. */
+static const call_case evicting_calls[] = {
+    {"pool_create", call_pool_create, 11}, {"branch_create", call_create, 1}, {"fork", call_fork, 3},
+    {"fork_at", call_fork_at, 3},          {"append", call_append, 2},        {"append_many", call_append_many, 6},
+    {"load", call_load, 19},               {"check", call_check, 3},          {"evict", call_evict, 0},
+    {"evict_shared", call_evict_shared, 0}, {"compact", call_compact, 0},
+    {"compact_shared", call_compact_shared, 0},
 };
 
 /* The call with its k-th allocation failing; false: it has fewer. */
@@ -161,9 +200,8 @@ static bool run_call_failing(const call_case *c, uint64_t k)
     return failed;
 }
 
-static void run_call(const void *argument)
+static void repeat_call(const call_case *c)
 {
-    const call_case *c = argument;
     enum { WARM_UP = 30, ROUNDS = 50, SMALLEST_CHUNK = 24 };
     size_t used_before = 0;
     for (int round = 0; round < WARM_UP + ROUNDS; round++) {
@@ -177,6 +215,18 @@ static void run_call(const void *argument)
     test_note("%llu failures a round, %lld bytes more in use after %d", (unsigned long long)injected, leaked, ROUNDS);
 }
 
+static void run_call(const void *argument)
+{
+    evicts = false;
+    repeat_call(argument);
+}
+
+static void run_evicting_call(const void *argument)
+{
+    evicts = true;
+    repeat_call(argument);
+}
+
 /* ---- two pools, one of them short of memory ---- */
 
 static kv_status random_call(kv_pool *pool, uint64_t random, kv_branch *branches, uint32_t *count)
@@ -186,7 +236,9 @@ static kv_status random_call(kv_pool *pool, uint64_t random, kv_branch *branches
     kv_append append;
     kv_status status;
     switch (random % 8) {
-    case 0: return kv_branch_truncate(pool, branch, n);
+    case 0:
+        if (evicts && n % 2) return kv_branch_evict(pool, branch, KV_SCOPE_MASK, &n, 1);
+        return kv_branch_truncate(pool, branch, n);
     case 1:
     case 2:
     case 3:
@@ -199,7 +251,7 @@ static kv_status random_call(kv_pool *pool, uint64_t random, kv_branch *branches
 
 static void expect_same(const kv_pool *short_pool, const kv_pool *twin)
 {
-    static char one[1 << 16], two[1 << 16];
+    static char one[1 << 17], two[1 << 17];
     size_t bytes = kv_pool_dump(short_pool, one, sizeof one);
     check(bytes <= sizeof one && kv_pool_dump(twin, two, sizeof two) == bytes, "%zu bytes", bytes);
     check(!strcmp(one, two), "the pool that was short of memory differs from its twin:\n%s\n%s", one, two);
@@ -207,7 +259,7 @@ static void expect_same(const kv_pool *short_pool, const kv_pool *twin)
 
 static void run_twins(const void *argument)
 {
-    (void)argument;
+    evicts = *(const bool *)argument;
     injected = 0;
     for (uint32_t round = 0; round < 200; round++) {
         kv_pool_config config = usual_config();
@@ -352,7 +404,11 @@ int main(int argc, char **argv)
     test_begin(argc, argv, "every host allocation fails once, and no call loses anything");
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)
         test_add(run_call, &calls[i], "each_allocation_of_%s", calls[i].name);
-    test_add(run_twins, NULL, "twins");
+    for (size_t i = 0; i < sizeof evicting_calls / sizeof evicting_calls[0]; i++)
+        test_add(run_evicting_call, &evicting_calls[i], "evicting_each_allocation_of_%s", evicting_calls[i].name);
+    static const bool no = false, yes = true;
+    test_add(run_twins, &no, "twins");
+    test_add(run_twins, &yes, "twins_evicting");
     for (ending how = 0; how < NUM_ENDINGS; how++)
         test_add(run_given_back, &how, "tables_of_%s_branches_are_given_back", ending_name[how]);
     test_add(run_reused, NULL, "tables_of_dead_branches_are_cut_for_short_ones");

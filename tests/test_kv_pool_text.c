@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool_model.h"
+#include "pool_keep_model.h"
 #include "test.h"
 
 static const char golden[] =
@@ -19,6 +19,20 @@ static const char golden[] =
     "branch 2 generation 1 version 4 length 8 promised 0 credit 0 blocks 0 1\n"
     "dead 3 generation 2\n"
     "free_slots 3 1\n"
+    "end\n";
+
+static const char golden_evicting[] =
+    "kv_pool 1 blocks 6 block_tokens 4 max_branches 4 max_epochs 2 block_bytes 0 order lifo seed 0 evicts 1 random 0\n"
+    "counters version 4 high_water 4 copies 1 copied_tokens 2 operations 8 evicted 5 moved 1\n"
+    "epochs 1\n"
+    "quarantine\n"
+    "free 3 4 5\n"
+    "branch 0 generation 1 version 1 length 6 promised 0 credit 0 next 6 private 6 blocks 0 1 keep 7 2\n"
+    "branch 1 generation 1 version 4 length 8 promised 0 credit 0 next 10 private 6 blocks 0 2 keep 14 15\n"
+    "free_slots\n"
+    "positions 0 0 1 2 3\n"
+    "positions 1 4 5\n"
+    "positions 2 4 9 8 7\n"
     "end\n";
 
 static char *dump_of(const kv_pool *pool)
@@ -77,6 +91,34 @@ static void run_golden_dump(const void *argument)
     kv_pool_destroy(pool, true, NULL);
 }
 
+/* b evicts positions 0, 5 and 6, takes a hole, and packs two blocks into one; a evicts positions 3 and 4. */
+static void run_golden_evicting(const void *argument)
+{
+    (void)argument;
+    kv_pool_config config = {.num_blocks = 6, .block_tokens = 4, .max_branches = 4, .max_epochs = 2, .evicts = true};
+    kv_pool *pool;
+    kv_branch a, b;
+    kv_append append;
+    kv_move moves[8];
+    kv_keep keep;
+    uint32_t num_moves, slot;
+    bool ok = kv_pool_create(&pool, &config) == KV_OK && kv_branch_create(pool, &a) == KV_OK &&
+              kv_branch_append(pool, a, 6, &append) == KV_OK && kv_branch_fork(pool, a, &b) == KV_OK &&
+              kv_branch_append(pool, b, 3, &append) == KV_OK &&
+              kv_branch_evict(pool, b, KV_SCOPE_MASK, (uint32_t[]){0, 5, 6}, 3) == KV_OK &&
+              kv_branch_append(pool, b, 1, &append) == KV_OK &&
+              kv_branch_evict(pool, a, KV_SCOPE_MASK, (uint32_t[]){3, 4}, 2) == KV_OK &&
+              kv_branch_compact(pool, b, moves, 8, &num_moves) == KV_OK;
+    check(ok && num_moves == 1, "the calls behind the golden text");
+    expect_same_dump(pool, golden_evicting);
+    kv_pool_destroy(pool, true, NULL);
+    pool = load_text(golden_evicting);
+    expect_same_dump(pool, golden_evicting);
+    check(kv_branch_keep(pool, b, &keep) == KV_OK && keep.num_kept == 7 && keep.next_position == 10, "b keeps 7");
+    check(kv_branch_find(pool, b, 9, &slot) == KV_OK && slot == 5, "position 9 in slot %u", slot);
+    kv_pool_destroy(pool, true, NULL);
+}
+
 static void run_golden_load(const void *argument)
 {
     (void)argument;
@@ -90,6 +132,35 @@ static void run_golden_load(const void *argument)
     check(kv_branch_table(pool, (kv_branch)1 << 32 | 2, &table) == KV_OK && table.length == 8, "the same handles");
     check(kv_branch_table(pool, (kv_branch)1 << 32 | 1, &table) == KV_STALE, "the dead stay dead");
     kv_pool_destroy(pool, true, NULL);
+}
+
+/* Old positions in slots that are seen and were never written since would make a dump depend on the pool's past. */
+static void run_unwritten_slots(const void *argument)
+{
+    (void)argument;
+    kv_pool_config config = {.num_blocks = 5, .block_tokens = 4, .max_branches = 4, .evicts = true};
+    kv_pool *pool;
+    kv_branch a, b, past;
+    kv_append append;
+    kv_move moves[4];
+    uint32_t num_moves;
+    bool ok = kv_pool_create(&pool, &config) == KV_OK && kv_branch_create(pool, &past) == KV_OK &&
+              kv_branch_append(pool, past, 4, &append) == KV_OK && kv_branch_create(pool, &a) == KV_OK &&
+              kv_branch_append(pool, a, 8, &append) == KV_OK && kv_branch_fork(pool, a, &b) == KV_OK &&
+              kv_branch_append(pool, b, 1, &append) == KV_OK &&
+              kv_branch_evict(pool, b, KV_SCOPE_MASK, (uint32_t[]){0, 1, 2, 3, 4, 5, 6}, 7) == KV_OK &&
+              kv_branch_prune(pool, past) == KV_OK;
+    char *text = dump_of(pool);
+    kv_pool *loaded = load_text(text);
+    ok = ok && kv_branch_compact_shared(pool, b, 0, moves, 4, &num_moves) == KV_OK && moves[0].to_block == 0 &&
+         kv_branch_compact_shared(loaded, b, 0, moves, 4, &num_moves) == KV_OK;
+    check(ok && num_moves == 1, "one token moves into the block that `past` has left");
+    free(text);
+    text = dump_of(pool);
+    expect_same_dump(loaded, text);
+    free(text);
+    kv_pool_destroy(pool, true, NULL);
+    kv_pool_destroy(loaded, true, NULL);
 }
 
 static void run_cut_buffer(const void *argument)
@@ -124,6 +195,15 @@ static void go_on_alike(kv_pool *a, kv_pool *b, const kv_branch *branches, uint3
         } else if (kind == 3) {
             sa = kv_branch_prune(a, branch);
             sb = kv_branch_prune(b, branch);
+        } else if (kind == 4 && test_below(2)) {
+            kv_move moves[2][512] = {0};
+            uint32_t num_a = 0, num_b = 0;
+            sa = kv_branch_evict(a, branch, KV_SCOPE_MASK, &n, 1);
+            sb = kv_branch_evict(b, branch, KV_SCOPE_MASK, &n, 1);
+            check(sa == sb, "both evict alike");
+            sa = kv_branch_compact(a, branch, moves[0], 512, &num_a);
+            sb = kv_branch_compact(b, branch, moves[1], 512, &num_b);
+            check(num_a == num_b && !memcmp(moves[0], moves[1], sizeof moves[0]), "the same moves");
         } else if (kind == 4) {
             sa = kv_branch_truncate(a, branch, n);
             sb = kv_branch_truncate(b, branch, n);
@@ -135,13 +215,12 @@ static void go_on_alike(kv_pool *a, kv_pool *b, const kv_branch *branches, uint3
     }
 }
 
-static void run_round_trip(const void *argument)
+static void round_trips(kv_order order, bool evicts)
 {
-    kv_order order = *(const kv_order *)argument;
     for (uint32_t i = 0; i < 60; i++) {
         kv_pool_config config = {.num_blocks = 1 + test_below(40), .block_tokens = 1u << test_below(9),
                                  .max_branches = 1 + test_below(12), .max_epochs = 1 + test_below(3), .order = order,
-                                 .seed = test_random()};
+                                 .seed = test_random(), .evicts = evicts};
         pool_model *m = model_new(&config, false);
         for (uint32_t step = test_below(200); step > 0; step--) model_step(m);
         char *text = dump_of(m->pool);
@@ -162,17 +241,27 @@ static void run_round_trip(const void *argument)
     }
 }
 
+static void run_round_trip(const void *argument)
+{
+    round_trips(*(const kv_order *)argument, false);
+}
+
+static void run_round_trip_evicting(const void *argument)
+{
+    round_trips(*(const kv_order *)argument, true);
+}
+
 /* ---- what is refused ---- */
 
 static void run_cut_at_every_byte(const void *argument)
 {
-    (void)argument;
-    for (size_t length = 0; length + 1 < sizeof golden; length++) {
+    const char *whole = argument;
+    for (size_t length = 0; length < strlen(whole); length++) {
         kv_pool *pool = NULL;
         kv_text_error error = {0};
         char *cut = malloc(length + 1); /* its own memory: a read beyond the end shows under a sanitizer */
         check(cut, "the test itself is out of memory");
-        memcpy(cut, golden, length);
+        memcpy(cut, whole, length);
         kv_status status = kv_pool_load(&pool, cut, length, &error);
         free(cut);
         check(status == KV_FORMAT || status == KV_CORRUPT, "cut after %zu bytes: %s", length, kv_status_string(status));
@@ -183,16 +272,16 @@ static void run_cut_at_every_byte(const void *argument)
 /* Every byte replaced by others: refused, or the dump is the changed text itself. */
 static void run_changed_at_every_byte(const void *argument)
 {
-    (void)argument;
+    const char *whole = argument;
     static const char instead[] = "0129-+ \n.x\0#";
     uint32_t refused = 0, loaded = 0;
-    char text[sizeof golden];
-    for (size_t at = 0; at + 1 < sizeof golden; at++) {
+    char text[sizeof golden_evicting];
+    for (size_t at = 0; at < strlen(whole); at++) {
         for (size_t i = 0; i + 1 < sizeof instead; i++) {
-            memcpy(text, golden, sizeof golden);
+            strcpy(text, whole);
             text[at] = instead[i];
             kv_pool *pool = NULL;
-            if (kv_pool_load(&pool, text, sizeof golden - 1, NULL) == KV_OK) {
+            if (kv_pool_load(&pool, text, strlen(whole), NULL) == KV_OK) {
                 expect_same_dump(pool, text);
                 kv_pool_destroy(pool, true, NULL);
                 loaded++;
@@ -281,14 +370,43 @@ static const wrong_case wrong_cases[] = {
     {"no_end", "end\n", "", KV_FORMAT, 11, 1},
 };
 
-static void run_wrong(const void *argument)
+/* In the golden text of the pool that evicts. */
+static const wrong_case wrong_evicting_cases[] = {
+    {"evicts_0", "evicts 1", "evicts 0", KV_FORMAT, 1, 102},
+    {"evicts_twice", "evicts 1", "evicts 1 evicts 1", KV_FORMAT, 1, 104},
+    {"evicts_missing", " evicts 1", "", KV_FORMAT, 2, 70},
+    {"evicted_missing", " evicted 5", "", KV_FORMAT, 2, 71},
+    {"moved_missing", " moved 1", "", KV_FORMAT, 2, 80},
+    {"evicted_near_wrapping", "evicted 5", "evicted 18446744073709551615", KV_FORMAT, 2, 79},
+    {"next_missing", " next 6", "", KV_FORMAT, 6, 62},
+    {"next_beyond_limit", "next 6", "next 1073741825", KV_FORMAT, 6, 67},
+    {"next_too_low", "next 6 private 6", "next 5 private 5", KV_CORRUPT, 6, 1},
+    {"private_beyond_next", "private 6 blocks 0 1", "private 7 blocks 0 1", KV_CORRUPT, 6, 1},
+    {"keep_missing", " keep 7 2", "", KV_FORMAT, 6, 89},
+    {"keep_word_missing", "keep 7 2", "keep 7", KV_CORRUPT, 6, 94},
+    {"keep_word_too_many", "keep 7 2", "keep 7 2 1", KV_CORRUPT, 6, 94},
+    {"keep_word_beyond_64_bits", "keep 7 2", "keep 7 18446744073709551616", KV_FORMAT, 6, 97},
+    {"kept_behind_the_end", "keep 7 2", "keep 7 6", KV_CORRUPT, 6, 1},
+    {"kept_behind_the_block", "keep 14 15", "keep 14 31", KV_CORRUPT, 7, 1},
+    {"kept_bit_63", "keep 14 15", "keep 14 9223372036854775823", KV_CORRUPT, 7, 1},
+    {"dead_block", "keep 7 2", "keep 7 0", KV_CORRUPT, 6, 1},
+    {"positions_missing", "positions 1 4 5\n", "", KV_FORMAT, 10, 11},
+    {"positions_of_a_free_block", "end\n", "positions 3\nend\n", KV_FORMAT, 12, 1},
+    {"positions_of_another_block", "positions 1", "positions 2", KV_FORMAT, 10, 11},
+    {"position_missing", "positions 1 4 5", "positions 1 4", KV_FORMAT, 10, 14},
+    {"position_too_many", "positions 1 4 5", "positions 1 4 5 6", KV_FORMAT, 10, 16},
+    {"position_beyond_limit", "positions 1 4 5", "positions 1 4 1073741824", KV_FORMAT, 10, 15},
+    {"position_not_reached", "positions 1 4 5", "positions 1 4 6", KV_CORRUPT, 6, 1},
+    {"position_twice", "positions 2 4 9", "positions 2 9 9", KV_CORRUPT, 7, 1},
+};
+
+static void expect_wrong(const char *whole, const wrong_case *c)
 {
-    const wrong_case *c = argument;
-    const char *found = strstr(golden, c->find);
+    const char *found = strstr(whole, c->find);
     check(found, "the golden text has '%s'", c->find);
-    char text[2 * sizeof golden];
-    size_t head = (size_t)(found - golden);
-    snprintf(text, sizeof text, "%.*s%s%s", (int)head, golden, c->replace, found + strlen(c->find));
+    char text[2 * sizeof golden_evicting];
+    size_t head = (size_t)(found - whole);
+    snprintf(text, sizeof text, "%.*s%s%s", (int)head, whole, c->replace, found + strlen(c->find));
     kv_pool *pool = NULL;
     kv_text_error error = {0};
     kv_status status = kv_pool_load(&pool, text, strlen(text), &error);
@@ -296,6 +414,16 @@ static void run_wrong(const void *argument)
     check(status == c->status, "%s expected, got %s", kv_status_string(c->status), kv_status_string(status));
     check(error.line == c->line && error.column == c->column, "at %u:%u", c->line, c->column);
     check(!pool && error.message[0], "no pool, but a message");
+}
+
+static void run_wrong(const void *argument)
+{
+    expect_wrong(golden, argument);
+}
+
+static void run_wrong_evicting(const void *argument)
+{
+    expect_wrong(golden_evicting, argument);
 }
 
 typedef struct foreign_case {
@@ -356,10 +484,18 @@ int main(int argc, char **argv)
     test_add(run_golden_load, NULL, "golden_load");
     test_add(run_cut_buffer, NULL, "dump_into_every_buffer_size");
     for (int i = 0; i < 3; i++) test_add(run_round_trip, &orders[i], "round_trip_%s", order_names[i]);
-    test_add(run_cut_at_every_byte, NULL, "cut_at_every_byte");
-    test_add(run_changed_at_every_byte, NULL, "changed_at_every_byte");
+    test_add(run_golden_evicting, NULL, "golden_evicting");
+    test_add(run_unwritten_slots, NULL, "unwritten_slots");
+    for (int i = 0; i < 3; i++)
+        test_add(run_round_trip_evicting, &orders[i], "round_trip_evicting_%s", order_names[i]);
+    test_add(run_cut_at_every_byte, golden, "cut_at_every_byte");
+    test_add(run_cut_at_every_byte, golden_evicting, "evicting_cut_at_every_byte");
+    test_add(run_changed_at_every_byte, golden, "changed_at_every_byte");
+    test_add(run_changed_at_every_byte, golden_evicting, "evicting_changed_at_every_byte");
     for (size_t i = 0; i < sizeof wrong_cases / sizeof wrong_cases[0]; i++)
         test_add(run_wrong, &wrong_cases[i], "refused_%s", wrong_cases[i].name);
+    for (size_t i = 0; i < sizeof wrong_evicting_cases / sizeof wrong_evicting_cases[0]; i++)
+        test_add(run_wrong_evicting, &wrong_evicting_cases[i], "evicting_refused_%s", wrong_evicting_cases[i].name);
     for (size_t i = 0; i < sizeof foreign_cases / sizeof foreign_cases[0]; i++)
         test_add(run_foreign, &foreign_cases[i], "named_%s", foreign_cases[i].name);
     test_add(run_large_hostile_text, NULL, "large_hostile_text");

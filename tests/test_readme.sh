@@ -17,7 +17,7 @@ mkdir "$work/build" && ln -s "$TREEATTN_BIN" "$work/build/treeattn" # make demo 
 present_demo() { (cd "$work" && NO_COLOR=1 build/treeattn demo) | sed '1,/^$/d'; }
 
 present_example() {
-    local flags=(-std=c11 -Wall -Wextra -Werror -Iallocator -Ireference{,/shape,/plan,/cpu,/workloads}) sanitize openmp
+    local flags=(-std=c11 -Wall -Wextra -Werror -Iallocator -Ireference{,/shape,/plan,/eviction,/cpu,/workloads}) sanitize openmp
     sanitize=$(read_cache TREEATTN_SANITIZE)
     openmp=$(read_cache OpenMP_C_FLAGS)
     [ -z "$sanitize" ] || flags+=("-fsanitize=$sanitize")

@@ -97,11 +97,11 @@ expect_match "nothing computed: says so" 'attention was computed at no iteration
 run plan --tree '5050 / 2113' --format csv
 expect "plan: status" 0 "$status"
 expect_match "what does not fit is named" \
-    '^treeattn: tree_mask is left out: its plan needs 6467 MiB of memory, more than --max-memory 512$' "$work/err"
+    '^treeattn: tree_mask is left out: its plan needs 6470 MiB of memory, more than --max-memory 512$' "$work/err"
 expect "nothing else is said" 1 "$(wc -l <"$work/err")"
 expect "its row is empty" "tree_mask,packed,,,,,,,,,," "$(grep ^tree_mask, "$work/out")"
 expect "the other seven are there" 7 "$(grep -c ',packed,[0-9]' "$work/out")"
-expect_error "alone it is refused" 2 'plan tree_mask needs 6467 MiB of memory, more than --max-memory 512' \
+expect_error "alone it is refused" 2 'plan tree_mask needs 6470 MiB of memory, more than --max-memory 512' \
     plan --tree '5050 / 2113' --strategy tree_mask
 run plan --tree '500 / 211' --format csv --max-memory 20
 expect "a tree that fits: all eight" "8 0" "$(grep -c ',packed,[0-9]' "$work/out") $(wc -l <"$work/err")"

@@ -22,6 +22,7 @@ same "replay, draft" "$work/draft.ttr" replay @ --tree 4
 same "replay, attention" "$small" replay @ --attention node
 same "plan" "$small" plan --trace @ --iteration 6
 same "plan, widest step" "$small" plan --trace=@
+same "evict" "$small" evict --trace @ --policy full # no victims: no column depends on the clock
 same "a draft tree" "$work/draft.ttr" replay "$work/accept.ttr" --draft @:4
 
 for kind in reason accept draft; do

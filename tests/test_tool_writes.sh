@@ -35,6 +35,9 @@ plan|--tree|1,3 / 40,20|--format|json
 replay|$small
 replay|$small|--format|csv
 replay|$small|--format|json
+evict|--stream|topics|--tokens|20|--policy|longflow|--show
+evict|--trace|$small|--format|csv
+evict|--trace|$small|--format|json
 doctor
 doctor|--format|csv
 doctor|--format|json

@@ -115,6 +115,10 @@ static void run_masks_by_hand(const void *argument)
     plan = keep_plan(&set, node, TREE_KEEP_ALL);
     check(count_masked(plan) == 3, "all ranges");
     tree_plan_destroy(plan);
+    plan = keep_plan(&set, (tree_plan_config){.strategy = TREE_FLASH}, TREE_KEEP_PRIVATE);
+    check(count_masked(plan) == 2 && plan->ranges[0].mask == TREE_NO_MASK && plan->ranges[2].mask == TREE_NO_MASK,
+          "a shared range is not private, even in an item of one query");
+    tree_plan_destroy(plan);
     keep_evict(&set, second, 2);
     keep_evict(&set, first, 8);
     plan = keep_plan(&set, node, TREE_KEEP_NEEDED);
@@ -286,6 +290,27 @@ static void run_check(const void *argument)
     plan_tree_destroy(tree);
 }
 
+/* Three states of one query, of which the middle one is empty: the order of the other two is still checked. */
+static void run_check_order(const void *argument)
+{
+    (void)argument;
+    const tree_plan_config config = {.strategy = TREE_FLASH_DECODING, .piece_tokens = 10};
+    char message[200];
+    kv_tree *tree = plan_tree_levels("1/30", 16, 0);
+    keep_set set = keep_set_create(tree);
+    for (uint32_t slot = 10; slot < 20; slot++)
+        keep_evict(&set, 0, slot);
+    tree_plan *plan = keep_plan(&set, config, TREE_KEEP_NEEDED);
+    check(plan->num_partials == 3, "three states");
+    plan->merge_partials[0] = 2;
+    plan->merge_partials[2] = 0;
+    check(tree_plan_check_keep(plan, tree, set.keeps, message, sizeof message) == TREE_BAD_PLAN
+          && strstr(message, "merges token 0 (item 0) after token 29"), "'%s'", message);
+    tree_plan_destroy(plan);
+    keep_set_free(&set);
+    plan_tree_destroy(tree);
+}
+
 /* ---- growth ---- */
 
 /* Some tables get longer; their new tokens are kept. */
@@ -313,7 +338,7 @@ static void run_grow(const void *argument)
         kv_tree *tree = plan_tree_levels("1,3,9/20,15,10", 16, 300);
         keep_set set = keep_set_create(tree);
         for (uint32_t q = 0; q < 9; q++)
-            keep_evict(&set, q, 35 + q % 10);
+            keep_evict(&set, q, 35 + q / 3); /* the first token of its last range, of some */
         tree_plan *plan = keep_plan(&set, config, (tree_keep_masks)masks);
         for (int step = 0; step < 4; step++) {
             grow_tables(tree, &set, 8);
@@ -355,6 +380,7 @@ int main(int argc, char **argv)
         test_add(run_grow, &strategies[s], "%s_grows", tree_strategy_name[s]);
     }
     test_add(run_masks_by_hand, NULL, "masks_by_hand");
+    test_add(run_check_order, NULL, "check_order_across_an_empty_state");
     test_add(run_bad_input, NULL, "bad_input");
     return test_end();
 }

@@ -70,7 +70,9 @@ words='block|pool|slot|block table|branch|fork|append|truncate|prune|adopt|copy-
 draft token|row|key|value|KV head|GQA group|plan|strategy|item|range|mask|task|tile|slice|partial|partial state|merge|lse|
 U|S|logical_bytes|unique_bytes|plan_bytes|dram_bytes|effective bandwidth|per-branch reading|one pass for all branches|floor|score|
 cold L2, warm L2|thread block|warp|warpgroup|lane|fragment|swizzle|bank conflict|prefetch|persistent kernel|
-cooperative launch|programmatic dependent launch|occupancy|spill|queue|worker|rung|reference|fast path|trace|replay'
+cooperative launch|programmatic dependent launch|occupancy|spill|queue|worker|rung|reference|fast path|trace|replay|
+evict|budget|victim|policy|candidates|weight|mass|norm|importance|deferred, eager|keep words|position|hole|dead block|scope|
+compaction|forest'
 if [ $# = 0 ]; then
     defined=$(sed -n 's/^- \*\*\(.*\)\*\*: .*/\1/p' docs/glossary.md | sort)
     differing=$(comm -3 <(tr -d '\n' <<<"$words" | tr '|' '\n' | sort) - <<<"$defined")

@@ -69,8 +69,9 @@ function(treeattn_tests)
   file(GLOB long_programs CONFIGURE_DEPENDS tests/soak_*.c tests/exhaustive_*.c tests/fuzz_*.c)
   file(GLOB scripts CONFIGURE_DEPENDS tests/test_*.sh)
 
-  # The queue is the GPU's, but plain C: its test needs no GPU. The oracle serves tests and programs.
-  add_library(test_support STATIC ${support} gpu/plan_queue.c measure/oracle.c)
+  # The queue is the GPU's, but plain C: its test needs no GPU. The oracle and the error of
+  # a policy serve tests and programs.
+  add_library(test_support STATIC ${support} gpu/plan_queue.c measure/oracle.c measure/stream_error.c)
   target_include_directories(test_support PUBLIC tests gpu measure)
   target_compile_definitions(test_support PUBLIC TREEATTN_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_link_libraries(test_support PUBLIC treeattn)

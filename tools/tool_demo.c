@@ -8,10 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tool_evict.h"
 #include "tool_input.h"
 #include "traffic.h"
 
-enum { BLOCK_TOKENS = 16, NUM_HEADS = 32, NUM_KV_HEADS = 8, HEAD_DIM = 128, MAX_DEPTH = 8 };
+enum { BLOCK_TOKENS = 16, NUM_HEADS = 32, NUM_KV_HEADS = 8, HEAD_DIM = 128, MAX_DEPTH = 8, BUDGET = 64 };
 
 /* The point at which the search is stopped for a look at it. */
 typedef struct demo_cut {
@@ -271,6 +272,33 @@ static tool_picture play_to_cut(demo_result *demo, const char *folder)
     return picture;
 }
 
+/* With heads small enough for the reference. */
+static void run_eviction(demo_result *demo)
+{
+    const eviction_policy *policies[] = {eviction_policy_from_name("longflow"), eviction_policy_from_name("random")};
+    const workload *work = demo->game->workload;
+    evict_request request = {.workload = work,
+                             .stream = stream_preset_from_name("topics_slow")->config,
+                             .num_policies = 2,
+                             .policies = policies,
+                             .scope = KV_SCOPE_VOTE,
+                             .budget = BUDGET,
+                             .block_tokens = BLOCK_TOKENS,
+                             .num_blocks = demo->totals.peak_blocks + 2 * work->max_live_branches};
+    request.stream.num_heads = 4;
+    request.stream.num_kv_heads = 2;
+    request.stream.head_dim = 32;
+    evict_run run = evict_play(&request, NULL);
+    const evict_result *longflow = &run.results[0];
+    demo->eviction =
+        (demo_eviction){.budget = BUDGET,
+                        .peak_blocks = longflow->peak_blocks,
+                        .kept_tokens = (double)longflow->counts.read_tokens / (double)longflow->counts.queries,
+                        .mean_error = longflow->mean_error,
+                        .random_error = run.results[1].mean_error};
+    evict_run_destroy(&run);
+}
+
 static void write_result(const tool_call *call, const demo_result *demo, const demo_files *files)
 {
     machine_info machine = machine_look();
@@ -309,6 +337,7 @@ static int run(const tool_call *call)
     tool_command(call, next, "step --wait");
     demo_files files = {.folder = folder, .next = next};
     files.picture = play_to_cut(demo, folder);
+    run_eviction(demo);
     write_result(call, demo, &files);
     bool good = demo->agreement.worst.text[0] == '\0' && demo->totals.leaked_blocks == 0 &&
                 files.picture != TOOL_PICTURE_FAILED;

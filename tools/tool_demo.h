@@ -35,6 +35,13 @@ typedef struct demo_way {
 
 enum { DEMO_NUM_WAYS = 3, DEMO_LAYERS = 32, DEMO_LEVEL = 2 };
 
+/* The whole search once more, with at most `budget` tokens for each branch (treeattn evict). */
+typedef struct demo_eviction {
+    uint32_t budget, peak_blocks;
+    double kept_tokens;               /* that a query sees, in the mean */
+    double mean_error, random_error;  /* of the output: longflow, random */
+} demo_eviction;
+
 typedef struct demo_result {
     const game_of_24 *game;
     uint32_t block_tokens;
@@ -44,6 +51,7 @@ typedef struct demo_result {
     demo_way ways[DEMO_NUM_WAYS];
     tool_agreement agreement;            /* of every strategy's plan, for these queries */
     replay_totals totals;                /* of the whole search */
+    demo_eviction eviction;
 } demo_result;
 
 /* The folder of the files that were written, and the command to try next. */
@@ -54,7 +62,7 @@ typedef struct demo_files {
 } demo_files;
 
 void demo_write_screen(const demo_result *demo, const machine_info *machine, const demo_files *files,
-                       const char *more); /* 80 columns, 22 lines; more: the command for demo_write_all */
+                       const char *more); /* 80 columns, 23 lines; more: the command for demo_write_all */
 void demo_write_all(const demo_result *demo, const machine_info *machine, const demo_files *files);
 void demo_write_json(const demo_result *demo, const machine_info *machine, const demo_files *files);
 

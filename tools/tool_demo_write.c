@@ -114,6 +114,12 @@ static void write_ways(const tool_palette *palette, const demo_result *demo)
            demo->token_bytes, demo->path_tokens, demo->unique_tokens);
 }
 
+static void write_eviction(const demo_eviction *eviction)
+{
+    printf("Budget %u tokens per branch, LongFlow: %u blocks; output error %.0f %% (random %.0f %%)\n", eviction->budget,
+           eviction->peak_blocks, 100 * eviction->mean_error, 100 * eviction->random_error);
+}
+
 /* ---- text ---- */
 
 static void write_title(const demo_result *demo)
@@ -144,6 +150,7 @@ void demo_write_screen(const demo_result *demo, const machine_info *machine, con
     write_prune(&palette, demo);
     puts("  own: the thought's text; in node: its branches' blocks, copied tails included");
     write_ways(&palette, demo);
+    write_eviction(&demo->eviction);
     write_agreement(demo);
     printf("; %u blocks leaked; picture ", demo->totals.leaked_blocks);
     tool_write_escaped(stdout, files->folder);
@@ -177,6 +184,11 @@ void demo_write_all(const demo_result *demo, const machine_info *machine, const 
     puts("  K and V of a token: 32/8 heads, head_dim 128, bf16\n"
          "  logical_bytes: S tokens, which the branches would read if nothing were shared\n"
          "  plan_bytes: S tokens are loaded, or U where reading is grouped: each node once\n");
+    write_eviction(&demo->eviction);
+    printf("  the whole search under a budget, shared tokens by vote. blocks: most in use;\n"
+           "      error: against the full cache, on synthetic K and V; a query sees %.1f\n"
+           "      tokens in the mean. More: treeattn evict --game\n\n",
+           demo->eviction.kept_tokens);
     write_agreement(demo);
     printf(":\n  on %s, %u queries, 32 heads; largest error / limit %.2g\n", machine->isa, demo->before.num_branches,
            demo->agreement.worst.worst);
@@ -248,6 +260,19 @@ static void put_search(tool_json *json, const demo_result *demo)
     tool_json_close(json);
 }
 
+static void put_eviction(tool_json *json, const demo_eviction *eviction)
+{
+    tool_json_open(json, "eviction", '{');
+    tool_json_text(json, "policy", "longflow");
+    tool_json_text(json, "scope", "vote");
+    tool_json_count(json, "budget", eviction->budget);
+    tool_json_count(json, "peak_blocks", eviction->peak_blocks);
+    tool_json_real(json, "kept_tokens", eviction->kept_tokens, 4);
+    tool_json_real(json, "mean_error", eviction->mean_error, 3);
+    tool_json_real(json, "random_mean_error", eviction->random_error, 3);
+    tool_json_close(json);
+}
+
 static void put_machine(tool_json *json, const machine_info *machine)
 {
     tool_json_open(json, "machine", '{');
@@ -277,6 +302,7 @@ void demo_write_json(const demo_result *demo, const machine_info *machine, const
     put_state(&json, "after", &demo->after);
     put_step(&json, demo);
     put_search(&json, demo);
+    put_eviction(&json, &demo->eviction);
     tool_json_close(&json);
     tool_json_text(&json, "folder", files->folder);
     tool_json_open(&json, "files", '[');

@@ -1,11 +1,11 @@
 /* Rung 0: the definition, a launch for each line of it, and each line's result in memory as a tensor.
- *   idea    scores, weights and contributions weight x value of every query, head, token and element: then the output is
- *           their sum over the tokens, and importance the sum of their absolute values over heads and elements. LongFlow's
- *           speed_test.py compares with such tensors
+ *   idea    scores, weights and contributions weight x value of every query, head, token and element: then the output
+ *           is their sum over the tokens, and importance the sum of their absolute values over heads and elements.
+ *           LongFlow's speed_test.py compares with such tensors
  *   wins    nothing, this is the start. Every tensor can be looked at
- *   price   bytes: the contributions of a token are num_heads x head_dim floats, written once and read twice, where its K
- *           and V are 2 x num_kv_heads x head_dim elements of two bytes. At 32/8 heads and 128 elements, 52 KB for 4 KB.
- *           The workspace grows with them
+ *   price   bytes: the contributions of a token are num_heads x head_dim floats, written once and read twice, where its
+ *           K and V are 2 x num_kv_heads x head_dim elements of two bytes. At 32/8 heads and 128 elements, 52 KB for 4
+ *           KB. The workspace grows with them
  *   leaves  the sums need no tensor of contributions, since weight x norm says the same: rung 1
  *   threads scores, contributions   a thread block has a job, 32 tokens of one query, and all heads
  *           softmax, output         a thread block has a query and a head
@@ -34,7 +34,8 @@ static __device__ tensors find_tensors(const eviction_arguments &e)
 uint64_t materialised_scratch_bytes(const tree_plan *plan, const eviction_lists *counts, const tree_shape *shape)
 {
     (void)plan;
-    return counts->num_pairs * shape->num_heads * (shape->head_dim + 2) * sizeof(float); /* below 2^56: eviction_gpu.cu limits both */
+    /* below 2^56: eviction_gpu.cu limits pairs and heads */
+    return counts->num_pairs * shape->num_heads * (shape->head_dim + 2) * sizeof(float);
 }
 
 /* The index of the first token of a head's row. */
@@ -50,7 +51,8 @@ static __device__ uint64_t first_of_job(const eviction_arguments &e, const score
 
 /* ---- launch 1: scores ---- */
 
-/* Warp w of the thread block has the heads w, w + 8, ...; lane i keeps the score of token i: -infinity if it is not seen. */
+/* Warp w of the thread block has the heads w, w + 8, ...; lane i keeps the score of token i: -infinity if it is not
+ * seen. */
 template <int HEAD_DIM, typename T> static __global__ void score_keys(eviction_arguments e)
 {
     const score_job job = e.lists.jobs[blockIdx.x];
@@ -65,7 +67,7 @@ template <int HEAD_DIM, typename T> static __global__ void score_keys(eviction_a
             const job_token token = job_find(e, job, i);
             if (!token.is_seen)
                 continue;
-            const T *k_bt = (const T *)e.key + job_slot(e, token, head / group_size) * HEAD_DIM;
+            const T *k_bt = (const T *)e.key + job_slot(e, token.slot, head / group_size) * HEAD_DIM;
             const float score = row_score<HEAD_DIM, T>(q, k_bt, e.scale);
             mine = lane == i ? score : mine;
         }
@@ -92,8 +94,8 @@ template <bool IS_MAX> static __device__ float block_reduce(float x, warp_parts 
     return x;
 }
 
-/* visit(index) for every token of a query, in the row of this head: thread t has the tokens t, t + 256, ... of each of its
- * partial states. */
+/* visit(index) for every token of a query, in the row of this head: thread t has the tokens t, t + 256, ... of each of
+ * its partial states. */
 template <typename VISIT>
 static __device__ void visit_tokens(const eviction_arguments &e, uint32_t query, uint32_t head, uint32_t thread,
                                     uint32_t num_threads, VISIT visit)
@@ -140,7 +142,7 @@ template <int HEAD_DIM, typename T> static __global__ void weigh_values(eviction
         const uint32_t quarter = i % QUARTERS, t = i / QUARTERS % job.num_tokens;
         const uint32_t kv_head = i / QUARTERS / job.num_tokens;
         const job_token token = job_find(e, job, t);
-        const uint64_t from = job_slot(e, token, kv_head) * QUARTERS + quarter;
+        const uint64_t from = job_slot(e, token.slot, kv_head) * QUARTERS + quarter;
         float4 v = make_float4(0, 0, 0, 0);
         if (token.is_seen) {
             const uint2 pairs = ((const uint2 *)e.value)[from];

@@ -1,13 +1,13 @@
-/* A job as rungs 0 to 2 run it: at most 32 tokens of one query, and a thread block for each job. Their importance is
- * summed inside the thread block, so no sum over heads needs an atomic operation. */
+/* A job as rungs 0 to 2 run it: at most 32 tokens of one query. All heads of a job are in one thread block, which sums
+ * their part in its importance: no sum over heads needs an atomic operation. */
 #ifndef JOB_CUH
 #define JOB_CUH
 
 #include "eviction_internal.h"
 #include "storage.cuh"
 
-/* A token of a job. slot: in key and value, for KV head 0, as queue.kv_slots has it; that of KV head h is h x block_tokens
- * further on. */
+/* A token of a job. slot: in key and value, for KV head 0, as queue.kv_slots has it; that of KV head h is h x
+ * block_tokens further on. */
 struct job_token {
     bool is_seen;
     uint32_t slot;
@@ -24,17 +24,10 @@ static __device__ __forceinline__ job_token job_find(const eviction_arguments &e
     return token;
 }
 
-/* The index of a token's norm, and, times head_dim, that of its K and V. */
-static __device__ __forceinline__ uint64_t job_slot(const eviction_arguments &e, const job_token &token,
-                                                    uint32_t kv_head)
+/* The index of a norm, and, times head_dim, that of K and V. slot: job_token.slot. */
+static __device__ __forceinline__ uint64_t job_slot(const eviction_arguments &e, uint32_t slot, uint32_t kv_head)
 {
-    return (uint64_t)token.slot + (uint64_t)kv_head * e.shape.block_tokens;
-}
-
-/* The weight of a token for one head: exp(score - lse), at most 1 but for rounding. */
-static __device__ __forceinline__ float job_weight(float score, float lse)
-{
-    return score == -INFINITY || lse == -INFINITY ? 0 : expf(score - lse);
+    return (uint64_t)slot + (uint64_t)kv_head * e.shape.block_tokens;
 }
 
 /* As eviction_key. */
@@ -46,8 +39,8 @@ static __device__ __forceinline__ uint64_t job_key(float importance, uint32_t po
     return (uint64_t)(bits + 1) << 32 | position;
 }
 
-/* Where the importance of this lane's token goes, and whether the token may be evicted. Loaded by one warp before the work
- * begins, so that the loads are over when it ends. */
+/* Where the importance of this lane's token goes, and whether the token may be evicted. Loaded by one warp before the
+ * work begins, so that the loads are over when it ends. */
 struct job_target {
     bool is_seen, is_candidate;
     uint32_t position;
@@ -71,8 +64,8 @@ static __device__ __forceinline__ job_target job_find_target(const eviction_argu
     return to;
 }
 
-/* By the same warp: lane i has the importance of token i. Writes it, and lowers the query's victim to the smallest key of
- * the job: a minimum of integers, which is the same in whatever order jobs run. */
+/* By the same warp: lane i has the importance of token i. Writes it, and lowers the query's victim to the smallest key
+ * of the job: a minimum of integers, which is the same in whatever order jobs run. */
 static __device__ __forceinline__ void job_finish(const eviction_arguments &e, const score_job &job,
                                                   const job_target &to, float importance)
 {

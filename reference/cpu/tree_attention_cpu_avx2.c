@@ -90,4 +90,5 @@ static inline void vec_put_p(uint32_t *dest, vec v) { _mm256_storeu_ps((float *)
 
 #include "tree_attention_cpu_body.h"
 
-const cpu_kernel cpu_kernel_avx2 = {COMPILED_FOR, pack_query, pack_tile, absorb_tile, add_state, scale_state};
+const cpu_kernel cpu_kernel_avx2 = {COMPILED_FOR, pack_query,  pack_tile,   absorb_tile,
+                                    add_state,    scale_state, weigh_tokens};

@@ -36,4 +36,5 @@ static inline void vec_put_p(uint32_t *dest, vec v)
 
 #include "tree_attention_cpu_body.h"
 
-const cpu_kernel cpu_kernel_avx512_bf16 = {COMPILED_FOR, pack_query, pack_tile, absorb_tile, add_state, scale_state};
+const cpu_kernel cpu_kernel_avx512_bf16 = {COMPILED_FOR, pack_query,  pack_tile,   absorb_tile,
+                                           add_state,    scale_state, weigh_tokens};

@@ -154,13 +154,13 @@ static always_inline float weigh(uint32_t *p, const float *scores, uint32_t num_
 /* Rows [first, first + num_rows) from scores to p; updates m and l. keep: the factor of the old o. Each step is a pass
  * over all rows, so that no row waits for another to finish. */
 static always_inline void absorb_scores(const cpu_rows *rows, uint32_t first, uint32_t num_rows, const cpu_tile *tile,
-                                        const cpu_operands *operands, uint32_t num_tokens, float *keep)
+                                        float *scores, uint32_t *p, uint32_t num_tokens, float *keep)
 {
     float *m = rows->m + first, *l = rows->l + first, m_tile[CPU_ROWS];
     for (uint32_t r = 0; r < num_rows; r++) {
         size_t query = (first + r) / rows->rows_per_query;
-        m_tile[r] = keep_visible(operands->scores + r * CPU_TILE_TOKENS, tile->visible + query * tile->visible_stride,
-                                 num_tokens, rows->score_scale);
+        m_tile[r] = keep_visible(scores + r * CPU_TILE_TOKENS, tile->visible + query * tile->visible_stride, num_tokens,
+                                 rows->score_scale);
     }
     for (uint32_t r = 0; r < num_rows; r++) {
         float m_new = m[r] >= m_tile[r] ? m[r] : m_tile[r];
@@ -168,8 +168,7 @@ static always_inline void absorb_scores(const cpu_rows *rows, uint32_t first, ui
         m[r] = m_new;
     }
     for (uint32_t r = 0; r < num_rows; r++)
-        l[r] = l[r] * keep[r] + weigh(operands->p + r * CPU_TILE_TOKENS, operands->scores + r * CPU_TILE_TOKENS,
-                                      num_tokens, m[r]);
+        l[r] = l[r] * keep[r] + weigh(p + r * CPU_TILE_TOKENS, scores + r * CPU_TILE_TOKENS, num_tokens, m[r]);
 }
 
 static void absorb_tile(const cpu_rows *rows, const cpu_tile *tile, cpu_prefetch *prefetch,
@@ -180,10 +179,10 @@ static void absorb_tile(const cpu_rows *rows, const cpu_tile *tile, cpu_prefetch
     uint32_t o_columns = cpu_round_up(rows->head_dim, BLOCK_COLUMNS);
     for (uint32_t row = 0; row < rows->num_rows; row += CPU_ROWS) {
         uint32_t num_rows = rows->num_rows - row < CPU_ROWS ? rows->num_rows - row : CPU_ROWS;
-        float keep[CPU_ROWS];
-        multiply(num_rows, operands->scores, CPU_TILE_TOKENS, rows->query + (size_t)row * rows->query_stride,
-                 rows->query_stride, operands->key, query_units, query_units, num_tokens, NULL, prefetch);
-        absorb_scores(rows, row, num_rows, tile, operands, num_tokens, keep);
+        float *scores = rows->scores ? rows->scores + (size_t)row * CPU_TILE_TOKENS : operands->scores, keep[CPU_ROWS];
+        multiply(num_rows, scores, CPU_TILE_TOKENS, rows->query + (size_t)row * rows->query_stride, rows->query_stride,
+                 operands->key, query_units, query_units, num_tokens, NULL, prefetch);
+        absorb_scores(rows, row, num_rows, tile, scores, operands->p, num_tokens, keep);
         multiply(num_rows, rows->o + (size_t)row * rows->o_stride, rows->o_stride, operands->p, CPU_TILE_TOKENS,
                  operands->value, cpu_round_up(num_tokens, CPU_PANEL) / PAIRS, num_tokens / PAIRS, o_columns,
                  tile->first ? NULL : keep, prefetch);
@@ -201,6 +200,30 @@ static void scale_state(float *out, const double *total, double scale, uint32_t 
 {
     for (uint32_t d = 0; d < head_dim; d++)
         out[d] = (float)(total[d] * scale);
+}
+
+/* The scores of one query lie far apart, a few lines for each KV head: those of the next KV head, or of the next query,
+ * are prefetched. */
+static void weigh_tokens(float *importance, const cpu_weights *weights, uint32_t num_tokens)
+{
+    size_t group_size = weights->group_size;
+    memset(importance, 0, CPU_TILE_TOKENS * sizeof *importance);
+    for (size_t kv_head = 0; kv_head < weights->num_kv_heads; kv_head++) {
+        const float *scores = weights->scores + kv_head * weights->score_stride;
+        const float *next = kv_head + 1 < weights->num_kv_heads ? scores + weights->score_stride
+                                                                : weights->scores + group_size * CPU_TILE_TOKENS;
+        const float *norm = weights->norm + kv_head * CPU_TILE_TOKENS;
+        const float *m = weights->m + kv_head * group_size, *scale = weights->scale + kv_head * group_size;
+        for (uint32_t t = 0; t < num_tokens; t += LANES) {
+            vec mass = vec_zero();
+            for (size_t h = 0; h < group_size; h++) {
+                __builtin_prefetch(next + h * CPU_TILE_TOKENS + t, 0, 3);
+                vec score = vec_load(scores + h * CPU_TILE_TOKENS + t);
+                mass = vec_fma(vec_exp2(vec_sub(score, vec_set1(m[h]))), vec_set1(scale[h]), mass);
+            }
+            vec_store(importance + t, vec_fma(vec_load(norm + t), mass, vec_load(importance + t)));
+        }
+    }
 }
 
 /* How keys and values are stored. A compile-time constant for each loop, so that no loop branches on it. */

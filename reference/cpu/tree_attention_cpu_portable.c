@@ -86,4 +86,5 @@ static inline void vec_put_p(uint32_t *dest, vec v) { memcpy(dest, &v, sizeof v)
 
 #include "tree_attention_cpu_body.h"
 
-const cpu_kernel cpu_kernel_portable = {COMPILED_FOR, pack_query, pack_tile, absorb_tile, add_state, scale_state};
+const cpu_kernel cpu_kernel_portable = {COMPILED_FOR, pack_query,  pack_tile,   absorb_tile,
+                                        add_state,    scale_state, weigh_tokens};

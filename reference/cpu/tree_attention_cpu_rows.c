@@ -191,6 +191,8 @@ static void absorb_query_by_query(const cpu_rows *rows, const cpu_tile *tile, co
         own_rows.o += skipped * rows->o_stride;
         own_rows.m += skipped;
         own_rows.l += skipped;
+        if (rows->scores)
+            own_rows.scores += skipped * CPU_TILE_TOKENS;
         absorb(&own_rows, &own, call, prefetch, scratch);
     }
 }

@@ -80,15 +80,25 @@ typedef struct cpu_rows {
     const uint32_t *query; /* [num_rows][query_stride] packed by pack_query */
     float *o;              /* [num_rows][o_stride] not normalised; columns from head_dim on do not matter */
     float *m, *l;          /* [num_rows] maximum (base 2) and sum */
+    float *scores;         /* [num_rows][CPU_TILE_TOKENS] the scores of the next tile stay here; NULL: they do not */
     uint32_t query_stride, o_stride;
 } cpu_rows;
 
 /* Room for the operands of one tile. */
 typedef struct cpu_operands {
     uint32_t *key, *value; /* packed tile */
-    float *scores;         /* [CPU_ROWS][CPU_TILE_TOKENS] */
+    float *scores;         /* [CPU_ROWS][CPU_TILE_TOKENS] if rows->scores is NULL */
     uint32_t *p;           /* [CPU_ROWS][CPU_TILE_TOKENS] */
 } cpu_operands;
+
+/* The weights of the tokens of a tile for one query: exp2(score - m) * scale. */
+typedef struct cpu_weights {
+    uint32_t num_kv_heads, group_size;
+    const float *scores; /* [num_kv_heads] matrices [group_size][CPU_TILE_TOKENS], score_stride apart */
+    size_t score_stride;
+    const float *norm;      /* [num_kv_heads][CPU_TILE_TOKENS] */
+    const float *m, *scale; /* [num_heads] maximum (base 2), and 1 / (sum * num_heads * head_dim) */
+} cpu_weights;
 
 typedef struct cpu_kernel {
     uint32_t needs; /* features: tree_isa_internal.h */
@@ -103,6 +113,8 @@ typedef struct cpu_kernel {
     void (*add_state)(double *total, double keep, const float *o, double weight, uint32_t head_dim);
     /* out [head_dim] = total * scale */
     void (*scale_state)(float *out, const double *total, double scale, uint32_t head_dim);
+    /* importance [CPU_TILE_TOKENS] of num_tokens tokens; what is behind them does not matter */
+    void (*weigh_tokens)(float *importance, const cpu_weights *weights, uint32_t num_tokens);
 } cpu_kernel;
 
 static inline uint32_t cpu_round_up(uint32_t value, uint32_t multiple)

@@ -7,8 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "eviction_internal.h"
-#include "exact_math_internal.h"
+#include "eviction_view_internal.h"
 
 enum { BLOCK_TOKENS = 16 };
 static const uint64_t no_slot = UINT64_MAX;
@@ -22,7 +21,7 @@ typedef struct ranked {
 
 /* All that grows with the number of tokens. */
 typedef struct storage {
-    uint32_t num_blocks;
+    uint64_t num_slots;
     float *key, *value;  /* as in tree_shape; NaN in free slots, so that reading a dropped token shows */
     float *norm;
     uint8_t *state;      /* [slots] slot_state: the free list */
@@ -55,10 +54,16 @@ static void storage_destroy(storage *s)
         free(arrays[i]);
 }
 
-static bool storage_create(storage *s, const tree_shape *shape, uint32_t num_blocks)
+static uint32_t num_blocks_of(uint64_t num_slots) { return (uint32_t)((num_slots + BLOCK_TOKENS - 1) / BLOCK_TOKENS); }
+
+static bool storage_create(storage *s, const tree_shape *shape, uint64_t num_slots)
 {
-    size_t slots = (size_t)num_blocks * BLOCK_TOKENS, heads = slots * shape->num_kv_heads;
-    *s = (storage){.num_blocks = num_blocks};
+    tree_shape larger = *shape;
+    larger.num_blocks = num_blocks_of(num_slots);
+    if (num_slots > UINT32_MAX || tree_shape_check(&larger) != TREE_OK)
+        return false;
+    size_t slots = (size_t)larger.num_blocks * BLOCK_TOKENS, heads = slots * shape->num_kv_heads;
+    *s = (storage){.num_slots = num_slots};
     s->key = malloc(heads * shape->head_dim * sizeof *s->key);
     s->value = malloc(heads * shape->head_dim * sizeof *s->value);
     s->norm = malloc(heads * sizeof *s->norm);
@@ -88,7 +93,7 @@ static bool storage_create(storage *s, const tree_shape *shape, uint32_t num_blo
 /* The tokens of one storage in another that is at least as large, at the same slots. */
 static void storage_copy(storage *to, const storage *from, const tree_shape *shape, uint32_t num_tokens)
 {
-    size_t slots = (size_t)from->num_blocks * BLOCK_TOKENS, heads = slots * shape->num_kv_heads;
+    size_t slots = (size_t)num_blocks_of(from->num_slots) * BLOCK_TOKENS, heads = slots * shape->num_kv_heads;
     memcpy(to->key, from->key, heads * shape->head_dim * sizeof *to->key);
     memcpy(to->value, from->value, heads * shape->head_dim * sizeof *to->value);
     memcpy(to->norm, from->norm, heads * sizeof *to->norm);
@@ -101,21 +106,18 @@ static void storage_copy(storage *to, const storage *from, const tree_shape *sha
 static void set_storage(eviction_cache *cache, const storage *s)
 {
     cache->s = *s;
-    cache->shape.num_blocks = s->num_blocks;
+    cache->shape.num_blocks = num_blocks_of(s->num_slots);
     cache->tokens.slots = cache->s.slots;
     cache->tokens.positions = cache->s.positions;
 }
 
-/* Room for num_slots. */
+/* Room for num_slots; fewer are never returned. */
 static bool grow(eviction_cache *cache, uint64_t num_slots)
 {
-    uint64_t num_blocks = (num_slots + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
-    if (num_blocks <= cache->s.num_blocks)
-        return true;
-    tree_shape larger = cache->shape;
-    larger.num_blocks = (uint32_t)num_blocks;
     storage s;
-    if (num_blocks > UINT32_MAX || tree_shape_check(&larger) != TREE_OK || !storage_create(&s, &larger, larger.num_blocks))
+    if (num_slots <= cache->s.num_slots)
+        return true;
+    if (!storage_create(&s, &cache->shape, num_slots))
         return false;
     storage_copy(&s, &cache->s, &cache->shape, cache->tokens.num_tokens);
     storage_destroy(&cache->s);
@@ -136,10 +138,16 @@ static void set_slot(eviction_cache *cache, uint64_t slot, slot_state state)
 
 static uint64_t lowest_slot(const eviction_cache *cache, slot_state state)
 {
-    for (uint64_t slot = 0; slot < (uint64_t)cache->s.num_blocks * BLOCK_TOKENS; slot++)
+    for (uint64_t slot = 0; slot < cache->s.num_slots; slot++)
         if (cache->s.state[slot] == state)
             return slot;
     return no_slot;
+}
+
+/* The budget and the tokens that wait for an eviction. */
+static uint64_t most_slots(const eviction_config *config)
+{
+    return config->policy->interval ? (uint64_t)config->budget + config->policy->interval : UINT64_MAX;
 }
 
 /* The place of the next token: a free slot, else a deferred victim's, else a new one. */
@@ -150,14 +158,13 @@ static uint64_t find_slot(eviction_cache *cache)
         slot = lowest_slot(cache, SLOT_DOOMED);
     if (slot != no_slot)
         return slot;
-    uint64_t num_slots = (uint64_t)cache->s.num_blocks * BLOCK_TOKENS;
-    uint64_t most = (uint64_t)cache->config.budget + cache->config.policy->interval;
-    uint64_t larger = 2 * num_slots;
-    if (cache->config.policy->interval && larger > most)
-        larger = most > num_slots ? most : num_slots + 1;
+    uint64_t num_slots = cache->s.num_slots, larger = 2 * num_slots, most = most_slots(&cache->config);
+    if (larger > most)
+        larger = most > num_slots ? most : num_slots + 1; /* more: a prompt's policy has kept more than the budget */
     return grow(cache, larger) ? num_slots : no_slot;
 }
 
+/* At the end of the list. */
 static void append(eviction_cache *cache, uint64_t slot, const float *key, const float *value, uint32_t position,
                    double history)
 {
@@ -259,6 +266,14 @@ void eviction_cache_view(const eviction_cache *cache, eviction_view *view)
 
 /* ---- one token ---- */
 
+static bool all_finite(const float *array, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(array[i]))
+            return false;
+    return true;
+}
+
 /* Attention of the last token's query over the list, and the view of it. false: an importance is not finite. */
 static bool attend(eviction_cache *cache, eviction_view *view, const float *query)
 {
@@ -278,6 +293,7 @@ tree_status eviction_cache_step(eviction_cache *cache, float *out, const float *
 {
     const eviction_policy *policy = cache->config.policy;
     size_t query_floats = (size_t)cache->shape.num_heads * cache->shape.head_dim;
+    size_t key_floats = (size_t)cache->shape.num_kv_heads * cache->shape.head_dim;
     if (cache->next_position == UINT32_MAX)
         return TREE_OVERFLOW;
     uint64_t slot = find_slot(cache);
@@ -291,7 +307,7 @@ tree_status eviction_cache_step(eviction_cache *cache, float *out, const float *
 
     /* attend */
     eviction_view view;
-    bool finite = attend(cache, &view, query);
+    bool finite = attend(cache, &view, query) && all_finite(query, query_floats) && all_finite(key, key_floats);
     for (size_t i = 0; i < query_floats; i++)
         out[i] = (float)cache->out[i];
 
@@ -324,8 +340,16 @@ tree_status eviction_cache_step(eviction_cache *cache, float *out, const float *
 
 /* ---- a prompt ---- */
 
-/* Causal attention of the prompt's queries, those that some policy wants to see. histories: of policy, of prompt_policy. */
-static bool observe_prompt(eviction_cache *all, eviction_view *view, const float *queries, double *histories[2])
+/* The view's queries: those of a prompt up to position t, as many as a policy's window holds. */
+static void set_queries(eviction_view *view, const float *queries, uint32_t t, uint32_t window)
+{
+    view->num_queries = t + 1 < window ? t + 1 : window;
+    view->queries = queries + (size_t)(t + 1 - view->num_queries) * view->shape->num_heads * view->shape->head_dim;
+}
+
+/* Causal attention of the prompt's queries: of all, if a policy observes, else of the last. histories: of policy, of
+ * prompt_policy. */
+static bool attend_prompt(eviction_cache *all, eviction_view *view, const float *queries, double *histories[2])
 {
     const eviction_policy *policies[2] = {all->config.policy, all->config.prompt_policy};
     size_t query_floats = (size_t)all->shape.num_heads * all->shape.head_dim;
@@ -335,20 +359,44 @@ static bool observe_prompt(eviction_cache *all, eviction_view *view, const float
     for (uint32_t t = first; finite && t < num_tokens; t++) {
         all->tokens.num_tokens = t + 1;
         finite = attend(all, view, queries + t * query_floats);
-        for (int p = 0; finite && p < 2; p++)
+        for (int p = 0; finite && p < 2; p++) {
+            set_queries(view, queries, t, policies[p]->window);
             if (policies[p]->observe)
                 policies[p]->observe(histories[p], view);
+        }
     }
-    all->tokens.num_tokens = num_tokens;
+    all->tokens.num_tokens = num_tokens; /* and the view is that of prompt_policy, at the last token */
     return finite;
+}
+
+/* The tokens of `all` that are no victims, into the empty cache, which has room for them. */
+static void move_kept(eviction_cache *cache, eviction_cache *all, const float *queries, const float *keys,
+                      const float *values, uint32_t num_victims)
+{
+    size_t query_floats = (size_t)cache->shape.num_heads * cache->shape.head_dim;
+    size_t key_floats = (size_t)cache->shape.num_kv_heads * cache->shape.head_dim;
+    uint32_t num_tokens = all->tokens.num_tokens, most_queries = cache->config.policy->window - 1, next = 0;
+    uint32_t *victims = all->s.victims;
+    for (uint32_t t = 0; t < num_tokens; t++) {
+        if (next < num_victims && victims[next] == t)
+            next++;
+        else
+            append(cache, t - next, keys + t * key_floats, values + t * key_floats, t, all->s.history[t]);
+    }
+    cache->next_position = num_tokens;
+    cache->num_queries = num_tokens < most_queries ? num_tokens : most_queries;
+    memcpy(cache->queries, queries + (num_tokens - cache->num_queries) * query_floats,
+           cache->num_queries * query_floats * sizeof *queries);
+    all->s.victims = cache->s.victims; /* the caller reads the list until the next step */
+    cache->s.victims = victims;
 }
 
 tree_status eviction_cache_prompt(eviction_cache *cache, const float *queries, const float *keys, const float *values,
                                   uint32_t num_tokens, eviction_step *step)
 {
     const eviction_config *config = &cache->config;
-    size_t query_floats = (size_t)cache->shape.num_heads * cache->shape.head_dim;
     size_t key_floats = (size_t)cache->shape.num_kv_heads * cache->shape.head_dim;
+    size_t query_floats = (size_t)cache->shape.num_heads * cache->shape.head_dim;
     if (cache->next_position)
         return TREE_INVAL;
     if (!num_tokens) {
@@ -356,54 +404,34 @@ tree_status eviction_cache_prompt(eviction_cache *cache, const float *queries, c
             *step = (eviction_step){0};
         return TREE_OK;
     }
-    uint32_t num_victims = config->policy->interval && num_tokens > config->budget ? num_tokens - config->budget : 0;
+    uint32_t num_victims = 0;
+    if (config->policy->interval && config->prompt_policy->interval && num_tokens > config->budget)
+        num_victims = num_tokens - config->budget;
 
-    /* `all` holds the whole prompt; the tokens that stay move to the cache. */
+    /* `all` holds the whole prompt: no fewer slots than the cache, since its list of victims moves there */
     eviction_cache all = *cache;
-    tree_shape shape = cache->shape;
     storage s;
-    if (!grow(cache, num_tokens - num_victims))
-        return TREE_NOMEM;
-    shape.num_blocks = num_tokens / BLOCK_TOKENS + cache->s.num_blocks; /* its list of victims moves to the cache */
-    if (tree_shape_check(&shape) != TREE_OK || !storage_create(&s, &shape, shape.num_blocks))
+    if (!grow(cache, num_tokens - num_victims)
+        || !storage_create(&s, &cache->shape, (uint64_t)num_tokens + cache->s.num_slots))
         return TREE_NOMEM;
     set_storage(&all, &s);
     for (uint32_t t = 0; t < num_tokens; t++) {
         append(&all, t, keys + t * key_floats, values + t * key_floats, t, 0);
-        s.next_history[t] = 0;
+        s.next_history[t] = 0; /* of prompt_policy, if it is another */
     }
 
     eviction_view view;
-    bool finite = observe_prompt(&all, &view, queries, (double *[2]){s.history, s.next_history});
-    if (finite && num_victims) {
-        const eviction_policy *policy = config->prompt_policy;
-        view.num_queries = num_tokens < policy->window ? num_tokens : policy->window;
-        view.queries = queries + (num_tokens - view.num_queries) * query_floats;
-        finite = choose(s.victims, num_victims, &all, policy, s.next_history, &view);
+    bool finite = all_finite(queries, num_tokens * query_floats) && all_finite(keys, num_tokens * key_floats)
+                  && attend_prompt(&all, &view, queries, (double *[2]){s.history, s.next_history});
+    if (finite && num_victims)
+        finite = choose(s.victims, num_victims, &all, config->prompt_policy, s.next_history, &view);
+    if (finite) {
+        move_kept(cache, &all, queries, keys, values, num_victims);
+        if (step)
+            *step = (eviction_step){num_tokens, num_victims, cache->s.victims};
     }
-    if (!finite) {
-        storage_destroy(&s);
-        return TREE_NOT_FINITE;
-    }
-
-    uint32_t next = 0;
-    for (uint32_t t = 0; t < num_tokens; t++) {
-        if (next < num_victims && s.victims[next] == t)
-            next++;
-        else
-            append(cache, t - next, keys + t * key_floats, values + t * key_floats, t, s.history[t]);
-    }
-    cache->next_position = num_tokens;
-    cache->num_queries = num_tokens < config->policy->window - 1 ? num_tokens : config->policy->window - 1;
-    memcpy(cache->queries, queries + (num_tokens - cache->num_queries) * query_floats,
-           cache->num_queries * query_floats * sizeof *queries);
-    uint32_t *victims = s.victims;
-    s.victims = cache->s.victims;
-    cache->s.victims = victims;
-    storage_destroy(&s);
-    if (step)
-        *step = (eviction_step){num_tokens, num_victims, victims};
-    return TREE_OK;
+    storage_destroy(&all.s);
+    return finite ? TREE_OK : TREE_NOT_FINITE;
 }
 
 /* ---- life ---- */
@@ -429,8 +457,8 @@ void eviction_cache_destroy(eviction_cache *cache)
     free(cache);
 }
 
-/* An empty cache of a valid config with num_blocks blocks, or NULL. */
-static eviction_cache *create(const eviction_config *config, const tree_shape *shape)
+/* An empty cache of a valid config, or NULL. */
+static eviction_cache *create(const eviction_config *config, const tree_shape *shape, uint64_t num_slots)
 {
     eviction_cache *cache = calloc(1, sizeof *cache);
     size_t query_floats = (size_t)shape->num_heads * shape->head_dim;
@@ -441,7 +469,7 @@ static eviction_cache *create(const eviction_config *config, const tree_shape *s
     cache->shape = *shape;
     cache->queries = malloc(config->policy->window * query_floats * sizeof *cache->queries);
     cache->out = malloc(query_floats * sizeof *cache->out);
-    if (!cache->queries || !cache->out || !storage_create(&s, shape, shape->num_blocks)) {
+    if (!cache->queries || !cache->out || !storage_create(&s, shape, num_slots)) {
         eviction_cache_destroy(cache);
         return NULL;
     }
@@ -464,7 +492,8 @@ tree_status eviction_cache_create(eviction_cache **cache, const eviction_config 
         filled.scale = 1 / sqrtf((float)filled.head_dim);
     if (!pins_fit(&filled, filled.policy) || !pins_fit(&filled, filled.prompt_policy))
         return TREE_INVAL;
-    eviction_cache *created = create(&filled, &shape);
+    uint64_t most = most_slots(&filled);
+    eviction_cache *created = create(&filled, &shape, most < BLOCK_TOKENS ? most : BLOCK_TOKENS);
     if (!created)
         return TREE_NOMEM;
     *cache = created;
@@ -473,7 +502,7 @@ tree_status eviction_cache_create(eviction_cache **cache, const eviction_config 
 
 tree_status eviction_cache_fork(eviction_cache **child, eviction_cache *cache)
 {
-    eviction_cache *copy = create(&cache->config, &cache->shape);
+    eviction_cache *copy = create(&cache->config, &cache->shape, cache->s.num_slots);
     if (!copy)
         return TREE_NOMEM;
     for (uint64_t slot; (slot = lowest_slot(cache, SLOT_DOOMED)) != no_slot;)

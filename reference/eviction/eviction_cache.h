@@ -1,11 +1,11 @@
-/* eviction_cache: one branch with a fixed budget of tokens, the world of LongFlow. One step: write the new token, attend,
- * score, choose.
+/* eviction_cache: one branch with a fixed budget of tokens, the world of LongFlow. One step: write the new token,
+ * attend, score, choose.
  *
  *   deferred  the victim's slot stays as it is until a later token overwrites it, as in LongFlow
  *   eager     the victim's slot is free at the end of its own step. The same tokens are visible in the next step
  *
- *   price     attention in double, and one list of the kept tokens in the order of their positions, so that every sum and
- *             every choice depends on the branch's history alone, not on slots. Memory: budget + interval slots
+ *   price     attention in double, and one list of the kept tokens in the order of their positions, so that every sum
+ *             and every choice depends on the branch's history alone, not on slots. Memory: budget + interval slots
  *   limits    one layer; float. A free list, and no trick: LongFlow finds a free slot because its score is 0, as is the
  *             score of a live token whose weights underflow
  *   source    LongFlow, arXiv 2603.11504. Its B slots hold the new token too: they are a budget of B - 1 here */
@@ -50,8 +50,9 @@ void eviction_cache_destroy(eviction_cache *cache);
  *   query       [num_heads][head_dim]
  *   key, value  [num_kv_heads][head_dim]
  *   step                                  written on success; NULL if not wanted
- * TREE_NOT_FINITE: the importance of a token, or a score of the policy, is NaN or infinite; out is written, and the cache
- * is as before the call. TREE_NOMEM, and TREE_OVERFLOW after 2^32 - 1 positions: nothing has changed. */
+ * TREE_NOT_FINITE: query or key, the importance of a token, or a score of the policy is NaN or infinite; out is
+ * written, and the cache is as before the call. TREE_NOMEM, and TREE_OVERFLOW after 2^32 - 1 positions: nothing has
+ * changed. */
 tree_status eviction_cache_step(eviction_cache *cache, float *out, const float *query, const float *key,
                                 const float *value, eviction_step *step);
 

@@ -5,8 +5,8 @@
 
 #include "exact_math_internal.h"
 
-/* One line for each policy, in the order in which tools list them: those that score nothing, those that score the current
- * step, those with a history or a window, those for teaching. */
+/* One line for each policy, in the order in which tools list them: those that score nothing, those that score the
+ * current step, those with a history or a window, those for teaching. */
 #define POLICIES(X) \
     X(full) \
     X(random) \

@@ -21,7 +21,7 @@ typedef struct eviction_view {
     const float *key, *value, *norm; /* pools; norm as in importance_ref */
     const double *weights;           /* [num_heads][num_tokens] of the current query */
     const double *out;               /* [num_heads][head_dim] of the current query */
-    const float *queries;            /* [num_queries][num_heads][head_dim] of the last positions, the current one last */
+    const float *queries;            /* [num_queries][num_heads][head_dim] of the last positions, the current last */
     uint32_t num_queries;            /* at least 1, at most the policy's window */
     uint32_t budget;                 /* tokens */
     float scale;
@@ -39,11 +39,11 @@ typedef struct eviction_policy {
     /* Positions that may be evicted: sinks and recent tokens are outside. Depends on the budget and the last position
      * alone, and excludes at most `budget` positions. */
     eviction_range (*candidates)(const eviction_view *view);
-    /* Called after every step: adds this step to history [num_tokens], one number for each token that stays with it from
-     * step to step, 0 for a new token. NULL: the policy has no history. */
+    /* Called after every step: adds this step to history [num_tokens], one number for each token that stays with it
+     * from step to step, 0 for a new token. NULL: the policy has no history. */
     void (*observe)(double *history, const eviction_view *view);
-    /* Called when tokens must go. score [num_tokens], written: the lowest is evicted first; ties: the oldest. Scores are
-     * compared as floats. */
+    /* Called when tokens must go. score [num_tokens], written: the lowest is evicted first; ties: the oldest. Scores
+     * are compared as floats. */
     void (*score)(double *score, const double *history, const eviction_view *view);
 } eviction_policy;
 

@@ -5,8 +5,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "eviction_internal.h"
-#include "exact_math_internal.h"
+#include "eviction_view_internal.h"
 
 float value_norm(const float *value, uint32_t head_dim)
 {

@@ -6,8 +6,8 @@
  *   norm        n[g][t] = sum over d of |value[t][g][d]|               of the token alone: computed when it is written
  *   importance  I[t]    = sum over g of n[g][t] * A[g][t] / (num_heads * head_dim)
  *
- * I[t] is the mean, over heads and channels, of |a[h][t] * value[t]|: the share of token t in the output. No history: the
- * current query alone decides. Its unit is that of a value.
+ * I[t] is the mean, over heads and channels, of |a[h][t] * value[t]|: the share of token t in the output. No history:
+ * the current query alone decides. Its unit is that of a value.
  *
  *   source  LongFlow, arXiv 2603.11504; the three approximations behind it: docs/eviction.md
  *
@@ -48,15 +48,15 @@ void importance_ref(double *importance, const double *weights, const float *norm
                     const tree_shape *shape);
 
 /* error [num_tokens] = norm of the change of the whole output if token t were deleted for this query, exactly:
- * out[h] - out_without_t[h] = a / (1 - a) * (value[t] - out[h]), squared and summed over heads and channels, root taken.
- * +infinity where a[h][t] is 1. The oracle of importance. */
+ * out[h] - out_without_t[h] = a / (1 - a) * (value[t] - out[h]), squared and summed over heads and channels, root
+ * taken. +infinity where a[h][t] is 1. The oracle of importance. */
 void deletion_error(double *error, const double *weights, const double *out, const float *value,
                     const token_list *tokens, const tree_shape *shape);
 
 /* ---- victims ---- */
 
-/* Orders candidates: the smallest key is evicted. The high word grows with the importance, the low word is the position:
- * of equal importance, the oldest goes. -0 counts as 0.
+/* Orders candidates: the smallest key is evicted. The high word grows with the importance, the low word is the
+ * position: of equal importance, the oldest goes. -0 counts as 0.
  * EVICTION_NOT_FINITE, below every other key: importance is NaN, infinite or negative, so that a minimum over keys
  * reports it instead of hiding it. */
 #define EVICTION_NOT_FINITE UINT64_C(0)
@@ -70,8 +70,8 @@ typedef struct eviction_range {
     uint32_t first, end;
 } eviction_range;
 
-/* The smallest key over the candidates of a query: EVICTION_NONE if there is none, EVICTION_NOT_FINITE if the importance
- * of one of its tokens, candidate or not, is not finite. */
+/* The smallest key over the candidates of a query: EVICTION_NONE if there is none, EVICTION_NOT_FINITE if the
+ * importance of one of its tokens, candidate or not, is not finite. */
 uint64_t eviction_victim(const double *importance, const token_list *tokens, eviction_range candidates);
 
 #ifdef __cplusplus

@@ -2,7 +2,7 @@
  *   idea    h2o without its memory: LongFlow's repository runs this under the name H2O
  *   price   one sum over the heads for each token
  *   limits  as longflow; a large weight on a value near 0 counts in full */
-#include "eviction_policy.h"
+#include "eviction_view_internal.h"
 
 static eviction_range candidates(const eviction_view *view)
 {

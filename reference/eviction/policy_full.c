@@ -1,6 +1,6 @@
 /* full: the whole cache, which the others are measured against.
  *   price  memory and time grow with the length of the branch */
-#include "eviction_policy.h"
+#include "eviction_view_internal.h"
 
 static void score(double *score, const double *history, const eviction_view *view)
 {

@@ -1,8 +1,8 @@
 /* h2o: the attention mass that a token has received so far, half of the budget recent.
  *   idea    a few "heavy hitters" receive most of the attention, step after step: keep them, and the last budget / 2
  *   price   one running sum for each token
- *   limits  old tokens have had more steps to collect mass; a token that stops to matter keeps its sum */
-#include "eviction_policy.h"
+ *   limits  old tokens have had more steps to collect mass; a token that no longer matters keeps its sum */
+#include "eviction_view_internal.h"
 
 static eviction_range candidates(const eviction_view *view)
 {

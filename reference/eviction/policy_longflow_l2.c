@@ -3,11 +3,9 @@
  *           computes. L2 norms do not see it; L1 norms do, so longflow's choice depends on the basis of V
  *   price   as longflow; the norms here are recomputed, since the pool stores L1
  *   limits  as longflow */
-#include "eviction_internal.h"
-
 #include <math.h>
 
-#include "exact_math_internal.h"
+#include "eviction_view_internal.h"
 
 static double l2_norm(const float *value, uint32_t head_dim)
 {

@@ -1,7 +1,7 @@
 /* random: the floor that a policy must beat.
  *   idea   each position has a fixed random score, so the kept tokens are a uniform sample of all that came
  *   price  none: no query, key or value is read */
-#include "eviction_policy.h"
+#include "eviction_view_internal.h"
 
 /* splitmix64's finish */
 static uint64_t mix(uint64_t z)

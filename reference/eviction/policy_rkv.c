@@ -2,12 +2,11 @@
  *   idea    a reasoning model repeats itself: of many near-copies one is enough, and it is the latest
  *   price   a cosine for each pair of kept tokens and KV head, every 128 steps
  *   limits  budget + 127 tokens before an eviction. Redundancy weighs 0.93 and importance 0.07, but a softmax over all
- *           tokens makes redundancy flat: 1 / num_tokens each, give or take. A budget below 16: half of it is recent */
-#include <math.h>
+ *           tokens makes redundancy flat: 1 / num_tokens each, give or take. A budget below 16: the window is half of
+ *           it */
 #include <stdbool.h>
 
-#include "eviction_internal.h"
-#include "exact_math_internal.h"
+#include "eviction_view_internal.h"
 
 enum { WINDOW = 8, POOL = 7, INTERVAL = 128 };
 static const double lambda = 0.07, threshold = 0.5;
@@ -22,32 +21,29 @@ static eviction_range candidates(const eviction_view *view)
     return eviction_between(view, 0, window_of(view));
 }
 
-/* importance [n]: mean over the last queries of the softmax, over the n tokens before the window, of the largest score in
- * the GQA group */
+/* importance [n]: mean over the last queries of the softmax, over the n tokens before the window, of the largest score
+ * in the GQA group */
 static void importance_of_group(double *importance, double *scores, uint32_t n, uint32_t g, const eviction_view *view)
 {
     uint32_t group_size = view->shape->num_heads / view->shape->num_kv_heads;
-    uint32_t num_queries = view->num_queries < WINDOW ? view->num_queries : WINDOW;
+    uint32_t num_queries = view->num_queries < window_of(view) ? view->num_queries : window_of(view);
     for (uint32_t t = 0; t < n; t++)
         importance[t] = 0;
     for (uint32_t i = 0; i < num_queries; i++) {
         const float *query = view_query(view, i);
-        double max_score = -INFINITY, sum = 0;
         for (uint32_t t = 0; t < n; t++) {
             scores[t] = -INFINITY;
             for (uint32_t h = g * group_size; h < (g + 1) * group_size; h++)
                 scores[t] = fmax(scores[t], token_score(view, query, h, t));
-            max_score = fmax(max_score, scores[t]);
         }
+        softmax(scores, n);
         for (uint32_t t = 0; t < n; t++)
-            sum += exp(scores[t] - max_score);
-        for (uint32_t t = 0; t < n; t++)
-            importance[t] += exp(scores[t] - max_score) / sum / num_queries;
+            importance[t] += scores[t] / num_queries;
     }
 }
 
-/* Adds softmax over all tokens of their redundancy, times `factor`: redundancy[j] = mean over i of cosine(k_i, k_j), where
- * k_i does not count for itself, nor for the latest of the keys that are near-duplicates of it. */
+/* Adds softmax over all tokens of their redundancy, times `factor`: redundancy[j] = mean over i of cosine(k_i, k_j),
+ * where k_i does not count for itself, nor for the latest of the keys that are near-duplicates of it. */
 static void add_redundancy(double *score, double factor, uint32_t g, const eviction_view *view)
 {
     uint32_t n = view->tokens->num_tokens, head_dim = view->shape->head_dim;
@@ -77,20 +73,16 @@ static void add_redundancy(double *score, double factor, uint32_t g, const evict
                 redundancy[j] += cosine / n;
         }
     }
-    double max_redundancy = -INFINITY, sum = 0;
+    softmax(redundancy, n);
     for (uint32_t t = 0; t < n; t++)
-        max_redundancy = fmax(max_redundancy, redundancy[t]);
-    for (uint32_t t = 0; t < n; t++)
-        sum += exp(redundancy[t] - max_redundancy);
-    for (uint32_t t = 0; t < n; t++)
-        score[t] += factor * exp(redundancy[t] - max_redundancy) / sum;
+        score[t] += factor * redundancy[t];
 }
 
 static void score(double *score, const double *history, const eviction_view *view)
 {
     (void)history;
     uint32_t num_tokens = view->tokens->num_tokens, num_kv_heads = view->shape->num_kv_heads;
-    uint32_t n = num_tokens > window_of(view) ? num_tokens - window_of(view) : 0;
+    uint32_t n = tokens_before(view, candidates(view).end);
     double *importance = view->scratch, *scores = view->scratch + num_tokens;
     for (uint32_t t = 0; t < num_tokens; t++)
         score[t] = 0;

@@ -3,7 +3,7 @@
  *           these "attention sinks" fails, one that keeps 4 of them does not
  *   price   none: one candidate remains at each step, and no score is needed
  *   limits  no token outlives the window, however often it is attended to. A budget below 8: half of it are sinks */
-#include "eviction_policy.h"
+#include "eviction_view_internal.h"
 
 static eviction_range candidates(const eviction_view *view)
 {

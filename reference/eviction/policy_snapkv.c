@@ -1,13 +1,10 @@
 /* snapkv: the mass that the last 32 queries of a prompt give to each token, averaged over 5 neighbours.
- *   idea    the end of a prompt shows which parts of it the answer will need. Pooling keeps the neighbours of a token that
- *           matters, so that what it belongs to is not cut apart
+ *   idea    the end of a prompt shows which parts of it the answer will need. Pooling keeps the neighbours of a token
+ *           that matters, so that what it belongs to is not cut apart
  *   price   attention of 32 queries over the prompt, once
  *   limits  for prompts. During decoding the same rule would look at the last 32 steps, at each step: slow, and not
- *           published. A budget below 64: half of it is the window */
-#include <math.h>
-
-#include "eviction_internal.h"
-#include "exact_math_internal.h"
+ *           published. A budget below 64: the window is half of it */
+#include "eviction_view_internal.h"
 
 enum { WINDOW = 32, POOL = 5 };
 
@@ -25,30 +22,26 @@ static eviction_range candidates(const eviction_view *view)
 static void add_mass(double *mass, double *scores, const float *query, uint32_t num_tokens, const eviction_view *view)
 {
     for (uint32_t h = 0; h < view->shape->num_heads; h++) {
-        double max_score = -INFINITY, sum = 0;
-        for (uint32_t t = 0; t < num_tokens; t++) {
+        for (uint32_t t = 0; t < num_tokens; t++)
             scores[t] = token_score(view, query, h, t);
-            max_score = fmax(max_score, scores[t]);
-        }
+        softmax(scores, num_tokens);
         for (uint32_t t = 0; t < num_tokens; t++)
-            sum += exp(scores[t] - max_score);
-        for (uint32_t t = 0; t < num_tokens; t++)
-            mass[t] += exp(scores[t] - max_score) / sum;
+            mass[t] += scores[t];
     }
 }
 
 static void score(double *score, const double *history, const eviction_view *view)
 {
     (void)history;
-    uint32_t num_tokens = view->tokens->num_tokens, window = window_of(view);
-    uint32_t num_queries = view->num_queries < window ? view->num_queries : window;
+    uint32_t num_tokens = view->tokens->num_tokens, last = view->tokens->positions[num_tokens - 1];
+    uint32_t num_queries = view->num_queries < window_of(view) ? view->num_queries : window_of(view);
     double *mass = view->scratch, *scores = view->scratch + num_tokens;
     for (uint32_t t = 0; t < num_tokens; t++)
         mass[t] = 0;
-    for (uint32_t i = 0; i < num_queries; i++) /* the last query sees all tokens, the one before all but the last ... */
-        add_mass(mass, scores, view_query(view, i), num_tokens - i, view);
+    for (uint32_t i = 0; i < num_queries; i++) /* the last query sees all positions, the one before all but the last */
+        add_mass(mass, scores, view_query(view, i), tokens_before(view, last + 1 - i), view);
 
-    uint32_t num_pooled = num_tokens > window ? num_tokens - window : 0;
+    uint32_t num_pooled = tokens_before(view, candidates(view).end);
     for (uint32_t t = 0; t < num_tokens; t++) {
         score[t] = 0;
         for (uint32_t i = t < POOL / 2 ? 0 : t - POOL / 2; i <= t + POOL / 2 && i < num_pooled; i++)
@@ -58,7 +51,8 @@ static void score(double *score, const double *history, const eviction_view *vie
 
 const eviction_policy policy_snapkv = {
     .name = "snapkv",
-    .variant = "for prompts, as published: window 32, mean of 5; one kept set for all heads, the original chooses for each",
+    .variant = "for prompts, as published (window 32, mean of 5), with one kept set for all heads; the original "
+               "chooses for each",
     .source = "SnapKV, Li et al., NeurIPS 2024",
     .window = WINDOW,
     .interval = 1,

@@ -1,7 +1,7 @@
 /* Importance over a tree of KV blocks, by any plan: the text that the faster versions translate.
  *
- * Tree notes. A shared token has an importance for each query that sees it. A query's softmax spans all items that contain
- * the query, so no item can score alone: lse is known after the last one.
+ * Tree notes. A shared token has an importance for each query that sees it. A query's softmax spans all items that
+ * contain the query, so no item can score alone: lse is known after the last one.
  *
  * Numerics notes. The weights come from an lse in double. That of the output is a float: at scores of 10^4 it is off by
  * 5 * 10^-4, and every weight with it. A token that a query does not see is skipped before its key is read. */

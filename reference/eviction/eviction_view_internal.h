@@ -1,8 +1,12 @@
-/* eviction_internal: where a token of a list lies, and its score. */
-#ifndef EVICTION_INTERNAL_H
-#define EVICTION_INTERNAL_H
+/* Where a token of a list lies, its score, and a softmax. Every file of this folder includes it, and with it exact_math.
+ */
+#ifndef EVICTION_VIEW_INTERNAL_H
+#define EVICTION_VIEW_INTERNAL_H
+
+#include <math.h>
 
 #include "eviction_policy.h"
+#include "exact_math_internal.h"
 
 /* Index of the first element of a slot in key and value; divided by head_dim, its index in norm. */
 static inline uint64_t token_offset(const tree_shape *shape, uint64_t slot, uint32_t kv_head)
@@ -22,6 +26,27 @@ static inline double token_score(const eviction_view *view, const float *query, 
     for (uint32_t d = 0; d < shape->head_dim; d++)
         dot += (double)q_h[d] * k_t[d];
     return view->scale * dot;
+}
+
+/* x[t] = exp(x[t]) / sum of exp(x), with the largest subtracted first. */
+static inline void softmax(double *x, uint32_t count)
+{
+    double largest = -INFINITY, sum = 0;
+    for (uint32_t t = 0; t < count; t++)
+        largest = fmax(largest, x[t]);
+    for (uint32_t t = 0; t < count; t++)
+        sum += x[t] = exp(x[t] - largest);
+    for (uint32_t t = 0; t < count; t++)
+        x[t] /= sum;
+}
+
+/* Tokens of the list at positions before `position`: they are the first ones. */
+static inline uint32_t tokens_before(const eviction_view *view, uint32_t position)
+{
+    uint32_t count = 0;
+    while (count < view->tokens->num_tokens && view->tokens->positions[count] < position)
+        count++;
+    return count;
 }
 
 /* The query [num_heads][head_dim] of `age` positions before the current one. */
