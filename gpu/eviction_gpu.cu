@@ -6,10 +6,7 @@
 #include "eviction_internal.h"
 #include "tree_importance.h"
 
-enum {
-    MAX_HEADS = 1024,        /* their softmax states fit a warp's part of shared memory */
-    MAX_WORKER_ROUNDS = 8192 /* 256 KB: the scores that all workers keep until their tasks end should stay in L2 */
-};
+enum { MAX_HEADS = 1024 }; /* their softmax states fit a warp's part of shared memory */
 
 static bool aligned(const void *array, size_t bytes) { return (uintptr_t)array % bytes == 0; }
 
@@ -27,50 +24,8 @@ static uint64_t jobs_of(const tree_item *item)
     return ((uint64_t)item->num_tokens + SCORE_TOKENS - 1) / SCORE_TOKENS;
 }
 
-static bool is_masked(const tree_plan *plan, const tree_item *item)
-{
-    for (uint32_t r = 0; r < item->num_ranges; r++)
-        if (plan->ranges[item->first_range + r].mask != TREE_NO_MASK)
-            return true;
-    return false;
-}
-
-static bool has_one_state(const tree_plan *plan, uint32_t query)
-{
-    return plan->merge_first[query + 1] - plan->merge_first[query] == 1;
-}
-
-/* The scores of a task that is summed, or 0. Rows [first, first + count) of an item. */
-static uint32_t summed_rounds(const tree_plan *plan, const tree_item *item, uint32_t first, uint32_t count,
-                              uint32_t group_size)
-{
-    const uint64_t rounds = (count * group_size + 1) * rounds_of(item); /* scores, and norms */
-    for (uint32_t row = first; rounds <= MAX_WORKER_ROUNDS && row < first + count; row++)
-        if (has_one_state(plan, plan->rows[item->first_row + row]))
-            return (uint32_t)rounds;
-    return 0;
-}
-
-static uint32_t largest_summed_rounds(const tree_plan *plan, const tree_shape *shape)
-{
-    const uint32_t group_size = shape->num_heads / shape->num_kv_heads;
-    uint32_t most = 0;
-    if (group_size > QUEUE_TILE_ROWS)
-        return 0;
-    for (uint32_t i = 0; i < plan->num_items; i++) {
-        const tree_item *item = &plan->items[i];
-        const uint32_t step = QUEUE_TILE_ROWS / group_size, end = is_masked(plan, item) ? 0 : item->num_rows;
-        for (uint32_t row = 0; row < end; row += step) {
-            const uint32_t count = end - row < step ? end - row : step;
-            const uint32_t rounds = summed_rounds(plan, item, row, count, group_size);
-            most = rounds > most ? rounds : most;
-        }
-    }
-    return most;
-}
-
 /* The counts of the lists of a plan that fits the shape. */
-static tree_status count_lists(eviction_lists *lists, const tree_plan *plan, const tree_shape *shape, int *cuda_error)
+static tree_status count_lists(eviction_lists *lists, const tree_plan *plan, const tree_shape *shape)
 {
     uint64_t num_jobs = 0, rounds = 0;
     *lists = {};
@@ -80,16 +35,10 @@ static tree_status count_lists(eviction_lists *lists, const tree_plan *plan, con
         num_jobs += plan->items[i].num_rows * jobs_of(&plan->items[i]);
         rounds += plan->items[i].num_rows * rounds_of(&plan->items[i]);
     }
-    const tree_status status = setup_status(gpu_num_workers(&lists->num_workers), cuda_error);
-    if (status != TREE_OK)
-        return status;
-    lists->worker_rounds = largest_summed_rounds(plan, shape);
-    if (num_jobs > INT32_MAX
-        || rounds > (UINT32_MAX - (uint64_t)lists->num_workers * MAX_WORKER_ROUNDS) / shape->num_heads)
+    if (num_jobs > INT32_MAX || rounds >= UINT32_MAX / shape->num_heads)
         return TREE_OVERFLOW;
     lists->num_jobs = (uint32_t)num_jobs;
     lists->num_pairs = rounds * SCORE_ROUND;
-    lists->num_rounds = (uint32_t)rounds * shape->num_heads;
     lists->num_blocks = plan->num_blocks ? plan->max_block + 1 : 0;
     lists->num_slots = tree_importance_slots(plan);
     return TREE_OK;
@@ -111,8 +60,7 @@ static bool allocate(list_builder *b)
     b->lists.first_rows = (uint32_t *)calloc((size_t)plan->num_partials + 1, sizeof *b->lists.first_rows);
     b->lists.table_index = (uint32_t *)calloc((size_t)b->lists.num_blocks + 1, sizeof *b->lists.table_index);
     b->partial_task = (uint32_t *)calloc((size_t)plan->num_partials + 1, sizeof *b->partial_task);
-    b->lists.sum_jobs = (score_job *)calloc((size_t)b->lists.num_jobs + 1, sizeof *b->lists.sum_jobs);
-    return b->lists.jobs && b->lists.sum_jobs && b->lists.first_rows && b->lists.table_index && b->partial_task;
+    return b->lists.jobs && b->lists.first_rows && b->lists.table_index && b->partial_task;
 }
 
 static void free_lists(list_builder *b)
@@ -122,7 +70,6 @@ static void free_lists(list_builder *b)
     free(b->lists.first_rows);
     free(b->lists.table_index);
     free(b->partial_task);
-    free(b->lists.sum_jobs);
 }
 
 static void fill_rows(list_builder *b)
@@ -142,19 +89,11 @@ static void fill_rows(list_builder *b)
     }
 }
 
-/* The rule of is_summed in worker_scores.cuh. */
-static bool is_summed(const list_builder *b, const queue_task *task, uint32_t query, uint32_t row_rounds)
-{
-    return has_one_state(b->plan, query) && task->first_mask == QUEUE_NO_MASK
-           && (uint64_t)task->num_heads * b->shape->num_kv_heads == b->shape->num_heads
-           && ((uint64_t)task->num_queries * task->num_heads + 1) * row_rounds <= b->lists.worker_rounds;
-}
-
-/* Jobs of at most so many tokens of a partial state; returns where the next ones go. */
-static score_job *add_jobs(const list_builder *b, score_job *job, uint32_t query, uint32_t partial, uint32_t most)
+/* The jobs of a partial state; returns where the next ones go. */
+static score_job *add_jobs(const list_builder *b, score_job *job, uint32_t query, uint32_t partial)
 {
     const queue_task *task = &b->tasks.tasks[b->partial_task[partial]];
-    for (uint32_t first = 0; first < task->num_tokens; first += most) {
+    for (uint32_t first = 0; first < task->num_tokens; first += SCORE_TOKENS) {
         uint32_t left = task->num_tokens - first;
         *job = {};
         job->query = query;
@@ -163,30 +102,9 @@ static score_job *add_jobs(const list_builder *b, score_job *job, uint32_t query
         job->first = first;
         job->kv_slots = task->first_token + first;
         job->masks = task->first_mask == QUEUE_NO_MASK ? QUEUE_NO_MASK : task->first_mask + first;
-        job->num_tokens = (uint16_t)(left < most ? left : most);
+        job->num_tokens = (uint16_t)(left < SCORE_TOKENS ? left : (uint32_t)SCORE_TOKENS);
         job->mask_bit = (uint16_t)(partial - task->first_partial);
         job++;
-    }
-    return job;
-}
-
-/* Whether the query's only state is summed. */
-static bool query_is_summed(const list_builder *b, uint32_t query)
-{
-    if (!has_one_state(b->plan, query))
-        return false;
-    const uint32_t partial = b->plan->merge_partials[b->plan->merge_first[query]];
-    return is_summed(b, &b->tasks.tasks[b->partial_task[partial]], query,
-                     b->lists.first_rows[partial + 1] - b->lists.first_rows[partial]);
-}
-
-/* The jobs of the queries that are summed, or of the others. */
-static score_job *fill_jobs(list_builder *b, score_job *job, bool summed, uint32_t most)
-{
-    const tree_plan *plan = b->plan;
-    for (uint32_t q = 0; q < plan->num_queries; q++) {
-        for (uint32_t i = plan->merge_first[q]; query_is_summed(b, q) == summed && i < plan->merge_first[q + 1]; i++)
-            job = add_jobs(b, job, q, plan->merge_partials[i], most);
     }
     return job;
 }
@@ -194,24 +112,25 @@ static score_job *fill_jobs(list_builder *b, score_job *job, bool summed, uint32
 static void fill_lists(list_builder *b)
 {
     const tree_plan *plan = b->plan;
+    score_job *job = b->lists.jobs;
     fill_rows(b);
-    score_job *end = fill_jobs(b, b->lists.jobs, false, SCORE_TOKENS);
-    b->lists.num_score_jobs = (uint32_t)(end - b->lists.jobs);
-    fill_jobs(b, end, true, SCORE_TOKENS);
-    b->lists.num_sum_jobs = (uint32_t)(fill_jobs(b, b->lists.sum_jobs, true, SUM_TOKENS) - b->lists.sum_jobs);
+    for (uint32_t q = 0; q < plan->num_queries; q++) {
+        for (uint32_t i = plan->merge_first[q]; i < plan->merge_first[q + 1]; i++)
+            job = add_jobs(b, job, q, plan->merge_partials[i]);
+    }
     for (uint32_t i = 0; i < plan->num_blocks; i++)
         if (plan->blocks[i] <= plan->max_block) /* others are in no range */
             b->lists.table_index[plan->blocks[i]] = plan->table_index[i];
 }
 
-static tree_status build_lists(list_builder *b, int *cuda_error)
+static tree_status build_lists(list_builder *b)
 {
     const tree_shape *shape = b->shape;
     tree_status status = tree_plan_fits(b->plan, shape);
     if (status == TREE_OK && shape->head_dim != 64 && shape->head_dim != 128 && shape->head_dim != 256)
         status = TREE_UNSUPPORTED;
     if (status == TREE_OK)
-        status = count_lists(&b->lists, b->plan, shape, cuda_error);
+        status = count_lists(&b->lists, b->plan, shape);
     if (status == TREE_OK)
         status = plan_queue_cut(&b->tasks, b->plan, shape);
     if (status == TREE_OK && !allocate(b))
@@ -231,13 +150,12 @@ tree_status tree_eviction_gpu_update(tree_eviction_gpu *eviction, const tree_pla
     b.plan = plan;
     b.shape = &shape;
     gpu_status(cudaSuccess, cuda_error);
-    tree_status status = build_lists(&b, cuda_error);
+    tree_status status = build_lists(&b);
     if (status == TREE_OK) {
         eviction_lists lists = b.lists;
         auto lay_out = [&](char *device, char *staging) {
             size_t end = 0;
             lists.jobs = place(b.lists.jobs, lists.num_jobs, device, staging, &end);
-            lists.sum_jobs = place(b.lists.sum_jobs, lists.num_sum_jobs, device, staging, &end);
             lists.first_rows = place(b.lists.first_rows, (uint64_t)plan->num_partials + 1, device, staging, &end);
             lists.table_index = place(b.lists.table_index, lists.num_blocks, device, staging, &end);
             return end;
@@ -305,8 +223,7 @@ static uint64_t state_bytes(const tree_plan *plan, const tree_shape *shape)
 
 uint64_t fused_scratch_bytes(const tree_plan *plan, const eviction_lists *counts, const tree_shape *shape)
 {
-    const uint64_t rounds = counts->num_rounds + (uint64_t)counts->num_workers * counts->worker_rounds;
-    return state_bytes(plan, shape) + rounds * SCORE_ROUND * sizeof(float);
+    return state_bytes(plan, shape) + counts->num_pairs * shape->num_heads * sizeof(float);
 }
 
 void fused_place_scratch(eviction_arguments *e)
@@ -339,7 +256,7 @@ size_t tree_eviction_gpu_workspace_bytes(const tree_plan *plan, const tree_shape
                                          const tree_eviction_step *step)
 {
     eviction_lists counts;
-    if (tree_plan_fits(plan, shape) != TREE_OK || count_lists(&counts, plan, shape, NULL) != TREE_OK)
+    if (tree_plan_fits(plan, shape) != TREE_OK || count_lists(&counts, plan, shape) != TREE_OK)
         return 0;
     step = step ? step : last_step(shape->storage);
     return step ? find_places(plan, &counts, shape, step).bytes : 0;

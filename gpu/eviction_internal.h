@@ -8,7 +8,6 @@
 
 enum {
     SCORE_TOKENS = 32, /* most tokens of a score job: one for each lane of a warp */
-    SUM_TOKENS = 128,  /* most tokens of a job of sums: four neighbours for each lane */
     SCORE_ROUND = 8    /* a row of scores begins at a multiple of so many: a sector of 32 bytes */
 };
 
@@ -29,21 +28,13 @@ typedef struct score_job {
 /* Counts are those of the host, arrays are on the device. */
 typedef struct eviction_lists {
     uint32_t num_jobs, num_blocks;
-    uint32_t num_score_jobs; /* of jobs: those that do not belong to summed states */
-    uint32_t num_sum_jobs;
     uint64_t num_pairs;    /* scores of one head: rows of all partial states, each rounded up to SCORE_ROUND */
     score_job *jobs;       /* [num_jobs] */
-    score_job *sum_jobs;   /* [num_sum_jobs] at most SUM_TOKENS tokens of a summed state: the query's only one, and sum_task
-                              (worker_scores.cuh) adds up its weights over each group, so that row kv_head of its scores
-                              holds norm x mass */
     uint32_t *first_rows;  /* [num_partials + 1] where the scores of a partial state begin, in units of SCORE_ROUND x
                               num_heads scores; head h has scores [h * length, (h + 1) * length) of it, where length is
                               the difference of two neighbours, times SCORE_ROUND */
     uint32_t *table_index; /* [num_blocks] of each block id of the plan: its index in the tables that list it */
     uint64_t num_slots;    /* slots of the longest table */
-    uint32_t num_rounds;   /* of the scores of all partial states and heads, in units of SCORE_ROUND */
-    uint32_t num_workers;
-    uint32_t worker_rounds; /* of the scores that a worker keeps until its task ends, for tasks that are summed */
 } eviction_lists;
 
 struct tree_eviction_gpu {
@@ -64,8 +55,7 @@ struct eviction_arguments : attention_arguments {
     eviction_lists lists;
     void *scratch; /* [kernels->scratch_bytes] aligned to 256 bytes */
     float *states; /* [num_partials][num_heads][2] in scratch: m x log2(e) and l of each partial state, unrounded */
-    float *scores; /* in scratch: query x key, before the scale. [num_pairs][num_heads] as lists.first_rows says, then
-                      [num_workers][worker_rounds x SCORE_ROUND] */
+    float *scores; /* [num_pairs][num_heads] in scratch, as lists.first_rows says: query x key, before the scale */
 };
 
 /* Enqueues the kernels of a step. All arguments have been checked. */

@@ -1,21 +1,19 @@
 /* evict_3: one pass over K and V. The last rung on every GPU but sm_90.
- *   idea    attention has each score in its registers once: it keeps it, 4 bytes for each query head and token, where
- *           K and V took head_dim elements. A weight is exp(score - lse), and lse is known when all tokens were seen:
- *           - at the end of the task, if the query has no other state. The worker adds up the weights of the group,
- *             times the norms: one number for each token and KV head. The scores are overwritten by those of its next
- *             task, and stay in L2
- *           - otherwise after the barrier of the grid, where the workers merge
- *           There a warp takes 32 tokens of a query: a lane has one token and adds up all heads; the smallest key of
- *           the warp goes to the victim of the query by one integer minimum
+ *   idea    attention has each score in its registers once: it keeps it, 4 bytes for each query head and token, where K
+ *           and V took head_dim elements. A weight is exp(score - lse), and lse is known only when all tokens were seen:
+ *           after the barrier of the grid, where the workers merge, they also score. A warp takes 32 tokens of a query:
+ *           a lane has one token, adds up its weights over the heads of each group, times its norms, and the smallest
+ *           key of the warp goes to the victim of the query by one integer minimum
  *   wins    (figures/eviction_fused_cost.csv)
- *   price   a score is written and read: 8 bytes for each query, token and query head, in L2 where they fit. The
- *           weights of a group cannot be added up before the lse of each head is known
+ *   price   8 bytes for each query, token and query head: a score is written and read. The group's weights cannot be
+ *           added up before, since each head has its own lse
  *   leaves  as step 9
- *   loop    as step 9, with the scores kept; then, of the scores, a task's sums
- *   threads as step 9; keep: a lane writes its fragments, four lanes a sector of a row; sum: a thread has eight tokens
- *           at a time; score: lane i has token i of 32, all heads */
+ *   loop    as step 9, with the scores kept
+ *   threads as step 9; keep: a lane writes its fragments, four lanes a sector of a row; score: lane i has token i of 32,
+ *           all heads */
 #include "grid.cuh"
 #include "merge_ahead.cuh"
+#include "wait_for_all.cuh"
 #include "worker_masks.cuh"
 #include "worker_redo.cuh"
 #include "worker_scores.cuh"
@@ -65,8 +63,8 @@ static __device__ __forceinline__ void absorb_kept_slices(tile_state<HEAD_DIM> &
             const uint32_t offset = t * PANEL_ROW, num_tokens = end - t < step ? end - t : step;
             if (seen & 1 || step > SLICE_TOKENS)
                 absorb_kept_slice<HEAD_DIM, T, worker_tile<HEAD_DIM>::MAX_SLICE>(
-                    state, q, share, kv[0] + offset, kv[1] + offset, is_masked, masks + t, num_tokens, scale, kept,
-                    scores, tile.number * worker_tile<HEAD_DIM>::TOKENS + t);
+                    state, q, share, kv[0] + offset, kv[1] + offset, is_masked, masks + t, num_tokens, scale, kept, scores,
+                    tile.number * worker_tile<HEAD_DIM>::TOKENS + t);
         }
     }
 }
@@ -85,57 +83,54 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     attend(const __grid_constant__ eviction_arguments e)
 {
     SHARED_MEMORY(char, memory);
-    evicting_shared &shared = *(evicting_shared *)memory;
+    masked_shared &shared = *(masked_shared *)memory;
     worker<HEAD_DIM, T, split_rows_then_tokens, fragment_order> w;
     /* loads the warp's first merge lists, long before they are needed */
     merge_cursor merges = merge_start(e, threadIdx.x / WARP * gridDim.x + blockIdx.x, gridDim.x * WORKER_WARPS);
-    prefetch_job(e, shared);
+    score_prefetch(e);
     clear_victims(e);
 
     /* find this item's blocks: from here on, LEAD tiles ahead */
     w.find_tiles(e, shared);
     w.request_queries(e, shared);
-    prefetch_job_slots(e, shared);
     for (uint32_t n = 0; n < LEAD; n++) {
         w.prefetch(e, shared, n);
         prefetch_masks(e, shared, w.list, n);
-        prefetch_norms<HEAD_DIM>(e, shared, w.list, n, 0);
         cp_async_commit();
     }
     while (w.tile < w.list.count) {
         w.begin_task(e, shared);
         queue_tile tile = worker_record(shared, w.tile);
-        const kept_rows kept = find_kept_rows(e, tile, shared.queries[w.task % QUERY_RING],
-                                              split_rows_then_tokens::warps_m(tile));
+        const kept_rows kept = find_kept_rows(e, tile, split_rows_then_tokens::warps_m(tile));
         do {
             tile = worker_record(shared, w.tile);
             cp_async_wait<LEAD - 1>(); /* this thread's copies of the tile have landed; */
             __syncthreads();           /* so have those of all threads, and the stage of the previous tile is free */
             w.prefetch(e, shared, w.tile + LEAD);
             prefetch_masks(e, shared, w.list, w.tile + LEAD);
-            prefetch_norms<HEAD_DIM>(e, shared, w.list, w.tile + LEAD, w.task + tile.is_last);
             cp_async_commit();
 
             /* score the keys, keep the scores, absorb into the running maximum and sum */
-            keep_norms(e, kept, shared.norms[w.tile % STAGES], tile.number * worker_tile<HEAD_DIM>::TOKENS,
-                       tile.num_tokens);
             absorb_kept_slices<HEAD_DIM, T>(w.state, w.q, w.share, tile, shared.kv[w.tile % STAGES],
                                             shared.masks[w.tile % STAGES], e.scale, kept, e.scores);
             w.tile++;
         } while (!tile.is_last);
-        const queue_query *queries = shared.queries[w.task % QUERY_RING];
         w.end_task(e, shared, tile);
-        sum_task<HEAD_DIM>(e, tile, queries, shared.kv[(w.tile - 1) % STAGES][0]);
     }
     redo_spoilt<absorb_again<HEAD_DIM, T>>(e, shared, w);
 
     /* merge partial states, normalize; importance and victims */
-    merge_and_score(e, shared, [&] { merge_all<HEAD_DIM, T>(e, merges); });
+    score_cursor jobs = score_start(e);
+    const uint32_t ticket = arrive(e.arrivals);
+    score_ahead(e, jobs);
+    wait_for_others(e.arrivals, ticket);
+    merge_all<HEAD_DIM, T>(e, merges);
+    score_all(e, jobs, shared.kv[0][0]);
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const eviction_arguments &e, cudaStream_t stream)
 {
-    return launch_cooperative(e.queue.num_workers, WORKER_THREADS, sizeof(evicting_shared), stream,
+    return launch_cooperative(e.queue.num_workers, WORKER_THREADS, sizeof(masked_shared), stream,
                               attend<HEAD_DIM, T>, e);
 }
 

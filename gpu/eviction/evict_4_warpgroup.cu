@@ -1,14 +1,15 @@
 /* evict_4: the warpgroup. The last rung, on sm_90.
- *   idea    the fusion of evict_3 in the loop of step 12: wgmma leaves the scores of a tile in registers, and they go
- *           to memory from there, before softmax overwrites them; and the launch begins before the previous one has ended
+ *   idea    the fusion of evict_3 in the loop of step 12: wgmma leaves the scores of a tile in registers, and they go to
+ *           memory from there, before softmax overwrites them; and the launch begins before the previous one has ended
  *   wins    (figures/eviction_fused_cost.csv)
  *   price   as evict_3; and no last arriver merges a small queue (step 11), because the tokens of a query are scored by
  *           all workers: the launch stays cooperative
- *   leaves  the scores of a large tree, where queries have several states, do not stay in L2
- *   loop    as step 12, with the scores kept; then, of the scores, a task's sums
+ *   leaves  the scores of a large batch do not stay in L2, and come back from memory
+ *   loop    as step 12, with the scores kept
  *   threads as step 12; keep: a lane writes its fragments, four lanes a sector of a row; score: as evict_3 */
 #include "early_launch.cuh"
 #include "merge_ahead.cuh"
+#include "wait_for_all.cuh"
 #include "worker_scores.cuh"
 #include "worker_warpgroup.cuh"
 
@@ -18,11 +19,11 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
 {
     typedef warpgroup_tile<HEAD_DIM, T> tiles;
     SHARED_MEMORY(char, memory);
-    evicting_shared &shared = *(evicting_shared *)memory;
+    masked_shared &shared = *(masked_shared *)memory;
     worker<HEAD_DIM, T, own_rows, fragment_order> w;
     /* loads the warp's first merge lists, long before they are needed */
     merge_cursor merges = merge_start(e, threadIdx.x / WARP * gridDim.x + blockIdx.x, gridDim.x * WORKER_WARPS);
-    prefetch_job(e, shared);
+    score_prefetch(e);
     allow_next_launch();
 
     /* find this item's blocks: from here on, LEAD tiles ahead */
@@ -30,17 +31,14 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     wait_for_previous_launch(); /* until here, only the plan was read */
     clear_victims(e);
     w.request_queries(e, shared);
-    prefetch_job_slots(e, shared);
     for (uint32_t n = 0; n < LEAD; n++) {
         w.prefetch(e, shared, n);
         prefetch_masks(e, shared, w.list, n);
-        prefetch_norms<HEAD_DIM>(e, shared, w.list, n, 0);
         cp_async_commit();
     }
     while (w.tile < w.list.count) {
         w.begin_task(e, shared);
-        const kept_rows kept = find_kept_rows(e, worker_record(shared, w.tile), shared.queries[w.task % QUERY_RING],
-                                               WORKER_WARPS);
+        const kept_rows kept = find_kept_rows(e, worker_record(shared, w.tile), WORKER_WARPS);
         queue_tile tile;
         do {
             tile = worker_record(shared, w.tile);
@@ -53,12 +51,10 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
             tiles::begin_scores(scores, w.q, shared.kv[w.tile % STAGES][0]);
             w.prefetch(e, shared, w.tile + LEAD);
             prefetch_masks(e, shared, w.list, w.tile + LEAD);
-            prefetch_norms<HEAD_DIM>(e, shared, w.list, w.tile + LEAD, w.task + tile.is_last);
             cp_async_commit();
 
             /* keep the scores */
             const uint32_t first = tile.number * worker_tile<HEAD_DIM>::TOKENS;
-            keep_norms(e, kept, shared.norms[w.tile % STAGES], first, tile.num_tokens);
             warpgroup_wait();
 #pragma unroll
             for (int slice = 0; slice < tiles::SLICES; slice++)
@@ -70,19 +66,22 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
                                  shared.masks[w.tile % STAGES], e.scale);
             w.tile++;
         } while (!tile.is_last);
-        const queue_query *queries = shared.queries[w.task % QUERY_RING];
         w.end_task(e, shared, tile);
-        sum_task<HEAD_DIM>(e, tile, queries, shared.kv[(w.tile - 1) % STAGES][0]);
     }
     redo_spoilt_here(e, shared, w);
 
     /* merge partial states, normalize; importance and victims */
-    merge_and_score(e, shared, [&] { merge_all<HEAD_DIM, T>(e, merges); });
+    score_cursor jobs = score_start(e);
+    const uint32_t ticket = arrive(e.arrivals);
+    score_ahead(e, jobs);
+    wait_for_others(e.arrivals, ticket);
+    merge_all<HEAD_DIM, T>(e, merges);
+    score_all(e, jobs, shared.kv[0][0]);
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const eviction_arguments &e, cudaStream_t stream)
 {
-    return launch_early(true, e.queue.num_workers, WORKER_THREADS, sizeof(evicting_shared), stream, attend<HEAD_DIM, T>,
+    return launch_early(true, e.queue.num_workers, WORKER_THREADS, sizeof(masked_shared), stream, attend<HEAD_DIM, T>,
                         e);
 }
 
