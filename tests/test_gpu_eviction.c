@@ -250,7 +250,7 @@ static void run_again(const void *argument)
     const tree_storage *storage = argument;
     small s;
     small_create(&s, "1,3/150,9", (attention_size){1, 4, 64}, *storage, TREE_NODE_CHUNK);
-    tree_plan *other = attention_plan(&s.c, TREE_FLATTEN, 7, 0);
+    tree_plan *other = attention_plan(&s.c, TREE_FLATTEN, 4, 0);
     float *importance = malloc(s.e.importance.bytes), *out = malloc(s.e.gpu.out.bytes);
     uint64_t *victims = malloc(s.e.victims.bytes);
     check(importance && out && victims, "memory");
@@ -265,7 +265,7 @@ static void run_again(const void *argument)
 #ifdef TREEATTN_EMULATE
             emulate_seed(test_seed() + again);
 #endif
-            if (again == 2) { /* another plan in between */
+            if (again == 2) { /* another plan in between, with more states than a warp has lanes */
                 eviction_case_plan(&s.e, other);
                 eviction_case_upload(&s.e);
                 eviction_case_run(&s.e, &tree_eviction_steps[n]);
