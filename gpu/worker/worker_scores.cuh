@@ -87,25 +87,33 @@ static __device__ __forceinline__ void clear_victims(const eviction_arguments &e
 
 /* ---- after the barrier: jobs ---- */
 
-/* A warp's part of the jobs: the current one, loaded ahead. */
+/* A warp's part of the jobs, loaded ahead in stages, each from addresses that the one before has loaded: record, slot,
+ * scores. */
 struct score_cursor {
     const score_job *next;
-    uint32_t left; /* jobs, with the current one */
-    score_job job;
-    uint32_t kv_slot; /* of this lane's token */
+    uint32_t left;         /* records to load */
+    score_job record, job; /* num_tokens 0: no more */
+    uint32_t kv_slot;      /* of this lane's token of `job` */
 };
 
-static __device__ __forceinline__ void score_load_job(score_cursor &cursor)
+static __device__ __forceinline__ void score_load_record(score_cursor &cursor)
 {
+    cursor.record.num_tokens = 0;
+    if (cursor.left == 0)
+        return;
     const uint4 *from = (const uint4 *)cursor.next++;
     const uint4 words[2] = {__ldg(from), __ldg(from + 1)};
-    memcpy(&cursor.job, words, sizeof cursor.job);
+    memcpy(&cursor.record, words, sizeof cursor.record);
+    cursor.left--;
 }
 
-static __device__ __forceinline__ void score_load_slot(const eviction_arguments &e, score_cursor &cursor)
+/* Goes to the next job: requests its slots, and the record behind it. */
+static __device__ __forceinline__ void score_next_job(const eviction_arguments &e, score_cursor &cursor)
 {
     const uint32_t lane = threadIdx.x % WARP;
+    cursor.job = cursor.record;
     cursor.kv_slot = lane < cursor.job.num_tokens ? __ldg(e.queue.kv_slots + cursor.job.kv_slots + lane) : 0;
+    score_load_record(cursor);
 }
 
 /* Equal parts, the larger ones for the last warps, since the first ones merge. */
@@ -131,8 +139,7 @@ static __device__ __forceinline__ void score_prefetch(const eviction_arguments &
 static __device__ __forceinline__ score_cursor score_start(const eviction_arguments &e)
 {
     score_cursor cursor = score_find(e);
-    if (cursor.left)
-        score_load_job(cursor);
+    score_load_record(cursor);
     return cursor;
 }
 
@@ -156,9 +163,9 @@ static __device__ __forceinline__ merge_list load_merge_list(const eviction_argu
 /* While it waits: the slots of this job, its norms as far as L2, and the merge list of its query. */
 static __device__ __forceinline__ merge_list score_ahead(const eviction_arguments &e, score_cursor &cursor)
 {
-    if (!cursor.left)
+    score_next_job(e, cursor);
+    if (!cursor.job.num_tokens)
         return {};
-    score_load_slot(e, cursor);
     const merge_list list = load_merge_list(e, cursor.job.query);
     for (uint32_t kv_head = 0; kv_head < e.shape.num_kv_heads; kv_head++)
         prefetch_l2(e.norm + cursor.kv_slot + kv_head * e.shape.block_tokens);
@@ -167,8 +174,8 @@ static __device__ __forceinline__ merge_list score_ahead(const eviction_argument
 
 /* ---- after the barrier: the softmax of a query ---- */
 
-enum { SCORE_HEADS = 32, MAX_SCORE_HEADS = 1024 }; /* heads at once: one for each lane; heads in all */
-#define LARGE_SCORE 65536.0f                       /* as in tile_softmax */
+enum { MAX_SCORE_HEADS = 1024 }; /* checked by eviction_gpu.cu */
+#define LARGE_SCORE 65536.0f     /* as in tile_softmax */
 
 /* Of one head, over all tokens of the query: weight = 2^(score x factor - m) x inverse. */
 struct head_softmax {
@@ -228,28 +235,32 @@ static __device__ __forceinline__ bool find_softmax(const eviction_arguments &e,
 
 /* ---- after the barrier: importance ---- */
 
-/* The scores of SCORE_HEADS heads, being loaded, for this lane's token; and the norms. SHARING neighbouring heads
- * belong to one KV head. */
+/* This lane's token of a job: the scores of HEADS heads, being loaded, and the norms. SHARING neighbouring heads belong
+ * to one KV head. */
 template <int SHARING> struct score_batch {
-    float score[SCORE_HEADS], norm[SCORE_HEADS / SHARING];
+    enum { HEADS = SHARING == 1 ? 16 : 32 }; /* limited by registers */
+    score_job job;
+    uint32_t kv_slot;
+    float score[HEADS], norm[HEADS / SHARING];
 };
 
 /* reciprocal: 2^21 / group_size, rounded up: exact for up to MAX_SCORE_HEADS heads. Zeros for heads that do not exist. */
 template <int SHARING>
-static __device__ __forceinline__ void score_fetch(const eviction_arguments &e, const score_job &job, uint32_t kv_slot,
-                                                   uint32_t first_head, uint32_t reciprocal, score_batch<SHARING> &batch)
+static __device__ __forceinline__ void score_fetch(const eviction_arguments &e, score_batch<SHARING> &batch,
+                                                   uint32_t first_head, uint32_t reciprocal)
 {
+    const score_job &job = batch.job;
     const uint32_t lane = threadIdx.x % WARP, left = e.shape.num_heads - first_head, length = job.row_rounds * SCORE_ROUND;
     const uint64_t row = (uint64_t)job.first_row * e.shape.num_heads + (uint64_t)first_head * job.row_rounds;
     const float *from = e.scores + row * SCORE_ROUND + job.first + lane;
     const bool valid = lane < job.num_tokens;
 #pragma unroll
-    for (uint32_t i = 0; i < SCORE_HEADS; i++)
+    for (uint32_t i = 0; i < batch.HEADS; i++)
         batch.score[i] = valid && i < left ? __ldcg(from + (uint64_t)i * length) : 0;
 #pragma unroll
-    for (uint32_t i = 0; i < SCORE_HEADS; i += SHARING) {
+    for (uint32_t i = 0; i < batch.HEADS; i += SHARING) {
         const uint32_t kv_head = (first_head + i) * reciprocal >> 21;
-        batch.norm[i / SHARING] = valid && i < left ? __ldg(e.norm + kv_slot + kv_head * e.shape.block_tokens) : 0;
+        batch.norm[i / SHARING] = valid && i < left ? __ldg(e.norm + batch.kv_slot + kv_head * e.shape.block_tokens) : 0;
     }
 }
 
@@ -260,7 +271,7 @@ static __device__ __forceinline__ float score_absorb(const score_batch<SHARING> 
 {
     float sum = 0;
 #pragma unroll
-    for (int i = 0; i < SCORE_HEADS; i += SHARING) {
+    for (int i = 0; i < batch.HEADS; i += SHARING) {
         float mass = 0;
 #pragma unroll
         for (int j = i; j < i + SHARING; j++) {
@@ -319,19 +330,17 @@ static __device__ __forceinline__ void score_jobs(const eviction_arguments &e, s
     uint64_t smallest = EVICTION_NONE;
     eviction_range candidates = {0, UINT32_MAX};
     bool is_large = false;
-    while (cursor.left) {
-        const score_job job = cursor.job;
-        const uint32_t kv_slot = cursor.kv_slot;
-        score_batch<SHARING> batch;
-        score_fetch<SHARING>(e, job, kv_slot, 0, reciprocal, batch);
-        if (--cursor.left) {
-            score_load_job(cursor);
-            score_load_slot(e, cursor);
-        }
+    score_batch<SHARING> batch, next;
+    batch.job = cursor.job;
+    batch.kv_slot = cursor.kv_slot;
+    score_fetch<SHARING>(e, batch, 0, reciprocal);
+    score_next_job(e, cursor);
+    for (; batch.job.num_tokens; batch = next) {
+        const score_job job = batch.job;
         bool sees = lane < job.num_tokens;
         if (sees && job.masks != QUEUE_NO_MASK)
             sees = __ldg(&e.queue.masks[job.masks + lane]) >> job.mask_bit & 1;
-        const token_place place = find_token(e, kv_slot);
+        const token_place place = find_token(e, batch.kv_slot);
         const uint32_t position = sees && e.victims ? __ldg(&e.positions[place.pool_slot]) : 0;
         if (job.query != query) {
             if (query != UINT32_MAX)
@@ -346,9 +355,13 @@ static __device__ __forceinline__ void score_jobs(const eviction_arguments &e, s
                 candidates = {range.x, range.y};
             }
         }
+        next.job = cursor.job;
+        next.kv_slot = cursor.kv_slot;
+        score_fetch<SHARING>(e, next, 0, reciprocal);
+        score_next_job(e, cursor);
         float sum = score_absorb<SHARING>(batch, softmax, is_large, scale_2);
-        for (uint32_t first = SCORE_HEADS; first < num_heads; first += SCORE_HEADS) {
-            score_fetch<SHARING>(e, job, kv_slot, first, reciprocal, batch);
+        for (uint32_t first = batch.HEADS; first < num_heads; first += batch.HEADS) {
+            score_fetch<SHARING>(e, batch, first, reciprocal);
             sum += score_absorb<SHARING>(batch, softmax + first, is_large, scale_2);
         }
         if (sees) {
