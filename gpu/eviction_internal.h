@@ -8,7 +8,7 @@
 
 enum {
     SCORE_TOKENS = 32, /* most tokens of a score job: one for each lane of a warp */
-    SCORE_ROUND = 8    /* a row of scores begins at a multiple of so many: a sector of 32 bytes */
+    SCORE_ROUND = 32   /* scores lie in pieces of so many tokens of a partial state and a head: 128 bytes */
 };
 
 /* What one warp scores at once: at most SCORE_TOKENS tokens of one query, neighbours in one of its partial states. Jobs

@@ -24,11 +24,11 @@ static __device__ __forceinline__ void absorb_kept_slice(tile_state<HEAD_DIM> &s
                                                          const uint32_t q[HEAD_DIM / 16][4], const tile_share &share,
                                                          const char *keys, const char *values, bool is_masked,
                                                          const uint64_t *masks, uint32_t num_tokens, float scale,
-                                                         const KEPT &kept, float *scores, uint32_t t)
+                                                         const KEPT &kept, uint32_t t)
 {
     if (TOKENS > SLICE_TOKENS && num_tokens <= TOKENS / 2) {
         absorb_kept_slice<HEAD_DIM, T, (TOKENS > SLICE_TOKENS ? TOKENS / 2 : TOKENS)>(
-            state, q, share, keys, values, is_masked, masks, num_tokens, scale, kept, scores, t);
+            state, q, share, keys, values, is_masked, masks, num_tokens, scale, kept, t);
         return;
     }
     const uint32_t visible = is_masked ? tile_visible<TOKENS>(masks, (int)num_tokens, share.query)
@@ -36,7 +36,7 @@ static __device__ __forceinline__ void absorb_kept_slice(tile_state<HEAD_DIM> &s
     float score[TOKENS / 8][4];
     uint32_t weights[TOKENS / 16][4];
     tile_scores<HEAD_DIM, T, TOKENS>(score, q, keys);
-    kept.template keep<TOKENS>(scores, score, t, (int)num_tokens);
+    kept.template keep<TOKENS>(score, t, (int)num_tokens);
     tile_softmax<HEAD_DIM, T, TOKENS>(state, weights, score, visible, scale);
     tile_values<HEAD_DIM, T, TOKENS>(state, weights, values);
 }
@@ -46,8 +46,7 @@ template <int HEAD_DIM, typename T, typename KEPT>
 static __device__ __forceinline__ void absorb_kept_slices(tile_state<HEAD_DIM> &state,
                                                           const uint32_t q[HEAD_DIM / 16][4], const tile_share &share,
                                                           const queue_tile &tile, const char kv[2][TILE_BYTES],
-                                                          const uint64_t *masks, float scale, const KEPT &kept,
-                                                          float *scores)
+                                                          const uint64_t *masks, float scale, const KEPT &kept)
 {
     const bool is_masked = tile.first_mask != QUEUE_NO_MASK;
     const uint32_t stride = share.warps_n * share.slice_tokens;
@@ -63,7 +62,7 @@ static __device__ __forceinline__ void absorb_kept_slices(tile_state<HEAD_DIM> &
             const uint32_t offset = t * PANEL_ROW, num_tokens = end - t < step ? end - t : step;
             if (seen & 1 || step > SLICE_TOKENS)
                 absorb_kept_slice<HEAD_DIM, T, worker_tile<HEAD_DIM>::MAX_SLICE>(
-                    state, q, share, kv[0] + offset, kv[1] + offset, is_masked, masks + t, num_tokens, scale, kept, scores,
+                    state, q, share, kv[0] + offset, kv[1] + offset, is_masked, masks + t, num_tokens, scale, kept,
                     tile.number * worker_tile<HEAD_DIM>::TOKENS + t);
         }
     }
@@ -75,7 +74,7 @@ static __device__ __forceinline__ void absorb_again(tile_state<HEAD_DIM> &state,
                                                     const tile_share &share, const queue_tile &tile,
                                                     const char kv[2][TILE_BYTES], const uint64_t *masks, float scale)
 {
-    absorb_kept_slices<HEAD_DIM, T>(state, q, share, tile, kv, masks, scale, keep_nothing(), NULL);
+    absorb_kept_slices<HEAD_DIM, T>(state, q, share, tile, kv, masks, scale, keep_nothing());
 }
 
 template <int HEAD_DIM, typename T>
@@ -112,7 +111,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
 
             /* score the keys, keep the scores, absorb into the running maximum and sum */
             absorb_kept_slices<HEAD_DIM, T>(w.state, w.q, w.share, tile, shared.kv[w.tile % STAGES],
-                                            shared.masks[w.tile % STAGES], e.scale, kept, e.scores);
+                                            shared.masks[w.tile % STAGES], e.scale, kept);
             w.tile++;
         } while (!tile.is_last);
         w.end_task(e, shared, tile);

@@ -58,7 +58,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
             warpgroup_wait();
 #pragma unroll
             for (int slice = 0; slice < tiles::SLICES; slice++)
-                kept.template keep<tiles::SLICE>(e.scores, scores[slice], first + slice * tiles::SLICE,
+                kept.template keep<tiles::SLICE>(scores[slice], first + slice * tiles::SLICE,
                                                  (int)tile.num_tokens - slice * tiles::SLICE);
 
             /* absorb into the running maximum and sum */

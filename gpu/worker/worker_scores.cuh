@@ -25,48 +25,49 @@
 
 /* ---- during attention ---- */
 
-/* Where the scores of this lane's two rows begin, in units of SCORE_ROUND; NO_ROW: there is no such row. */
+/* Where the scores of this lane's two rows begin, in pieces of SCORE_ROUND; NO_ROW: there is no such row. All heads' scores
+ * of SCORE_ROUND tokens are neighbours: a job reads one stretch of memory, and a task writes a few of its pieces. */
 struct kept_rows {
     uint32_t row[2];
+    float *scores;
+    uint32_t num_heads;
 
-    /* Writes a slice's scores, which begin with token t of the item. Whole sectors of 32 bytes, so the last one may hold
-     * scores of no token. */
+    /* Writes a slice's scores, which begin with token t of the item. Whole sectors of 32 bytes, so the last one may
+     * hold scores of no token. */
     template <int TOKENS>
-    __device__ __forceinline__ void keep(float *scores, const float score[TOKENS / 8][4], uint32_t t,
-                                         int num_tokens) const
+    __device__ __forceinline__ void keep(const float score[TOKENS / 8][4], uint32_t t, int num_tokens) const
     {
+        const uint32_t in_piece = t % SCORE_ROUND + threadIdx.x % 4 * 2;
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            float *to = scores + (uint64_t)row[h] * SCORE_ROUND + t + threadIdx.x % 4 * 2;
+            float *to = scores + ((uint64_t)row[h] + t / SCORE_ROUND * num_heads) * SCORE_ROUND + in_piece;
             if (row[h] == NO_ROW)
                 continue;
 #pragma unroll
             for (int j = 0; j < TOKENS / 8; j++)
                 if (8 * j < num_tokens)
-                    store_l2(to + 8 * j, score[j][2 * h], score[j][2 * h + 1]);
+                    store_l2(to + 8 * j / SCORE_ROUND * num_heads * SCORE_ROUND + 8 * j % SCORE_ROUND,
+                             score[j][2 * h], score[j][2 * h + 1]);
         }
     }
 };
 
 /* For a task that is computed again: its scores were kept the first time. */
 struct keep_nothing {
-    template <int TOKENS>
-    __device__ __forceinline__ void keep(float *, const float[TOKENS / 8][4], uint32_t, int) const {}
+    template <int TOKENS> __device__ __forceinline__ void keep(const float[TOKENS / 8][4], uint32_t, int) const {}
 };
 
 /* first: the task's first tile. */
 static __device__ __forceinline__ kept_rows find_kept_rows(const eviction_arguments &e, const queue_tile &first,
                                                            uint32_t warps_m)
 {
-    kept_rows kept = {{NO_ROW, NO_ROW}};
+    kept_rows kept = {{NO_ROW, NO_ROW}, e.scores, e.shape.num_heads};
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         const uint32_t row = lane_row(warps_m, h), i = tile_query_of_row(first, row);
-        if (row >= tile_rows(first))
-            continue;
-        const uint32_t *bounds = e.lists.first_rows + first.first_partial + i;
-        const uint32_t begin = __ldg(bounds), end = __ldg(bounds + 1), head = first.head + row - i * first.num_heads;
-        kept.row[h] = begin * e.shape.num_heads + head * (end - begin); /* below 2^32: count_lists */
+        if (row < tile_rows(first)) /* below 2^32: count_lists */
+            kept.row[h] = __ldg(&e.lists.first_rows[first.first_partial + i]) * e.shape.num_heads + first.head + row
+                          - i * first.num_heads;
     }
     return kept;
 }
@@ -244,19 +245,22 @@ template <int SHARING> struct score_batch {
     float score[HEADS], norm[HEADS / SHARING];
 };
 
-/* reciprocal: 2^21 / group_size, rounded up: exact for up to MAX_SCORE_HEADS heads. Zeros for heads that do not exist. */
+static_assert((int)SCORE_ROUND == (int)SCORE_TOKENS, "a job is a piece of each head");
+
+/* reciprocal: 2^21 / group_size, rounded up: exact for up to MAX_SCORE_HEADS heads. Zeros for heads that do not
+ * exist. */
 template <int SHARING>
 static __device__ __forceinline__ void score_fetch(const eviction_arguments &e, score_batch<SHARING> &batch,
                                                    uint32_t first_head, uint32_t reciprocal)
 {
     const score_job &job = batch.job;
-    const uint32_t lane = threadIdx.x % WARP, left = e.shape.num_heads - first_head, length = job.row_rounds * SCORE_ROUND;
-    const uint64_t row = (uint64_t)job.first_row * e.shape.num_heads + (uint64_t)first_head * job.row_rounds;
-    const float *from = e.scores + row * SCORE_ROUND + job.first + lane;
+    const uint32_t lane = threadIdx.x % WARP, left = e.shape.num_heads - first_head;
+    const uint64_t piece = (uint64_t)(job.first_row + job.first / SCORE_ROUND) * e.shape.num_heads + first_head;
+    const float *from = e.scores + piece * SCORE_ROUND + lane;
     const bool valid = lane < job.num_tokens;
 #pragma unroll
     for (uint32_t i = 0; i < batch.HEADS; i++)
-        batch.score[i] = valid && i < left ? __ldcg(from + (uint64_t)i * length) : 0;
+        batch.score[i] = valid && i < left ? __ldcg(from + i * SCORE_ROUND) : 0;
 #pragma unroll
     for (uint32_t i = 0; i < batch.HEADS; i += SHARING) {
         const uint32_t kv_head = (first_head + i) * reciprocal >> 21;
