@@ -18,10 +18,17 @@
 #define WORKER_SCORES_CUH
 
 #include "eviction_internal.h"
-#include "keep_in_l2.cuh"
 #include "worker.cuh"
 
 #define NO_ROW UINT32_MAX
+
+#ifndef TREEATTN_EMULATE
+/* Starts to load a line into L2. */
+static __device__ __forceinline__ void prefetch_l2(const void *global)
+{
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(global));
+}
+#endif
 
 /* ---- during attention ---- */
 
@@ -46,8 +53,8 @@ struct kept_rows {
 #pragma unroll
             for (int j = 0; j < TOKENS / 8; j++)
                 if (8 * j < num_tokens)
-                    store_l2(to + 8 * j / SCORE_ROUND * num_heads * SCORE_ROUND + 8 * j % SCORE_ROUND,
-                             score[j][2 * h], score[j][2 * h + 1]);
+                    __stcg((float2 *)(to + 8 * j / SCORE_ROUND * num_heads * SCORE_ROUND + 8 * j % SCORE_ROUND),
+                           make_float2(score[j][2 * h], score[j][2 * h + 1]));
         }
     }
 };
@@ -88,33 +95,25 @@ static __device__ __forceinline__ void clear_victims(const eviction_arguments &e
 
 /* ---- after the barrier: jobs ---- */
 
-/* A warp's part of the jobs, loaded ahead in stages, each from addresses that the one before has loaded: record, slot,
- * scores. */
+/* A warp's part of the jobs: the current one, loaded ahead. */
 struct score_cursor {
     const score_job *next;
-    uint32_t left;         /* records to load */
-    score_job record, job; /* num_tokens 0: no more */
-    uint32_t kv_slot;      /* of this lane's token of `job` */
+    uint32_t left; /* jobs, with the current one */
+    score_job job;
+    uint32_t kv_slot; /* of this lane's token */
 };
 
-static __device__ __forceinline__ void score_load_record(score_cursor &cursor)
+static __device__ __forceinline__ void score_load_job(score_cursor &cursor)
 {
-    cursor.record.num_tokens = 0;
-    if (cursor.left == 0)
-        return;
     const uint4 *from = (const uint4 *)cursor.next++;
     const uint4 words[2] = {__ldg(from), __ldg(from + 1)};
-    memcpy(&cursor.record, words, sizeof cursor.record);
-    cursor.left--;
+    memcpy(&cursor.job, words, sizeof cursor.job);
 }
 
-/* Goes to the next job: requests its slots, and the record behind it. */
-static __device__ __forceinline__ void score_next_job(const eviction_arguments &e, score_cursor &cursor)
+static __device__ __forceinline__ void score_load_slot(const eviction_arguments &e, score_cursor &cursor)
 {
     const uint32_t lane = threadIdx.x % WARP;
-    cursor.job = cursor.record;
     cursor.kv_slot = lane < cursor.job.num_tokens ? __ldg(e.queue.kv_slots + cursor.job.kv_slots + lane) : 0;
-    score_load_record(cursor);
 }
 
 /* Equal parts, the larger ones for the last warps, since the first ones merge. */
@@ -140,43 +139,25 @@ static __device__ __forceinline__ void score_prefetch(const eviction_arguments &
 static __device__ __forceinline__ score_cursor score_start(const eviction_arguments &e)
 {
     score_cursor cursor = score_find(e);
-    score_load_record(cursor);
+    if (cursor.left)
+        score_load_job(cursor);
     return cursor;
 }
 
-/* The merge list of a query: merge_partials[first .. end); this lane's entry of the first WARP. */
-struct merge_list {
-    uint32_t first, end, partial;
-};
-
-static __device__ __forceinline__ uint32_t load_partial(const eviction_arguments &e, uint32_t first, uint32_t end)
+/* While it waits: the slots of this job, and its norms as far as L2. */
+static __device__ __forceinline__ void score_ahead(const eviction_arguments &e, score_cursor &cursor)
 {
-    const uint32_t i = first + threadIdx.x % WARP;
-    return i < end ? __ldg(&e.plan.merge_partials[i]) : 0;
-}
-
-static __device__ __forceinline__ merge_list load_merge_list(const eviction_arguments &e, uint32_t query)
-{
-    const uint32_t first = __ldg(&e.plan.merge_first[query]), end = __ldg(&e.plan.merge_first[query + 1]);
-    return {first, end, load_partial(e, first, end)};
-}
-
-/* While it waits: the slots of this job, its norms as far as L2, and the merge list of its query. */
-static __device__ __forceinline__ merge_list score_ahead(const eviction_arguments &e, score_cursor &cursor)
-{
-    score_next_job(e, cursor);
-    if (!cursor.job.num_tokens)
-        return {};
-    const merge_list list = load_merge_list(e, cursor.job.query);
+    if (!cursor.left)
+        return;
+    score_load_slot(e, cursor);
     for (uint32_t kv_head = 0; kv_head < e.shape.num_kv_heads; kv_head++)
         prefetch_l2(e.norm + cursor.kv_slot + kv_head * e.shape.block_tokens);
-    return list;
 }
 
 /* ---- after the barrier: the softmax of a query ---- */
 
-enum { MAX_SCORE_HEADS = 1024 }; /* checked by eviction_gpu.cu */
-#define LARGE_SCORE 65536.0f     /* as in tile_softmax */
+enum { SCORE_HEADS = 32, MAX_SCORE_HEADS = 1024 }; /* heads at once: one for each lane; heads in all */
+#define LARGE_SCORE 65536.0f                       /* as in tile_softmax */
 
 /* Of one head, over all tokens of the query: weight = 2^(score x factor - m) x inverse. */
 struct head_softmax {
@@ -184,50 +165,48 @@ struct head_softmax {
 };
 static_assert(WORKER_WARPS * MAX_SCORE_HEADS * sizeof(head_softmax) <= sizeof worker_shared::kv, "in the free stages");
 
-/* The union of a head's partial states. Those of WARP entries of the list are requested at once. */
-static __device__ __forceinline__ head_softmax unite_states(const eviction_arguments &e, uint32_t head, merge_list list)
+/* The union of a head's partial states [first, end) of the query's merge list. */
+static __device__ __forceinline__ head_softmax unite_states(const eviction_arguments &e, uint32_t head, uint32_t first,
+                                                            uint32_t end)
 {
+    enum { AT_ONCE = 16 };
     const float scale_2 = tile_scale(e.scale);
-    const float2 *states = (const float2 *)e.states + head;
     float m = -INFINITY, l = 0;
-    while (list.first < list.end) {
-        float2 state[WARP];
+    for (; first < end; first += AT_ONCE) {
+        float2 state[AT_ONCE];
 #pragma unroll
-        for (uint32_t i = 0; i < WARP; i++) {
-            const uint64_t partial = __shfl_sync(ALL_LANES, list.partial, i);
+        for (int i = 0; i < AT_ONCE; i++) {
             state[i] = make_float2(-INFINITY, 0);
-            if (list.first + i < list.end && head < e.shape.num_heads)
-                state[i] = __ldcg(states + partial * e.shape.num_heads);
+            if (first + i < end && head < e.shape.num_heads) {
+                const uint64_t partial = __ldg(&e.plan.merge_partials[first + i]);
+                state[i] = __ldcg((const float2 *)e.states + partial * e.shape.num_heads + head);
+            }
         }
         float new_m = m;
 #pragma unroll
-        for (int i = 0; i < WARP; i++)
+        for (int i = 0; i < AT_ONCE; i++)
             new_m = fmaxf(new_m, state[i].x);
         const float base = new_m == -INFINITY ? 0 : new_m;
         l *= exp2_approx(m - base);
 #pragma unroll
-        for (int i = 0; i < WARP; i++)
+        for (int i = 0; i < AT_ONCE; i++)
             l += state[i].y * exp2_approx(state[i].x - base);
         m = new_m;
-        list.first += WARP;
-        if (list.first < list.end)
-            list.partial = load_partial(e, list.first, list.end);
     }
     const bool is_large = fabsf(m) > LARGE_SCORE;
     /* no token: every weight is 0 */
     return {m == -INFINITY ? 0 : m, l == 0 ? 0 : 1 / l, is_large ? 1 : scale_2, 0};
 }
 
-/* Leaves the softmax of all heads in shared memory, zeros beyond the last. Returns whether the products of some head
- * must be rounded first. */
-static __device__ __forceinline__ bool find_softmax(const eviction_arguments &e, const merge_list &list,
-                                                    head_softmax *softmax)
+/* Leaves the softmax of all heads in shared memory, zeros beyond the last. Returns whether the products of some head must
+ * be rounded first. */
+static __device__ __forceinline__ bool find_softmax(const eviction_arguments &e, uint32_t query, head_softmax *softmax)
 {
+    const uint32_t first = __ldg(&e.plan.merge_first[query]), end = __ldg(&e.plan.merge_first[query + 1]);
     bool is_large = false;
     __syncwarp(); /* that of the query before was read */
-    for (uint32_t first = 0; first < e.shape.num_heads; first += WARP) {
-        const uint32_t head = first + threadIdx.x % WARP;
-        softmax[head] = unite_states(e, head, list);
+    for (uint32_t head = threadIdx.x % WARP; head < (e.shape.num_heads + WARP - 1) / WARP * WARP; head += WARP) {
+        softmax[head] = unite_states(e, head, first, end);
         is_large |= fabsf(softmax[head].m) > LARGE_SCORE;
     }
     __syncwarp();
@@ -236,13 +215,10 @@ static __device__ __forceinline__ bool find_softmax(const eviction_arguments &e,
 
 /* ---- after the barrier: importance ---- */
 
-/* This lane's token of a job: the scores of HEADS heads, being loaded, and the norms. SHARING neighbouring heads belong
- * to one KV head. */
+/* The scores of SCORE_HEADS heads, being loaded, for this lane's token; and the norms. SHARING neighbouring heads
+ * belong to one KV head. */
 template <int SHARING> struct score_batch {
-    enum { HEADS = SHARING == 1 ? 16 : 32 }; /* limited by registers */
-    score_job job;
-    uint32_t kv_slot;
-    float score[HEADS], norm[HEADS / SHARING];
+    float score[SCORE_HEADS], norm[SCORE_HEADS / SHARING];
 };
 
 static_assert((int)SCORE_ROUND == (int)SCORE_TOKENS, "a job is a piece of each head");
@@ -250,21 +226,20 @@ static_assert((int)SCORE_ROUND == (int)SCORE_TOKENS, "a job is a piece of each h
 /* reciprocal: 2^21 / group_size, rounded up: exact for up to MAX_SCORE_HEADS heads. Zeros for heads that do not
  * exist. */
 template <int SHARING>
-static __device__ __forceinline__ void score_fetch(const eviction_arguments &e, score_batch<SHARING> &batch,
-                                                   uint32_t first_head, uint32_t reciprocal)
+static __device__ __forceinline__ void score_fetch(const eviction_arguments &e, const score_job &job, uint32_t kv_slot,
+                                                   uint32_t first_head, uint32_t reciprocal, score_batch<SHARING> &batch)
 {
-    const score_job &job = batch.job;
     const uint32_t lane = threadIdx.x % WARP, left = e.shape.num_heads - first_head;
     const uint64_t piece = (uint64_t)(job.first_row + job.first / SCORE_ROUND) * e.shape.num_heads + first_head;
     const float *from = e.scores + piece * SCORE_ROUND + lane;
     const bool valid = lane < job.num_tokens;
 #pragma unroll
-    for (uint32_t i = 0; i < batch.HEADS; i++)
+    for (uint32_t i = 0; i < SCORE_HEADS; i++)
         batch.score[i] = valid && i < left ? __ldcg(from + i * SCORE_ROUND) : 0;
 #pragma unroll
-    for (uint32_t i = 0; i < batch.HEADS; i += SHARING) {
+    for (uint32_t i = 0; i < SCORE_HEADS; i += SHARING) {
         const uint32_t kv_head = (first_head + i) * reciprocal >> 21;
-        batch.norm[i / SHARING] = valid && i < left ? __ldg(e.norm + batch.kv_slot + kv_head * e.shape.block_tokens) : 0;
+        batch.norm[i / SHARING] = valid && i < left ? __ldg(e.norm + kv_slot + kv_head * e.shape.block_tokens) : 0;
     }
 }
 
@@ -275,7 +250,7 @@ static __device__ __forceinline__ float score_absorb(const score_batch<SHARING> 
 {
     float sum = 0;
 #pragma unroll
-    for (int i = 0; i < batch.HEADS; i += SHARING) {
+    for (int i = 0; i < SCORE_HEADS; i += SHARING) {
         float mass = 0;
 #pragma unroll
         for (int j = i; j < i + SHARING; j++) {
@@ -324,7 +299,7 @@ static __device__ __forceinline__ token_place find_token(const eviction_argument
 }
 
 template <int SHARING>
-static __device__ __forceinline__ void score_jobs(const eviction_arguments &e, score_cursor &cursor, merge_list list,
+static __device__ __forceinline__ void score_jobs(const eviction_arguments &e, score_cursor &cursor,
                                                   head_softmax *softmax)
 {
     const uint32_t lane = threadIdx.x % WARP, num_heads = e.shape.num_heads;
@@ -334,38 +309,34 @@ static __device__ __forceinline__ void score_jobs(const eviction_arguments &e, s
     uint64_t smallest = EVICTION_NONE;
     eviction_range candidates = {0, UINT32_MAX};
     bool is_large = false;
-    score_batch<SHARING> batch, next;
-    batch.job = cursor.job;
-    batch.kv_slot = cursor.kv_slot;
-    score_fetch<SHARING>(e, batch, 0, reciprocal);
-    score_next_job(e, cursor);
-    for (; batch.job.num_tokens; batch = next) {
-        const score_job job = batch.job;
+    while (cursor.left) {
+        const score_job job = cursor.job;
+        const uint32_t kv_slot = cursor.kv_slot;
+        score_batch<SHARING> batch;
+        score_fetch<SHARING>(e, job, kv_slot, 0, reciprocal, batch);
+        if (--cursor.left) {
+            score_load_job(cursor);
+            score_load_slot(e, cursor);
+        }
         bool sees = lane < job.num_tokens;
         if (sees && job.masks != QUEUE_NO_MASK)
             sees = __ldg(&e.queue.masks[job.masks + lane]) >> job.mask_bit & 1;
-        const token_place place = find_token(e, batch.kv_slot);
+        const token_place place = find_token(e, kv_slot);
         const uint32_t position = sees && e.victims ? __ldg(&e.positions[place.pool_slot]) : 0;
         if (job.query != query) {
-            if (query != UINT32_MAX)
-                list = load_merge_list(e, job.query);
             if (e.victims && query != UINT32_MAX)
                 offer_victim(e, query, smallest);
             query = job.query;
             smallest = EVICTION_NONE;
-            is_large = find_softmax(e, list, softmax);
+            is_large = find_softmax(e, query, softmax);
             if (e.candidates) {
                 const uint2 range = __ldg((const uint2 *)&e.candidates[query]);
                 candidates = {range.x, range.y};
             }
         }
-        next.job = cursor.job;
-        next.kv_slot = cursor.kv_slot;
-        score_fetch<SHARING>(e, next, 0, reciprocal);
-        score_next_job(e, cursor);
         float sum = score_absorb<SHARING>(batch, softmax, is_large, scale_2);
-        for (uint32_t first = batch.HEADS; first < num_heads; first += batch.HEADS) {
-            score_fetch<SHARING>(e, batch, first, reciprocal);
+        for (uint32_t first = SCORE_HEADS; first < num_heads; first += SCORE_HEADS) {
+            score_fetch<SHARING>(e, job, kv_slot, first, reciprocal, batch);
             sum += score_absorb<SHARING>(batch, softmax + first, is_large, scale_2);
         }
         if (sees) {
@@ -382,15 +353,14 @@ static __device__ __forceinline__ void score_jobs(const eviction_arguments &e, s
         offer_victim(e, query, smallest);
 }
 
-/* All jobs of a warp. list: of the query of the first; free_memory: shared memory that nothing else uses from here on. */
-static __device__ __forceinline__ void score_all(const eviction_arguments &e, score_cursor &cursor,
-                                                 const merge_list &list, char *free_memory)
+/* All jobs of a warp. free_memory: shared memory that nothing else uses from here on. */
+static __device__ __forceinline__ void score_all(const eviction_arguments &e, score_cursor &cursor, char *free_memory)
 {
     head_softmax *softmax = (head_softmax *)free_memory + threadIdx.x / WARP * MAX_SCORE_HEADS;
     if (e.shape.num_heads / e.shape.num_kv_heads % 4 == 0)
-        score_jobs<4>(e, cursor, list, softmax);
+        score_jobs<4>(e, cursor, softmax);
     else
-        score_jobs<1>(e, cursor, list, softmax);
+        score_jobs<1>(e, cursor, softmax);
 }
 
 #endif
