@@ -245,18 +245,22 @@ static __device__ __forceinline__ void score_fetch(const eviction_arguments &e, 
 
 /* The sum over these heads of weight x norm. */
 template <int SHARING>
-static __device__ __forceinline__ float score_absorb(const score_batch<SHARING> &batch, const head_softmax *softmax,
+static __device__ __forceinline__ float score_absorb(score_batch<SHARING> &batch, const head_softmax *softmax,
                                                      bool is_large, float scale_2)
 {
     float sum = 0;
+    if (is_large) {
+#pragma unroll
+        for (int i = 0; i < SCORE_HEADS; i++)
+            batch.score[i] *= softmax[i].factor == 1 ? scale_2 : 1;
+    }
 #pragma unroll
     for (int i = 0; i < SCORE_HEADS; i += SHARING) {
         float mass = 0;
 #pragma unroll
         for (int j = i; j < i + SHARING; j++) {
             const head_softmax head = softmax[j];
-            const float score = is_large && head.factor == 1 ? __fmul_rn(batch.score[j], scale_2) : batch.score[j];
-            mass = fmaf(exp2_approx(fmaf(score, head.factor, -head.m)), head.inverse, mass);
+            mass = fmaf(exp2_approx(fmaf(batch.score[j], head.factor, -head.m)), head.inverse, mass);
         }
         sum = fmaf(mass, batch.norm[i / SHARING], sum);
     }
