@@ -121,10 +121,10 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     /* merge partial states, normalize; importance and victims */
     score_cursor jobs = score_start(e);
     const uint32_t ticket = arrive(e.arrivals);
-    score_ahead(e, jobs);
+    const merge_list list = score_ahead(e, jobs);
     wait_for_others(e.arrivals, ticket);
     merge_all<HEAD_DIM, T>(e, merges);
-    score_all(e, jobs, shared.kv[0][0]);
+    score_all(e, jobs, list, shared.kv[0][0]);
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const eviction_arguments &e, cudaStream_t stream)

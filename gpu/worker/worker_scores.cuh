@@ -144,14 +144,33 @@ static __device__ __forceinline__ score_cursor score_start(const eviction_argume
     return cursor;
 }
 
-/* While it waits: the slots of this job, and its norms as far as L2. */
-static __device__ __forceinline__ void score_ahead(const eviction_arguments &e, score_cursor &cursor)
+/* The merge list of a query: merge_partials[first .. end); this lane's entry of the first WARP. */
+struct merge_list {
+    uint32_t first, end, partial;
+};
+
+static __device__ __forceinline__ uint32_t load_partial(const eviction_arguments &e, uint32_t first, uint32_t end)
+{
+    const uint32_t i = first + threadIdx.x % WARP;
+    return i < end ? __ldg(&e.plan.merge_partials[i]) : 0;
+}
+
+static __device__ __forceinline__ merge_list load_merge_list(const eviction_arguments &e, uint32_t query)
+{
+    const uint32_t first = __ldg(&e.plan.merge_first[query]), end = __ldg(&e.plan.merge_first[query + 1]);
+    return {first, end, load_partial(e, first, end)};
+}
+
+/* While it waits: the slots of this job, its norms as far as L2, and the merge list of its query. */
+static __device__ __forceinline__ merge_list score_ahead(const eviction_arguments &e, score_cursor &cursor)
 {
     if (!cursor.left)
-        return;
+        return {};
     score_load_slot(e, cursor);
+    const merge_list list = load_merge_list(e, cursor.job.query);
     for (uint32_t kv_head = 0; kv_head < e.shape.num_kv_heads; kv_head++)
         prefetch_l2(e.norm + cursor.kv_slot + kv_head * e.shape.block_tokens);
+    return list;
 }
 
 /* ---- after the barrier: the softmax of a query ---- */
@@ -165,22 +184,26 @@ struct head_softmax {
 };
 static_assert(WORKER_WARPS * MAX_SCORE_HEADS * sizeof(head_softmax) <= sizeof worker_shared::kv, "in the free stages");
 
-/* The union of a head's partial states [first, end) of the query's merge list. */
-static __device__ __forceinline__ head_softmax unite_states(const eviction_arguments &e, uint32_t head, uint32_t first,
-                                                            uint32_t end)
+/* The union of a head's partial states. Few at once: in a short step, code that runs once costs more than a round of
+ * loads. */
+static __device__ __forceinline__ head_softmax unite_states(const eviction_arguments &e, uint32_t head, merge_list list)
 {
-    enum { AT_ONCE = 16 };
+    enum { AT_ONCE = 8 };
     const float scale_2 = tile_scale(e.scale);
+    const float2 *states = (const float2 *)e.states + (head < e.shape.num_heads ? head : 0);
+    const uint32_t num_states = list.end - list.first;
     float m = -INFINITY, l = 0;
-    for (; first < end; first += AT_ONCE) {
+#pragma unroll 1
+    for (uint32_t done = 0; done < num_states; done += AT_ONCE) {
         float2 state[AT_ONCE];
+        if (done && done % WARP == 0)
+            list.partial = load_partial(e, list.first + done, list.end);
 #pragma unroll
-        for (int i = 0; i < AT_ONCE; i++) {
+        for (uint32_t i = 0; i < AT_ONCE; i++) {
+            const uint64_t partial = __shfl_sync(ALL_LANES, list.partial, (done + i) % WARP);
             state[i] = make_float2(-INFINITY, 0);
-            if (first + i < end && head < e.shape.num_heads) {
-                const uint64_t partial = __ldg(&e.plan.merge_partials[first + i]);
-                state[i] = __ldcg((const float2 *)e.states + partial * e.shape.num_heads + head);
-            }
+            if (done + i < num_states)
+                state[i] = __ldcg(states + partial * e.shape.num_heads);
         }
         float new_m = m;
 #pragma unroll
@@ -193,20 +216,22 @@ static __device__ __forceinline__ head_softmax unite_states(const eviction_argum
             l += state[i].y * exp2_approx(state[i].x - base);
         m = new_m;
     }
-    const bool is_large = fabsf(m) > LARGE_SCORE;
-    /* no token: every weight is 0 */
-    return {m == -INFINITY ? 0 : m, l == 0 ? 0 : 1 / l, is_large ? 1 : scale_2, 0};
+    if (head >= e.shape.num_heads || m == -INFINITY) /* no head, or no token: every weight is 0 */
+        return {0, 0, scale_2, 0};
+    return {m, 1 / l, fabsf(m) > LARGE_SCORE ? 1 : scale_2, 0};
 }
 
-/* Leaves the softmax of all heads in shared memory, zeros beyond the last. Returns whether the products of some head must
- * be rounded first. */
-static __device__ __forceinline__ bool find_softmax(const eviction_arguments &e, uint32_t query, head_softmax *softmax)
+/* Leaves the softmax of all heads in shared memory, zeros beyond the last. Returns whether the products of some head
+ * must be rounded first. */
+static __device__ __forceinline__ bool find_softmax(const eviction_arguments &e, const merge_list &list,
+                                                    head_softmax *softmax)
 {
-    const uint32_t first = __ldg(&e.plan.merge_first[query]), end = __ldg(&e.plan.merge_first[query + 1]);
     bool is_large = false;
     __syncwarp(); /* that of the query before was read */
-    for (uint32_t head = threadIdx.x % WARP; head < (e.shape.num_heads + WARP - 1) / WARP * WARP; head += WARP) {
-        softmax[head] = unite_states(e, head, first, end);
+#pragma unroll 1
+    for (uint32_t first = 0; first < e.shape.num_heads; first += WARP) {
+        const uint32_t head = first + threadIdx.x % WARP;
+        softmax[head] = unite_states(e, head, list);
         is_large |= fabsf(softmax[head].m) > LARGE_SCORE;
     }
     __syncwarp();
@@ -303,7 +328,7 @@ static __device__ __forceinline__ token_place find_token(const eviction_argument
 }
 
 template <int SHARING>
-static __device__ __forceinline__ void score_jobs(const eviction_arguments &e, score_cursor &cursor,
+static __device__ __forceinline__ void score_jobs(const eviction_arguments &e, score_cursor &cursor, merge_list list,
                                                   head_softmax *softmax)
 {
     const uint32_t lane = threadIdx.x % WARP, num_heads = e.shape.num_heads;
@@ -328,11 +353,13 @@ static __device__ __forceinline__ void score_jobs(const eviction_arguments &e, s
         const token_place place = find_token(e, kv_slot);
         const uint32_t position = sees && e.victims ? __ldg(&e.positions[place.pool_slot]) : 0;
         if (job.query != query) {
+            if (query != UINT32_MAX)
+                list = load_merge_list(e, job.query);
             if (e.victims && query != UINT32_MAX)
                 offer_victim(e, query, smallest);
             query = job.query;
             smallest = EVICTION_NONE;
-            is_large = find_softmax(e, query, softmax);
+            is_large = find_softmax(e, list, softmax);
             if (e.candidates) {
                 const uint2 range = __ldg((const uint2 *)&e.candidates[query]);
                 candidates = {range.x, range.y};
@@ -357,14 +384,15 @@ static __device__ __forceinline__ void score_jobs(const eviction_arguments &e, s
         offer_victim(e, query, smallest);
 }
 
-/* All jobs of a warp. free_memory: shared memory that nothing else uses from here on. */
-static __device__ __forceinline__ void score_all(const eviction_arguments &e, score_cursor &cursor, char *free_memory)
+/* All jobs of a warp. list: of the query of the first; free_memory: shared memory that nothing else uses from here on. */
+static __device__ __forceinline__ void score_all(const eviction_arguments &e, score_cursor &cursor,
+                                                 const merge_list &list, char *free_memory)
 {
     head_softmax *softmax = (head_softmax *)free_memory + threadIdx.x / WARP * MAX_SCORE_HEADS;
     if (e.shape.num_heads / e.shape.num_kv_heads % 4 == 0)
-        score_jobs<4>(e, cursor, softmax);
+        score_jobs<4>(e, cursor, list, softmax);
     else
-        score_jobs<1>(e, cursor, softmax);
+        score_jobs<1>(e, cursor, list, softmax);
 }
 
 #endif
