@@ -126,7 +126,8 @@ static void run_ties(const void *argument)
     small_destroy(&s);
 }
 
-/* Scores base + 0 .. 63 / 16, exact in every type, so that only the softmax and the sums round. */
+/* Scores query x key + 0 .. 63 / 16, exact in every type, so that only the softmax and the sums round. The heads' queries
+ * differ a little, so that their largest scores round differently. */
 typedef struct large_score {
     float query, key;
     tree_storage storage;
@@ -142,7 +143,7 @@ static void run_large(const void *argument)
     fill(s.c.key, s.c.num_kv, 0);
     s.c.scale = 1;
     for (uint64_t row = 0; row < s.c.num_out; row += 64) {
-        s.c.query[row] = large->query;
+        s.c.query[row] = large->query - copysignf((float)(row / 64 % 8), large->query) * (fabsf(large->query) > 1);
         s.c.query[row + 1] = 1;
     }
     for (uint64_t slot = 0; slot < s.e.num_pool_slots; slot++) {
@@ -160,6 +161,27 @@ static void run_large(const void *argument)
         const bool from_lse = strstr(name, "_pass") || strstr(name, "_again");
         eviction_case_run(&s.e, &tree_eviction_steps[n]);
         eviction_case_check(&s.e, tree_eviction_steps[n].name, from_lse ? 10 * large->tolerance : large->tolerance);
+    }
+    small_destroy(&s);
+}
+
+/* Every score is NaN, so that no maximum is found; then every one is -infinity, which counts as no token. */
+static void run_no_score(const void *argument)
+{
+    const tree_storage *storage = argument;
+    small s;
+    small_create(&s, "1,2/20,9", (attention_size){2, 4, 64}, *storage, TREE_RADIX);
+    fill(s.c.query, s.c.num_out, 1);
+    for (int infinite = 0; infinite < 2; infinite++) {
+        fill(s.c.key, s.c.num_kv, infinite ? -INFINITY : NAN);
+        eviction_case_upload(&s.e);
+        for (uint32_t n = 0; n < tree_eviction_num_steps; n++) {
+            if (!runs_eviction_step(&tree_eviction_steps[n], *storage))
+                continue;
+            eviction_case_run(&s.e, &tree_eviction_steps[n]);
+            eviction_case_check(&s.e, tree_eviction_steps[n].name, TOLERANCE);
+            check((s.e.h_victims[0] == EVICTION_NOT_FINITE) == !infinite, "%s", tree_eviction_steps[n].name);
+        }
     }
     small_destroy(&s);
 }
@@ -471,6 +493,7 @@ int main(int argc, char **argv)
     for (int t = 0; t < 2; t++) {
         const char *name = storage_name[storages[t]];
         test_add(run_ties, &storages[t], "of_equal_importance_the_oldest_goes_%s", name);
+        test_add(run_no_score, &storages[t], "no_score_is_a_number_%s", name);
         test_add(run_candidates, &storages[t], "only_candidates_go_%s", name);
         test_add(run_unseen, &storages[t], "unseen_nan_changes_nothing_%s", name);
         test_add(run_evicted, &storages[t], "evicted_tokens_are_not_scored_%s", name);

@@ -216,9 +216,9 @@ static __device__ __forceinline__ head_softmax unite_states(const eviction_argum
             l += state[i].y * exp2_approx(state[i].x - base);
         m = new_m;
     }
-    if (head >= e.shape.num_heads || m == -INFINITY) /* no head, or no token: every weight is 0 */
+    if (head >= e.shape.num_heads || l == 0) /* no head, or no token: every weight is 0 */
         return {0, 0, scale_2, 0};
-    return {m, 1 / l, fabsf(m) > LARGE_SCORE ? 1 : scale_2, 0};
+    return {m == -INFINITY ? 0 : m, 1 / l, fabsf(m) > LARGE_SCORE ? 1 : scale_2, 0};
 }
 
 /* Leaves the softmax of all heads in shared memory, zeros beyond the last. Returns whether the products of some head
@@ -232,7 +232,7 @@ static __device__ __forceinline__ bool find_softmax(const eviction_arguments &e,
     for (uint32_t first = 0; first < e.shape.num_heads; first += WARP) {
         const uint32_t head = first + threadIdx.x % WARP;
         softmax[head] = unite_states(e, head, list);
-        is_large |= fabsf(softmax[head].m) > LARGE_SCORE;
+        is_large |= softmax[head].factor == 1;
     }
     __syncwarp();
     return __any_sync(ALL_LANES, is_large);
