@@ -160,7 +160,7 @@ tree_status tree_eviction_gpu_update(tree_eviction_gpu *eviction, const tree_pla
             lists.table_index = place(b.lists.table_index, lists.num_blocks, device, staging, &end);
             return end;
         };
-        status = setup_status(staged_upload(&eviction->memory, lay_out, stream), cuda_error);
+        status = setup_status(memory_upload(&eviction->memory, lay_out, stream), cuda_error);
         if (status == TREE_OK) {
             eviction->lists = lists;
             eviction->shape = shape;
@@ -181,7 +181,7 @@ tree_status tree_eviction_gpu_create(tree_eviction_gpu **eviction, const tree_pl
     made->shape = *shape;
     tree_status status = tree_plan_fits(plan, shape);
     if (status == TREE_OK)
-        status = setup_status(staged_create(&made->memory), cuda_error);
+        status = setup_status(memory_prepare(&made->memory), cuda_error);
     if (status == TREE_OK)
         status = tree_eviction_gpu_update(made, plan, stream, cuda_error);
     if (status != TREE_OK) {
@@ -196,7 +196,7 @@ void tree_eviction_gpu_destroy(tree_eviction_gpu *eviction)
 {
     if (!eviction)
         return;
-    staged_destroy(&eviction->memory);
+    memory_destroy(&eviction->memory);
     free(eviction);
 }
 

@@ -31,8 +31,7 @@ typedef struct eviction_lists {
     uint64_t num_pairs;    /* scores of one head: rows of all partial states, each rounded up to SCORE_ROUND */
     score_job *jobs;       /* [num_jobs] */
     uint32_t *first_rows;  /* [num_partials + 1] where the scores of a partial state begin, in units of SCORE_ROUND x
-                              num_heads scores; head h has scores [h * length, (h + 1) * length) of it, where length is
-                              the difference of two neighbours, times SCORE_ROUND */
+                              num_heads scores */
     uint32_t *table_index; /* [num_blocks] of each block id of the plan: its index in the tables that list it */
     uint64_t num_slots;    /* slots of the longest table */
 } eviction_lists;
@@ -41,7 +40,7 @@ struct tree_eviction_gpu {
     tree_shape shape; /* that the plan was made for */
     uint32_t num_partials;
     eviction_lists lists;
-    staged_memory memory;
+    plan_memory memory;
 };
 
 /* Passed to each kernel by value. All pointers are device memory. lse is never NULL. */
@@ -55,7 +54,8 @@ struct eviction_arguments : attention_arguments {
     eviction_lists lists;
     void *scratch; /* [kernels->scratch_bytes] aligned to 256 bytes */
     float *states; /* [num_partials][num_heads][2] in scratch: m x log2(e) and l of each partial state, unrounded */
-    float *scores; /* [num_pairs][num_heads] in scratch, as lists.first_rows says: query x key, before the scale */
+    float *scores; /* in scratch: query x key, before the scale. Piece by piece of SCORE_ROUND tokens, from
+                      lists.first_rows of their partial state on, [num_heads][SCORE_ROUND] */
 };
 
 /* Enqueues the kernels of a step. All arguments have been checked. */
