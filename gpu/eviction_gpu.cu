@@ -226,10 +226,19 @@ uint64_t fused_scratch_bytes(const tree_plan *plan, const eviction_lists *counts
     return state_bytes(plan, shape) + counts->num_pairs * shape->num_heads * sizeof(float);
 }
 
+/* The policies of L2 as createpolicy.fractional.L2 makes them on sm_90. */
+#define L2_EVICT_NORMAL 0x1000000000000000ull
+#define L2_EVICT_LAST 0x14F0000000000000ull
+
+enum { MAX_SCORES_IN_L2 = 8 << 20 }; /* bytes. Scores that stay leave less room for others: above, they slowed down */
+
 void fused_place_scratch(eviction_arguments *e)
 {
+    const uint64_t states = state_bytes(&e->plan, &e->shape);
+    const uint64_t scores = fused_scratch_bytes(&e->plan, &e->lists, &e->shape) - states;
     e->states = (float *)e->scratch;
-    e->scores = (float *)((char *)e->scratch + state_bytes(&e->plan, &e->shape));
+    e->scores = (float *)((char *)e->scratch + states);
+    e->score_policy = scores <= MAX_SCORES_IN_L2 ? L2_EVICT_LAST : L2_EVICT_NORMAL;
 }
 
 /* The workspace: the partial states of attention, lse, and the step's own arrays. */

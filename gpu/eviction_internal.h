@@ -53,6 +53,7 @@ struct eviction_arguments : attention_arguments {
     const eviction_range *candidates; /* [num_queries] or NULL: all */
     eviction_lists lists;
     void *scratch; /* [kernels->scratch_bytes] aligned to 256 bytes */
+    uint64_t score_policy; /* of L2, for stores of scores: a policy of createpolicy.fractional.L2 */
     float *states; /* [num_partials][num_heads][2] in scratch: m x log2(e) and l of each partial state, unrounded */
     float *scores; /* in scratch: query x key, before the scale. Piece by piece of SCORE_ROUND tokens, from
                       lists.first_rows of their partial state on, [num_heads][SCORE_ROUND] */
@@ -77,7 +78,7 @@ cudaError_t evict_4_warpgroup(const eviction_arguments *e, cudaStream_t stream);
 /* The scratch of evict_0: its tensors. */
 uint64_t materialised_scratch_bytes(const tree_plan *plan, const eviction_lists *counts, const tree_shape *shape);
 
-/* The scratch of the fused steps: places its arrays, and their bytes. */
+/* The scratch of the fused steps: places its arrays and chooses score_policy; and their bytes. */
 void fused_place_scratch(eviction_arguments *e);
 uint64_t fused_scratch_bytes(const tree_plan *plan, const eviction_lists *counts, const tree_shape *shape);
 

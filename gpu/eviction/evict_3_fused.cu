@@ -1,13 +1,15 @@
 /* evict_3: one pass over K and V. The last rung on every GPU but sm_90.
- *   idea    attention has each score in its registers once: it keeps it, 4 bytes for each query head and token, where K
- *           and V took head_dim elements. A weight is exp(score - lse), and lse is known only when all tokens were seen:
- *           after the barrier of the grid, where the workers merge, they also score. A warp takes 32 tokens of a query:
- *           a lane has one token, adds up its weights over the heads of each group, times its norms, and the smallest
- *           key of the warp goes to the victim of the query by one integer minimum
+ *   idea    attention has each score in its registers once: it keeps it, 4 bytes for each query head and token, where
+ *           K and V took head_dim elements. A weight is exp(score - lse), and lse is known only when all tokens were
+ *           seen: after the barrier of the grid, where the workers merge, they also score. A warp takes 32 tokens of a
+ *           query: a lane has one token, adds up its weights over the heads of each group, times its norms, and the
+ *           smallest key of the warp goes to the victim of the query by one integer minimum
  *   wins    (figures/eviction_fused_cost.csv)
- *   price   8 bytes for each query, token and query head: a score is written and read. The group's weights cannot be
- *           added up before, since each head has its own lse
- *   leaves  as step 9
+ *   price   8 bytes for each query, token and query head: a score is written and read. A byte that is written among
+ *           reads costs as much as three that are read (worker_scores.cuh). The group's weights cannot be added up
+ *           before, since each head has its own lse
+ *   leaves  as step 9; and scores that stay on the chip: a worker with more shared memory, one on each multiprocessor,
+ *           would have room for those of a task (51 KB for 3200 tokens of four heads), so that none goes to memory
  *   loop    as step 9, with the scores kept
  *   threads as step 9; keep: a lane writes its fragments, four lanes a sector of a row; score: lane i has token i of 32,
  *           all heads */
@@ -121,10 +123,10 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     /* merge partial states, normalize; importance and victims */
     score_cursor jobs = score_start(e);
     const uint32_t ticket = arrive(e.arrivals);
-    const merge_list list = score_ahead(e, jobs);
+    score_ahead(e, jobs);
     wait_for_others(e.arrivals, ticket);
     merge_all<HEAD_DIM, T>(e, merges);
-    score_all(e, jobs, list, shared.kv[0][0]);
+    score_all(e, jobs, shared.kv[0][0]);
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const eviction_arguments &e, cudaStream_t stream)

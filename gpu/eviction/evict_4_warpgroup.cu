@@ -1,10 +1,10 @@
 /* evict_4: the warpgroup. The last rung, on sm_90.
- *   idea    the fusion of evict_3 in the loop of step 12: wgmma leaves the scores of a tile in registers, and they go to
- *           memory from there, before softmax overwrites them; and the launch begins before the previous one has ended
+ *   idea    the fusion of evict_3 in the loop of step 12: wgmma leaves the scores of a tile in registers, and they go
+ *           to memory from there, before softmax overwrites them; and the launch begins before the previous one ends
  *   wins    (figures/eviction_fused_cost.csv)
  *   price   as evict_3; and no last arriver merges a small queue (step 11), because the tokens of a query are scored by
  *           all workers: the launch stays cooperative
- *   leaves  the scores of a large batch do not stay in L2, and come back from memory
+ *   leaves  as evict_3. And on a short step the code behind the barrier, which runs once, comes from memory as well
  *   loop    as step 12, with the scores kept
  *   threads as step 12; keep: a lane writes its fragments, four lanes a sector of a row; score: as evict_3 */
 #include "early_launch.cuh"
@@ -73,10 +73,10 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     /* merge partial states, normalize; importance and victims */
     score_cursor jobs = score_start(e);
     const uint32_t ticket = arrive(e.arrivals);
-    const merge_list list = score_ahead(e, jobs);
+    score_ahead(e, jobs);
     wait_for_others(e.arrivals, ticket);
     merge_all<HEAD_DIM, T>(e, merges);
-    score_all(e, jobs, list, shared.kv[0][0]);
+    score_all(e, jobs, shared.kv[0][0]);
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const eviction_arguments &e, cudaStream_t stream)

@@ -8,12 +8,16 @@
  *                        exp(score - lse), their mass over the heads of a group, times the norms: importance, and the
  *                        smallest key of the query
  *
- *   reads   32 heads at once: their scores are independent loads, 128 bytes for a warp each
- *   order   a sum runs over heads in one lane, so it has the same bits each time; the minimum of keys is one of integers
+ *   reads   32 heads at once: their scores are independent loads, and 4 KB in one stretch for a warp
+ *   writes  scores that go to memory cost more than their bytes: among the reads of K and V, a byte written took as
+ *           long as three bytes read (H200, 128 sequences of 3200 tokens: 55 MB, 33 us). So L2 is told to keep them, if
+ *           they are few (eviction_gpu.cu). It cannot be told to drop K and V first: cp.async with such a hint was an
+ *           illegal instruction there
+ *   order   a sum runs over heads in one lane, so it has the same bits each time; the minimum of keys is over integers
  *
- * Numerics notes. m is what the tiles subtracted from the products score x scale x log2(e), unrounded, and l the sum of
- * the powers of 2: so a weight is the one that attention used, divided by its sum, however large the scores are. Where m
- * is so large that the tiles rounded the products first (tile_softmax), so do we. */
+ * Numerics notes. m is the number that the tiles subtracted from the products score x scale x log2(e), unrounded, and l
+ * the sum of the powers of 2: so a weight is the one that attention used, divided by its sum, however large the scores
+ * are. Where m is so large that the tiles rounded the products first (tile_softmax), so does this code. */
 #ifndef WORKER_SCORES_CUH
 #define WORKER_SCORES_CUH
 
@@ -22,21 +26,33 @@
 
 #define NO_ROW UINT32_MAX
 
-#ifndef TREEATTN_EMULATE
+#ifndef TREEATTN_EMULATE /* emulate.h has the same functions */
 /* Starts to load a line into L2. */
 static __device__ __forceinline__ void prefetch_l2(const void *global)
 {
     asm volatile("prefetch.global.L2 [%0];" ::"l"(global));
 }
+
+/* Stores past L1. policy: of L2, as createpolicy makes them (eviction_arguments). */
+static __device__ __forceinline__ void store_l2(float *to, float x, float y, uint64_t policy)
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("st.global.L2::cache_hint.v2.f32 [%0], {%1, %2}, %3;" ::"l"(to), "f"(x), "f"(y), "l"(policy)
+                 : "memory");
+#else
+    __stcg((float2 *)to, make_float2(x, y));
+#endif
+}
 #endif
 
 /* ---- during attention ---- */
 
-/* Where the scores of this lane's two rows begin, in pieces of SCORE_ROUND; NO_ROW: there is no such row. All heads' scores
- * of SCORE_ROUND tokens are neighbours: a job reads one stretch of memory, and a task writes a few of its pieces. */
+/* Where the scores of this lane's two rows begin, in pieces of SCORE_ROUND; NO_ROW: there is no such row. All heads'
+ * scores of SCORE_ROUND tokens are neighbours: a job reads one stretch of memory, and a task writes parts of it. */
 struct kept_rows {
     uint32_t row[2];
     float *scores;
+    uint64_t policy;
     uint32_t num_heads;
 
     /* Writes a slice's scores, which begin with token t of the item. Whole sectors of 32 bytes, so the last one may
@@ -53,8 +69,8 @@ struct kept_rows {
 #pragma unroll
             for (int j = 0; j < TOKENS / 8; j++)
                 if (8 * j < num_tokens)
-                    __stcg((float2 *)(to + 8 * j / SCORE_ROUND * num_heads * SCORE_ROUND + 8 * j % SCORE_ROUND),
-                           make_float2(score[j][2 * h], score[j][2 * h + 1]));
+                    store_l2(to + 8 * j / SCORE_ROUND * num_heads * SCORE_ROUND + 8 * j % SCORE_ROUND,
+                             score[j][2 * h], score[j][2 * h + 1], policy);
         }
     }
 };
@@ -68,7 +84,7 @@ struct keep_nothing {
 static __device__ __forceinline__ kept_rows find_kept_rows(const eviction_arguments &e, const queue_tile &first,
                                                            uint32_t warps_m)
 {
-    kept_rows kept = {{NO_ROW, NO_ROW}, e.scores, e.shape.num_heads};
+    kept_rows kept = {{NO_ROW, NO_ROW}, e.scores, e.score_policy, e.shape.num_heads};
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         const uint32_t row = lane_row(warps_m, h), i = tile_query_of_row(first, row);
@@ -144,33 +160,14 @@ static __device__ __forceinline__ score_cursor score_start(const eviction_argume
     return cursor;
 }
 
-/* The merge list of a query: merge_partials[first .. end); this lane's entry of the first WARP. */
-struct merge_list {
-    uint32_t first, end, partial;
-};
-
-static __device__ __forceinline__ uint32_t load_partial(const eviction_arguments &e, uint32_t first, uint32_t end)
-{
-    const uint32_t i = first + threadIdx.x % WARP;
-    return i < end ? __ldg(&e.plan.merge_partials[i]) : 0;
-}
-
-static __device__ __forceinline__ merge_list load_merge_list(const eviction_arguments &e, uint32_t query)
-{
-    const uint32_t first = __ldg(&e.plan.merge_first[query]), end = __ldg(&e.plan.merge_first[query + 1]);
-    return {first, end, load_partial(e, first, end)};
-}
-
-/* While it waits: the slots of this job, its norms as far as L2, and the merge list of its query. */
-static __device__ __forceinline__ merge_list score_ahead(const eviction_arguments &e, score_cursor &cursor)
+/* While it waits: the slots of this job, and its norms as far as L2. */
+static __device__ __forceinline__ void score_ahead(const eviction_arguments &e, score_cursor &cursor)
 {
     if (!cursor.left)
-        return {};
+        return;
     score_load_slot(e, cursor);
-    const merge_list list = load_merge_list(e, cursor.job.query);
     for (uint32_t kv_head = 0; kv_head < e.shape.num_kv_heads; kv_head++)
         prefetch_l2(e.norm + cursor.kv_slot + kv_head * e.shape.block_tokens);
-    return list;
 }
 
 /* ---- after the barrier: the softmax of a query ---- */
@@ -184,26 +181,22 @@ struct head_softmax {
 };
 static_assert(WORKER_WARPS * MAX_SCORE_HEADS * sizeof(head_softmax) <= sizeof worker_shared::kv, "in the free stages");
 
-/* The union of a head's partial states. Few at once: in a short step, code that runs once costs more than a round of
- * loads. */
-static __device__ __forceinline__ head_softmax unite_states(const eviction_arguments &e, uint32_t head, merge_list list)
+/* The union of a head's partial states [first, end) of the query's merge list. */
+static __device__ __forceinline__ head_softmax unite_states(const eviction_arguments &e, uint32_t head, uint32_t first,
+                                                            uint32_t end)
 {
-    enum { AT_ONCE = 8 };
+    enum { AT_ONCE = 16 };
     const float scale_2 = tile_scale(e.scale);
-    const float2 *states = (const float2 *)e.states + (head < e.shape.num_heads ? head : 0);
-    const uint32_t num_states = list.end - list.first;
     float m = -INFINITY, l = 0;
-#pragma unroll 1
-    for (uint32_t done = 0; done < num_states; done += AT_ONCE) {
+    for (; first < end; first += AT_ONCE) {
         float2 state[AT_ONCE];
-        if (done && done % WARP == 0)
-            list.partial = load_partial(e, list.first + done, list.end);
 #pragma unroll
-        for (uint32_t i = 0; i < AT_ONCE; i++) {
-            const uint64_t partial = __shfl_sync(ALL_LANES, list.partial, (done + i) % WARP);
+        for (int i = 0; i < AT_ONCE; i++) {
             state[i] = make_float2(-INFINITY, 0);
-            if (done + i < num_states)
-                state[i] = __ldcg(states + partial * e.shape.num_heads);
+            if (first + i < end && head < e.shape.num_heads) {
+                const uint64_t partial = __ldg(&e.plan.merge_partials[first + i]);
+                state[i] = __ldcg((const float2 *)e.states + partial * e.shape.num_heads + head);
+            }
         }
         float new_m = m;
 #pragma unroll
@@ -216,23 +209,21 @@ static __device__ __forceinline__ head_softmax unite_states(const eviction_argum
             l += state[i].y * exp2_approx(state[i].x - base);
         m = new_m;
     }
-    if (head >= e.shape.num_heads || l == 0) /* no head, or no token: every weight is 0 */
-        return {0, 0, scale_2, 0};
-    return {m == -INFINITY ? 0 : m, 1 / l, fabsf(m) > LARGE_SCORE ? 1 : scale_2, 0};
+    const bool is_large = fabsf(m) > LARGE_SCORE;
+    /* no token: every weight is 0 */
+    return {m == -INFINITY ? 0 : m, l == 0 ? 0 : 1 / l, is_large ? 1 : scale_2, 0};
 }
 
 /* Leaves the softmax of all heads in shared memory, zeros beyond the last. Returns whether the products of some head
  * must be rounded first. */
-static __device__ __forceinline__ bool find_softmax(const eviction_arguments &e, const merge_list &list,
-                                                    head_softmax *softmax)
+static __device__ __forceinline__ bool find_softmax(const eviction_arguments &e, uint32_t query, head_softmax *softmax)
 {
+    const uint32_t first = __ldg(&e.plan.merge_first[query]), end = __ldg(&e.plan.merge_first[query + 1]);
     bool is_large = false;
     __syncwarp(); /* that of the query before was read */
-#pragma unroll 1
-    for (uint32_t first = 0; first < e.shape.num_heads; first += WARP) {
-        const uint32_t head = first + threadIdx.x % WARP;
-        softmax[head] = unite_states(e, head, list);
-        is_large |= softmax[head].factor == 1;
+    for (uint32_t head = threadIdx.x % WARP; head < (e.shape.num_heads + WARP - 1) / WARP * WARP; head += WARP) {
+        softmax[head] = unite_states(e, head, first, end);
+        is_large |= fabsf(softmax[head].m) > LARGE_SCORE;
     }
     __syncwarp();
     return __any_sync(ALL_LANES, is_large);
@@ -270,22 +261,18 @@ static __device__ __forceinline__ void score_fetch(const eviction_arguments &e, 
 
 /* The sum over these heads of weight x norm. */
 template <int SHARING>
-static __device__ __forceinline__ float score_absorb(score_batch<SHARING> &batch, const head_softmax *softmax,
+static __device__ __forceinline__ float score_absorb(const score_batch<SHARING> &batch, const head_softmax *softmax,
                                                      bool is_large, float scale_2)
 {
     float sum = 0;
-    if (is_large) {
-#pragma unroll
-        for (int i = 0; i < SCORE_HEADS; i++)
-            batch.score[i] *= softmax[i].factor == 1 ? scale_2 : 1;
-    }
 #pragma unroll
     for (int i = 0; i < SCORE_HEADS; i += SHARING) {
         float mass = 0;
 #pragma unroll
         for (int j = i; j < i + SHARING; j++) {
             const head_softmax head = softmax[j];
-            mass = fmaf(exp2_approx(fmaf(batch.score[j], head.factor, -head.m)), head.inverse, mass);
+            const float score = is_large && head.factor == 1 ? __fmul_rn(batch.score[j], scale_2) : batch.score[j];
+            mass = fmaf(exp2_approx(fmaf(score, head.factor, -head.m)), head.inverse, mass);
         }
         sum = fmaf(mass, batch.norm[i / SHARING], sum);
     }
@@ -328,11 +315,12 @@ static __device__ __forceinline__ token_place find_token(const eviction_argument
 }
 
 template <int SHARING>
-static __device__ __forceinline__ void score_jobs(const eviction_arguments &e, score_cursor &cursor, merge_list list,
+static __device__ __forceinline__ void score_jobs(const eviction_arguments &e, score_cursor &cursor,
                                                   head_softmax *softmax)
 {
     const uint32_t lane = threadIdx.x % WARP, num_heads = e.shape.num_heads;
-    const uint32_t group_size = num_heads / e.shape.num_kv_heads, reciprocal = ((1u << 21) + group_size - 1) / group_size;
+    const uint32_t group_size = num_heads / e.shape.num_kv_heads;
+    const uint32_t reciprocal = ((1u << 21) + group_size - 1) / group_size;
     const float scale_2 = tile_scale(e.scale), unit = 1 / ((float)num_heads * (float)e.shape.head_dim);
     uint32_t query = UINT32_MAX;
     uint64_t smallest = EVICTION_NONE;
@@ -353,13 +341,11 @@ static __device__ __forceinline__ void score_jobs(const eviction_arguments &e, s
         const token_place place = find_token(e, kv_slot);
         const uint32_t position = sees && e.victims ? __ldg(&e.positions[place.pool_slot]) : 0;
         if (job.query != query) {
-            if (query != UINT32_MAX)
-                list = load_merge_list(e, job.query);
             if (e.victims && query != UINT32_MAX)
                 offer_victim(e, query, smallest);
             query = job.query;
             smallest = EVICTION_NONE;
-            is_large = find_softmax(e, list, softmax);
+            is_large = find_softmax(e, query, softmax);
             if (e.candidates) {
                 const uint2 range = __ldg((const uint2 *)&e.candidates[query]);
                 candidates = {range.x, range.y};
@@ -384,15 +370,14 @@ static __device__ __forceinline__ void score_jobs(const eviction_arguments &e, s
         offer_victim(e, query, smallest);
 }
 
-/* All jobs of a warp. list: of the query of the first; free_memory: shared memory that nothing else uses from here on. */
-static __device__ __forceinline__ void score_all(const eviction_arguments &e, score_cursor &cursor,
-                                                 const merge_list &list, char *free_memory)
+/* All jobs of a warp. free_memory: shared memory that nothing else uses from here on. */
+static __device__ __forceinline__ void score_all(const eviction_arguments &e, score_cursor &cursor, char *free_memory)
 {
     head_softmax *softmax = (head_softmax *)free_memory + threadIdx.x / WARP * MAX_SCORE_HEADS;
     if (e.shape.num_heads / e.shape.num_kv_heads % 4 == 0)
-        score_jobs<4>(e, cursor, list, softmax);
+        score_jobs<4>(e, cursor, softmax);
     else
-        score_jobs<1>(e, cursor, list, softmax);
+        score_jobs<1>(e, cursor, softmax);
 }
 
 #endif
