@@ -6,10 +6,7 @@
 #include "eviction_internal.h"
 #include "tree_importance.h"
 
-enum {
-    MAX_HEADS = 1024,        /* their softmax states fit a warp's part of shared memory */
-    MAX_WORKER_ROUNDS = 8192 /* 256 KB: the scores that all workers keep until their tasks end should stay in L2 */
-};
+enum { MAX_HEADS = 1024 }; /* their softmax states fit a warp's part of shared memory */
 
 static bool aligned(const void *array, size_t bytes) { return (uintptr_t)array % bytes == 0; }
 
@@ -27,50 +24,8 @@ static uint64_t jobs_of(const tree_item *item)
     return ((uint64_t)item->num_tokens + SCORE_TOKENS - 1) / SCORE_TOKENS;
 }
 
-static bool is_masked(const tree_plan *plan, const tree_item *item)
-{
-    for (uint32_t r = 0; r < item->num_ranges; r++)
-        if (plan->ranges[item->first_range + r].mask != TREE_NO_MASK)
-            return true;
-    return false;
-}
-
-static bool has_one_state(const tree_plan *plan, uint32_t query)
-{
-    return plan->merge_first[query + 1] - plan->merge_first[query] == 1;
-}
-
-/* The scores of a task that is summed, or 0. Rows [first, first + count) of an item. */
-static uint32_t summed_rounds(const tree_plan *plan, const tree_item *item, uint32_t first, uint32_t count,
-                              uint32_t group_size)
-{
-    const uint64_t rounds = count * group_size * rounds_of(item);
-    for (uint32_t row = first; rounds <= MAX_WORKER_ROUNDS && row < first + count; row++)
-        if (has_one_state(plan, plan->rows[item->first_row + row]))
-            return (uint32_t)rounds;
-    return 0;
-}
-
-static uint32_t largest_summed_rounds(const tree_plan *plan, const tree_shape *shape)
-{
-    const uint32_t group_size = shape->num_heads / shape->num_kv_heads;
-    uint32_t most = 0;
-    if (group_size > QUEUE_TILE_ROWS)
-        return 0;
-    for (uint32_t i = 0; i < plan->num_items; i++) {
-        const tree_item *item = &plan->items[i];
-        const uint32_t step = QUEUE_TILE_ROWS / group_size, end = is_masked(plan, item) ? 0 : item->num_rows;
-        for (uint32_t row = 0; row < end; row += step) {
-            const uint32_t count = end - row < step ? end - row : step;
-            const uint32_t rounds = summed_rounds(plan, item, row, count, group_size);
-            most = rounds > most ? rounds : most;
-        }
-    }
-    return most;
-}
-
 /* The counts of the lists of a plan that fits the shape. */
-static tree_status count_lists(eviction_lists *lists, const tree_plan *plan, const tree_shape *shape, int *cuda_error)
+static tree_status count_lists(eviction_lists *lists, const tree_plan *plan, const tree_shape *shape)
 {
     uint64_t num_jobs = 0, rounds = 0;
     *lists = {};
@@ -80,16 +35,10 @@ static tree_status count_lists(eviction_lists *lists, const tree_plan *plan, con
         num_jobs += plan->items[i].num_rows * jobs_of(&plan->items[i]);
         rounds += plan->items[i].num_rows * rounds_of(&plan->items[i]);
     }
-    const tree_status status = setup_status(gpu_num_workers(&lists->num_workers), cuda_error);
-    if (status != TREE_OK)
-        return status;
-    lists->worker_rounds = largest_summed_rounds(plan, shape);
-    if (num_jobs > INT32_MAX
-        || rounds > (UINT32_MAX - (uint64_t)lists->num_workers * MAX_WORKER_ROUNDS) / shape->num_heads)
+    if (num_jobs > INT32_MAX || rounds >= UINT32_MAX / shape->num_heads)
         return TREE_OVERFLOW;
     lists->num_jobs = (uint32_t)num_jobs;
     lists->num_pairs = rounds * SCORE_ROUND;
-    lists->num_rounds = (uint32_t)rounds * shape->num_heads;
     lists->num_blocks = plan->num_blocks ? plan->max_block + 1 : 0;
     lists->num_slots = tree_importance_slots(plan);
     return TREE_OK;
@@ -102,7 +51,6 @@ typedef struct list_builder {
     plan_queue tasks;        /* the tasks alone */
     eviction_lists lists;
     uint32_t *partial_task;  /* [num_partials] first task that has it */
-    uint32_t *partial_item;  /* [num_partials] */
 } list_builder;
 
 static bool allocate(list_builder *b)
@@ -112,8 +60,7 @@ static bool allocate(list_builder *b)
     b->lists.first_rows = (uint32_t *)calloc((size_t)plan->num_partials + 1, sizeof *b->lists.first_rows);
     b->lists.table_index = (uint32_t *)calloc((size_t)b->lists.num_blocks + 1, sizeof *b->lists.table_index);
     b->partial_task = (uint32_t *)calloc((size_t)plan->num_partials + 1, sizeof *b->partial_task);
-    b->partial_item = (uint32_t *)calloc((size_t)plan->num_partials + 1, sizeof *b->partial_item);
-    return b->lists.jobs && b->lists.first_rows && b->lists.table_index && b->partial_task && b->partial_item;
+    return b->lists.jobs && b->lists.first_rows && b->lists.table_index && b->partial_task;
 }
 
 static void free_lists(list_builder *b)
@@ -123,7 +70,6 @@ static void free_lists(list_builder *b)
     free(b->lists.first_rows);
     free(b->lists.table_index);
     free(b->partial_task);
-    free(b->partial_item);
 }
 
 static void fill_rows(list_builder *b)
@@ -132,7 +78,6 @@ static void fill_rows(list_builder *b)
     uint32_t rounds = 0;
     for (uint32_t i = 0; i < plan->num_items; i++) {
         for (uint32_t row = 0; row < plan->items[i].num_rows; row++) {
-            b->partial_item[plan->items[i].first_partial + row] = i;
             b->lists.first_rows[plan->items[i].first_partial + row] = rounds;
             rounds += (uint32_t)rounds_of(&plan->items[i]);
         }
@@ -144,22 +89,12 @@ static void fill_rows(list_builder *b)
     }
 }
 
-/* The rule of is_summed in worker_scores.cuh. */
-static bool is_summed(const list_builder *b, const queue_task *task, uint32_t query, uint32_t row_rounds)
-{
-    return has_one_state(b->plan, query) && task->first_mask == QUEUE_NO_MASK
-           && (uint64_t)task->num_heads * b->shape->num_kv_heads == b->shape->num_heads
-           && (uint64_t)task->num_queries * task->num_heads * row_rounds <= b->lists.worker_rounds;
-}
-
 /* The jobs of a partial state; returns where the next ones go. */
 static score_job *add_jobs(const list_builder *b, score_job *job, uint32_t query, uint32_t partial)
 {
     const queue_task *task = &b->tasks.tasks[b->partial_task[partial]];
-    uint32_t num_tokens = b->plan->items[b->partial_item[partial]].num_tokens;
-    bool summed = is_summed(b, task, query, b->lists.first_rows[partial + 1] - b->lists.first_rows[partial]);
-    for (uint32_t first = 0; first < num_tokens; first += SCORE_TOKENS) {
-        uint32_t left = num_tokens - first;
+    for (uint32_t first = 0; first < task->num_tokens; first += SCORE_TOKENS) {
+        uint32_t left = task->num_tokens - first;
         *job = {};
         job->query = query;
         job->first_row = b->lists.first_rows[partial];
@@ -169,7 +104,6 @@ static score_job *add_jobs(const list_builder *b, score_job *job, uint32_t query
         job->masks = task->first_mask == QUEUE_NO_MASK ? QUEUE_NO_MASK : task->first_mask + first;
         job->num_tokens = (uint16_t)(left < SCORE_TOKENS ? left : (uint32_t)SCORE_TOKENS);
         job->mask_bit = (uint16_t)(partial - task->first_partial);
-        job->is_summed = summed;
         job++;
     }
     return job;
@@ -189,14 +123,14 @@ static void fill_lists(list_builder *b)
             b->lists.table_index[plan->blocks[i]] = plan->table_index[i];
 }
 
-static tree_status build_lists(list_builder *b, int *cuda_error)
+static tree_status build_lists(list_builder *b)
 {
     const tree_shape *shape = b->shape;
     tree_status status = tree_plan_fits(b->plan, shape);
     if (status == TREE_OK && shape->head_dim != 64 && shape->head_dim != 128 && shape->head_dim != 256)
         status = TREE_UNSUPPORTED;
     if (status == TREE_OK)
-        status = count_lists(&b->lists, b->plan, shape, cuda_error);
+        status = count_lists(&b->lists, b->plan, shape);
     if (status == TREE_OK)
         status = plan_queue_cut(&b->tasks, b->plan, shape);
     if (status == TREE_OK && !allocate(b))
@@ -216,7 +150,7 @@ tree_status tree_eviction_gpu_update(tree_eviction_gpu *eviction, const tree_pla
     b.plan = plan;
     b.shape = &shape;
     gpu_status(cudaSuccess, cuda_error);
-    tree_status status = build_lists(&b, cuda_error);
+    tree_status status = build_lists(&b);
     if (status == TREE_OK) {
         eviction_lists lists = b.lists;
         auto lay_out = [&](char *device, char *staging) {
@@ -226,7 +160,7 @@ tree_status tree_eviction_gpu_update(tree_eviction_gpu *eviction, const tree_pla
             lists.table_index = place(b.lists.table_index, lists.num_blocks, device, staging, &end);
             return end;
         };
-        status = setup_status(staged_upload(&eviction->memory, lay_out, stream), cuda_error);
+        status = setup_status(memory_upload(&eviction->memory, lay_out, stream), cuda_error);
         if (status == TREE_OK) {
             eviction->lists = lists;
             eviction->shape = shape;
@@ -247,7 +181,7 @@ tree_status tree_eviction_gpu_create(tree_eviction_gpu **eviction, const tree_pl
     made->shape = *shape;
     tree_status status = tree_plan_fits(plan, shape);
     if (status == TREE_OK)
-        status = setup_status(staged_create(&made->memory), cuda_error);
+        status = setup_status(memory_prepare(&made->memory), cuda_error);
     if (status == TREE_OK)
         status = tree_eviction_gpu_update(made, plan, stream, cuda_error);
     if (status != TREE_OK) {
@@ -262,7 +196,7 @@ void tree_eviction_gpu_destroy(tree_eviction_gpu *eviction)
 {
     if (!eviction)
         return;
-    staged_destroy(&eviction->memory);
+    memory_destroy(&eviction->memory);
     free(eviction);
 }
 
@@ -289,14 +223,22 @@ static uint64_t state_bytes(const tree_plan *plan, const tree_shape *shape)
 
 uint64_t fused_scratch_bytes(const tree_plan *plan, const eviction_lists *counts, const tree_shape *shape)
 {
-    const uint64_t rounds = counts->num_rounds + (uint64_t)counts->num_workers * counts->worker_rounds;
-    return state_bytes(plan, shape) + rounds * SCORE_ROUND * sizeof(float);
+    return state_bytes(plan, shape) + counts->num_pairs * shape->num_heads * sizeof(float);
 }
+
+/* The policies of L2 as createpolicy.fractional.L2 makes them on sm_90. */
+#define L2_EVICT_NORMAL 0x1000000000000000ull
+#define L2_EVICT_LAST 0x14F0000000000000ull
+
+enum { MAX_SCORES_IN_L2 = 8 << 20 }; /* bytes. Scores that stay leave less room for others: above, they slowed down */
 
 void fused_place_scratch(eviction_arguments *e)
 {
+    const uint64_t states = state_bytes(&e->plan, &e->shape);
+    const uint64_t scores = fused_scratch_bytes(&e->plan, &e->lists, &e->shape) - states;
     e->states = (float *)e->scratch;
-    e->scores = (float *)((char *)e->scratch + state_bytes(&e->plan, &e->shape));
+    e->scores = (float *)((char *)e->scratch + states);
+    e->score_policy = scores <= MAX_SCORES_IN_L2 ? L2_EVICT_LAST : L2_EVICT_NORMAL;
 }
 
 /* The workspace: the partial states of attention, lse, and the step's own arrays. */
@@ -323,7 +265,7 @@ size_t tree_eviction_gpu_workspace_bytes(const tree_plan *plan, const tree_shape
                                          const tree_eviction_step *step)
 {
     eviction_lists counts;
-    if (tree_plan_fits(plan, shape) != TREE_OK || count_lists(&counts, plan, shape, NULL) != TREE_OK)
+    if (tree_plan_fits(plan, shape) != TREE_OK || count_lists(&counts, plan, shape) != TREE_OK)
         return 0;
     step = step ? step : last_step(shape->storage);
     return step ? find_places(plan, &counts, shape, step).bytes : 0;

@@ -40,8 +40,8 @@ extern const uint32_t tree_eviction_num_steps;
 bool tree_eviction_step_takes(const tree_eviction_step *step, tree_storage storage);
 
 /* Bytes of workspace for this plan, shape and step, NULL as in tree_eviction_gpu_run. The fused steps keep the score of
- * each (query, token of its items, query head), 4 bytes, and at most 256 KB for each worker (two on each multiprocessor
- * of the current device). 0 if tree_plan_fits refuses, if no step takes the storage, or beyond an address space. */
+ * each (query, token of its items, query head), 4 bytes. 0 if tree_plan_fits refuses, if no step takes the storage, or
+ * beyond an address space. */
 size_t tree_eviction_gpu_workspace_bytes(const tree_plan *plan, const tree_shape *shape,
                                          const tree_eviction_step *step);
 

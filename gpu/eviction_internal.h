@@ -8,7 +8,7 @@
 
 enum {
     SCORE_TOKENS = 32, /* most tokens of a score job: one for each lane of a warp */
-    SCORE_ROUND = 8    /* a row of scores begins at a multiple of so many: a sector of 32 bytes */
+    SCORE_ROUND = 32   /* scores lie in pieces of so many tokens of a partial state and a head: 128 bytes */
 };
 
 /* What one warp scores at once: at most SCORE_TOKENS tokens of one query, neighbours in one of its partial states. Jobs
@@ -22,8 +22,7 @@ typedef struct score_job {
     uint32_t masks;      /* queue.masks[masks ..): whether the query sees them; QUEUE_NO_MASK: all */
     uint16_t num_tokens;
     uint16_t mask_bit;   /* of the query */
-    uint32_t is_summed;  /* the partial state is the query's only one, and sum_task (worker_scores.cuh) adds up its
-                            weights over each group: row kv_head holds norm x mass in place of scores */
+    uint32_t reserved;
 } score_job;
 
 /* Counts are those of the host, arrays are on the device. */
@@ -32,20 +31,16 @@ typedef struct eviction_lists {
     uint64_t num_pairs;    /* scores of one head: rows of all partial states, each rounded up to SCORE_ROUND */
     score_job *jobs;       /* [num_jobs] */
     uint32_t *first_rows;  /* [num_partials + 1] where the scores of a partial state begin, in units of SCORE_ROUND x
-                              num_heads scores; head h has scores [h * length, (h + 1) * length) of it, where length is
-                              the difference of two neighbours, times SCORE_ROUND */
+                              num_heads scores */
     uint32_t *table_index; /* [num_blocks] of each block id of the plan: its index in the tables that list it */
     uint64_t num_slots;    /* slots of the longest table */
-    uint32_t num_rounds;   /* of the scores of all partial states and heads, in units of SCORE_ROUND */
-    uint32_t num_workers;
-    uint32_t worker_rounds; /* of the scores that a worker keeps until its task ends, for tasks that are summed */
 } eviction_lists;
 
 struct tree_eviction_gpu {
     tree_shape shape; /* that the plan was made for */
     uint32_t num_partials;
     eviction_lists lists;
-    staged_memory memory;
+    plan_memory memory;
 };
 
 /* Passed to each kernel by value. All pointers are device memory. lse is never NULL. */
@@ -58,9 +53,10 @@ struct eviction_arguments : attention_arguments {
     const eviction_range *candidates; /* [num_queries] or NULL: all */
     eviction_lists lists;
     void *scratch; /* [kernels->scratch_bytes] aligned to 256 bytes */
+    uint64_t score_policy; /* of L2, for stores of scores: a policy of createpolicy.fractional.L2 */
     float *states; /* [num_partials][num_heads][2] in scratch: m x log2(e) and l of each partial state, unrounded */
-    float *scores; /* in scratch: query x key, before the scale. [num_pairs][num_heads] as lists.first_rows says, then
-                      [num_workers][worker_rounds x SCORE_ROUND] */
+    float *scores; /* in scratch: query x key, before the scale. Piece by piece of SCORE_ROUND tokens, from
+                      lists.first_rows of their partial state on, [num_heads][SCORE_ROUND] */
 };
 
 /* Enqueues the kernels of a step. All arguments have been checked. */
@@ -82,7 +78,7 @@ cudaError_t evict_4_warpgroup(const eviction_arguments *e, cudaStream_t stream);
 /* The scratch of evict_0: its tensors. */
 uint64_t materialised_scratch_bytes(const tree_plan *plan, const eviction_lists *counts, const tree_shape *shape);
 
-/* The scratch of the fused steps: places its arrays, and their bytes. */
+/* The scratch of the fused steps: places its arrays and chooses score_policy; and their bytes. */
 void fused_place_scratch(eviction_arguments *e);
 uint64_t fused_scratch_bytes(const tree_plan *plan, const eviction_lists *counts, const tree_shape *shape);
 

@@ -26,12 +26,14 @@ typedef struct attention_arguments {
                      in fragment order from step 7 on (merge_ahead.cuh) */
 } attention_arguments;
 
-/* Memory for a plan: on the device, and twice in pinned memory, because the copy of one update may still be running
- * while the host writes the next. */
+/* Memory for a plan (plan_memory.cuh): on the device, and twice in pinned memory, because the copy of one update may
+ * still be running while the host writes the next. */
 typedef struct plan_memory {
-    size_t capacity; /* a multiple of 16 */
-    char *device;  /* [capacity] */
-    char *staging; /* [2][capacity] pinned */
+    size_t capacity;       /* a multiple of 16 */
+    char *device;          /* [capacity] */
+    char *staging;         /* [2][capacity] pinned */
+    uint32_t turn;         /* half of staging that the next update writes */
+    cudaEvent_t copied[2]; /* after the copy from each half */
 } plan_memory;
 
 /* The part of attention_arguments that depends on the plan; its arrays are in memory.device. */
@@ -43,8 +45,6 @@ struct tree_plan_gpu {
     plan_queue host_queue; /* trimmed, for plan_queue_masks */
     uint32_t *partial_item, *arrivals;
     plan_memory memory;
-    uint32_t turn;         /* half of staging that the next update writes */
-    cudaEvent_t copied[2]; /* after the copy from each half */
 };
 
 /* Enqueues the kernels of a step. All arguments have been checked. */

@@ -3,20 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gpu_internal.h"
-
-/* Gives the next array its place, aligned to 16 bytes, and returns its future address on the device. Copies its
- * elements (zeros if array is NULL) to staging, unless staging is NULL. */
-template <typename T> static T *place(const T *array, uint64_t count, char *device, char *staging, size_t *end)
-{
-    size_t offset = *end, bytes = count * sizeof(T);
-    if (staging && array && bytes)
-        memcpy(staging + offset, array, bytes);
-    else if (staging)
-        memset(staging + offset, 0, bytes);
-    *end = (offset + bytes + 15) & ~(size_t)15;
-    return (T *)((uintptr_t)device + offset);
-}
+#include "plan_memory.cuh"
 
 static void fill_partial_item(uint32_t *partial_item, const tree_plan *plan)
 {
@@ -25,11 +12,10 @@ static void fill_partial_item(uint32_t *partial_item, const tree_plan *plan)
             partial_item[plan->items[i].first_partial + row] = i;
 }
 
-/* Points the arrays of `gpu` into its memory, and copies them to staging unless that is NULL. Returns the bytes. Masks
+/* Points the arrays of `gpu` to their places, and copies them to staging unless that is NULL. Returns the bytes. Masks
  * come first, those of the plan before those of the queue: update_masks copies no others. */
-static size_t lay_out(tree_plan_gpu *gpu, const tree_plan *plan, const plan_queue *queue, char *staging)
+static size_t lay_out(tree_plan_gpu *gpu, const tree_plan *plan, const plan_queue *queue, char *device, char *staging)
 {
-    char *device = gpu->memory.device;
     size_t end = 0;
     gpu->plan = *plan;
     gpu->plan.growth = NULL;
@@ -56,64 +42,6 @@ static size_t lay_out(tree_plan_gpu *gpu, const tree_plan *plan, const plan_queu
     return end;
 }
 
-/* Waits for all kernels and copies that may still use it. */
-static void memory_free(const plan_memory *memory)
-{
-    if (!memory->device)
-        return;
-    cudaDeviceSynchronize();
-    cudaFree(memory->device);
-    cudaFreeHost(memory->staging);
-}
-
-/* On error *memory is empty. */
-static cudaError_t memory_create(plan_memory *memory, size_t capacity)
-{
-    *memory = {capacity, NULL, NULL};
-    cudaError_t error = cudaMalloc((void **)&memory->device, capacity);
-    if (error == cudaSuccess)
-        error = cudaMallocHost((void **)&memory->staging, 2 * capacity);
-    if (error != cudaSuccess) {
-        memory_free(memory);
-        *memory = {};
-    }
-    return error;
-}
-
-/* A captured copy would read staging again at each replay. */
-static cudaError_t refuse_capture(cudaStream_t stream)
-{
-    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-    cudaError_t error = cudaStreamIsCapturing(stream, &capture);
-    return error == cudaSuccess && capture != cudaStreamCaptureStatusNone ? cudaErrorStreamCaptureUnsupported : error;
-}
-
-/* Enqueues the copy of plan and queue. On error the memory of `next` is what it was. */
-static cudaError_t upload(tree_plan_gpu *next, const tree_plan *plan, const plan_queue *queue, cudaStream_t stream)
-{
-    const plan_memory old = next->memory;
-    size_t bytes = lay_out(next, plan, queue, NULL);
-    bool grows = bytes > old.capacity;
-    cudaError_t error = refuse_capture(stream);
-    if (error != cudaSuccess)
-        return error;
-    error = grows ? memory_create(&next->memory, bytes + bytes / 64 * 16)
-                  : cudaEventSynchronize(next->copied[next->turn]);
-    if (error == cudaSuccess) {
-        char *staging = next->memory.staging + next->turn * next->memory.capacity;
-        lay_out(next, plan, queue, staging);
-        error = cudaMemcpyAsync(next->memory.device, staging, bytes, cudaMemcpyHostToDevice, stream);
-    }
-    if (error == cudaSuccess)
-        error = cudaEventRecord(next->copied[next->turn], stream);
-    if (grows) {
-        memory_free(error == cudaSuccess ? &old : &next->memory);
-        next->memory = error == cudaSuccess ? next->memory : old;
-    }
-    next->turn ^= 1;
-    return error;
-}
-
 static tree_status check_plan(const tree_plan *plan, const tree_shape *shape)
 {
     tree_status status = tree_plan_fits(plan, shape);
@@ -122,14 +50,6 @@ static tree_status check_plan(const tree_plan *plan, const tree_shape *shape)
     if (shape->head_dim != 64 && shape->head_dim != 128 && shape->head_dim != 256)
         return TREE_UNSUPPORTED;
     return TREE_OK;
-}
-
-/* The status for an error of the setup, which is cleared, so that the next launch does not report it again. */
-static tree_status setup_status(cudaError_t error, int *cuda_error)
-{
-    if (error != cudaSuccess)
-        cudaGetLastError();
-    return gpu_status(error, cuda_error);
 }
 
 tree_status tree_plan_gpu_update(tree_plan_gpu *gpu_plan, const tree_plan *plan, cudaStream_t stream, int *cuda_error)
@@ -144,7 +64,8 @@ tree_status tree_plan_gpu_update(tree_plan_gpu *gpu_plan, const tree_plan *plan,
         status = plan_queue_build(&queue, plan, &next.shape, next.num_workers);
     if (status != TREE_OK)
         return status;
-    status = setup_status(upload(&next, plan, &queue, stream), cuda_error);
+    auto lay_out_next = [&](char *device, char *staging) { return lay_out(&next, plan, &queue, device, staging); };
+    status = setup_status(memory_upload(&next.memory, lay_out_next, stream), cuda_error);
     if (status != TREE_OK) {
         plan_queue_free(&queue);
         return status;
@@ -169,19 +90,19 @@ static cudaError_t upload_masks(tree_plan_gpu *gpu, const tree_plan *plan, cudaS
 {
     size_t plan_bytes = (plan->num_mask_words * sizeof(uint64_t) + 15) & ~(size_t)15;
     size_t bytes = plan_bytes + gpu->host_queue.num_masks * sizeof(uint64_t);
-    char *staging = gpu->memory.staging + gpu->turn * gpu->memory.capacity;
+    char *staging = gpu->memory.staging + gpu->memory.turn * gpu->memory.capacity;
     cudaError_t error = refuse_capture(stream);
     if (error != cudaSuccess || !bytes)
         return error;
-    error = cudaEventSynchronize(gpu->copied[gpu->turn]);
+    error = cudaEventSynchronize(gpu->memory.copied[gpu->memory.turn]);
     if (error != cudaSuccess)
         return error;
     memcpy(staging, plan->masks, plan->num_mask_words * sizeof(uint64_t));
     plan_queue_masks((uint64_t *)(staging + plan_bytes), &gpu->host_queue, plan);
     error = cudaMemcpyAsync(gpu->memory.device, staging, bytes, cudaMemcpyHostToDevice, stream);
     if (error == cudaSuccess)
-        error = cudaEventRecord(gpu->copied[gpu->turn], stream);
-    gpu->turn ^= 1;
+        error = cudaEventRecord(gpu->memory.copied[gpu->memory.turn], stream);
+    gpu->memory.turn ^= 1;
     return error;
 }
 
@@ -202,9 +123,7 @@ static cudaError_t prepare(tree_plan_gpu *gpu, const tree_shape *shape)
 {
     gpu->shape = *shape;
     cudaError_t error = gpu_num_workers(&gpu->num_workers);
-    for (int i = 0; i < 2 && error == cudaSuccess; i++)
-        error = cudaEventCreateWithFlags(&gpu->copied[i], cudaEventDisableTiming);
-    return error;
+    return error == cudaSuccess ? memory_prepare(&gpu->memory) : error;
 }
 
 tree_status tree_plan_gpu_create(tree_plan_gpu **gpu_plan, const tree_plan *plan, const tree_shape *shape,
@@ -233,11 +152,7 @@ void tree_plan_gpu_destroy(tree_plan_gpu *gpu_plan)
 {
     if (!gpu_plan)
         return;
-    memory_free(&gpu_plan->memory);
+    memory_destroy(&gpu_plan->memory);
     plan_queue_free(&gpu_plan->host_queue);
-    for (int i = 0; i < 2; i++) {
-        if (gpu_plan->copied[i])
-            cudaEventDestroy(gpu_plan->copied[i]);
-    }
     free(gpu_plan);
 }

@@ -6,16 +6,6 @@
 
 #include "gpu_internal.h"
 
-/* Memory on the device, and twice in pinned memory, because the copy of one update may still be running while the host
- * writes the next. */
-typedef struct staged_memory {
-    size_t capacity;
-    char *device;          /* [capacity] */
-    char *staging;         /* [2][capacity] pinned */
-    uint32_t turn;         /* half of staging that the next update writes */
-    cudaEvent_t copied[2]; /* after the copy from each half */
-} staged_memory;
-
 /* Gives the next array its place, aligned to 16 bytes, and returns its future address on the device. Copies its
  * elements (zeros if array is NULL) to staging, unless staging is NULL. */
 template <typename T> static T *place(const T *array, uint64_t count, char *device, char *staging, size_t *end)
@@ -38,7 +28,7 @@ static inline cudaError_t refuse_capture(cudaStream_t stream)
 }
 
 /* Waits for all kernels and copies that may still use it. */
-static inline void staged_free(const staged_memory *memory)
+static inline void memory_free(const plan_memory *memory)
 {
     if (!memory->device)
         return;
@@ -47,7 +37,7 @@ static inline void staged_free(const staged_memory *memory)
     cudaFreeHost(memory->staging);
 }
 
-static inline cudaError_t staged_create(staged_memory *memory)
+static inline cudaError_t memory_prepare(plan_memory *memory)
 {
     cudaError_t error = cudaSuccess;
     *memory = {};
@@ -56,9 +46,9 @@ static inline cudaError_t staged_create(staged_memory *memory)
     return error;
 }
 
-static inline void staged_destroy(staged_memory *memory)
+static inline void memory_destroy(plan_memory *memory)
 {
-    staged_free(memory);
+    memory_free(memory);
     for (int i = 0; i < 2; i++) {
         if (memory->copied[i])
             cudaEventDestroy(memory->copied[i]);
@@ -68,16 +58,16 @@ static inline void staged_destroy(staged_memory *memory)
 /* Lays out data and enqueues its copy. lay_out(device, staging) places the arrays, and returns their bytes, above 0. On
  * error *memory is what it was. */
 template <typename LAY_OUT>
-static cudaError_t staged_upload(staged_memory *memory, LAY_OUT lay_out, cudaStream_t stream)
+static cudaError_t memory_upload(plan_memory *memory, LAY_OUT lay_out, cudaStream_t stream)
 {
-    staged_memory next = *memory;
+    plan_memory next = *memory;
     const size_t bytes = lay_out((char *)NULL, (char *)NULL);
     const bool grows = bytes > memory->capacity;
     cudaError_t error = refuse_capture(stream);
     if (error != cudaSuccess)
         return error;
     if (grows) {
-        next.capacity = bytes + bytes / 4;
+        next.capacity = bytes + bytes / 64 * 16; /* a multiple of 16: so begins the second half of staging */
         next.device = next.staging = NULL;
         error = cudaMalloc((void **)&next.device, next.capacity);
         if (error == cudaSuccess)
@@ -93,7 +83,7 @@ static cudaError_t staged_upload(staged_memory *memory, LAY_OUT lay_out, cudaStr
     if (error == cudaSuccess)
         error = cudaEventRecord(next.copied[next.turn], stream);
     if (grows)
-        staged_free(error == cudaSuccess ? memory : &next);
+        memory_free(error == cudaSuccess ? memory : &next);
     if (error != cudaSuccess)
         return error;
     next.turn ^= 1;

@@ -140,7 +140,8 @@ void eviction_case_run(eviction_case *e, const tree_eviction_step *step)
     d_clear(&gpu->out);
     d_clear(&gpu->lse);
     d_clear(&e->importance);
-    d_clear(&e->victims);
+    memset(e->h_victims, 0, e->victims.bytes); /* left by a call before: below every key */
+    d_write(&e->victims, 0, e->h_victims, e->victims.bytes);
     tree_status status = tree_eviction_gpu_run(
         (float *)gpu->out.data, (float *)gpu->lse.data, (float *)e->importance.data, e->num_slots,
         (uint64_t *)e->victims.data, (const float *)gpu->query.data, gpu->key.data, gpu->value.data,

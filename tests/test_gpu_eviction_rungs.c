@@ -1,4 +1,4 @@
-/* Claim: the first rungs of eviction take what the last ones take: importance alone, victims alone, no lse; a workspace
+/* Claim: every rung of eviction takes the same arguments: importance alone, victims alone, no lse; a workspace
  * that is too small is refused before anything is written; rungs 0 and 1 need no norms, since they read V; what is not
  * finite is told to the queries that see it, and to no other; the same bits again, in whatever order jobs run. */
 #include <math.h>
@@ -7,8 +7,6 @@
 
 #include "eviction_support.h"
 #include "test.h"
-
-enum { NUM_RUNGS = 3 }; /* before the fused ones */
 
 /* 159 tokens are 5 jobs of a query. */
 #ifdef TREEATTN_EMULATE
@@ -225,8 +223,8 @@ static void run_hidden(const void *argument)
 
 int main(int argc, char **argv)
 {
-    test_begin(argc, argv, "the first rungs of eviction take what the last ones take");
-    for (uint32_t s = 0; s < NUM_RUNGS && s < tree_eviction_num_steps; s++) {
+    test_begin(argc, argv, "every rung of eviction takes the same arguments");
+    for (uint32_t s = 0; s < tree_eviction_num_steps; s++) {
         const tree_eviction_step *step = &tree_eviction_steps[s];
         test_add(run_many_jobs, step, "%s_of_many_jobs", step->name);
         test_add(run_choices, step, "%s_each_output_alone", step->name);

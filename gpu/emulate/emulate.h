@@ -222,8 +222,7 @@ template <typename T> static inline T __ldg(const T *from) { return *from; }
 template <typename T> static inline T __ldcg(const T *from) { return *from; }
 template <typename T> static inline void __stcg(T *to, T value) { *to = value; }
 static inline void prefetch_l2(const void *) {}
-static inline void store_l2(float *to, float x, float y) { *(float2 *)to = {x, y}; }
-static inline void store_l2(float *to, float4 x) { *(float4 *)to = x; }
+static inline void store_l2(float *to, float x, float y, uint64_t) { *(float2 *)to = {x, y}; }
 static inline int __popc(uint32_t x) { return __builtin_popcount(x); }
 static inline float __fmul_rn(float x, float y) { return x * y; }
 static inline uint32_t __float_as_uint(float x) { return half_bits(x); }

@@ -1,21 +1,21 @@
 /* evict_3: one pass over K and V. The last rung on every GPU but sm_90.
  *   idea    attention has each score in its registers once: it keeps it, 4 bytes for each query head and token, where
- *           K and V took head_dim elements. A weight is exp(score - lse), and lse is known when all tokens were seen:
- *           - at the end of the task, if the query has no other state. The worker adds up the weights of the group,
- *             times the norms: one number for each token and KV head. The scores are overwritten by those of its next
- *             task, and stay in L2
- *           - otherwise after the barrier of the grid, where the workers merge
- *           There a warp takes 32 tokens of a query: a lane has one token and adds up all heads; the smallest key of
- *           the warp goes to the victim of the query by one integer minimum
+ *           K and V took head_dim elements. A weight is exp(score - lse), and lse is known only when all tokens were
+ *           seen: after the barrier of the grid, where the workers merge, they also score. A warp takes 32 tokens of a
+ *           query: a lane has one token, adds up its weights over the heads of each group, times its norms, and the
+ *           smallest key of the warp goes to the victim of the query by one integer minimum
  *   wins    (figures/eviction_fused_cost.csv)
- *   price   a score is written and read: 8 bytes for each query, token and query head, in L2 where they fit. The
- *           weights of a group cannot be added up before the lse of each head is known
- *   leaves  as step 9
- *   loop    as step 9, with the scores kept; then, of the scores, a task's sums
- *   threads as step 9; keep: a lane writes its fragments, four lanes a sector of a row; sum: a thread has eight tokens
- *           at a time; score: lane i has token i of 32, all heads */
+ *   price   8 bytes for each query, token and query head: a score is written and read. A byte that is written among
+ *           reads costs as much as three that are read (worker_scores.cuh). The group's weights cannot be added up
+ *           before, since each head has its own lse
+ *   leaves  as step 9; and scores that stay on the chip: a worker with more shared memory, one on each multiprocessor,
+ *           would have room for those of a task (51 KB for 3200 tokens of four heads), so that none goes to memory
+ *   loop    as step 9, with the scores kept
+ *   threads as step 9; keep: a lane writes its fragments, four lanes a sector of a row; score: lane i has token i of 32,
+ *           all heads */
 #include "grid.cuh"
 #include "merge_ahead.cuh"
+#include "wait_for_all.cuh"
 #include "worker_masks.cuh"
 #include "worker_redo.cuh"
 #include "worker_scores.cuh"
@@ -26,11 +26,11 @@ static __device__ __forceinline__ void absorb_kept_slice(tile_state<HEAD_DIM> &s
                                                          const uint32_t q[HEAD_DIM / 16][4], const tile_share &share,
                                                          const char *keys, const char *values, bool is_masked,
                                                          const uint64_t *masks, uint32_t num_tokens, float scale,
-                                                         const KEPT &kept, float *scores, uint32_t t)
+                                                         const KEPT &kept, uint32_t t)
 {
     if (TOKENS > SLICE_TOKENS && num_tokens <= TOKENS / 2) {
         absorb_kept_slice<HEAD_DIM, T, (TOKENS > SLICE_TOKENS ? TOKENS / 2 : TOKENS)>(
-            state, q, share, keys, values, is_masked, masks, num_tokens, scale, kept, scores, t);
+            state, q, share, keys, values, is_masked, masks, num_tokens, scale, kept, t);
         return;
     }
     const uint32_t visible = is_masked ? tile_visible<TOKENS>(masks, (int)num_tokens, share.query)
@@ -38,7 +38,7 @@ static __device__ __forceinline__ void absorb_kept_slice(tile_state<HEAD_DIM> &s
     float score[TOKENS / 8][4];
     uint32_t weights[TOKENS / 16][4];
     tile_scores<HEAD_DIM, T, TOKENS>(score, q, keys);
-    kept.template keep<TOKENS>(scores, score, t, (int)num_tokens);
+    kept.template keep<TOKENS>(score, t, (int)num_tokens);
     tile_softmax<HEAD_DIM, T, TOKENS>(state, weights, score, visible, scale);
     tile_values<HEAD_DIM, T, TOKENS>(state, weights, values);
 }
@@ -48,8 +48,7 @@ template <int HEAD_DIM, typename T, typename KEPT>
 static __device__ __forceinline__ void absorb_kept_slices(tile_state<HEAD_DIM> &state,
                                                           const uint32_t q[HEAD_DIM / 16][4], const tile_share &share,
                                                           const queue_tile &tile, const char kv[2][TILE_BYTES],
-                                                          const uint64_t *masks, float scale, const KEPT &kept,
-                                                          float *scores)
+                                                          const uint64_t *masks, float scale, const KEPT &kept)
 {
     const bool is_masked = tile.first_mask != QUEUE_NO_MASK;
     const uint32_t stride = share.warps_n * share.slice_tokens;
@@ -66,7 +65,7 @@ static __device__ __forceinline__ void absorb_kept_slices(tile_state<HEAD_DIM> &
             if (seen & 1 || step > SLICE_TOKENS)
                 absorb_kept_slice<HEAD_DIM, T, worker_tile<HEAD_DIM>::MAX_SLICE>(
                     state, q, share, kv[0] + offset, kv[1] + offset, is_masked, masks + t, num_tokens, scale, kept,
-                    scores, tile.number * worker_tile<HEAD_DIM>::TOKENS + t);
+                    tile.number * worker_tile<HEAD_DIM>::TOKENS + t);
         }
     }
 }
@@ -77,7 +76,7 @@ static __device__ __forceinline__ void absorb_again(tile_state<HEAD_DIM> &state,
                                                     const tile_share &share, const queue_tile &tile,
                                                     const char kv[2][TILE_BYTES], const uint64_t *masks, float scale)
 {
-    absorb_kept_slices<HEAD_DIM, T>(state, q, share, tile, kv, masks, scale, keep_nothing(), NULL);
+    absorb_kept_slices<HEAD_DIM, T>(state, q, share, tile, kv, masks, scale, keep_nothing());
 }
 
 template <int HEAD_DIM, typename T>
@@ -103,8 +102,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     while (w.tile < w.list.count) {
         w.begin_task(e, shared);
         queue_tile tile = worker_record(shared, w.tile);
-        const kept_rows kept = find_kept_rows(e, tile, shared.queries[w.task % QUERY_RING],
-                                              split_rows_then_tokens::warps_m(tile));
+        const kept_rows kept = find_kept_rows(e, tile, split_rows_then_tokens::warps_m(tile));
         do {
             tile = worker_record(shared, w.tile);
             cp_async_wait<LEAD - 1>(); /* this thread's copies of the tile have landed; */
@@ -115,17 +113,20 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
 
             /* score the keys, keep the scores, absorb into the running maximum and sum */
             absorb_kept_slices<HEAD_DIM, T>(w.state, w.q, w.share, tile, shared.kv[w.tile % STAGES],
-                                            shared.masks[w.tile % STAGES], e.scale, kept, e.scores);
+                                            shared.masks[w.tile % STAGES], e.scale, kept);
             w.tile++;
         } while (!tile.is_last);
-        const queue_query *queries = shared.queries[w.task % QUERY_RING];
         w.end_task(e, shared, tile);
-        sum_task(e, tile, worker_tile<HEAD_DIM>::TOKENS, queries, shared.kv[(w.tile - 1) % STAGES][0]);
     }
     redo_spoilt<absorb_again<HEAD_DIM, T>>(e, shared, w);
 
     /* merge partial states, normalize; importance and victims */
-    merge_and_score(e, [&] { merge_all<HEAD_DIM, T>(e, merges); }, shared.kv[0][0]);
+    score_cursor jobs = score_start(e);
+    const uint32_t ticket = arrive(e.arrivals);
+    score_ahead(e, jobs);
+    wait_for_others(e.arrivals, ticket);
+    merge_all<HEAD_DIM, T>(e, merges);
+    score_all(e, jobs, shared.kv[0][0]);
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const eviction_arguments &e, cudaStream_t stream)

@@ -1,14 +1,15 @@
 /* evict_4: the warpgroup. The last rung, on sm_90.
  *   idea    the fusion of evict_3 in the loop of step 12: wgmma leaves the scores of a tile in registers, and they go
- *           to memory from there, before softmax overwrites them; and the launch begins before the previous one has ended
+ *           to memory from there, before softmax overwrites them; and the launch begins before the previous one ends
  *   wins    (figures/eviction_fused_cost.csv)
  *   price   as evict_3; and no last arriver merges a small queue (step 11), because the tokens of a query are scored by
  *           all workers: the launch stays cooperative
- *   leaves  the scores of a large tree, where queries have several states, do not stay in L2
- *   loop    as step 12, with the scores kept; then, of the scores, a task's sums
+ *   leaves  as evict_3. And on a short step the code behind the barrier, which runs once, comes from memory as well
+ *   loop    as step 12, with the scores kept
  *   threads as step 12; keep: a lane writes its fragments, four lanes a sector of a row; score: as evict_3 */
 #include "early_launch.cuh"
 #include "merge_ahead.cuh"
+#include "wait_for_all.cuh"
 #include "worker_scores.cuh"
 #include "worker_warpgroup.cuh"
 
@@ -37,8 +38,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     }
     while (w.tile < w.list.count) {
         w.begin_task(e, shared);
-        const kept_rows kept = find_kept_rows(e, worker_record(shared, w.tile), shared.queries[w.task % QUERY_RING],
-                                               WORKER_WARPS);
+        const kept_rows kept = find_kept_rows(e, worker_record(shared, w.tile), WORKER_WARPS);
         queue_tile tile;
         do {
             tile = worker_record(shared, w.tile);
@@ -58,7 +58,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
             warpgroup_wait();
 #pragma unroll
             for (int slice = 0; slice < tiles::SLICES; slice++)
-                kept.template keep<tiles::SLICE>(e.scores, scores[slice], first + slice * tiles::SLICE,
+                kept.template keep<tiles::SLICE>(scores[slice], first + slice * tiles::SLICE,
                                                  (int)tile.num_tokens - slice * tiles::SLICE);
 
             /* absorb into the running maximum and sum */
@@ -66,14 +66,17 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
                                  shared.masks[w.tile % STAGES], e.scale);
             w.tile++;
         } while (!tile.is_last);
-        const queue_query *queries = shared.queries[w.task % QUERY_RING];
         w.end_task(e, shared, tile);
-        sum_task(e, tile, worker_tile<HEAD_DIM>::TOKENS, queries, shared.kv[(w.tile - 1) % STAGES][0]);
     }
     redo_spoilt_here(e, shared, w);
 
     /* merge partial states, normalize; importance and victims */
-    merge_and_score(e, [&] { merge_all<HEAD_DIM, T>(e, merges); }, shared.kv[0][0]);
+    score_cursor jobs = score_start(e);
+    const uint32_t ticket = arrive(e.arrivals);
+    score_ahead(e, jobs);
+    wait_for_others(e.arrivals, ticket);
+    merge_all<HEAD_DIM, T>(e, merges);
+    score_all(e, jobs, shared.kv[0][0]);
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const eviction_arguments &e, cudaStream_t stream)

@@ -3,15 +3,16 @@
  *     find_kept_rows     at a task's beginning: where the scores of this lane's rows go
  *     keep               each tile's scores, raw: query x key, before scale and mask
  *     keep_state         at the task's end (find_target calls it): m and l of each row
- *     sum_task           if the task's queries have no other state, their lse is known: their weights are added up over
- *                        the group at once, times the norms, so that one number for each token stays
  *     ---- barrier of the grid ----
- *     merge_and_score    each warp an equal part of the score jobs: 32 tokens of a query, one for each lane. Weights
+ *     score_all          each warp an equal part of the score jobs: 32 tokens of a query, one for each lane. Weights
  *                        exp(score - lse), their mass over the heads of a group, times the norms: importance, and the
  *                        smallest key of the query
  *
- *   reads   16 or 32 heads at once: their scores are independent loads, 128 bytes for a warp each; those of the next job
- *           are requested before this one is computed
+ *   reads   32 heads at once: their scores are independent loads, and 4 KB in one stretch for a warp
+ *   writes  scores that go to memory cost more than their bytes: among the reads of K and V, a byte written took as
+ *           long as three bytes read (H200, 128 sequences of 3200 tokens: 55 MB, 33 us). So L2 is told to keep them, if
+ *           they are few (eviction_gpu.cu). It cannot be told to drop K and V first: cp.async with such a hint was an
+ *           illegal instruction there
  *   order   a sum runs over heads in one lane, so it has the same bits each time; the minimum of keys is over integers
  *
  * Numerics notes. m is the number that the tiles subtracted from the products score x scale x log2(e), unrounded, and l
@@ -21,97 +22,75 @@
 #define WORKER_SCORES_CUH
 
 #include "eviction_internal.h"
-#include "keep_in_l2.cuh"
-#include "wait_for_all.cuh"
 #include "worker.cuh"
 
 #define NO_ROW UINT32_MAX
 
-/* ---- the softmax of a row ---- */
-
-#define LARGE_SCORE 65536.0f /* as in tile_softmax */
-
-/* Of a head, over all tokens of the query: weight = 2^(score x factor - m) x inverse. */
-struct head_softmax {
-    float m, inverse, factor, reserved;
-};
-
-/* m, l: those of all the query's tokens. l is 0 if it sees none: every weight is 0 then. */
-static __device__ __forceinline__ head_softmax softmax_of(float m, float l, float scale_2)
+#ifndef TREEATTN_EMULATE /* emulate.h has the same functions */
+/* Starts to load a line into L2. */
+static __device__ __forceinline__ void prefetch_l2(const void *global)
 {
-    return {m == -INFINITY ? 0 : m, l == 0 ? 0 : 1 / l, fabsf(m) > LARGE_SCORE ? 1 : scale_2, 0};
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(global));
 }
 
-/* head.factor is 1 where the product is rounded before m is subtracted. */
-static __device__ __forceinline__ float weight_of(float score, const head_softmax &head, bool is_large, float scale_2)
+/* Stores past L1. policy: of L2, as createpolicy makes them (eviction_arguments). */
+static __device__ __forceinline__ void store_l2(float *to, float x, float y, uint64_t policy)
 {
-    if (is_large && head.factor == 1)
-        score = __fmul_rn(score, scale_2);
-    return exp2_approx(fmaf(score, head.factor, -head.m)) * head.inverse;
+#if __CUDA_ARCH__ >= 900
+    asm volatile("st.global.L2::cache_hint.v2.f32 [%0], {%1, %2}, %3;" ::"l"(to), "f"(x), "f"(y), "l"(policy)
+                 : "memory");
+#else
+    __stcg((float2 *)to, make_float2(x, y));
+#endif
 }
+#endif
 
 /* ---- during attention ---- */
 
-/* Where the scores of this lane's two rows begin, in units of SCORE_ROUND; NO_ROW: there is no such row. */
+/* Where the scores of this lane's two rows begin, in pieces of SCORE_ROUND; NO_ROW: there is no such row. All heads'
+ * scores of SCORE_ROUND tokens are neighbours: a job reads one stretch of memory, and a task writes parts of it. */
 struct kept_rows {
     uint32_t row[2];
+    float *scores;
+    uint64_t policy;
+    uint32_t num_heads;
 
     /* Writes a slice's scores, which begin with token t of the item. Whole sectors of 32 bytes, so the last one may
      * hold scores of no token. */
     template <int TOKENS>
-    __device__ __forceinline__ void keep(float *scores, const float score[TOKENS / 8][4], uint32_t t,
-                                         int num_tokens) const
+    __device__ __forceinline__ void keep(const float score[TOKENS / 8][4], uint32_t t, int num_tokens) const
     {
+        const uint32_t in_piece = t % SCORE_ROUND + threadIdx.x % 4 * 2;
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            float *to = scores + (uint64_t)row[h] * SCORE_ROUND + t + threadIdx.x % 4 * 2;
+            float *to = scores + ((uint64_t)row[h] + t / SCORE_ROUND * num_heads) * SCORE_ROUND + in_piece;
             if (row[h] == NO_ROW)
                 continue;
 #pragma unroll
             for (int j = 0; j < TOKENS / 8; j++)
                 if (8 * j < num_tokens)
-                    store_l2(to + 8 * j, score[j][2 * h], score[j][2 * h + 1]);
+                    store_l2(to + 8 * j / SCORE_ROUND * num_heads * SCORE_ROUND + 8 * j % SCORE_ROUND,
+                             score[j][2 * h], score[j][2 * h + 1], policy);
         }
     }
 };
 
 /* For a task that is computed again: its scores were kept the first time. */
 struct keep_nothing {
-    template <int TOKENS>
-    __device__ __forceinline__ void keep(float *, const float[TOKENS / 8][4], uint32_t, int) const {}
+    template <int TOKENS> __device__ __forceinline__ void keep(const float[TOKENS / 8][4], uint32_t, int) const {}
 };
 
-/* Whether sum_task adds up the weights of this partial state. The host counts on the same rule: is_summed in
- * eviction_gpu.cu. */
-static __device__ __forceinline__ bool is_summed(const eviction_arguments &e, const queue_tile &tile,
-                                                 const queue_query &query, uint32_t row_rounds)
-{
-    return query.state == QUEUE_ONLY_STATE && !tile.is_masked
-           && (uint32_t)tile.num_heads * e.shape.num_kv_heads == e.shape.num_heads
-           && tile_rows(tile) * (uint64_t)row_rounds <= e.lists.worker_rounds;
-}
-
-/* The worker's own rows, which its next task overwrites: they stay in L2. */
-static __device__ __forceinline__ uint32_t worker_round(const eviction_arguments &e)
-{
-    return e.lists.num_rounds + blockIdx.x * e.lists.worker_rounds; /* below 2^32: count_lists */
-}
-
-/* first: the task's first tile; queries: those of the task. */
+/* first: the task's first tile. */
 static __device__ __forceinline__ kept_rows find_kept_rows(const eviction_arguments &e, const queue_tile &first,
-                                                           const queue_query *queries, uint32_t warps_m)
+                                                           uint32_t warps_m)
 {
-    kept_rows kept = {{NO_ROW, NO_ROW}};
+    kept_rows kept = {{NO_ROW, NO_ROW}, e.scores, e.score_policy, e.shape.num_heads};
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         const uint32_t row = lane_row(warps_m, h), i = tile_query_of_row(first, row);
-        if (row >= tile_rows(first))
-            continue;
-        const uint32_t *bounds = e.lists.first_rows + first.first_partial + i;
-        const uint32_t begin = __ldg(bounds), rounds = __ldg(bounds + 1) - begin;
-        const uint32_t head = first.head + row - i * first.num_heads;
-        kept.row[h] = is_summed(e, first, queries[i], rounds) ? worker_round(e) + row * rounds
-                                                              : begin * e.shape.num_heads + head * rounds;
+        if (row < tile_rows(first)) /* below 2^32: count_lists */
+            kept.row[h] = __ldg(&e.lists.first_rows[first.first_partial + i]) * e.shape.num_heads + first.head + row
+                          - i * first.num_heads;
     }
     return kept;
 }
@@ -130,133 +109,27 @@ static __device__ __forceinline__ void clear_victims(const eviction_arguments &e
         e.victims[q] = EVICTION_NONE;
 }
 
-/* A thread's tokens of a task that is summed: two times four neighbours, WORKER_THREADS x 4 tokens apart. */
-struct summed_tokens {
-    enum { QUADS = 2, TOKENS = 4 * QUADS, STRIDE = 4 * WORKER_THREADS };
-    uint32_t kv_slot[TOKENS];
-    float norm[TOKENS];
-
-    static __device__ __forceinline__ uint32_t token(uint32_t t, int i) { return t + i / 4 * STRIDE + i % 4; }
-
-    /* kv_slots: of the task's num_tokens tokens. */
-    __device__ __forceinline__ void request_slots(const uint32_t *kv_slots, uint32_t t, uint32_t num_tokens)
-    {
-#pragma unroll
-        for (int i = 0; i < TOKENS; i++)
-            kv_slot[i] = token(t, i) < num_tokens ? __ldg(kv_slots + token(t, i)) : 0;
-    }
-
-    __device__ __forceinline__ void request_norms(const float *norms, uint32_t t, uint32_t num_tokens)
-    {
-#pragma unroll
-        for (int i = 0; i < TOKENS; i++)
-            norm[i] = token(t, i) < num_tokens ? __ldg(norms + kv_slot[i]) : 0;
-    }
-};
-
-/* One query of a task: norm x mass of each token goes to `to`. from [num_heads][length]: its scores. */
-static __device__ __forceinline__ void sum_query(const eviction_arguments &e, const float *from, float *to,
-                                                 const head_softmax *heads, uint32_t num_heads, uint32_t length,
-                                                 const uint32_t *kv_slots, const float *norms, uint32_t num_tokens,
-                                                 bool is_large)
-{
-    enum { QUADS = summed_tokens::QUADS, STRIDE = summed_tokens::STRIDE };
-    const float scale_2 = tile_scale(e.scale);
-    summed_tokens tokens;
-    tokens.request_slots(kv_slots, threadIdx.x * 4, num_tokens);
-    for (uint32_t t = threadIdx.x * 4; t < num_tokens; t += QUADS * STRIDE) {
-        float4 mass[QUADS] = {};
-        tokens.request_norms(norms, t, num_tokens);
-        tokens.request_slots(kv_slots, t + QUADS * STRIDE, num_tokens);
-#pragma unroll 4
-        for (uint32_t h = 0; h < num_heads; h++) {
-            const head_softmax head = heads[h];
-#pragma unroll
-            for (int i = 0; i < QUADS; i++) {
-                if (t + i * STRIDE >= num_tokens)
-                    continue;
-                const float4 score = __ldcg((const float4 *)(from + h * length + t + i * STRIDE));
-                mass[i].x += weight_of(score.x, head, is_large, scale_2);
-                mass[i].y += weight_of(score.y, head, is_large, scale_2);
-                mass[i].z += weight_of(score.z, head, is_large, scale_2);
-                mass[i].w += weight_of(score.w, head, is_large, scale_2);
-            }
-        }
-#pragma unroll
-        for (int i = 0; i < QUADS; i++) {
-            const float *norm = tokens.norm + 4 * i;
-            if (t + i * STRIDE < num_tokens)
-                store_l2(to + t + i * STRIDE, make_float4(mass[i].x * norm[0], mass[i].y * norm[1],
-                                                          mass[i].z * norm[2], mass[i].w * norm[3]));
-        }
-    }
-}
-
-/* After a task's end: for its queries that have no other state, leaves norm x mass of this KV head in row kv_head of
- * the partial state's scores. last: the task's last tile; buffer: 1 KB that nothing else
- * uses until the next barrier. */
-static __device__ __forceinline__ void sum_task(const eviction_arguments &e, const queue_tile &last,
-                                                uint32_t tile_tokens, const queue_query *queries, char *buffer)
-{
-    head_softmax *softmax = (head_softmax *)buffer;
-    const float scale_2 = tile_scale(e.scale);
-    const uint32_t first_token = last.number * tile_tokens, num_tokens = first_token + last.num_tokens;
-    const uint32_t *bounds = e.lists.first_rows + last.first_partial;
-    const uint32_t rounds = __ldg(bounds + 1) - __ldg(bounds), length = rounds * SCORE_ROUND;
-    bool is_large = false, has_sums = false;
-    for (uint32_t i = 0; i < last.num_queries; i++)
-        has_sums |= is_summed(e, last, queries[i], rounds);
-    if (!has_sums)
-        return;
-    __syncthreads(); /* all warps have written their scores and states */
-    if (threadIdx.x < tile_rows(last)) {
-        const uint32_t i = tile_query_of_row(last, threadIdx.x), head = last.head + threadIdx.x - i * last.num_heads;
-        const uint64_t place = (uint64_t)(last.first_partial + i) * e.shape.num_heads + head;
-        const float2 state = __ldcg((const float2 *)e.states + place);
-        softmax[threadIdx.x] = softmax_of(state.x, state.y, scale_2);
-        is_large = softmax[threadIdx.x].factor == 1;
-    }
-    is_large = __syncthreads_or(is_large);
-    for (uint32_t i = 0; i < last.num_queries; i++) {
-        if (!is_summed(e, last, queries[i], rounds))
-            continue;
-        const head_softmax *heads = softmax + i * last.num_heads;
-        const float *from = e.scores + ((uint64_t)worker_round(e) + i * last.num_heads * rounds) * SCORE_ROUND;
-        float *to = e.scores
-                    + ((uint64_t)__ldg(bounds + i) * e.shape.num_heads + (uint64_t)last.kv_head * rounds) * SCORE_ROUND;
-        sum_query(e, from, to, heads, last.num_heads, length, e.queue.kv_slots + last.first_token - first_token,
-                  e.norm + last.kv_head * e.shape.block_tokens, num_tokens, is_large);
-    }
-}
-
 /* ---- after the barrier: jobs ---- */
 
-/* A warp's part of the jobs, three stages ahead of the one that is computed: record, slot, and then all that it needs
- * (score_batch). */
+/* A warp's part of the jobs: the current one, loaded ahead. */
 struct score_cursor {
     const score_job *next;
-    uint32_t num_records, num_batches; /* still to load */
-    score_job record, job;             /* of the next but one, of the next */
-    uint32_t kv_slot;                  /* of this lane's token of `job` */
+    uint32_t left; /* jobs, with the current one */
+    score_job job;
+    uint32_t kv_slot; /* of this lane's token */
 };
 
-static __device__ __forceinline__ void score_load_record(score_cursor &cursor)
+static __device__ __forceinline__ void score_load_job(score_cursor &cursor)
 {
-    if (cursor.num_records == 0)
-        return;
     const uint4 *from = (const uint4 *)cursor.next++;
     const uint4 words[2] = {__ldg(from), __ldg(from + 1)};
-    memcpy(&cursor.record, words, sizeof cursor.record);
-    cursor.num_records--;
+    memcpy(&cursor.job, words, sizeof cursor.job);
 }
 
-/* The next job: its slots are requested, and the record of the one behind it. */
-static __device__ __forceinline__ void score_next_job(const eviction_arguments &e, score_cursor &cursor)
+static __device__ __forceinline__ void score_load_slot(const eviction_arguments &e, score_cursor &cursor)
 {
     const uint32_t lane = threadIdx.x % WARP;
-    cursor.job = cursor.record;
     cursor.kv_slot = lane < cursor.job.num_tokens ? __ldg(e.queue.kv_slots + cursor.job.kv_slots + lane) : 0;
-    score_load_record(cursor);
 }
 
 /* Equal parts, the larger ones for the last warps, since the first ones merge. */
@@ -266,66 +139,64 @@ static __device__ __forceinline__ score_cursor score_find(const eviction_argumen
     const uint32_t least = e.lists.num_jobs / num_warps, first_larger = num_warps - e.lists.num_jobs % num_warps;
     score_cursor cursor = {};
     cursor.next = e.lists.jobs + n * least + (n > first_larger ? n - first_larger : 0);
-    cursor.num_records = cursor.num_batches = least + (n >= first_larger);
+    cursor.left = least + (n >= first_larger);
     return cursor;
 }
 
-/* At the kernel's beginning: the first record, as far as L2. Keeps no register. */
+/* At the kernel's beginning: the first job, as far as L2. Keeps no register. */
 static __device__ __forceinline__ void score_prefetch(const eviction_arguments &e)
 {
     const score_cursor cursor = score_find(e);
-    if (cursor.num_records && threadIdx.x % WARP == 0)
+    if (cursor.left && threadIdx.x % WARP == 0)
         prefetch_l2(cursor.next);
 }
 
-/* Before this thread block arrives at the barrier: requests the first record. */
+/* Before this thread block arrives at the barrier: requests the first job. */
 static __device__ __forceinline__ score_cursor score_start(const eviction_arguments &e)
 {
     score_cursor cursor = score_find(e);
-    score_load_record(cursor);
+    if (cursor.left)
+        score_load_job(cursor);
     return cursor;
+}
+
+/* While it waits: the slots of this job, and its norms as far as L2. */
+static __device__ __forceinline__ void score_ahead(const eviction_arguments &e, score_cursor &cursor)
+{
+    if (!cursor.left)
+        return;
+    score_load_slot(e, cursor);
+    for (uint32_t kv_head = 0; kv_head < e.shape.num_kv_heads; kv_head++)
+        prefetch_l2(e.norm + cursor.kv_slot + kv_head * e.shape.block_tokens);
 }
 
 /* ---- after the barrier: the softmax of a query ---- */
 
-enum { MAX_SCORE_HEADS = 1024 }; /* checked by eviction_gpu.cu */
+enum { SCORE_HEADS = 32, MAX_SCORE_HEADS = 1024 }; /* heads at once: one for each lane; heads in all */
+#define LARGE_SCORE 65536.0f                       /* as in tile_softmax */
+
+/* Of one head, over all tokens of the query: weight = 2^(score x factor - m) x inverse. */
+struct head_softmax {
+    float m, inverse, factor, reserved;
+};
 static_assert(WORKER_WARPS * MAX_SCORE_HEADS * sizeof(head_softmax) <= sizeof worker_shared::kv, "in the free stages");
 
-/* The merge list of a query; this lane's entry of the first WARP. */
-struct score_states {
-    uint32_t first, end, partial;
-};
-
-static __device__ __forceinline__ uint32_t score_load_partial(const eviction_arguments &e, uint32_t first, uint32_t end)
-{
-    const uint32_t i = first + threadIdx.x % WARP;
-    return i < end ? __ldg(&e.plan.merge_partials[i]) : 0;
-}
-
-static __device__ __forceinline__ score_states find_states(const eviction_arguments &e, uint32_t query)
-{
-    score_states states = {__ldg(&e.plan.merge_first[query]), __ldg(&e.plan.merge_first[query + 1]), 0};
-    states.partial = score_load_partial(e, states.first, states.end);
-    return states;
-}
-
-/* The union of a head's partial states. */
-static __device__ __forceinline__ head_softmax unite_states(const eviction_arguments &e, uint32_t head,
-                                                            score_states states, float scale_2)
+/* The union of a head's partial states [first, end) of the query's merge list. */
+static __device__ __forceinline__ head_softmax unite_states(const eviction_arguments &e, uint32_t head, uint32_t first,
+                                                            uint32_t end)
 {
     enum { AT_ONCE = 16 };
-    const uint32_t num_states = states.end - states.first;
+    const float scale_2 = tile_scale(e.scale);
     float m = -INFINITY, l = 0;
-    for (uint32_t first = 0; first < num_states; first += AT_ONCE) {
+    for (; first < end; first += AT_ONCE) {
         float2 state[AT_ONCE];
-        if (first && first % WARP == 0)
-            states.partial = score_load_partial(e, states.first + first, states.end);
 #pragma unroll
-        for (uint32_t i = 0; i < AT_ONCE; i++) {
-            const uint64_t partial = __shfl_sync(ALL_LANES, states.partial, (first + i) % WARP);
+        for (int i = 0; i < AT_ONCE; i++) {
             state[i] = make_float2(-INFINITY, 0);
-            if (first + i < num_states && head < e.shape.num_heads)
+            if (first + i < end && head < e.shape.num_heads) {
+                const uint64_t partial = __ldg(&e.plan.merge_partials[first + i]);
                 state[i] = __ldcg((const float2 *)e.states + partial * e.shape.num_heads + head);
+            }
         }
         float new_m = m;
 #pragma unroll
@@ -338,23 +209,21 @@ static __device__ __forceinline__ head_softmax unite_states(const eviction_argum
             l += state[i].y * exp2_approx(state[i].x - base);
         m = new_m;
     }
-    return softmax_of(m, l, scale_2);
+    const bool is_large = fabsf(m) > LARGE_SCORE;
+    /* no token: every weight is 0 */
+    return {m == -INFINITY ? 0 : m, l == 0 ? 0 : 1 / l, is_large ? 1 : scale_2, 0};
 }
 
 /* Leaves the softmax of all heads in shared memory, zeros beyond the last. Returns whether the products of some head
  * must be rounded first. */
-static __device__ __forceinline__ bool find_softmax(const eviction_arguments &e, const score_states &states,
-                                                    head_softmax *softmax, float scale_2)
+static __device__ __forceinline__ bool find_softmax(const eviction_arguments &e, uint32_t query, head_softmax *softmax)
 {
+    const uint32_t first = __ldg(&e.plan.merge_first[query]), end = __ldg(&e.plan.merge_first[query + 1]);
     bool is_large = false;
     __syncwarp(); /* that of the query before was read */
-    for (uint32_t first = 0; first < e.shape.num_heads; first += WARP) {
-        const uint32_t head = first + threadIdx.x % WARP;
-        /* the first entries of a long list have to be loaded again for the next heads */
-        const score_states all = {states.first, states.end,
-                                  first ? score_load_partial(e, states.first, states.end) : states.partial};
-        softmax[head] = unite_states(e, head, all, scale_2);
-        is_large |= softmax[head].factor == 1;
+    for (uint32_t head = threadIdx.x % WARP; head < (e.shape.num_heads + WARP - 1) / WARP * WARP; head += WARP) {
+        softmax[head] = unite_states(e, head, first, end);
+        is_large |= fabsf(softmax[head].m) > LARGE_SCORE;
     }
     __syncwarp();
     return __any_sync(ALL_LANES, is_large);
@@ -362,96 +231,51 @@ static __device__ __forceinline__ bool find_softmax(const eviction_arguments &e,
 
 /* ---- after the barrier: importance ---- */
 
-/* What a lane needs of its token of a job. SHARING neighbouring heads belong to one KV head. */
+/* The scores of SCORE_HEADS heads, being loaded, for this lane's token; and the norms. SHARING neighbouring heads
+ * belong to one KV head. */
 template <int SHARING> struct score_batch {
-    enum { HEADS = SHARING == 1 ? 16 : 32 }; /* at once; limited by registers */
-    score_job job;                    /* num_tokens 0: no more jobs */
-    uint32_t kv_slot;
-    bool sees;
-    uint32_t position;
-    uint64_t table_slot;              /* in the tables that list the token's block */
-    float score[HEADS];               /* of the first heads; of the first KV heads if sum_task has added them up */
-    float norm[HEADS / SHARING];
+    float score[SCORE_HEADS], norm[SCORE_HEADS / SHARING];
 };
 
-/* The norms, from KV head (first_head * reciprocal >> 21) on. reciprocal: 2^21 / group_size, rounded up: exact for up
- * to MAX_SCORE_HEADS heads. */
+static_assert((int)SCORE_ROUND == (int)SCORE_TOKENS, "a job is a piece of each head");
+
+/* reciprocal: 2^21 / group_size, rounded up: exact for up to MAX_SCORE_HEADS heads. Zeros for heads that do not
+ * exist. */
 template <int SHARING>
-static __device__ __forceinline__ void score_fetch_norms(const eviction_arguments &e, score_batch<SHARING> &batch,
-                                                         uint32_t first_head, uint32_t reciprocal)
+static __device__ __forceinline__ void score_fetch(const eviction_arguments &e, const score_job &job, uint32_t kv_slot,
+                                                   uint32_t first_head, uint32_t reciprocal, score_batch<SHARING> &batch)
 {
-    const bool valid = threadIdx.x % WARP < batch.job.num_tokens && !batch.job.is_summed;
+    const uint32_t lane = threadIdx.x % WARP, left = e.shape.num_heads - first_head;
+    const uint64_t piece = (uint64_t)(job.first_row + job.first / SCORE_ROUND) * e.shape.num_heads + first_head;
+    const float *from = e.scores + piece * SCORE_ROUND + lane;
+    const bool valid = lane < job.num_tokens;
 #pragma unroll
-    for (uint32_t i = 0; i < batch.HEADS; i += SHARING) {
-        const uint32_t head = first_head + i, kv_head = head * reciprocal >> 21;
-        batch.norm[i / SHARING] =
-            valid && head < e.shape.num_heads ? __ldg(e.norm + batch.kv_slot + kv_head * e.shape.block_tokens) : 0;
+    for (uint32_t i = 0; i < SCORE_HEADS; i++)
+        batch.score[i] = valid && i < left ? __ldcg(from + i * SCORE_ROUND) : 0;
+#pragma unroll
+    for (uint32_t i = 0; i < SCORE_HEADS; i += SHARING) {
+        const uint32_t kv_head = (first_head + i) * reciprocal >> 21;
+        batch.norm[i / SHARING] = valid && i < left ? __ldg(e.norm + kv_slot + kv_head * e.shape.block_tokens) : 0;
     }
 }
 
-/* The scores of rows first_row, ...: of all heads, or of all KV heads. Zeros for those that do not exist. */
-template <int SHARING>
-static __device__ __forceinline__ void score_fetch_scores(const eviction_arguments &e, score_batch<SHARING> &batch,
-                                                          uint32_t first_row)
-{
-    const score_job &job = batch.job;
-    const uint32_t lane = threadIdx.x % WARP, length = job.row_rounds * SCORE_ROUND;
-    const uint32_t num_rows = lane >= job.num_tokens ? 0 : job.is_summed ? e.shape.num_kv_heads : e.shape.num_heads;
-    const uint64_t round = (uint64_t)job.first_row * e.shape.num_heads + (uint64_t)first_row * job.row_rounds;
-    const float *from = e.scores + round * SCORE_ROUND + job.first + lane;
-#pragma unroll
-    for (uint32_t i = 0; i < batch.HEADS; i++)
-        batch.score[i] = first_row + i < num_rows ? __ldcg(from + (uint64_t)i * length) : 0;
-}
-
-/* Requests all of the next job that attention does not write, so before the barrier as well as behind it. */
-template <int SHARING>
-static __device__ __forceinline__ void score_fetch(const eviction_arguments &e, score_cursor &cursor,
-                                                   score_batch<SHARING> &batch, uint32_t reciprocal)
-{
-    const uint32_t block_tokens = e.shape.block_tokens;
-    if (cursor.num_batches == 0) {
-        batch.job.num_tokens = 0;
-        return;
-    }
-    cursor.num_batches--;
-    batch.job = cursor.job;
-    batch.kv_slot = cursor.kv_slot;
-    score_fetch_norms(e, batch, 0, reciprocal);
-    const uint32_t lane = threadIdx.x % WARP, slot = batch.kv_slot & (block_tokens - 1);
-    const uint32_t block = batch.kv_slot / (block_tokens * e.shape.num_kv_heads);
-    batch.sees = lane < batch.job.num_tokens;
-    if (batch.sees && batch.job.masks != QUEUE_NO_MASK)
-        batch.sees = __ldg(&e.queue.masks[batch.job.masks + lane]) >> batch.job.mask_bit & 1;
-    batch.position = e.victims ? __ldg(&e.positions[(uint64_t)block * block_tokens + slot]) : 0;
-    batch.table_slot = e.importance ? (uint64_t)__ldg(&e.lists.table_index[block]) * block_tokens + slot : 0;
-    score_next_job(e, cursor);
-}
-
-/* The sum over the heads of a batch of weight x norm, which begin with `softmax`. */
+/* The sum over these heads of weight x norm. */
 template <int SHARING>
 static __device__ __forceinline__ float score_absorb(const score_batch<SHARING> &batch, const head_softmax *softmax,
                                                      bool is_large, float scale_2)
 {
     float sum = 0;
 #pragma unroll
-    for (int i = 0; i < batch.HEADS; i += SHARING) {
+    for (int i = 0; i < SCORE_HEADS; i += SHARING) {
         float mass = 0;
 #pragma unroll
-        for (int j = i; j < i + SHARING; j++)
-            mass += weight_of(batch.score[j], softmax[j], is_large, scale_2);
+        for (int j = i; j < i + SHARING; j++) {
+            const head_softmax head = softmax[j];
+            const float score = is_large && head.factor == 1 ? __fmul_rn(batch.score[j], scale_2) : batch.score[j];
+            mass = fmaf(exp2_approx(fmaf(score, head.factor, -head.m)), head.inverse, mass);
+        }
         sum = fmaf(mass, batch.norm[i / SHARING], sum);
     }
-    return sum;
-}
-
-/* What sum_task has added up, added up over KV heads. */
-template <int SHARING> static __device__ __forceinline__ float score_add(const score_batch<SHARING> &batch)
-{
-    float sum = 0;
-#pragma unroll
-    for (int i = 0; i < batch.HEADS; i++)
-        sum += batch.score[i];
     return sum;
 }
 
@@ -475,120 +299,85 @@ static __device__ __forceinline__ void offer_victim(const eviction_arguments &e,
         atomicMin((unsigned long long *)&e.victims[query], (unsigned long long)key);
 }
 
-/* One warp's jobs. */
-template <int SHARING> struct scorer {
-    score_cursor cursor;
-    score_batch<SHARING> batch; /* of the current job */
-    score_states states;        /* of its query */
-    eviction_range candidates;
-    uint64_t smallest;
-    bool is_large;
-    uint32_t reciprocal;
-    float scale_2;
-
-    __device__ __forceinline__ void begin_query(const eviction_arguments &e)
-    {
-        const uint32_t query = batch.job.query;
-        smallest = EVICTION_NONE;
-        candidates = {0, UINT32_MAX};
-        if (e.candidates) {
-            const uint2 range = __ldg((const uint2 *)&e.candidates[query]);
-            candidates = {range.x, range.y};
-        }
-        states = {};
-        if (!batch.job.is_summed)
-            states = find_states(e, query);
-    }
-
-    /* While the thread block waits at the barrier: the slots of the first job, and its norms as far as L2. */
-    __device__ __forceinline__ void begin(const eviction_arguments &e, score_cursor first)
-    {
-        const uint32_t group_size = e.shape.num_heads / e.shape.num_kv_heads;
-        cursor = first;
-        reciprocal = ((1u << 21) + group_size - 1) / group_size;
-        scale_2 = tile_scale(e.scale);
-        if (cursor.num_batches == 0)
-            return;
-        score_next_job(e, cursor);
-        for (uint32_t kv_head = 0; kv_head < e.shape.num_kv_heads && !cursor.job.is_summed; kv_head++)
-            prefetch_l2(e.norm + cursor.kv_slot + kv_head * e.shape.block_tokens);
-    }
-
-    __device__ __forceinline__ float sum_of_job(const eviction_arguments &e, const head_softmax *softmax)
-    {
-        float sum = batch.job.is_summed ? score_add(batch) : score_absorb(batch, softmax, is_large, scale_2);
-        const uint32_t num_rows = batch.job.is_summed ? e.shape.num_kv_heads : e.shape.num_heads;
-        for (uint32_t first = batch.HEADS; first < num_rows; first += batch.HEADS) {
-            score_fetch_norms(e, batch, first, reciprocal);
-            score_fetch_scores(e, batch, first);
-            sum += batch.job.is_summed ? score_add(batch) : score_absorb(batch, softmax + first, is_large, scale_2);
-        }
-        return sum;
-    }
-
-    /* After the barrier. softmax: of all heads, in shared memory. */
-    __device__ __forceinline__ void run(const eviction_arguments &e, head_softmax *softmax)
-    {
-        const float unit = 1 / ((float)e.shape.num_heads * (float)e.shape.head_dim);
-        bool is_new = true;
-        score_fetch(e, cursor, batch, reciprocal);
-        if (batch.job.num_tokens) {
-            score_fetch_scores(e, batch, 0);
-            begin_query(e);
-        }
-        while (batch.job.num_tokens) {
-            score_batch<SHARING> next;
-            if (is_new && !batch.job.is_summed)
-                is_large = find_softmax(e, states, softmax, scale_2);
-            score_fetch(e, cursor, next, reciprocal);
-            if (next.job.num_tokens)
-                score_fetch_scores(e, next, 0);
-            const float importance = sum_of_job(e, softmax) * unit;
-            if (batch.sees) {
-                const uint32_t position = batch.position;
-                const uint64_t key = importance_key(importance, position);
-                const bool counts =
-                    key == EVICTION_NOT_FINITE || (candidates.first <= position && position < candidates.end);
-                if (e.importance)
-                    e.importance[batch.job.query * e.num_slots + batch.table_slot] = importance;
-                smallest = counts && key < smallest ? key : smallest;
-            }
-            is_new = next.job.num_tokens == 0 || next.job.query != batch.job.query;
-            if (is_new && e.victims)
-                offer_victim(e, batch.job.query, smallest);
-            batch = next;
-            if (is_new && batch.job.num_tokens)
-                begin_query(e);
-        }
-    }
+/* Where a token is: its slot in the pool, and in the tables that list its block. */
+struct token_place {
+    uint64_t pool_slot, table_slot;
 };
 
-/* The warp's softmax of all heads, in shared memory that nothing else uses after the loop of tiles. */
-static __device__ __forceinline__ head_softmax *score_memory(char *free_memory)
+static __device__ __forceinline__ token_place find_token(const eviction_arguments &e, uint32_t kv_slot)
 {
-    return (head_softmax *)free_memory + threadIdx.x / WARP * MAX_SCORE_HEADS;
+    const uint32_t block_tokens = e.shape.block_tokens, slot = kv_slot & (block_tokens - 1);
+    const uint32_t block = kv_slot / (block_tokens * e.shape.num_kv_heads);
+    token_place place = {(uint64_t)block * block_tokens + slot, 0};
+    if (e.importance)
+        place.table_slot = (uint64_t)__ldg(&e.lists.table_index[block]) * block_tokens + slot;
+    return place;
 }
 
-/* At the kernel's end: the barrier of the grid, then merge(), then all jobs of this warp. */
-template <int SHARING, typename MERGE>
-static __device__ __forceinline__ void merge_and_score_jobs(const eviction_arguments &e, MERGE merge, char *free_memory)
+template <int SHARING>
+static __device__ __forceinline__ void score_jobs(const eviction_arguments &e, score_cursor &cursor,
+                                                  head_softmax *softmax)
 {
-    scorer<SHARING> jobs;
-    const score_cursor first = score_start(e);
-    const uint32_t ticket = arrive(e.arrivals);
-    jobs.begin(e, first);
-    wait_for_others(e.arrivals, ticket);
-    merge();
-    jobs.run(e, score_memory(free_memory));
+    const uint32_t lane = threadIdx.x % WARP, num_heads = e.shape.num_heads;
+    const uint32_t group_size = num_heads / e.shape.num_kv_heads;
+    const uint32_t reciprocal = ((1u << 21) + group_size - 1) / group_size;
+    const float scale_2 = tile_scale(e.scale), unit = 1 / ((float)num_heads * (float)e.shape.head_dim);
+    uint32_t query = UINT32_MAX;
+    uint64_t smallest = EVICTION_NONE;
+    eviction_range candidates = {0, UINT32_MAX};
+    bool is_large = false;
+    while (cursor.left) {
+        const score_job job = cursor.job;
+        const uint32_t kv_slot = cursor.kv_slot;
+        score_batch<SHARING> batch;
+        score_fetch<SHARING>(e, job, kv_slot, 0, reciprocal, batch);
+        if (--cursor.left) {
+            score_load_job(cursor);
+            score_load_slot(e, cursor);
+        }
+        bool sees = lane < job.num_tokens;
+        if (sees && job.masks != QUEUE_NO_MASK)
+            sees = __ldg(&e.queue.masks[job.masks + lane]) >> job.mask_bit & 1;
+        const token_place place = find_token(e, kv_slot);
+        const uint32_t position = sees && e.victims ? __ldg(&e.positions[place.pool_slot]) : 0;
+        if (job.query != query) {
+            if (e.victims && query != UINT32_MAX)
+                offer_victim(e, query, smallest);
+            query = job.query;
+            smallest = EVICTION_NONE;
+            is_large = find_softmax(e, query, softmax);
+            if (e.candidates) {
+                const uint2 range = __ldg((const uint2 *)&e.candidates[query]);
+                candidates = {range.x, range.y};
+            }
+        }
+        float sum = score_absorb<SHARING>(batch, softmax, is_large, scale_2);
+        for (uint32_t first = SCORE_HEADS; first < num_heads; first += SCORE_HEADS) {
+            score_fetch<SHARING>(e, job, kv_slot, first, reciprocal, batch);
+            sum += score_absorb<SHARING>(batch, softmax + first, is_large, scale_2);
+        }
+        if (sees) {
+            const float importance = sum * unit;
+            const uint64_t key = importance_key(importance, position);
+            const bool counts =
+                key == EVICTION_NOT_FINITE || (candidates.first <= position && position < candidates.end);
+            if (e.importance)
+                e.importance[query * e.num_slots + place.table_slot] = importance;
+            smallest = counts && key < smallest ? key : smallest;
+        }
+    }
+    if (e.victims && query != UINT32_MAX)
+        offer_victim(e, query, smallest);
 }
 
-template <typename MERGE>
-static __device__ __forceinline__ void merge_and_score(const eviction_arguments &e, MERGE merge, char *free_memory)
+/* All jobs of a warp. free_memory: shared memory that nothing else uses from here on. */
+static __device__ __forceinline__ void score_all(const eviction_arguments &e, score_cursor &cursor, char *free_memory)
 {
+    head_softmax *softmax = (head_softmax *)free_memory + threadIdx.x / WARP * MAX_SCORE_HEADS;
     if (e.shape.num_heads / e.shape.num_kv_heads % 4 == 0)
-        merge_and_score_jobs<4>(e, merge, free_memory);
+        score_jobs<4>(e, cursor, softmax);
     else
-        merge_and_score_jobs<1>(e, merge, free_memory);
+        score_jobs<1>(e, cursor, softmax);
 }
 
 #endif
