@@ -594,12 +594,12 @@ static void run_long_prompt(const void *argument)
     eviction_forest_destroy(forest);
 }
 
-/* NaN in a key, an infinity in a value: the branch is as before, the others do not notice. */
+/* NaN in a key, infinity in a value, NaN in a query, scores of -infinity: the branch is as before, the others do not notice. */
 static void run_not_finite(const void *argument)
 {
     const kv_scope *scope = argument;
     eviction_forest_config config = usual_config("h2o", *scope, 8);
-    for (uint32_t bad = 0; bad < 3; bad++) {
+    for (uint32_t bad = 0; bad < 4; bad++) {
         eviction_forest *forest = open_forest(&config), *twin = open_forest(&config);
         kv_branch family[2] = {new_branch(forest)}, twins[2] = {new_branch(twin)};
         test_reseed();
@@ -614,8 +614,13 @@ static void run_not_finite(const void *argument)
             d.key[TOKEN_FLOATS + 3] = NAN;
         else if (bad == 1)
             d.value[TOKEN_FLOATS + 3] = INFINITY;
-        else
+        else if (bad == 2)
             d.query[QUERY_FLOATS + 3] = NAN;
+        else /* scores of -infinity: finite weights, and importances of 0 */
+            for (uint32_t i = 0; i < TOKEN_FLOATS; i++) {
+                d.key[TOKEN_FLOATS + i] = -INFINITY;
+                for (uint32_t h = 0; h < NUM_HEADS; h++) d.query[QUERY_FLOATS + h * HEAD_DIM + i % HEAD_DIM] = 1;
+            }
         check(try_step(forest, &d) == KV_OK, "the step");
         check(d.results[0].status == TREE_OK && d.results[1].status == TREE_NOT_FINITE, "only the second");
         check(d.results[1].num_victims == 0, "no silent victim");

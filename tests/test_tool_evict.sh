@@ -67,6 +67,9 @@ run evict --stream topics --tokens 300 --budget 20 --policy sink_window --show -
 expect "sinks and window" "$(printf '#%.0s' 1)$(printf '.%.0s' {1..45})" "$(sed -n 's/^branch 0 *\(.\{46\}\).*/\1/p' "$work/out")"
 run evict --game --policy sink_window --budget 100 --show
 expect "the widest screen" 0 "$(awk 'length > 80' "$work/out" | wc -l)"
+run evict --game --policy exact_deletion --budget 1 --show
+expect "the longest name of a policy" 0 "$(awk 'length > 80' "$work/out" | wc -l)"
+run evict --game --policy sink_window --budget 100 --show
 expect_match "branches beyond the screen are counted" '^and 45 branches more$' "$work/out"
 expect_match "a long prefix is named" '^After up to [0-9]+ queries the branch is above its budget: it inherited more.$' "$work/out"
 

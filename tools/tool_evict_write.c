@@ -37,7 +37,7 @@ void evict_write_strips(const evict_run *run, FILE *file)
     for (uint32_t i = 0; i < run->num_strips; i++)
         longest = run->strips[i].length > longest ? run->strips[i].length : longest;
     uint32_t cell_tokens = (longest + NUM_CELLS - 1) / NUM_CELLS;
-    fprintf(file, "\nPositions of each branch after step %u, by %s; a character: %u position%s\n", run->strip_step,
+    fprintf(file, "\nPositions kept after step %u, by %s; a character: %u position%s\n", run->strip_step,
             run->results[0].policy->name, cell_tokens, cell_tokens == 1 ? "" : "s");
     for (uint32_t i = 0; i < num_shown; i++) write_strip(&run->strips[i], cell_tokens, file);
     if (run->num_strips > num_shown) fprintf(file, "and %u branches more\n", run->num_strips - num_shown);
