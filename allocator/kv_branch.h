@@ -11,7 +11,8 @@
 extern "C" {
 #endif
 
-/* Copy the first num_tokens slots of from_block (for every layer and KV head, K and V) to to_block. */
+/* Copy the first num_tokens slots of from_block to to_block, for every layer and KV head: K and V, and value norms if the
+ * caller has them. */
 typedef struct kv_copy {
     uint32_t from_block, to_block, num_tokens; /* num_tokens 0: nothing to copy */
 } kv_copy;
@@ -21,7 +22,7 @@ typedef struct kv_append {
     uint32_t num_new_blocks;  /* including the copy's to_block */
     kv_copy copy;             /* to be carried out before the new tokens are written */
     uint32_t hole;            /* slot of the table that the one new token takes, where an evicted token was; KV_NO_HOLE:
-                                 the new tokens are at the end of the table. Only in a pool that evicts */
+                                 the new tokens are at the end of the table, as always in a pool that does not evict */
 } kv_append;
 
 #define KV_NO_HOLE UINT32_MAX

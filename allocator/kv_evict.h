@@ -65,15 +65,16 @@ kv_status kv_branch_keep(const kv_pool *pool, kv_branch branch, kv_keep *keep);
 kv_status kv_branch_keeps(const kv_pool *pool, const kv_branch *branches, uint32_t count, kv_keep *keeps);
 
 /* [num_blocks][block_tokens] position of the token in each slot of the pool; meaningless for slots that no branch
- * keeps. NULL in a pool that does not evict. */
+ * keeps. The same array for the pool's whole life: an append writes the slots of the new tokens and those of the block
+ * that it copies to, compaction the slots that it moves to. NULL in a pool that does not evict. */
 const uint32_t *kv_pool_positions(const kv_pool *pool);
 
 /* The slot, in the branch's table, of a position that the branch keeps. KV_RANGE if it keeps none. O(slots), from the
  * end of the table on: the branch's own tokens are found first. */
 kv_status kv_branch_find(const kv_pool *pool, kv_branch branch, uint32_t position, uint32_t *slot);
 
-/* The branch forgets the tokens in `slots` [count] of its table: all of them, or none on error. Blocks that die leave
- * the table, so the slots behind them move up by block_tokens each.
+/* The branch forgets the tokens in `slots` [count] of its table, as it is before the call: all of them, or none on
+ * error. Blocks that die leave the table, so the slots behind them move up by block_tokens each.
  * KV_RANGE: a slot beyond the table; KV_INVAL: not kept (evicted before, or named twice), or scope private and its
  * position is before first_private, or scope vote. O(count), and, if a block dies, the blocks of the table; if a block
  * dies that others list too, the blocks of all tables. The next append may overwrite the

@@ -14,7 +14,8 @@ extern "C" {
 #endif
 
 /* The lists by which a plan's tokens are scored: which query and which slots of its table each piece of an item belongs
- * to. Made from a plan for one device; as tree_plan_gpu in all its rules. */
+ * to. Made from a plan for one device; as tree_plan_gpu in all its rules. Wherever the plan needs tree_plan_gpu_update,
+ * they need an update too; they do not depend on masks (tree_plan_gpu_update_masks). */
 typedef struct tree_eviction_gpu tree_eviction_gpu;
 
 /* Also TREE_UNSUPPORTED: more than 1024 query heads. */
@@ -38,21 +39,22 @@ extern const uint32_t tree_eviction_num_steps;
 /* Whether the step takes this type, on the current device. */
 bool tree_eviction_step_takes(const tree_eviction_step *step, tree_storage storage);
 
-/* Bytes of workspace for this plan, shape and step; step NULL: enough for the last one. The fused steps keep the score
- * of each (query, token of its items, query head), 4 bytes, and at most 256 KB for each worker (two on each
- * multiprocessor of the current device). 0 if tree_plan_fits refuses, if no step takes the storage, or beyond an address
- * space. */
+/* Bytes of workspace for this plan, shape and step, NULL as in tree_eviction_gpu_run. The fused steps keep the score of
+ * each (query, token of its items, query head), 4 bytes, and at most 256 KB for each worker (two on each multiprocessor
+ * of the current device). 0 if tree_plan_fits refuses, if no step takes the storage, or beyond an address space. */
 size_t tree_eviction_gpu_workspace_bytes(const tree_plan *plan, const tree_shape *shape,
                                          const tree_eviction_step *step);
 
 /* Attention as tree_attention_gpu; fp16 and bf16 only. And
- *   importance  [num_queries][num_slots] float, as tree_importance_ref (slots that the query does not see are not
- *               written); NULL if only victims are wanted
+ *   importance  [num_queries][num_slots] float, as tree_importance_ref, but slots that the query does not see are not
+ *               written; NULL if only victims are wanted, num_slots does not matter then
  *   victims     [num_queries] keys of eviction_key, the smallest over the candidates of each query: EVICTION_NONE,
  *               EVICTION_NOT_FINITE; NULL if not wanted
  *   norm        [num_blocks][num_kv_heads][block_tokens] float: value_norm of each token, kv_norms_gpu
- *   positions   [num_blocks][block_tokens] position of the token in each slot: kv_pool_positions
+ *   positions   [num_blocks][block_tokens] position of the token in each slot: a copy of kv_pool_positions, kept up to
+ *               date by the caller
  *   candidates  [num_queries] positions that may be evicted; NULL: all
+ *   step        of tree_eviction_steps; NULL: the last step that takes shape->storage on this device
  * The same plan and step give the same bits each time: no sum depends on the order in which thread blocks run.
  * Returns as tree_attention_gpu; also TREE_BAD_SHAPE (the lists were made from another plan) and TREE_INVAL (num_slots
  * is smaller than the slots of the longest table; no norm; victims without positions; candidates not aligned to 8

@@ -52,7 +52,8 @@ tree_status kv_move_gpu(void *key, void *value, float *norm, const kv_move *move
 tree_status kv_copy_norms_gpu(float *norm, const kv_copy *copies, uint32_t num_copies, const tree_shape *shape,
                               cudaStream_t stream, int *cuda_error);
 
-/* On the host: the slots of the last num_tokens tokens of a table, which has at least as many. */
+/* On the host: the last num_tokens slots of a table, which has at least as many. They are those of the newest tokens,
+ * unless an append took a hole (kv_append). */
 void kv_last_slots(uint64_t *slots, const kv_table *table, uint32_t num_tokens, uint32_t block_tokens);
 
 #ifdef __cplusplus

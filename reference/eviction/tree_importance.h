@@ -24,8 +24,9 @@ tree_status tree_importance_ref(float *out, float *lse, float *importance, uint6
                                 const float *key, const float *value, const float *norm, const tree_plan *plan,
                                 const tree_shape *shape, float scale);
 
-/* The victim of one query from its row of importance [num_slots]; positions [num_slots] of the same slots. As
- * eviction_victim; slots of importance -1 do not count. */
+/* The victim of one query from its row of importance [num_slots], which may be a sum over layers; positions [num_slots]
+ * of the same slots of its table: those of kv_pool_positions, block by block. As eviction_victim; slots of importance
+ * exactly -1 do not count, so keep -1 where you add layers. */
 uint64_t eviction_victim_of_slots(const float *importance, const uint32_t *positions, uint64_t num_slots,
                                   eviction_range candidates);
 

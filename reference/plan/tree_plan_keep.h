@@ -36,10 +36,10 @@ tree_status tree_plan_build_keep(tree_plan **plan, const kv_tree *tree, const tr
                                  const kv_keep *keeps, tree_keep_masks masks);
 
 /* Rewrites the masks for new keep words of the same tables (versions as in the tree; evictions, and appends that took a
- * hole). Where tables also grew at their ends: kv_tree_grow, tree_plan_grow, then this. false, and nothing has changed:
- * a token is evicted in a range that has no mask, so build again; or the tree is not that of the plan (compared as
- * tree_plan_grow does). Relies on num_kept. O(queries, ranges x log(nodes)), and for masked ranges O(rows x keep words,
- * mask words, evicted tokens); keep words of other ranges are not read. */
+ * hole). In each step: kv_tree_grow and tree_plan_grow, which are true if no table changed, then this. false, and nothing
+ * has changed: a token is evicted in a range that has no mask, so build again; or the tree is not that of the plan
+ * (compared as tree_plan_grow does). Relies on num_kept. O(queries, ranges x log(nodes)), and for masked ranges O(rows x
+ * keep words, mask words, evicted tokens); keep words of other ranges are not read. */
 bool tree_plan_set_keep(tree_plan *plan, const kv_tree *tree, const kv_keep *keeps);
 
 /* As tree_plan_check, where a query must be covered for the tokens that it keeps, and for no other. */
