@@ -63,7 +63,7 @@ kv_status eviction_forest_append(eviction_forest *forest, kv_branch branch, uint
 typedef struct eviction_forest_result {
     tree_status status;      /* TREE_OK; TREE_NOT_FINITE: the query, a key that it meets, the importance of a token or a
                                 score of the policy is NaN or infinite. The new tokens of this branch are dropped again,
-                                it has no victims, and in a vote it keeps its tokens. The other branches step as usual */
+                                it has no victims, and in a vote it keeps its tokens. The others step as usual */
     uint32_t num_tokens;     /* that its attention saw, the new ones included */
     uint32_t num_victims;
     const uint32_t *victims; /* [num_victims] positions, ascending; valid until the next step */

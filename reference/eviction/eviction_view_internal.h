@@ -1,5 +1,4 @@
-/* Where a token of a list lies, its score, and a softmax. Every file of this folder includes it, and with it exact_math.
- */
+/* Where a token of a list lies, its score, and a softmax. All policies include it, and with it exact_math. */
 #ifndef EVICTION_VIEW_INTERNAL_H
 #define EVICTION_VIEW_INTERNAL_H
 
