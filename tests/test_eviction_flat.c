@@ -1,5 +1,5 @@
 /* Claim: under every policy, each branch of a forest has the outputs and victims of an eviction_cache that is given the
- * same tokens and queries and forks where it does, bit for bit. A cache has no blocks, no keep words and no siblings. */
+ * same tokens and queries and forks where it does, bit for bit. A cache has no shared blocks and no siblings. */
 #include <math.h>
 #include <string.h>
 

@@ -13,6 +13,10 @@
  *                    A         .9  .1  .4  .8  .5  .6  .6    largest scores of the shared tokens: .9 .7 .4 .9
  *                    B         .8  .7  .2  .9  .3  .8  .8    victims in order: 4 of B (.3), 2 of both (.4), 4 of A (.5)
  *
+ *   price          a step: attention in double for each branch, and a sort of its tokens by position and by score. A
+ *                  victim: O(slots of the branch's table); in scope vote, O(blocks of all tables of the step). Memory:
+ *                  K, V and norms of the whole pool; 8 bytes of history for each position of a branch, kept or not
+ *
  * Inherited tokens. In scope private, a branch that inherited more tokens than its budget keeps them, and one token of
  * its own; in scope vote, it keeps those that the vote leaves. above_budget counts such steps. Its own tokens may then
  * be victims even if policy or pins protect them. */
