@@ -1,33 +1,33 @@
-/* kv_evict: forgetting in a shared tree. A branch drops tokens from its own view; blocks that others read stay as they
- * are.
+/* kv_evict: forgetting in a shared tree. A branch drops tokens from its own view; blocks that other branches read are
+ * not written.
  *
- * In a pool created with config.evicts, every branch has keep words, block_tokens bits for each block of its table. Bit
- * j of a block: the branch still attends to slot j. A branch that forgets a token clears its own bit and writes nowhere
- * else, so that no branch can change what another attends to. Memory follows by two rules:
+ * In a pool created with config.evicts, every branch has keep words: block_tokens bits for each block of its table. Bit
+ * j of a block is set while the branch attends to slot j. To forget a token, a branch clears its own bit and writes
+ * nothing else, so no branch can change the tokens of another. Memory comes back by two rules:
  *
  *   hole    a cleared slot in a block that the branch alone lists. The next append of one token takes it
  *   dead    a block in which no branch keeps a token. It leaves every table that lists it, and is free
  *
- *   block_tokens 4           B evicts positions 1, 5   B appends position 6      A and B evict 0, 2, 3 (A: 1 too)
- *   block 0   0 1 2 3        A 1111       B 1011       A 1111       B 1011       block 0 is dead: A [1], B [2]
- *   block 1   4       A      A 1000                    A 1000                    A 1000
- *   block 2   4 5     B                   B 1000                    B 1100       B 1100, position 6 in the hole of 5
+ *   block_tokens 4               B evicts 1 and 5     B appends 6          A and B evict 0, 2, 3 (A: 1 too)
+ *   block 0: 0 1 2 3   A, B      A 1111   B 1011      A 1111   B 1011      dead: A's table is [1], B's is [2]
+ *   block 1: 4         A         A 1000               A 1000               A 1000
+ *   block 2: 4 5       B                  B 1000               B 1100               B 1100 (6 in the hole of 5)
  *
- * Positions. A token has a position, counted from 0 in its branch, and the pool knows it for every slot. Without
- * eviction, position t is in slot t of the table. With it, slots are in no order, and `length` in kv_table counts
- * slots: those of the table up to the last one that was written. truncate and fork_at take positions in such a pool.
+ * Positions. A token has a position, counted from 0 in its branch, and the pool stores it for every slot. Without
+ * eviction, position t is in slot t of the table. With eviction, slots are in no order, and `length` in kv_table counts
+ * the slots of the table up to the last one that was written. truncate and fork_at take positions in such a pool.
  *
  * Scopes say which tokens a branch may forget:
- *   private  tokens appended after its last fork. Later forks and deaths of others do not change the choice
- *   mask     every token that it keeps: a shared token is hidden from this branch, and memory stays
- *   vote     shared tokens, by all branches that list the block at once: kv_evict_shared
+ *   private  tokens appended after its last fork. Later forks and deaths of other branches do not change the choice
+ *   mask     every token that it keeps. A shared token is hidden from this branch alone, and its memory stays
+ *   vote     shared tokens, in all branches that list the block at once: kv_evict_shared
  *
- * One kept set serves all layers whose K and V lie in this pool's blocks; a caller that lets each layer choose its own
- * victims uses one pool for each layer. Integers only; scores of tokens: reference/eviction.
+ * One kept set serves all layers whose K and V lie in this pool's blocks. A caller that lets each layer choose its own
+ * victims uses one pool for each layer. The pool handles integers only; reference/eviction scores tokens.
  *
- * A released block may hold the source of a move of the same call: moves first, then overwrite.
+ * A released block may hold the source of a move of the same call: carry out the moves before overwriting it.
  *
- * Source: LongFlow (arXiv 2603.11504) overwrites the victim in place, which is right with one reader alone. */
+ * Source: LongFlow (arXiv 2603.11504) overwrites the victim in place, which is right only for a single reader. */
 #ifndef KV_EVICT_H
 #define KV_EVICT_H
 
@@ -76,19 +76,19 @@ kv_status kv_branch_find(const kv_pool *pool, kv_branch branch, uint32_t positio
 /* The branch forgets the tokens in `slots` [count] of its table, as it is before the call: all of them, or none on
  * error. Blocks that die leave the table, so the slots behind them move up by block_tokens each.
  * KV_RANGE: a slot beyond the table; KV_INVAL: not kept (evicted before, or named twice), or scope private and its
- * position is before first_private, or scope vote. O(count), and, if a block dies, the blocks of the table; if a block
- * dies that others list too, the blocks of all tables. The next append may overwrite the
- * slots: order its write behind the kernels that read them, as after truncate. */
+ * position is before first_private, or scope vote. O(count); also O(blocks of the table) if a block dies, and
+ * O(blocks of all tables) if other branches list that block. The next append may overwrite the slots: order its write
+ * behind the kernels that read them, as after truncate. */
 kv_status kv_branch_evict(kv_pool *pool, kv_branch branch, kv_scope scope, const uint32_t *slots, uint32_t count);
 
-/* By unanimous vote: the branches [count], all that list `block`, forget its slot. Branches that have hidden it already
- * agree. KV_INVAL: one of the branches does not list the block, is named twice, or some branch that lists it is missing
- * (a branch that cannot vote keeps its tokens); or no branch keeps the slot. KV_RANGE: block or slot.
+/* By unanimous vote: the branches [count], all that list `block`, forget its slot. A branch that has already hidden
+ * it agrees. KV_INVAL: one of the branches does not list the block, is named twice, or some branch that lists it is
+ * missing (a branch that cannot vote keeps its tokens); or no branch keeps the slot. KV_RANGE: block or slot.
  * O(blocks of their tables); if the block dies, the blocks of all tables. */
 kv_status kv_evict_shared(kv_pool *pool, const kv_branch *branches, uint32_t count, uint32_t block, uint32_t slot);
 
-/* Makes the tokens private that no other branch can read any more: lowers first_private to the lowest position from
- * which on every kept token lies in a block that the branch alone lists. For a branch whose siblings are gone.
+/* For a branch whose siblings are gone: makes tokens private that no other branch can read any more. Lowers
+ * first_private to the lowest position from which on every kept token lies in a block that the branch alone lists.
  * O(slots). */
 kv_status kv_branch_thaw(kv_pool *pool, kv_branch branch);
 
@@ -97,14 +97,14 @@ typedef struct kv_move {
     uint32_t from_block, from_slot, to_block, to_slot;
 } kv_move;
 
-/* Packs the kept tokens of the blocks that the branch alone lists into as few of them as possible; the emptied blocks,
- * those with the fewest tokens, become free. No block is taken. Nothing is moved if no block becomes free. moves
- * [max_moves] is written, *num_moves is their number, at most num_kept. KV_RANGE: more than max_moves; *num_moves says
- * how many, nothing has changed. O(blocks of the table + moves). */
+/* Packs the kept tokens of the blocks that the branch alone lists into as few of these blocks as possible. The blocks
+ * with the fewest tokens are emptied and become free. No block is taken. Nothing is moved if no block becomes free.
+ * moves [max_moves] is written, *num_moves is their number, at most num_kept. KV_RANGE: more than max_moves are needed;
+ * *num_moves says how many, and nothing has changed. O(blocks of the table + moves). */
 kv_status kv_branch_compact(kv_pool *pool, kv_branch branch, kv_move *moves, uint32_t max_moves, uint32_t *num_moves);
 
 /* Copy-on-write compaction: from block first_index of the table on, the blocks that are shared are replaced by new ones
- * that hold the branch's kept tokens, packed. The branch pays with blocks of its own for reading fewer; the others keep
+ * that hold the branch's kept tokens, packed. The branch reads fewer blocks, but they are its own, and the others keep
  * theirs, so memory can grow (docs/eviction.md). As kv_branch_compact; also KV_RANGE: first_index beyond the table;
  * KV_NOBLOCKS: nothing has changed. If the branch alone kept tokens of such a block, the block dies: O(blocks of all
  * tables). */

@@ -1,5 +1,5 @@
-/* treeattn evict: eviction policies over a trace, a synthetic stream or the Game of 24: the tokens and blocks that
- * remain, the bytes that a step reads, and the error of the output against the full cache. */
+/* treeattn evict: eviction policies over a trace, a synthetic stream or the Game of 24. It reports the tokens and
+ * blocks that remain, the bytes that a step reads, and the error of the output against the full cache. */
 #include "tool_evict.h"
 
 #include <inttypes.h>
@@ -12,7 +12,7 @@
 
 enum { NUM_HEADS = 8, NUM_KV_HEADS = 2, HEAD_DIM = 32, MAX_POLICIES = 64, DEFAULT_TOKENS = 1024 };
 
-/* The regime of trees: each branch is a topic, so the topics change as in this preset. */
+/* The regime of the queries of a tree, where each branch is a topic. */
 #define TREE_REGIME "topics_slow"
 
 /* ---- the command line ---- */
@@ -131,7 +131,7 @@ static void check_pins(const tool_call *call, const evict_request *request)
     uint64_t pins = (uint64_t)request->num_sinks + request->num_recent;
     if (pins > request->budget)
         tool_bad_usage(call->verb,
-                       "--budget: expected at least %" PRIu64 " tokens, those of --sinks and --recent; got %u", pins,
+                       "--budget: expected at least %" PRIu64 " tokens, the sum of --sinks and --recent; got %u", pins,
                        request->budget);
     for (uint32_t i = 0; i < request->num_policies; i++)
         if (!evict_pins_fit(request, request->policies[i]))
@@ -230,7 +230,8 @@ static void write_heading(const evict_request *request, const char *source, cons
     printf("budget %u tokens per branch, scope %s, %u tokens per block\n", request->budget,
            kv_scope_name[request->scope], request->block_tokens);
     printf("synthetic keys, values and queries: %u/%u heads, head_dim %u, fp32%s\n", s->num_heads, s->num_kv_heads,
-           s->head_dim, request->is_stream ? "" : ";\neach branch is a topic, queries as in --stream " TREE_REGIME);
+           s->head_dim,
+           request->is_stream ? "" : ";\neach branch is a topic, with queries as in --stream " TREE_REGIME);
     putchar('\n');
 }
 
@@ -240,12 +241,15 @@ static void write_legend(const evict_request *request, const evict_run *result)
     for (uint32_t i = 0; i < result->num_results; i++)
         if (result->results[i].counts.above_budget > above_budget)
             above_budget = result->results[i].counts.above_budget;
-    printf("\nkept           tokens that a query sees, in the mean\n"
+    printf("\nkept           mean number of tokens that a query sees\n"
            "freed, peak    blocks that evictions freed; most blocks in use at once\n"
-           "step_bytes     K and V that a step reads: mean, a token once for all branches\n"
-           "error, worst   mean and largest |out - full| / |full|, full: of the full cache;\n"
-           "               over the %" PRIu64 " queries that would see more than the budget\n"
-           "victims_per_s  by this machine's clock, attention of the reference included\n",
+           "step_bytes     mean bytes of K and V that a step reads, each token once for all\n"
+           "               branches\n"
+           "error, worst   mean and largest |out - full| / |full|, where full is the output\n"
+           "               of the full cache, over the %" PRIu64 " queries whose full cache\n"
+           "               holds more tokens than the budget\n"
+           "victims_per_s  victims per second on this machine, with the attention of the\n"
+           "               reference included\n",
            result->results[0].num_compared);
     if (above_budget > 0)
         printf("\nAfter up to %" PRIu64 " queries the branch is above its budget: %s.\n", above_budget,
@@ -300,22 +304,22 @@ static int run(const tool_call *call)
 
 static const tool_option options[] = {
     {"--stream", "stationary|stationary_slow|topics|topics_sharp|topics_slow|topics_short",
-     "a long decode of one branch, in a synthetic regime"},
+     "one branch that decodes a synthetic stream of this regime"},
     {"--trace", "FILE.ttr", "the branches of a trace (-: standard input)"},
     {"--game", NULL, "the branches of the Game of 24 search, as in treeattn demo"},
     {"--policy", "full|random|sink_window|longflow|current_mass|h2o|vatp|rkv|snapkv|exact_deletion|longflow_l2|all",
-     "which tokens are forgotten (all)"},
-    {"--budget", "TOKENS", "tokens that a branch keeps, or a share of the longest branch, as in 20% (20%)"},
-    {"--scope", "private|mask|vote", "tokens that a branch may forget (private)"},
-    {"--sinks", "N", "the first N positions are never evicted (0: the policy's own)"},
-    {"--recent", "N", "the last N positions are never evicted (0: the policy's own)"},
+     "the rule that chooses the tokens to evict (all)"},
+    {"--budget", "TOKENS", "tokens that a branch keeps: a number, or a share of the longest branch (20%)"},
+    {"--scope", "private|mask|vote", "tokens that a branch may evict: its own, any, or shared ones by vote (private)"},
+    {"--sinks", "N", "never evict the first N positions (0: only those that the policy protects)"},
+    {"--recent", "N", "never evict the last N positions (0: only those that the policy protects)"},
     {"--compact", NULL, "pack a branch's kept tokens into fewer blocks after evictions"},
-    {"--show", NULL, "draw the positions that live, one strip for each branch"},
-    {"--step", "K", "when they are drawn, from 1 (the last step with the most branches)"},
+    {"--show", NULL, "draw the kept positions, one line for each branch (one --policy, text)"},
+    {"--step", "K", "the step to draw, from 1 (the last step with the most branches)"},
     {"--tokens", "N", "tokens of the stream, 1 to 1048576 (1024)"},
     TOOL_TRACE_OPTIONS("--tree"),
     {"--max-iterations", "N", "stop the trace after N iterations (all)"},
-    {"--block-tokens", "N", "tokens of a block, a power of two from 1 to 256 (16)"},
+    {"--block-tokens", "N", "tokens per block, a power of two from 1 to 256 (16)"},
     {"--heads", "HEADS/KV", "query heads and KV heads (8/2)"},
     {"--head-dim", "N", "dimension of a head, 1 to 1024 (32)"},
     {"--seed", "N", "seed of keys, values and queries (1)"},

@@ -1,4 +1,4 @@
-/* tool_evict: policies over one workload, each in a forest of its own, step by step beside the full cache. */
+/* tool_evict: runs policies over one workload, each in a forest of its own, step by step beside the full cache. */
 #ifndef TOOL_EVICT_H
 #define TOOL_EVICT_H
 
@@ -10,8 +10,8 @@
 typedef struct evict_request {
     const workload *workload;
     stream_config stream; /* heads, head_dim, and the regime of keys, values and queries */
-    bool is_stream;       /* one branch, whose tokens come from the stream itself; otherwise each branch of the workload
-                             is a topic of its own */
+    bool is_stream;       /* one branch, whose tokens come from the stream; if false, each branch of the workload is a
+                             topic of its own */
     uint32_t num_policies;
     const eviction_policy *const *policies; /* [num_policies] */
     kv_scope scope;
@@ -29,8 +29,8 @@ typedef struct evict_needs {
     uint32_t most_alive;   /* branches */
     uint32_t show_step;    /* the last step with as many branches alive */
     uint64_t num_queries;
-    uint64_t path_tokens;  /* that the queries of the full cache see */
-    uint64_t kept_tokens;  /* that those of a forest under the budget see, at most */
+    uint64_t path_tokens;  /* seen by the queries of the full cache */
+    uint64_t kept_tokens;  /* the most that the queries of a forest under the budget can see */
 } evict_needs;
 
 /* budget and scope are those of kept_tokens. O(operations). */
@@ -40,7 +40,7 @@ typedef struct evict_result {
     const eviction_policy *policy;
     eviction_forest_counts counts;
     uint32_t peak_blocks, leaked_blocks;
-    uint64_t step_bytes;    /* K and V that a step reads, in the mean, each token once for all branches */
+    uint64_t step_bytes;    /* mean bytes of K and V that a step reads, each token once for all branches */
     uint64_t branch_bytes;  /* the same with per-branch reading */
     uint64_t num_compared;  /* queries whose full cache holds more tokens than the budget */
     double mean_error, max_error; /* of these: |out - full| / |full| over all heads; NaN if there are none */

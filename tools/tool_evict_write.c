@@ -1,4 +1,4 @@
-/* Draws the positions that live, one strip for each branch. */
+/* Draws the kept positions, one strip for each branch. */
 #include "tool_evict.h"
 
 enum { NAME_WIDTH = 15, NUM_CELLS = 64, MAX_STRIPS = 24 };
@@ -37,9 +37,9 @@ void evict_write_strips(const evict_run *run, FILE *file)
     for (uint32_t i = 0; i < run->num_strips; i++)
         longest = run->strips[i].length > longest ? run->strips[i].length : longest;
     uint32_t cell_tokens = (longest + NUM_CELLS - 1) / NUM_CELLS;
-    fprintf(file, "\nPositions kept after step %u, by %s; a character: %u position%s\n", run->strip_step,
+    fprintf(file, "\nKept positions after step %u, by %s; %u position%s per character\n", run->strip_step,
             run->results[0].policy->name, cell_tokens, cell_tokens == 1 ? "" : "s");
     for (uint32_t i = 0; i < num_shown; i++) write_strip(&run->strips[i], cell_tokens, file);
-    if (run->num_strips > num_shown) fprintf(file, "and %u branches more\n", run->num_strips - num_shown);
-    fputs("# kept   = kept, in blocks that other branches list too   + in part   . evicted\n", file);
+    if (run->num_strips > num_shown) fprintf(file, "and %u more branches\n", run->num_strips - num_shown);
+    fputs("# kept   = kept, in shared blocks   + partly kept   . evicted\n", file);
 }

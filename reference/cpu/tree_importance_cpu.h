@@ -1,5 +1,5 @@
-/* tree_importance_cpu: tree_importance_ref on the fast path. The scores of the attention pass are kept, so keys and
- * values are read once: docs/fast_path.md. */
+/* tree_importance_cpu: tree_importance_ref on the fast path. It keeps the scores of the attention pass, so it reads
+ * keys and values once: docs/fast_path.md. */
 #ifndef TREE_IMPORTANCE_CPU_H
 #define TREE_IMPORTANCE_CPU_H
 
@@ -13,7 +13,7 @@ extern "C" {
  * the tokens of an item are rounded up to 128. 0 if tree_plan_fits refuses. */
 size_t tree_importance_cpu_workspace_bytes(const tree_plan *plan, const tree_shape *shape, uint32_t max_threads);
 
-/* As tree_attention_cpu, whose out and lse it gives bit for bit; importance, norm and num_slots as in
+/* As tree_attention_cpu, with the same bits in out and lse; importance, norm and num_slots as in
  * tree_importance_ref. importance has the same bits for any number of threads.
  * Precision. All arithmetic on scores and weights is float, with avx512_bf16 too. With B = the largest |scale| x sum
  * over d of |q_d k_td| of a query, each of its importances is off by at most (4 sqrt(head_dim) B + 34) x 2^-24 of

@@ -1,13 +1,13 @@
-/* eviction_cache: one branch with a fixed budget of tokens, the world of LongFlow. One step: write the new token,
- * attend, score, choose.
+/* eviction_cache: one branch with a fixed budget of tokens, the setting of LongFlow. A step writes the new token,
+ * attends, scores the tokens and chooses a victim.
  *
  *   deferred  the victim's slot stays as it is until a later token overwrites it, as in LongFlow
- *   eager     the victim's slot is free at the end of its own step. The same tokens are visible in the next step
+ *   eager     the victim's slot is free at the end of its own step. The next step sees the same tokens in both forms
  *
  *   price     attention in double, and one list of the kept tokens in the order of their positions, so that every sum
  *             and every choice depends on the branch's history alone, not on slots. Memory: budget + interval slots
- *   limits    one layer; float. A free list, and no trick: LongFlow finds a free slot because its score is 0, as is the
- *             score of a live token whose weights underflow
+ *   limits    one layer; float. Free slots are in a list. LongFlow has none and finds a free slot by its score of 0,
+ *             but a live token whose weights underflow has that score too
  *   source    LongFlow, arXiv 2603.11504. Its B slots hold the new token too: they are a budget of B - 1 here */
 #ifndef EVICTION_CACHE_H
 #define EVICTION_CACHE_H
@@ -57,8 +57,8 @@ tree_status eviction_cache_step(eviction_cache *cache, float *out, const float *
                                 const float *value, eviction_step *step);
 
 /* A prompt in an empty cache: num_tokens at once, queries [num_tokens][num_heads][head_dim], keys and values
- * [num_tokens][num_kv_heads][head_dim]. If it is longer than the budget, prompt_policy chooses the tokens that stay. A
- * policy with a history has seen every query of the prompt.
+ * [num_tokens][num_kv_heads][head_dim]. If the prompt is longer than the budget, prompt_policy chooses the
+ * tokens that stay. The history of a policy includes every query of the prompt.
  * step: num_tokens is the prompt's. TREE_INVAL: the cache is not empty; otherwise as eviction_cache_step. */
 tree_status eviction_cache_prompt(eviction_cache *cache, const float *queries, const float *keys, const float *values,
                                   uint32_t num_tokens, eviction_step *step);

@@ -1,25 +1,26 @@
-/* eviction_forest: branches of a shared tree, each under a budget of tokens: a pool that evicts, keys, values and norms
- * for its blocks, a policy, a scope. The specification of eviction in a tree, with simple loops.
+/* eviction_forest: the branches of a shared tree, each under a budget of tokens. A forest is a pool that evicts, the
+ * keys, values and norms of its blocks, a policy and a scope. The specification of eviction in a tree, with simple
+ * loops.
  *
- *   a step         append the new tokens (into holes; copy-on-write), attend, score, evict. Eviction is eager: at the
- *                  end of a step its victims are gone, so a fork finds nothing pending
- *   private, mask  a branch chooses among its own tokens, or among all that it keeps. Its outputs and victims follow
- *                  from its own history alone: a solo replay of the branch gives the same bits
- *   vote           a token that several branches keep dies in all of them, or in none. Its score is the largest among
- *                  them. All must be above their budget, and all that list its block must take part in the step: a
- *                  branch that does not step votes to keep
+ *   a step         append the new tokens (into holes; copy-on-write), attend, score, evict. Eviction is eager: the
+ *                  victims are gone at the end of the step, so a fork finds no eviction pending
+ *   private, mask  a branch chooses among its own tokens (private) or among all that it keeps (mask). Its outputs and
+ *                  victims depend on its own history alone: a replay without siblings gives the same bits
+ *   vote           a token that several branches keep is evicted in all of them, or in none. Its score is the largest
+ *                  of theirs. All of them must be above their budget, and all branches that list its block must take
+ *                  part in the step: a branch that does not step votes to keep
  *
- *   vote, budget 5   position   0   1   2   3   4   5   6    A and B share 0 .. 3 and are two above the budget
- *                    A         .9  .1  .4  .8  .5  .6  .6    largest scores of the shared tokens: .9 .7 .4 .9
- *                    B         .8  .7  .2  .9  .3  .8  .8    victims in order: 4 of B (.3), 2 of both (.4), 4 of A (.5)
+ *   vote, budget 5   position   0   1   2   3   4   5   6    A and B share 0 .. 3 and have two tokens too many
+ *                    A         .9  .1  .4  .8  .5  .6  .6    largest scores of 0 .. 3: .9 .7 .4 .9
+ *                    B         .8  .7  .2  .9  .3  .8  .8    victims: B's 4 (.3), then 2 of both (.4), then A's 4 (.5)
  *
  *   price          a step: attention in double for each branch, and a sort of its tokens by position and by score. A
  *                  victim: O(slots of the branch's table); in scope vote, O(blocks of all tables of the step). Memory:
  *                  K, V and norms of the whole pool; 8 bytes of history for each position of a branch, kept or not
  *
- * Inherited tokens. In scope private, a branch that inherited more tokens than its budget keeps them, and one token of
- * its own; in scope vote, it keeps those that the vote leaves. above_budget counts such steps. Its own tokens may then
- * be victims even if policy or pins protect them. */
+ * Inherited tokens. In scope private, a branch that inherited more tokens than its budget keeps all of them, and one
+ * token of its own. In scope vote, it keeps those that the vote spares. above_budget counts such steps. The branch's
+ * own tokens may then be victims even if policy or pins protect them. */
 #ifndef EVICTION_FOREST_H
 #define EVICTION_FOREST_H
 

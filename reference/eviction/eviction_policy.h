@@ -1,10 +1,11 @@
-/* eviction_policy: which tokens to forget. A policy gives each kept token a score; the cache evicts the lowest ones.
+/* eviction_policy: the choice of tokens to forget. A policy scores each kept token; the tokens with the lowest scores
+ * are evicted.
  *
  * To add one: a file policy_NAME.c that defines `const eviction_policy policy_NAME`, its line in the table of
  * eviction_policy.c, and its model in tests/test_eviction_policies.c.
  *
- * Every policy here keeps one set of tokens for all heads: a score of one head is summed over the heads. Where the
- * publication lets each head keep its own, `variant` says so. */
+ * Every policy here keeps one set of tokens for all heads: scores of single heads are summed. Where the publication
+ * lets each head keep its own set, `variant` says so. */
 #ifndef EVICTION_POLICY_H
 #define EVICTION_POLICY_H
 
@@ -34,13 +35,13 @@ typedef struct eviction_policy {
     const char *variant; /* "as published", or the difference */
     const char *source;
     uint32_t window;     /* queries that the view must hold; at least 1 */
-    uint32_t interval;   /* tokens above the budget before an eviction: 1 for most; the budget is the size after it.
+    uint32_t interval;   /* an eviction starts at this many tokens above the budget, and ends at the budget. 1 for most;
                           * 0: nothing is ever evicted */
-    /* Positions that may be evicted: sinks and recent tokens are outside. Depends on the budget and the last position
-     * alone, and excludes at most `budget` positions. */
+    /* Positions that may be evicted: sinks and recent tokens are outside. The range depends only on the budget and the
+     * last position, and excludes at most `budget` positions. */
     eviction_range (*candidates)(const eviction_view *view);
-    /* Called after every step: adds this step to history [num_tokens], one number for each token that stays with it
-     * from step to step, 0 for a new token. NULL: the policy has no history. */
+    /* Called after every step: adds this step to history [num_tokens]: one number for each token, kept from step to
+     * step, 0 for a new token. NULL: the policy has no history. */
     void (*observe)(double *history, const eviction_view *view);
     /* Called when tokens must go. score [num_tokens], written: the lowest is evicted first; ties: the oldest. Scores
      * are compared as floats. */

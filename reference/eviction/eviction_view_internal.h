@@ -1,4 +1,4 @@
-/* Where a token of a list lies, its score, and a softmax. All policies include it, and with it exact_math. */
+/* Offsets and scores of the tokens of a list, and a softmax. Every policy includes it, and exact_math with it. */
 #ifndef EVICTION_VIEW_INTERNAL_H
 #define EVICTION_VIEW_INTERNAL_H
 

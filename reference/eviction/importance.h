@@ -1,18 +1,18 @@
-/* importance: how much each token contributed to the output of this step, from attention's own intermediates. The
+/* importance: the contribution of each token to the output of this step, computed from attention's own weights. The
  * specification.
  *
  *   weight      a[h][t] = exp(score[h][t] - lse[h])                    softmax weight of token t for query head h
  *   mass        A[g][t] = sum of a[h][t] over the heads h of group g
- *   norm        n[g][t] = sum over d of |value[t][g][d]|               of the token alone: computed when it is written
+ *   norm        n[g][t] = sum over d of |value[t][g][d]|               depends on the token alone: computed once
  *   importance  I[t]    = sum over g of n[g][t] * A[g][t] / (num_heads * head_dim)
  *
- * I[t] is the mean, over heads and channels, of |a[h][t] * value[t]|: the share of token t in the output. No history:
- * the current query alone decides. Its unit is that of a value.
+ * I[t] is the mean, over heads and channels, of |a[h][t] * value[t]|: the share of token t in the output. There is
+ * no history: the current query alone decides. The unit of I is that of a value.
  *
- *   source  LongFlow, arXiv 2603.11504; the three approximations behind it: docs/eviction.md
+ *   source  LongFlow, arXiv 2603.11504; docs/eviction.md derives its three approximations
  *
- * Numerics notes. a <= 1 at any size of the scores, since lse is at least the largest score. A query that sees no token
- * has no weights; a score that is NaN or +infinity makes every importance of that head NaN.
+ * Numerics notes. a <= 1 however large the scores are, since lse is at least the largest score. A query that sees no
+ * token has no weights; a score that is NaN or +infinity makes every importance of that head NaN.
  * Tree notes. Sums run over the tokens in the order of their positions, so the result depends on the branch's history
  * alone, not on the blocks and slots that hold it. */
 #ifndef IMPORTANCE_H
@@ -47,9 +47,9 @@ void attention_weights(double *weights, double *out, double *lse, const float *q
 void importance_ref(double *importance, const double *weights, const float *norm, const token_list *tokens,
                     const tree_shape *shape);
 
-/* error [num_tokens] = norm of the change of the whole output if token t were deleted for this query, exactly:
- * out[h] - out_without_t[h] = a / (1 - a) * (value[t] - out[h]), squared and summed over heads and channels, root
- * taken. +infinity where a[h][t] is 1. The oracle of importance. */
+/* error [num_tokens]: the exact L2 norm of the change of the whole output if token t were deleted for this query.
+ * out[h] - out_without_t[h] = a / (1 - a) * (value[t] - out[h]) is squared, summed over heads and channels, and the
+ * root is taken. +infinity where a[h][t] is 1. The oracle for importance. */
 void deletion_error(double *error, const double *weights, const double *out, const float *value,
                     const token_list *tokens, const tree_shape *shape);
 

@@ -1,5 +1,5 @@
-/* current_mass: the attention mass of the current query, half of the budget recent.
- *   idea    h2o without its memory: LongFlow's repository runs this under the name H2O
+/* current_mass: the attention mass of the current query; the last tokens, half of the budget, are protected.
+ *   idea    h2o without a history. LongFlow's repository runs this policy under the name H2O
  *   price   one sum over the heads for each token
  *   limits  as longflow; a large weight on a value near 0 counts in full */
 #include "eviction_view_internal.h"

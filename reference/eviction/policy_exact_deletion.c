@@ -1,6 +1,6 @@
-/* exact_deletion: how far this step's output would move if the token were deleted, exactly.
- *   idea    the oracle behind longflow: it keeps the denominator that longflow drops, and the direction of the change.
- *           If it is hardly better, the loss lies in the current query standing for all later ones
+/* exact_deletion: the exact change of this step's output if the token were deleted.
+ *   idea    the oracle behind longflow: it keeps the denominator, which longflow drops, and the direction of the
+ *           change. If it is hardly better than longflow, the loss comes from scoring with the current query alone
  *   price   head_dim operations for each (token, query head): as much as attention itself
  *   limits  the current query alone */
 #include <float.h>
@@ -12,7 +12,7 @@ static void score(double *score, const double *history, const eviction_view *vie
     (void)history;
     deletion_error(score, view->weights, view->out, view->value, view->tokens, view->shape);
     for (uint32_t t = 0; t < view->tokens->num_tokens; t++)
-        if (score[t] > FLT_MAX) /* infinite if a head has all its weight on this token: it goes last, and is no error */
+        if (score[t] > FLT_MAX) /* infinite if a head has all its weight on this token: it goes last, no error */
             score[t] = FLT_MAX;
 }
 

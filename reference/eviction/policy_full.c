@@ -1,4 +1,4 @@
-/* full: the whole cache, which the others are measured against.
+/* full: keeps the whole cache. The other policies are compared with it.
  *   price  memory and time grow with the length of the branch */
 #include "eviction_view_internal.h"
 

@@ -1,7 +1,7 @@
-/* h2o: the attention mass that a token has received so far, half of the budget recent.
+/* h2o: the attention mass that a token has received so far; the last tokens, half of the budget, are protected.
  *   idea    a few "heavy hitters" receive most of the attention, step after step: keep them, and the last budget / 2
  *   price   one running sum for each token
- *   limits  old tokens have had more steps to collect mass; a token that no longer matters keeps its sum */
+ *   limits  an old token has had more steps to collect mass, and keeps its sum when it no longer matters */
 #include "eviction_view_internal.h"
 
 static eviction_range candidates(const eviction_view *view)

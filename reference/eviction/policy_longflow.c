@@ -1,10 +1,10 @@
 /* longflow: the importance of the current step, and nothing else.
- *   idea    the token that contributed least to this step's output contributes least to the next one, because
- *           successive queries of one answer are alike. Attention has all the numbers at hand: no second pass over K
- *           and V, no history
+ *   idea    successive queries of one answer are alike, so the token that contributed least to this step's output is
+ *           expected to contribute least to the next one. Attention has computed the weights already: no second pass
+ *           over K and V, no history
  *   price   one exp for each (token, query head), and one norm for each token and KV head, computed when it is written
- *   limits  if queries change their subject, a token that is useless now may be needed later: it is gone. No sinks and
- *           no recent window: the token just written is a candidate in its own step */
+ *   limits  if queries change their topic, a token without weight now may be needed later, and is gone by then. No
+ *           sinks and no recent window: the newest token is a candidate in its own step */
 #include "eviction_view_internal.h"
 
 static void score(double *score, const double *history, const eviction_view *view)

@@ -1,6 +1,7 @@
 /* longflow_l2: longflow with the L2 norm of a value instead of its L1 norm.
- *   idea    an orthogonal matrix on V can be absorbed by the output projection, so it changes nothing that the model
- *           computes. L2 norms do not see it; L1 norms do, so longflow's choice depends on the basis of V
+ *   idea    the output projection can absorb an orthogonal matrix on V, so this matrix does not change the model's
+ *           results. It does not change L2 norms either, but it changes L1 norms: longflow's choice depends on the
+ *           basis of V
  *   price   as longflow; the norms here are recomputed, since the pool stores L1
  *   limits  as longflow */
 #include <math.h>

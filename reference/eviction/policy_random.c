@@ -1,5 +1,5 @@
-/* random: the floor that a policy must beat.
- *   idea   each position has a fixed random score, so the kept tokens are a uniform sample of all that came
+/* random: the baseline that a policy must beat.
+ *   idea   each position has a fixed random score, so the kept tokens are a uniform sample of all tokens so far
  *   price  none: no query, key or value is read */
 #include "eviction_view_internal.h"
 

@@ -1,9 +1,9 @@
-/* rkv: important for the last 8 queries, and unlike the other keys. Evicts 128 tokens at a time.
- *   idea    a reasoning model repeats itself: of many near-copies one is enough, and it is the latest
+/* rkv: keeps tokens that have weight for the last 8 queries and keys unlike the others. Evicts 128 at a time.
+ *   idea    a reasoning model repeats itself. Of many near-duplicate tokens one is enough: the latest is kept
  *   price   a cosine for each pair of kept tokens and KV head, every 128 steps
  *   limits  budget + 127 tokens before an eviction. Redundancy weighs 0.93 and importance 0.07, but a softmax over all
- *           tokens makes redundancy flat: 1 / num_tokens each, give or take. A budget below 16: the window is half of
- *           it */
+ *           tokens makes redundancy nearly uniform, about 1 / num_tokens each. With a budget below 16, the window is
+ *           half of the budget */
 #include <stdbool.h>
 
 #include "eviction_view_internal.h"
@@ -43,7 +43,7 @@ static void importance_of_group(double *importance, double *scores, uint32_t n, 
 }
 
 /* Adds softmax over all tokens of their redundancy, times `factor`: redundancy[j] = mean over i of cosine(k_i, k_j),
- * where k_i does not count for itself, nor for the latest of the keys that are near-duplicates of it. */
+ * where k_i adds nothing to itself, nor to the latest of its near-duplicates. */
 static void add_redundancy(double *score, double factor, uint32_t g, const eviction_view *view)
 {
     uint32_t n = view->tokens->num_tokens, head_dim = view->shape->head_dim;

@@ -1,8 +1,9 @@
 /* sink_window: the first 4 tokens and the last budget - 4.
- *   idea    softmax must put its weight somewhere, and models learn to put it on the first tokens: a window that drops
- *           these "attention sinks" fails, one that keeps 4 of them does not
- *   price   none: one candidate remains at each step, and no score is needed
- *   limits  no token outlives the window, however often it is attended to. A budget below 8: half of it are sinks */
+ *   idea    the weights of a softmax always sum to 1, and models learn to put unneeded weight on the first tokens. A
+ *           window without these "attention sinks" fails; with 4 of them it works
+ *   price   none: each step has a single candidate, so no score is needed
+ *   limits  no token outlives the window, however often it is attended to. With a budget below 8, half of the budget
+ *           are sinks */
 #include "eviction_view_internal.h"
 
 static eviction_range candidates(const eviction_view *view)
@@ -20,7 +21,8 @@ static void score(double *score, const double *history, const eviction_view *vie
 
 const eviction_policy policy_sink_window = {
     .name = "sink_window",
-    .variant = "as published, but keys keep the positions of their writing; the original counts positions in the cache",
+    .variant = "as published, but keys keep the positions at which they were written; the original counts positions "
+               "in the cache",
     .source = "StreamingLLM, Xiao et al., ICLR 2024",
     .window = 1,
     .interval = 1,

@@ -1,9 +1,9 @@
 /* snapkv: the mass that the last 32 queries of a prompt give to each token, averaged over 5 neighbours.
- *   idea    the end of a prompt shows which parts of it the answer will need. Pooling keeps the neighbours of a token
- *           that matters, so that what it belongs to is not cut apart
+ *   idea    the end of a prompt shows which parts of it the answer will need. The mean over neighbours keeps the
+ *           tokens around an important one, so that a phrase is kept whole
  *   price   attention of 32 queries over the prompt, once
- *   limits  for prompts. During decoding the same rule would look at the last 32 steps, at each step: slow, and not
- *           published. A budget below 64: the window is half of it */
+ *   limits  for prompts. During decoding, each step would have to attend with the last 32 queries again: slow, and not
+ *           published. With a budget below 64, the window is half of the budget */
 #include "eviction_view_internal.h"
 
 enum { WINDOW = 32, POOL = 5 };

@@ -1,6 +1,6 @@
 /* vatp: h2o's running sum times the L1 norm of the value.
- *   idea    attention to a value near 0 changes nothing, so attention alone misjudges a token. Attention sinks are such
- *           tokens, and a model needs them all the same: they are exempt
+ *   idea    a weight on a value near 0 changes nothing, so weights alone misjudge such a token. Attention sinks have
+ *           values near 0 too, but a model needs them, so they are exempt
  *   price   as h2o. The norm of a token never changes, so the sum of (mass * norm) is (sum of mass) * norm:
  *           importance_ref, added up
  *   limits  as h2o */

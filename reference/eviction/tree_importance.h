@@ -1,4 +1,4 @@
-/* tree_importance: attention, and the importance of every token for every query that sees it, by any plan. */
+/* tree_importance: attention by any plan, and the importance of every token for every query that sees it. */
 #ifndef TREE_IMPORTANCE_H
 #define TREE_IMPORTANCE_H
 
@@ -10,10 +10,10 @@ extern "C" {
 #endif
 
 /* The smallest num_slots of a plan: (largest table_index of a range + 1) * block_tokens. The blocks of a longest table
- * always suffice. 2^32 * block_tokens in a plan over draft tokens, whose paths are no tables. O(num_ranges). */
+ * always suffice. 2^32 * block_tokens in a plan over draft tokens, whose paths are not tables. O(num_ranges). */
 uint64_t tree_importance_slots(const tree_plan *plan);
 
-/* As tree_attention_ref: out and lse have the same bits. And
+/* As tree_attention_ref, with the same bits in out and lse. Also:
  *   importance  [num_queries][num_slots]  by slot of the query's table (plan->table_index). Written for the tokens that
  *               the query sees; -1 for all others
  *   norm        [num_blocks][num_kv_heads][block_tokens]  value_norm of each token

@@ -1,12 +1,12 @@
-/* tree_plan_keep: plans over branches that have evicted tokens. An evicted token becomes a bit of the plan's own masks,
- * so every strategy, the reference, the CPU path and every rung that takes masks run such a plan without a change.
+/* tree_plan_keep: plans over branches that have evicted tokens. An evicted token becomes a cleared bit of the plan's
+ * masks, so every strategy, the reference, the CPU path and every rung that takes masks run such a plan without a
+ * change.
  *
  *   table slots   0 1 2 3 4 5          item q0 q1 over slots 0..3       keep of q1 has evicted slot 2
  *   keep of q0    1 1 1 1 1 0          mask of tokens 0 1 2 3           11 11 01 11   (bit 0: q0, bit 1: q1)
  *   keep of q1    1 1 0 1 1 1
  *
- * The tree is that of the block tables: it says which blocks a branch lists. The keep words say which of their slots it
- * attends to. */
+ * The tree says which blocks a branch lists; the keep words say which slots of these blocks it attends to. */
 #ifndef TREE_PLAN_KEEP_H
 #define TREE_PLAN_KEEP_H
 
@@ -19,15 +19,15 @@ extern "C" {
 
 /* The ranges that get a mask, besides those that need one. */
 typedef enum tree_keep_masks {
-    TREE_KEEP_NEEDED = 0, /* none: a range is masked only if one of its tokens is evicted for one of its rows */
+    TREE_KEEP_NEEDED = 0, /* none: a range gets a mask only if one of its rows has evicted one of its tokens */
     TREE_KEEP_PRIVATE,    /* ranges that one query alone reads: later evictions in scope private fit the plan */
     TREE_KEEP_ALL         /* all ranges: any later eviction fits the plan */
 } tree_keep_masks;
 
 /* As tree_plan_build, for the tokens that keeps[q] keeps of the table of query q. Items and ranges are those of
- * tree_plan_build; without an evicted token, and with TREE_KEEP_NEEDED, so is every bit of the plan. Tokens of a masked
- * range that no row sees are still loaded. A row may see no token of its item: its partial state is empty.
- * Also TREE_INVAL: a keep that does not have as many blocks as its table has in the tree, other masks than those above,
+ * tree_plan_build. If no token is evicted, TREE_KEEP_NEEDED gives the same plan bit for bit. Tokens of a masked
+ * range that no row sees are still loaded. If a row sees no token of its item, its partial state is empty.
+ * Also TREE_INVAL: a keep that does not have as many blocks as its table has in the tree, an unknown value of masks,
  * or a tree with drafts. Also O(log(nodes)) for each range, and O(1) for each row and keep word of its items. Memory: 8
  * bytes more for each mask word: ceil(rows / 64) of each token, and of 32 tokens where a path ends.
  * tree_plan_grow follows as for other plans, but a masked end of a path grows by at most 32 tokens. New tokens count as
@@ -42,7 +42,7 @@ tree_status tree_plan_build_keep(tree_plan **plan, const kv_tree *tree, const tr
  * keep words, mask words, evicted tokens); keep words of other ranges are not read. */
 bool tree_plan_set_keep(tree_plan *plan, const kv_tree *tree, const kv_keep *keeps);
 
-/* As tree_plan_check, where a query must be covered for the tokens that it keeps, and for no other. */
+/* As tree_plan_check, but the plan must cover, for each query, the tokens that it keeps and no others. */
 tree_status tree_plan_check_keep(const tree_plan *plan, const kv_tree *tree, const kv_keep *keeps, char *message,
                                  size_t message_bytes);
 
