@@ -2,6 +2,8 @@
 #include "kv_evict.h"
 #include "kv_pool_internal.h"
 
+#include <string.h>
+
 const char *const kv_scope_name[KV_NUM_SCOPES] = {"private", "mask", "vote"};
 
 /* ---- views ---- */
@@ -31,15 +33,38 @@ const uint32_t *kv_pool_positions(const kv_pool *pool)
     return pool->positions;
 }
 
+/* Four numbers at once, on any machine. */
+typedef uint32_t four __attribute__((vector_size(16)));
+
+/* Whether a slot of the block has this position, kept or not. */
+static bool any_at(const kv_pool *pool, uint32_t block, uint32_t position)
+{
+    uint32_t block_tokens = pool->config.block_tokens, i = 0, equal = 0;
+    const uint32_t *positions = pool->positions + (uint64_t)block * block_tokens;
+    const four wanted = {position, position, position, position};
+    four equals = {0};
+    for (; i + 4 <= block_tokens; i += 4) {
+        four some;
+        memcpy(&some, positions + i, sizeof some);
+        equals |= (four)(some == wanted);
+    }
+    for (; i < block_tokens; i++) equal |= positions[i] == position;
+    return equal || equals[0] | equals[1] | equals[2] | equals[3];
+}
+
 kv_status kv_branch_find(const kv_pool *pool, kv_branch branch, uint32_t position, uint32_t *slot)
 {
     if (!pool->config.evicts) return KV_INVAL;
     const kv_record *record = kv_find(pool, branch);
     if (!record) return KV_STALE;
-    for (uint32_t i = 0; i < record->length; i++) {
-        if (pool->positions[kv_place(pool, record, i)] != position || !kv_keeps_slot(pool, record, i)) continue;
-        *slot = i;
-        return KV_OK;
+    uint32_t block_tokens = pool->config.block_tokens;
+    for (uint32_t i = record->num_blocks; i-- > 0;) { /* own tokens, the usual victims, are at the end */
+        if (!any_at(pool, record->blocks[i], position)) continue;
+        for (uint32_t s = i * block_tokens; s < (i + 1) * block_tokens; s++) {
+            if (pool->positions[kv_place(pool, record, s)] != position || !kv_keeps_slot(pool, record, s)) continue;
+            *slot = s;
+            return KV_OK;
+        }
     }
     return KV_RANGE;
 }

@@ -69,7 +69,8 @@ kv_status kv_branch_keeps(const kv_pool *pool, const kv_branch *branches, uint32
  * that it copies to, compaction the slots that it moves to. NULL in a pool that does not evict. */
 const uint32_t *kv_pool_positions(const kv_pool *pool);
 
-/* The slot, in the branch's table, of a position that the branch keeps. KV_RANGE if it keeps none. O(slots). */
+/* The slot, in the branch's table, of a position that the branch keeps. KV_RANGE if it keeps none. O(slots), from the
+ * end of the table on: the branch's own tokens are found first. */
 kv_status kv_branch_find(const kv_pool *pool, kv_branch branch, uint32_t position, uint32_t *slot);
 
 /* The branch forgets the tokens in `slots` [count] of its table, as it is before the call: all of them, or none on

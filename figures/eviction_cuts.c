@@ -74,7 +74,8 @@ static void score_1024(double *score, const double *history, const eviction_view
     {.name = title, .window = 1, .interval = 1, .candidates = eviction_all, .score = score_function}
 static const eviction_policy oracles[] = {ORACLE("exact_next", score_next), ORACLE("horizon_16", score_16),
                                           ORACLE("horizon_128", score_128), ORACLE("horizon_1024", score_1024)};
-enum { NUM_ORACLES = sizeof oracles / sizeof oracles[0], NUM_SCORES = 3 + NUM_ORACLES, NUM_JOBS = NUM_SCORES * NUM_SEEDS };
+enum { NUM_ORACLES = sizeof oracles / sizeof oracles[0], NUM_SCORES = 3 + NUM_ORACLES };
+enum { NUM_JOBS = NUM_SCORES * NUM_SEEDS };
 
 static void measure(FILE *csv, const stream_preset *preset)
 {
@@ -113,10 +114,12 @@ int main(int argc, char **argv)
 {
     const char *path = argc > 1 ? argv[1] : TREEATTN_SOURCE_DIR "/figures/eviction_cuts.csv";
     FILE *csv = figure_open(path, "measure_eviction_cuts", "exact arithmetic of the reference, no clock");
-    fprintf(csv, "# %d tokens per stream, errors of tokens from %d on; budget %d; %d/%d heads, head_dim %d; seeds 1 to %d\n"
+    fprintf(csv, "# %d tokens per stream, errors of tokens from %d on; budget %d; %d/%d heads, head_dim %d; "
+                 "seeds 1 to %d\n"
                  "# mean: over tokens and seeds; worst: the largest of any token and seed\n"
                  "# horizon_16, 128, 1024: %d queries, evenly spaced\n"
-                 "# random_victim and longflow: policies; exact_deletion: the exact error of a deletion instead of importance\n",
+                 "# random_victim and longflow: policies; exact_deletion: the exact error of a deletion instead of "
+                 "importance\n",
             NUM_TOKENS, FIRST_TOKEN, BUDGET, stream_presets[0].config.num_heads, stream_presets[0].config.num_kv_heads,
             stream_presets[0].config.head_dim, NUM_SEEDS, NUM_SAMPLES);
     for (size_t i = 0; i < sizeof regimes / sizeof regimes[0]; i++)

@@ -167,8 +167,8 @@ int main(int argc, char **argv)
 {
     const char *path = argc > 1 ? argv[1] : TREEATTN_SOURCE_DIR "/figures/eviction_tree_memory.csv";
     FILE *csv = figure_open(path, "measure_eviction_tree_memory", "exact counts of the allocator, no clock");
-    fprintf(csv, "# blocks of %d tokens; used, peak: blocks in use at the end and at most, in tokens; kept: tokens that "
-                 "a branch attends to\n"
+    fprintf(csv, "# blocks of %d tokens; used, peak: blocks in use at the end and at most, in tokens; kept: tokens "
+                 "that a branch attends to\n"
                  "prefix_tokens,own_tokens,budget,series,branches,used_tokens,peak_tokens,kept_tokens,moved_tokens\n",
             BLOCK_TOKENS);
     for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)

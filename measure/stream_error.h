@@ -35,8 +35,8 @@ typedef struct stream_error {
 stream_error stream_error_of(const stream_record *record, const eviction_policy *policy, uint32_t budget,
                              uint32_t first_token);
 
-/* The baseline of the figures: each step evicts a kept token at random, so old ones become rare. The policy "random" keeps
- * a uniform sample of all positions instead: where topics change, it has fewer tokens of the current one. */
+/* The baseline of the figures: each step evicts a kept token at random, so old ones become rare. The policy "random"
+ * keeps a uniform sample of all positions instead: where topics change, it has fewer tokens of the current one. */
 extern const eviction_policy random_victim;
 
 /* A comment line of a csv: "# topics: 16 topics, 256 tokens each; rho 0.95, scale 2". */

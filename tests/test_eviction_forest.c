@@ -305,6 +305,42 @@ static model_token *model_victim(model_branch *all, uint32_t count, const bool *
     return best;
 }
 
+static void model_append(model_branch *b, const float *key, const float *value)
+{
+    model_token *token = calloc(1, sizeof *token);
+    check(token && num_all_tokens < 2000, "memory");
+    all_tokens[num_all_tokens++] = b->tokens[b->num_tokens++] = token;
+    memcpy(token->key, key, sizeof token->key);
+    memcpy(token->value, value, sizeof token->value);
+    token->position = b->next_position++;
+}
+
+/* Returns the number of victims that several branches kept. */
+static uint32_t model_evict(model_branch *all, uint32_t count, const bool *steps, uint32_t budget)
+{
+    uint32_t shared_victims = 0;
+    for (model_token *token; (token = model_victim(all, count, steps, budget)) != NULL;) {
+        uint32_t num_keepers = 0;
+        for (uint32_t i = 0; i < count; i++) {
+            num_keepers += keeps(&all[i], token);
+            forget(&all[i], token);
+        }
+        shared_victims += num_keepers > 1;
+    }
+    return shared_victims;
+}
+
+static void check_as_model(const eviction_forest *forest, const model_branch *b, uint32_t step)
+{
+    static uint32_t positions[MAX_POSITIONS];
+    uint32_t num_kept = keep_of(forest, b->branch).num_kept;
+    check(num_kept == b->num_tokens, "step %u: %u tokens, not %u", step, num_kept, b->num_tokens);
+    check(eviction_forest_tokens(forest, b->branch, NULL, positions) == KV_OK, "tokens");
+    for (uint32_t t = 0; t < b->num_tokens; t++)
+        check(positions[t] == b->tokens[t]->position, "step %u: the branch keeps %u, not %u", step, positions[t],
+              b->tokens[t]->position);
+}
+
 /* One token per block, so that a block is shared exactly where a token is. Branches pause, fork and die. */
 static void run_vote_model(const void *argument)
 {
@@ -330,38 +366,16 @@ static void run_vote_model(const void *argument)
         }
         step_data d = step_for(branches, num_members, 1);
         take_step(forest, &d);
-        for (uint32_t m = 0; m < num_members; m++) {
-            model_branch *b = &all[members[m]];
-            model_token *token = calloc(1, sizeof *token);
-            check(token && num_all_tokens < 2000, "memory");
-            all_tokens[num_all_tokens++] = b->tokens[b->num_tokens++] = token;
-            memcpy(token->key, d.key + m * TOKEN_FLOATS, sizeof token->key);
-            memcpy(token->value, d.value + m * TOKEN_FLOATS, sizeof token->value);
-            token->position = b->next_position++;
-        }
+        for (uint32_t m = 0; m < num_members; m++)
+            model_append(&all[members[m]], d.key + m * TOKEN_FLOATS, d.value + m * TOKEN_FLOATS);
         for (uint32_t i = 0; i < num_all_tokens; i++) all_tokens[i]->score = 0;
         for (uint32_t m = 0; m < num_members; m++) {
             model_branch *b = &all[members[m]];
             for (uint32_t t = 0; t < b->num_tokens; t++)
                 b->tokens[t]->score = fmax(b->tokens[t]->score, model_score(b, d.query + m * QUERY_FLOATS, t));
         }
-        for (model_token *token; (token = model_victim(all, count, steps, BUDGET)) != NULL;) {
-            uint32_t num_keepers = 0;
-            for (uint32_t i = 0; i < count; i++) {
-                num_keepers += keeps(&all[i], token);
-                forget(&all[i], token);
-            }
-            shared_victims += num_keepers > 1;
-        }
-        for (uint32_t i = 0; i < count; i++) {
-            static uint32_t positions[MAX_POSITIONS];
-            check(keep_of(forest, all[i].branch).num_kept == all[i].num_tokens, "step %u, branch %u: %u tokens, not %u",
-                  step, i, all[i].num_tokens, keep_of(forest, all[i].branch).num_kept);
-            check(eviction_forest_tokens(forest, all[i].branch, NULL, positions) == KV_OK, "tokens");
-            for (uint32_t t = 0; t < all[i].num_tokens; t++)
-                check(positions[t] == all[i].tokens[t]->position, "step %u, branch %u keeps %u", step, i,
-                      all[i].tokens[t]->position);
-        }
+        shared_victims += model_evict(all, count, steps, BUDGET);
+        for (uint32_t i = 0; i < count; i++) check_as_model(forest, &all[i], step);
         if (test_below(6) == 0 && count < 5) {
             uint32_t parent = test_below(count);
             all[count] = all[parent];
@@ -594,12 +608,12 @@ static void run_long_prompt(const void *argument)
     eviction_forest_destroy(forest);
 }
 
-/* NaN in a key, an infinity in a value: the branch is as before, the others do not notice. */
+/* NaN in a key or query, infinity in a value, scores of -infinity: the branch is as before, the others do not notice. */
 static void run_not_finite(const void *argument)
 {
     const kv_scope *scope = argument;
     eviction_forest_config config = usual_config("h2o", *scope, 8);
-    for (uint32_t bad = 0; bad < 3; bad++) {
+    for (uint32_t bad = 0; bad < 4; bad++) {
         eviction_forest *forest = open_forest(&config), *twin = open_forest(&config);
         kv_branch family[2] = {new_branch(forest)}, twins[2] = {new_branch(twin)};
         test_reseed();
@@ -614,8 +628,13 @@ static void run_not_finite(const void *argument)
             d.key[TOKEN_FLOATS + 3] = NAN;
         else if (bad == 1)
             d.value[TOKEN_FLOATS + 3] = INFINITY;
-        else
+        else if (bad == 2)
             d.query[QUERY_FLOATS + 3] = NAN;
+        else /* scores of -infinity: finite weights, and importances of 0 */
+            for (uint32_t i = 0; i < TOKEN_FLOATS; i++) {
+                d.key[TOKEN_FLOATS + i] = -INFINITY;
+                for (uint32_t h = 0; h < NUM_HEADS; h++) d.query[QUERY_FLOATS + h * HEAD_DIM + i % HEAD_DIM] = 1;
+            }
         check(try_step(forest, &d) == KV_OK, "the step");
         check(d.results[0].status == TREE_OK && d.results[1].status == TREE_NOT_FINITE, "only the second");
         check(d.results[1].num_victims == 0, "no silent victim");
@@ -759,7 +778,7 @@ static void check_spied(float oldest, float latest)
           "queries %g .. %g, not %g .. %g", spied[0], spied[num_spied - 1], oldest, latest);
 }
 
-/* A policy sees the last queries of the branch: those of its parent too, none of a sibling, none of dropped positions. */
+/* A policy sees the last queries of the branch: those of its parent too, none of a sibling or of dropped positions. */
 static void run_last_queries(const void *argument)
 {
     (void)argument;

@@ -103,18 +103,9 @@ enum { HEADS = 32, KV_HEADS = 8, DIM = 128, TOKENS = 2048, GROUP = HEADS / KV_HE
 /* rounded to fp16 */
 static float half_of(double x) { return fp16_to_float(fp16_from_float((float)x)); }
 
-static void check_deviation(const deviation *c, const eviction_stream *stream, const float *query)
+/* variant, truth [TOKENS], added to: the scores of fp16, and the same in long double. */
+static void score_tokens(float *variant, double *truth, const eviction_stream *stream, const float *query, float scale)
 {
-    eviction_pool pool = eviction_pool_create(stream, 16);
-    float scale = c->score_std / sqrtf(DIM);
-    double *weights = malloc((size_t)HEADS * TOKENS * sizeof *weights);
-    double *importance = malloc(TOKENS * sizeof *importance);
-    double *truth = calloc(TOKENS, sizeof *truth);
-    float *variant = calloc(TOKENS, sizeof *variant);
-    check(weights && importance && truth && variant, "out of memory");
-    attention_weights(weights, NULL, NULL, query, pool.key, pool.value, &pool.tokens, &pool.shape, scale);
-    importance_ref(importance, weights, pool.norm, &pool.tokens, &pool.shape);
-
     for (uint32_t h = 0; h < HEADS; h++) {
         static long double a[TOKENS];
         long double sum = 0;
@@ -136,7 +127,21 @@ static void check_deviation(const deviation *c, const eviction_stream *stream, c
             variant[t] = half_of(variant[t] + half_of(of_head));
         }
     }
+}
 
+static void check_deviation(const deviation *c, const eviction_stream *stream, const float *query)
+{
+    eviction_pool pool = eviction_pool_create(stream, 16);
+    float scale = c->score_std / sqrtf(DIM);
+    double *weights = malloc((size_t)HEADS * TOKENS * sizeof *weights);
+    double *importance = malloc(TOKENS * sizeof *importance);
+    double *truth = calloc(TOKENS, sizeof *truth);
+    float *variant = calloc(TOKENS, sizeof *variant);
+    check(weights && importance && truth && variant, "out of memory");
+    attention_weights(weights, NULL, NULL, query, pool.key, pool.value, &pool.tokens, &pool.shape, scale);
+    importance_ref(importance, weights, pool.norm, &pool.tokens, &pool.shape);
+
+    score_tokens(variant, truth, stream, query, scale);
     uint32_t num_ties = 0, lowest = 0, rank = 0;
     for (uint32_t t = 0; t < TOKENS; t++) {
         if (variant[t] < variant[lowest])

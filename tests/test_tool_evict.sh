@@ -65,6 +65,8 @@ expect "a strip: as many marks as tokens" 17 "$(tr -cd '#=' <<<"$strip" | wc -c)
 expect "fits the width of a screen" 0 "$(awk 'length > 80' "$work/out" | wc -l)"
 run evict --stream topics --tokens 300 --budget 20 --policy sink_window --show --step 200
 expect "sinks and window" "$(printf '#%.0s' 1)$(printf '.%.0s' {1..45})" "$(sed -n 's/^branch 0 *\(.\{46\}\).*/\1/p' "$work/out")"
+run evict --game --policy exact_deletion --budget 1 --show
+expect "the longest name of a policy" 0 "$(awk 'length > 80' "$work/out" | wc -l)"
 run evict --game --policy sink_window --budget 100 --show
 expect "the widest screen" 0 "$(awk 'length > 80' "$work/out" | wc -l)"
 expect_match "branches beyond the screen are counted" '^and 45 more branches$' "$work/out"

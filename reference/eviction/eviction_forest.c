@@ -524,6 +524,26 @@ static void take_tokens(const eviction_forest *f, forest_step *s, step_branch *b
     }
 }
 
+static bool all_finite(const float *numbers, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(numbers[i])) return false;
+    return true;
+}
+
+/* The query and every key that it meets. A score of -infinity would leave its token without importance: a victim. */
+static bool input_is_finite(const eviction_forest *f, const token_list *tokens, const float *query)
+{
+    if (!all_finite(query, (size_t)f->shape.num_heads * f->shape.head_dim)) return false;
+    for (uint32_t t = 0; t < tokens->num_tokens; t++) {
+        uint32_t block = (uint32_t)(tokens->slots[t] / f->shape.block_tokens);
+        uint32_t slot = (uint32_t)(tokens->slots[t] % f->shape.block_tokens);
+        for (uint32_t g = 0; g < f->shape.num_kv_heads; g++)
+            if (!all_finite(f->key + tree_kv_offset(&f->shape, block, g, slot), f->shape.head_dim)) return false;
+    }
+    return true;
+}
+
 /* false: the importance of a token is not finite, or a score that is needed. */
 static bool score_tokens(const eviction_forest *f, const forest_step *s, step_branch *b, const eviction_view *view)
 {
@@ -560,7 +580,7 @@ static void attend(eviction_forest *f, forest_step *s, step_branch *b, float *ou
                           .scale = f->scale,
                           .seed = f->config.seed,
                           .scratch = s->scratch};
-    b->is_finite = score_tokens(f, s, b, &view);
+    b->is_finite = input_is_finite(f, &b->tokens, query) && score_tokens(f, s, b, &view);
     if (b->is_finite)
         remember(f, b, s->queries, view.num_queries);
     else

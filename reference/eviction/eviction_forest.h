@@ -14,6 +14,10 @@
  *                    A         .9  .1  .4  .8  .5  .6  .6    largest scores of 0 .. 3: .9 .7 .4 .9
  *                    B         .8  .7  .2  .9  .3  .8  .8    victims: B's 4 (.3), then 2 of both (.4), then A's 4 (.5)
  *
+ *   price          a step: attention in double for each branch, and a sort of its tokens by position and by score. A
+ *                  victim: O(slots of the branch's table); in scope vote, O(blocks of all tables of the step). Memory:
+ *                  K, V and norms of the whole pool; 8 bytes of history for each position of a branch, kept or not
+ *
  * Inherited tokens. In scope private, a branch that inherited more tokens than its budget keeps all of them, and one
  * token of its own. In scope vote, it keeps those that the vote spares. above_budget counts such steps. The branch's
  * own tokens may then be victims even if policy or pins protect them. */
@@ -62,9 +66,9 @@ kv_status eviction_forest_append(eviction_forest *forest, kv_branch branch, uint
 
 /* One branch in a step. */
 typedef struct eviction_forest_result {
-    tree_status status;      /* TREE_OK; TREE_NOT_FINITE: the importance of a token, or a score of the policy, is NaN or
-                                infinite. The new tokens of this branch are dropped again, it has no victims, and in a
-                                vote it keeps its tokens. The other branches step as usual */
+    tree_status status;      /* TREE_OK; TREE_NOT_FINITE: the query, a key that it meets, the importance of a token or a
+                                score of the policy is NaN or infinite. The new tokens of this branch are dropped again,
+                                it has no victims, and in a vote it keeps its tokens. The others step as usual */
     uint32_t num_tokens;     /* that its attention saw, the new ones included */
     uint32_t num_victims;
     const uint32_t *victims; /* [num_victims] positions, ascending; valid until the next step */

@@ -1,5 +1,4 @@
-/* Offsets and scores of the tokens of a list, and a softmax. Every file of this folder includes it, and exact_math with
- * it. */
+/* Offsets and scores of the tokens of a list, and a softmax. Every policy includes it, and exact_math with it. */
 #ifndef EVICTION_VIEW_INTERNAL_H
 #define EVICTION_VIEW_INTERNAL_H
 
