@@ -64,9 +64,9 @@ void deletion_error(double *error, const double *weights, const double *out, con
 uint64_t eviction_key(float importance, uint32_t position);
 static inline uint32_t eviction_key_position(uint64_t key) { return (uint32_t)key; }
 
-/* Positions that may be evicted: first <= position < end; none if end <= first. Attention sinks end at `first`, a recent
- * window of n tokens begins at `end` = next_position - n; in scope private, `first` is at least first_private (both:
- * kv_keep). */
+/* Positions that may be evicted: first <= position < end; none if end <= first. Attention sinks end at `first`, a
+ * recent window of n tokens begins at `end` = next_position - n, or at 0 if there are fewer; in scope private, `first`
+ * is at least first_private (both: kv_keep). */
 typedef struct eviction_range {
     uint32_t first, end;
 } eviction_range;
