@@ -8,8 +8,8 @@
 enum { NUM_TOKENS = 3072, FIRST_TOKEN = 1536, NUM_SEEDS = 2 };
 
 static const char *const regimes[] = {"stationary", "stationary_slow", "topics", "topics_slow", "topics_short"};
-static const char *const policies[] = {"random_victim", "random",       "sink_window", "longflow", "exact_deletion",
-                                       "h2o",           "current_mass", "vatp",        "rkv"};
+static const char *const policies[] = {"random_victim", "random", "sink_window", "longflow", "exact_deletion", "h2o",
+                                       "current_mass",  "vatp",   "rkv",         "snapkv",   "longflow_l2"};
 static const uint32_t budgets[] = {128, 256, 512, 1024};
 enum {
     NUM_REGIMES = sizeof regimes / sizeof regimes[0],
@@ -50,13 +50,11 @@ static void measure(FILE *csv, const stream_preset *preset)
                 worst = error.worst > worst ? error.worst : worst;
             }
             fprintf(csv, ",%.4f,%.3f", mean, worst);
-            for (int seed = 0; seed < NUM_SEEDS; seed++)
-                fprintf(csv, ",%.4f", errors[policy][budget][seed].mean);
+            for (int seed = 0; seed < NUM_SEEDS; seed++) fprintf(csv, ",%.4f", errors[policy][budget][seed].mean);
             fprintf(csv, "\n");
         }
     }
-    for (int seed = 0; seed < NUM_SEEDS; seed++)
-        stream_record_destroy(&records[seed]);
+    for (int seed = 0; seed < NUM_SEEDS; seed++) stream_record_destroy(&records[seed]);
     fflush(csv);
 }
 
@@ -64,18 +62,16 @@ int main(int argc, char **argv)
 {
     const char *path = argc > 1 ? argv[1] : TREEATTN_SOURCE_DIR "/figures/eviction_error.csv";
     FILE *csv = figure_open(path, "measure_eviction_error", "exact arithmetic of the reference, no clock");
-    fprintf(csv, "# %d tokens per stream, errors of tokens from %d on; %d/%d heads, head_dim %d; seeds 1 to %d\n"
-                 "# mean: over tokens and seeds; worst: the largest of any token and seed\n",
+    fprintf(csv,
+            "# %d tokens per stream, errors of tokens from %d on; %d/%d heads, head_dim %d; seeds 1 to %d\n"
+            "# mean: over tokens and seeds; worst: the largest of any token and seed\n",
             NUM_TOKENS, FIRST_TOKEN, stream_presets[0].config.num_heads, stream_presets[0].config.num_kv_heads,
             stream_presets[0].config.head_dim, NUM_SEEDS);
-    for (int i = 0; i < NUM_REGIMES; i++)
-        stream_preset_describe(csv, stream_preset_from_name(regimes[i]));
+    for (int i = 0; i < NUM_REGIMES; i++) stream_preset_describe(csv, stream_preset_from_name(regimes[i]));
     fprintf(csv, "regime,policy,budget,mean,worst");
-    for (int seed = 0; seed < NUM_SEEDS; seed++)
-        fprintf(csv, ",mean_%d", seed + 1);
+    for (int seed = 0; seed < NUM_SEEDS; seed++) fprintf(csv, ",mean_%d", seed + 1);
     fprintf(csv, "\n");
-    for (int i = 0; i < NUM_REGIMES; i++)
-        measure(csv, stream_preset_from_name(regimes[i]));
+    for (int i = 0; i < NUM_REGIMES; i++) measure(csv, stream_preset_from_name(regimes[i]));
     figure_close(csv);
     return 0;
 }
