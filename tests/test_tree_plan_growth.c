@@ -194,7 +194,8 @@ static void run(const void *argument)
         test_note("%s: work %" PRIu64 " and %" PRIu64 ", steps %" PRIu64 " and %" PRIu64 ", exponent %.3f",
                   shape_name[form], small.work, large.work, small.steps, large.steps, exponent);
         check(small.steps > 100, "steps are counted: %" PRIu64, small.steps);
-        check(exponent <= 1.1, "%s: %.1f times the work takes %.1f times the steps, exponent %.3f", shape_name[form],
+        /* a sanitizer's own steps raise it by up to 0.07; work that grows with the square has 1.5 or more */
+        check(exponent <= 1.15, "%s: %.1f times the work takes %.1f times the steps, exponent %.3f", shape_name[form],
               work, steps, exponent);
     }
 }
