@@ -2,7 +2,7 @@
 # worst case.
 width = 1340; height = 830
 load 'figures/style.gnuplot'
-policies = 'random_victim random sink_window h2o vatp rkv longflow current_mass exact_deletion' # the last is drawn on top
+policies = 'random_victim random sink_window snapkv h2o vatp rkv longflow current_mass exact_deletion longflow_l2' # the last is drawn on top
 regimes = 'stationary stationary_slow topics topics_slow topics_short'
 # '# topics: 16 topics, 256 tokens each; rho 0.95, scale 2', in two lines
 description(regime) = system(sprintf("sed -n 's/^# %s: //p' '%s' | tr ';' '\\n'", regime, data))

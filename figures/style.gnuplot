@@ -45,6 +45,7 @@ set linetype 24 lc rgb '#7a7f87' lw 2.5 dt (14,4,3,4) pt 12
 
 # Eviction policies. Their luminance, in grey, goes from 0.75 (sink_window) to 0 (random_victim).
 random_victim = 31; longflow = 32; h2o = 33; rkv = 34; vatp = 35; current_mass = 36; exact_deletion = 37; sink_window = 38; random = 39
+snapkv = 60; longflow_l2 = 61
 set linetype 31 lc rgb '#000000' lw 2.5 dt (2,3) pt 3
 set linetype 32 lc rgb '#0b2f7f' lw 3 dt 1 pt 7
 set linetype 33 lc rgb '#c62828' lw 2.5 dt (14,5) pt 9
@@ -54,6 +55,8 @@ set linetype 36 lc rgb '#b07cd0' lw 2.5 dt (6,3,2,3) pt 4
 set linetype 37 lc rgb '#86b0ea' lw 2.5 dt (12,4,3,4) pt 6
 set linetype 38 lc rgb '#f0c040' lw 2.5 dt (4,4) pt 2
 set linetype 39 lc rgb '#7d7d7d' lw 2.5 dt (2,5) pt 8
+set linetype 60 lc rgb '#8a5a2b' lw 2.5 dt (8,3,2,3) pt 12
+set linetype 61 lc rgb '#2f9fb0' lw 2.5 dt (10,3,4,3) pt 14
 
 # Memory of a tree that forgets: shared blocks, by scope, and copied out of shared blocks. The last four: regimes.
 shared_blocks = 41; own_budget = 42; cow_blocks = 43; voted = 44
