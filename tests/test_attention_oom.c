@@ -2,38 +2,17 @@
  * linker redirects malloc and calloc of every object to this file. */
 #include <stdlib.h>
 
+#include "failing_malloc.h"
 #include "importance_model.h"
 #include "standard_attention.h"
 #include "test.h"
 #include "tree_importance_cpu.h"
 
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t count, size_t bytes);
-void *__real_realloc(void *memory, size_t bytes);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes);
-void *__wrap_realloc(void *memory, size_t bytes);
-
 static uint64_t fail_at, num_calls; /* the fail_at-th call fails, counted from 1; 0: none */
 
-static bool fails_now(void)
+static bool allocation_fails(void)
 {
     return ++num_calls == fail_at;
-}
-
-void *__wrap_malloc(size_t bytes)
-{
-    return fails_now() ? NULL : __real_malloc(bytes);
-}
-
-void *__wrap_calloc(size_t count, size_t bytes)
-{
-    return fails_now() ? NULL : __real_calloc(count, bytes);
-}
-
-void *__wrap_realloc(void *memory, size_t bytes)
-{
-    return fails_now() ? NULL : __real_realloc(memory, bytes);
 }
 
 typedef tree_status attention_call(const attention_case *c, const tree_plan *plan, float *out, float *lse);

@@ -6,22 +6,11 @@
 #include "compare.h"
 #include "eviction_cache.h"
 #include "eviction_cases.h"
+#include "failing_malloc.h"
 #include "test.h"
 
-/* The linker leads malloc and calloc of every object here (-Wl,--wrap=malloc ...). */
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t count, size_t bytes);
-void *__real_realloc(void *old, size_t bytes);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes);
-void *__wrap_realloc(void *old, size_t bytes);
-
 static int64_t allocations_left = INT64_MAX;
-static bool refused(void) { return allocations_left-- == 0; }
-void *__wrap_malloc(size_t bytes) { return refused() ? NULL : __real_malloc(bytes); }
-void *__wrap_calloc(size_t count, size_t bytes) { return refused() ? NULL : __real_calloc(count, bytes); }
-void *__wrap_realloc(void *old, size_t bytes) { return refused() ? NULL : __real_realloc(old, bytes); }
-
+static bool allocation_fails(void) { return allocations_left-- == 0; }
 enum { HEADS = 4, KV_HEADS = 2, DIM = 5, OUT = HEADS * DIM, BUDGET = 40, LENGTH = 200, PROMPT = 90 };
 
 /* All outputs of a life, in which every call is tried again after each of its allocations has failed once. */

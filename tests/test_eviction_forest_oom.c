@@ -1,38 +1,17 @@
 /* Claim: whichever allocation fails, a call of the forest returns KV_NOMEM and has changed nothing, nothing leaks, and
- * the same call succeeds when memory is back. The linker puts the functions below between the library and malloc. */
+ * the same call succeeds when memory is back. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "eviction_forest.h"
+#include "failing_malloc.h"
 #include "test.h"
-
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t count, size_t bytes);
-void *__real_realloc(void *memory, size_t bytes);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes);
-void *__wrap_realloc(void *memory, size_t bytes);
 
 static uint64_t fail_at, num_calls; /* the fail_at-th call fails, counted from 1; 0: none */
 
-static bool fails_now(void)
+static bool allocation_fails(void)
 {
     return ++num_calls == fail_at;
-}
-
-void *__wrap_malloc(size_t bytes)
-{
-    return fails_now() ? NULL : __real_malloc(bytes);
-}
-
-void *__wrap_calloc(size_t count, size_t bytes)
-{
-    return fails_now() ? NULL : __real_calloc(count, bytes);
-}
-
-void *__wrap_realloc(void *memory, size_t bytes)
-{
-    return fails_now() ? NULL : __real_realloc(memory, bytes);
 }
 
 enum { NUM_HEADS = 2, NUM_KV_HEADS = 1, HEAD_DIM = 4, QUERY_FLOATS = NUM_HEADS * HEAD_DIM, MAX_NEW = 40 };

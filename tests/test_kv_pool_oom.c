@@ -1,44 +1,22 @@
 /* Claim: whichever host allocation fails, the call returns KV_NOMEM, the pool is as it was, nothing leaks, and the same
- * call succeeds when memory is back; and tables that are not needed any more are given back. The linker puts the
- * functions below between the library and malloc. */
+ * call succeeds when memory is back; and tables that are not needed any more are given back. */
 #include <malloc.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "failing_malloc.h"
 #include "kv_evict.h"
 #include "kv_pool_internal.h"
 #include "test.h"
 
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t count, size_t bytes);
-void *__real_realloc(void *memory, size_t bytes);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes);
-void *__wrap_realloc(void *memory, size_t bytes);
-
 static uint64_t fail_at, injected; /* fail_at: that many allocations from now, one fails; 0: none */
 
-static bool fails_now(void)
+static bool allocation_fails(void)
 {
     if (fail_at == 0 || --fail_at > 0) return false;
     injected++;
     return true;
-}
-
-void *__wrap_malloc(size_t bytes)
-{
-    return fails_now() ? NULL : __real_malloc(bytes);
-}
-
-void *__wrap_calloc(size_t count, size_t bytes)
-{
-    return fails_now() ? NULL : __real_calloc(count, bytes);
-}
-
-void *__wrap_realloc(void *memory, size_t bytes)
-{
-    return fails_now() ? NULL : __real_realloc(memory, bytes);
 }
 
 /* Bytes in use, freed ones in malloc's caches included; 0 under a sanitizer, which looks for leaks itself. */

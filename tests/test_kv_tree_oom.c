@@ -1,29 +1,18 @@
 /* Claim: whichever allocation fails, building and checking a tree return KV_NOMEM and write nothing. */
 #include <stdlib.h>
 
+#include "failing_malloc.h"
 #include "hand_trees.h"
 #include "test.h"
-
-/* The linker leads malloc and calloc of every object here (-Wl,--wrap=malloc ...). */
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t count, size_t bytes);
-void *__real_realloc(void *old, size_t bytes);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes);
-void *__wrap_realloc(void *old, size_t bytes);
 
 static int64_t allocations_left = INT64_MAX;
 static bool once; /* only one allocation fails, or all from there on */
 
-static bool refused(void)
+static bool allocation_fails(void)
 {
     allocations_left--;
     return once ? allocations_left == -1 : allocations_left < 0;
 }
-
-void *__wrap_malloc(size_t bytes) { return refused() ? NULL : __real_malloc(bytes); }
-void *__wrap_calloc(size_t count, size_t bytes) { return refused() ? NULL : __real_calloc(count, bytes); }
-void *__wrap_realloc(void *old, size_t bytes) { return refused() ? NULL : __real_realloc(old, bytes); }
 
 typedef enum call { BUILD, BUILD_DRAFTS, CHECK, CHECK_DRAFTS, NUM_CALLS } call;
 static const char *const call_name[NUM_CALLS] = {"build", "build_drafts", "check", "check_drafts"};

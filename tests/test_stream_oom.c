@@ -1,29 +1,18 @@
 /* Claim: if any allocation fails, creating a stream returns TREE_NOMEM, writes no result and leaks nothing. */
 #include <stdlib.h>
 
+#include "failing_malloc.h"
 #include "stream.h"
 #include "test.h"
-
-/* The linker leads malloc and calloc of every object here (-Wl,--wrap=malloc ...). */
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t count, size_t bytes);
-void *__real_realloc(void *old, size_t bytes);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes);
-void *__wrap_realloc(void *old, size_t bytes);
 
 static int64_t allocations_left = INT64_MAX;
 static bool once; /* only one allocation fails, or all from there on */
 
-static bool refused(void)
+static bool allocation_fails(void)
 {
     allocations_left--;
     return once ? allocations_left == -1 : allocations_left < 0;
 }
-
-void *__wrap_malloc(size_t bytes) { return refused() ? NULL : __real_malloc(bytes); }
-void *__wrap_calloc(size_t count, size_t bytes) { return refused() ? NULL : __real_calloc(count, bytes); }
-void *__wrap_realloc(void *old, size_t bytes) { return refused() ? NULL : __real_realloc(old, bytes); }
 
 static void run(const void *argument)
 {

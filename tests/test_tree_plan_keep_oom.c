@@ -3,25 +3,14 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "failing_malloc.h"
 #include "keep_model.h"
 #include "plan_trees.h"
 #include "test.h"
 
-/* The linker leads malloc, calloc and realloc of every object here (-Wl,--wrap=malloc ...). */
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t count, size_t bytes);
-void *__real_realloc(void *old, size_t bytes);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes);
-void *__wrap_realloc(void *old, size_t bytes);
-
 static int64_t allocations_left = INT64_MAX;
 
-static bool refused(void) { return allocations_left-- <= 0; }
-
-void *__wrap_malloc(size_t bytes) { return refused() ? NULL : __real_malloc(bytes); }
-void *__wrap_calloc(size_t count, size_t bytes) { return refused() ? NULL : __real_calloc(count, bytes); }
-void *__wrap_realloc(void *old, size_t bytes) { return refused() ? NULL : __real_realloc(old, bytes); }
+static bool allocation_fails(void) { return allocations_left-- <= 0; }
 
 static void run(const void *argument)
 {

@@ -3,31 +3,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "failing_malloc.h"
 #include "game_of_24.h"
 #include "kv_store.h"
 #include "replay.h"
 #include "test.h"
 
-/* The linker leads malloc and calloc of every object here (-Wl,--wrap=malloc ...). */
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t count, size_t bytes);
-void *__real_realloc(void *old, size_t bytes);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes);
-void *__wrap_realloc(void *old, size_t bytes);
-
 static int64_t allocations_left = INT64_MAX;
 static bool once; /* only one allocation fails, or all from there on */
 
-static bool refused(void)
+static bool allocation_fails(void)
 {
     allocations_left--;
     return once ? allocations_left == -1 : allocations_left < 0;
 }
-
-void *__wrap_malloc(size_t bytes) { return refused() ? NULL : __real_malloc(bytes); }
-void *__wrap_calloc(size_t count, size_t bytes) { return refused() ? NULL : __real_calloc(count, bytes); }
-void *__wrap_realloc(void *old, size_t bytes) { return refused() ? NULL : __real_realloc(old, bytes); }
 
 static const char reason_text[] = "ttr 1 reason x\ntree 0 0 4 4\nnode 0 -1 3 -2 0\nnode 1 0 2 1 2\nnode 2 0 1 1 1\n"
                                   "node 3 1 2 3 4\nend 8 2 11\n";
