@@ -1,5 +1,4 @@
-/* Claim: if any allocation fails, attention returns TREE_NOMEM and writes nothing; once memory is back it succeeds. The
- * linker redirects malloc and calloc of every object to this file. */
+/* Claim: if any allocation fails, attention returns TREE_NOMEM and writes nothing; once memory is back it succeeds. */
 #include <stdlib.h>
 
 #include "failing_malloc.h"

@@ -1,5 +1,5 @@
-/* Claim: planning, growing, masking, checking, counting and queueing a plan take time in proportion to what they read and write,
- * whatever the tree looks like: counted in steps of the program, not in seconds. */
+/* Claim: planning, growing, masking, checking, counting and queueing a plan take time in proportion to what they read
+ * and write, whatever the tree looks like: counted in steps of the program, not in seconds. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -117,8 +117,8 @@ static growth of_check(shape form, uint32_t n, const tree_plan_config *config)
     return g;
 }
 
-/* New keep words where every range has a mask. Nodes are short, so a row reads a word of each token that it sees: once to
- * decide whether the words fit, once to write the masks. Each pass searches the node of each range. */
+/* New keep words where every range has a mask. Nodes are short, so a row reads a word of each token that it sees: once
+ * to decide whether the words fit, once to write the masks. Each pass searches the node of each range. */
 static growth of_set_keep(shape form, uint32_t n, const tree_plan_config *config)
 {
     kv_tree *tree = tree_of(form, n, 0);

@@ -3,8 +3,8 @@
 #ifndef JOB_CUH
 #define JOB_CUH
 
-#include "eviction_internal.h"
 #include "storage.cuh"
+#include "victim.cuh"
 
 /* A token of a job. slot: in key and value, for KV head 0, as queue.kv_slots has it; that of KV head h is h x
  * block_tokens further on. */
@@ -28,15 +28,6 @@ static __device__ __forceinline__ job_token job_find(const eviction_arguments &e
 static __device__ __forceinline__ uint64_t job_slot(const eviction_arguments &e, uint32_t slot, uint32_t kv_head)
 {
     return (uint64_t)slot + (uint64_t)kv_head * e.shape.block_tokens;
-}
-
-/* As eviction_key. */
-static __device__ __forceinline__ uint64_t job_key(float importance, uint32_t position)
-{
-    if (!(importance >= 0 && importance < INFINITY))
-        return EVICTION_NOT_FINITE;
-    const uint32_t bits = importance == 0 ? 0 : __float_as_uint(importance);
-    return (uint64_t)(bits + 1) << 32 | position;
 }
 
 /* Where the importance of this lane's token goes, and whether the token may be evicted. Loaded by one warp before the
@@ -64,8 +55,8 @@ static __device__ __forceinline__ job_target job_find_target(const eviction_argu
     return to;
 }
 
-/* By the same warp: lane i has the importance of token i. Writes it, and lowers the query's victim to the smallest key
- * of the job: a minimum of integers, which is the same in whatever order jobs run. */
+/* By the same warp: lane i has the importance of token i. Writes it, and offers the smallest key of the job as the
+ * query's victim. */
 static __device__ __forceinline__ void job_finish(const eviction_arguments &e, const score_job &job,
                                                   const job_target &to, float importance)
 {
@@ -73,15 +64,10 @@ static __device__ __forceinline__ void job_finish(const eviction_arguments &e, c
         e.importance[to.place] = importance;
     if (!e.victims)
         return;
-    uint64_t key = to.is_seen ? job_key(importance, to.position) : EVICTION_NONE;
+    uint64_t key = to.is_seen ? importance_key(importance, to.position) : EVICTION_NONE;
     if (key != EVICTION_NOT_FINITE && !to.is_candidate)
         key = EVICTION_NONE;
-    for (int distance = WARP / 2; distance > 0; distance /= 2) {
-        const uint64_t other = __shfl_xor_sync(ALL_LANES, key, distance);
-        key = other < key ? other : key;
-    }
-    if (threadIdx.x % WARP == 0)
-        atomicMin((unsigned long long *)&e.victims[job.query], (unsigned long long)key);
+    offer_victim(e, job.query, key);
 }
 
 enum { CLEAR_THREADS = 128 };

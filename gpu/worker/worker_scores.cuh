@@ -21,7 +21,7 @@
 #ifndef WORKER_SCORES_CUH
 #define WORKER_SCORES_CUH
 
-#include "eviction_internal.h"
+#include "victim.cuh"
 #include "worker.cuh"
 
 #define NO_ROW UINT32_MAX
@@ -277,26 +277,6 @@ static __device__ __forceinline__ float score_absorb(const score_batch<SHARING> 
         sum = fmaf(mass, batch.norm[i / SHARING], sum);
     }
     return sum;
-}
-
-/* As eviction_key in reference/eviction/importance.c. */
-static __device__ __forceinline__ uint64_t importance_key(float importance, uint32_t position)
-{
-    if (!(importance >= 0 && importance < INFINITY))
-        return EVICTION_NOT_FINITE;
-    const uint32_t bits = importance == 0 ? 0 : __float_as_uint(importance);
-    return (uint64_t)(bits + 1) << 32 | position;
-}
-
-/* The smallest key over the lanes of a warp takes part in the victim of the query. */
-static __device__ __forceinline__ void offer_victim(const eviction_arguments &e, uint32_t query, uint64_t key)
-{
-    for (int distance = WARP / 2; distance > 0; distance /= 2) {
-        const uint64_t other = __shfl_xor_sync(ALL_LANES, key, distance);
-        key = other < key ? other : key;
-    }
-    if (threadIdx.x % WARP == 0 && key != EVICTION_NONE)
-        atomicMin((unsigned long long *)&e.victims[query], (unsigned long long)key);
 }
 
 /* Where a token is: its slot in the pool, and in the tables that list its block. */
