@@ -117,3 +117,18 @@ tree_status tree_attention_ref(float *out, float *lse, const float *query, const
     free(sums);
     return TREE_OK;
 }
+
+tree_status tree_attention_ref_partials(softmax_state *partials, const float *query, const float *key,
+                                        const float *value, const tree_plan *plan, uint32_t head,
+                                        const tree_shape *shape, float scale)
+{
+    assert(plan && "attention needs a plan");
+    tree_status status = tree_plan_fits(plan, shape);
+    if (status != TREE_OK)
+        return status;
+    if (shape->storage != TREE_FP32)
+        return TREE_UNSUPPORTED;
+    assert(head < shape->num_heads && "head is one of the shape's");
+    attend_head(partials, query, key, value, plan, head, shape, scale);
+    return TREE_OK;
+}

@@ -26,6 +26,16 @@ extern "C" {
 tree_status tree_attention_ref(float *out, float *lse, const float *query, const float *key, const float *value,
                                const tree_plan *plan, const tree_shape *shape, float scale);
 
+/* The partial states of one head, which tree_attention_ref merges: for a debugger, a drawing, a test.
+ *   partials [plan->num_partials]  written; each o is the caller's, [head_dim]. Row r of an item is
+ *                                  partials[item->first_partial + r]; query q merges those of its merge list
+ *   head     below shape->num_heads, asserted
+ * Statuses as tree_attention_ref, without TREE_NOMEM: nothing is allocated. */
+struct softmax_state; /* softmax_state.h */
+tree_status tree_attention_ref_partials(struct softmax_state *partials, const float *query, const float *key,
+                                        const float *value, const tree_plan *plan, uint32_t head,
+                                        const tree_shape *shape, float scale);
+
 #ifdef __cplusplus
 }
 #endif
