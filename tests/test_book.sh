@@ -55,7 +55,7 @@ chapter_faults() {
         }' "$1"
 }
 
-# book_faults: chapters and the table of contents, docs/book/README.md, which says what follows what.
+# book_faults [CHAPTER...]: these chapters, or all, and the table of contents, docs/book/README.md: what follows what.
 book_faults() {
     local listed chapter title before=
     listed=$(sed -nE 's/^\|\[(.*)\]\(([0-9]+_[a-z0-9_]*\.md)\)\|.*/\2 \1/p' docs/book/README.md)
@@ -65,7 +65,8 @@ book_faults() {
         [ -z "$before" ] || grep -qE "^\*\*Next:\*\* .*\]\($chapter\)" "docs/book/$before" || echo "docs/book/$before: Next is not $chapter"
         before=$chapter
     done <<<"$listed"
-    for chapter in docs/book/[0-9]*.md; do
+    [ $# -gt 0 ] || set -- docs/book/[0-9]*.md
+    for chapter; do
         grep -q "^${chapter##*/} " <<<"$listed" || echo "docs/book/README.md: does not list ${chapter##*/}"
         chapter_faults "$chapter"
     done
@@ -80,7 +81,7 @@ lacks() { # NAME SED_SCRIPT FAULT
     cp "$TREEATTN_SOURCE_DIR/docs/book/"*.md docs/book
     sed -i -E "$2" docs/book/02_blocks.md
     cmp -s docs/book/02_blocks.md "$TREEATTN_SOURCE_DIR/docs/book/02_blocks.md" && fail "$1" "the mistake is not there"
-    expect "$1" "$3" "$(book_faults | sed 's#^docs/book/##' | grep 02_ | head -n 1)"
+    expect "$1" "$3" "$(book_faults docs/book/02_blocks.md | sed 's#^docs/book/##' | grep 02_ | head -n 1)"
 }
 in_exercises='/^## Exercises/,$'
 lacks "another title" '1s/Blocks/Blogs/' "02_blocks.md: is not called '2 Blocks', as in README.md"
@@ -88,7 +89,7 @@ lacks "another number" '1s/2/3/' "02_blocks.md: is not called '2 Blocks', as in 
 lacks "no question" 's/^\*\*Question\.\*\*/Question./' '02_blocks.md: has 0 lines **Question.**, not 1'
 lacks "no drawing" 's/^!\[.*//; s/^```text/```sh/' '02_blocks.md: has no drawing: a text fence, or an image of figures/'
 lacks "no code" 's/<!-- code: /<!-- typed: /' '02_blocks.md: quotes no code'
-lacks "no word of the glossary" 's/glossary\.md#/glossary.md?/' '02_blocks.md: links to no word of the glossary'
+lacks "no word of the glossary" 's/glossary\.md#/glossary.md?/g' '02_blocks.md: links to no word of the glossary'
 lacks "nothing measured" 's/^## What was .*/## Results/' '02_blocks.md: has no section What was measured'
 lacks "nothing refutes it" 's/^## What would .*/## Really/' '02_blocks.md: has no section What would refute it'
 lacks "two exercises" "$in_exercises { /^3\./,\$ { /^\*\*/! d } }" '02_blocks.md: has 2 exercises, fewer than 3'
@@ -104,7 +105,7 @@ lacks "no way into depth" 's/^\*\*In depth:\*\*/More:/' '02_blocks.md: has no li
 lacks "no next chapter" 's/^\*\*Next:.*//' '02_blocks.md: Next is not 03_tree.md'
 lacks "another next chapter" '/^\*\*Next:/ s/03_tree/04_online_softmax/' '02_blocks.md: Next is not 03_tree.md'
 lacks "a long line" '3s/$/ 34567890 234567890 234567890 234567890 234567890 234567890 234567890 234567890 234567890 234567890 234567890/' \
-    "02_blocks.md: line 3 has $(($(sed -n 3p docs/book/02_blocks.md | wc -m) + 109)) characters"
+    "02_blocks.md: line 3 has $(($(sed -n 3p docs/book/02_blocks.md | wc -m) + 108)) characters"
 cp "$TREEATTN_SOURCE_DIR/docs/book/"*.md docs/book && rm docs/book/04_*.md
 expect_match "a chapter that is gone" 'README.md: there is no 04_' <(book_faults)
 cp docs/book/03_tree.md docs/book/11_more.md
