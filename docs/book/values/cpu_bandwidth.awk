@@ -16,5 +16,12 @@ END {
     value("each_flash", d(0, us("flash", 64) / 64))
     value("over_memory", d(1, us("cost", 1) / memory_us(1)))
     holds("A prefix of 2048 tokens, then 64 tokens of each branch's own", told("tree: 2048 shared + 64 own tokens a branch"))
-    exit failed
+}
+# Chapter 6: per-branch reading above the memory's rate.
+END {
+    one = "plan=flash branches=64"
+    value("above", percent(0, at(one, "logical_gbps") / at(one, "memory_read_gbps") - 1))
+    value("flash_floor", d(0, at(one, "memory_read_gbps") / at(one, "unique_gbps")))
+    value("flash_us", d(0, at(one, "us")))
+    value("cost_us", d(0, at("plan=cost branches=64", "us")))
 }
