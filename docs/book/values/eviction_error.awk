@@ -7,7 +7,7 @@ END {
     }
     value("exact", percent(0, most))
     holds("its worst step is worse than an output of zeros", error("topics", "longflow", "worst") > 1)
-    holds("There LongFlow is not better than chance", error("topics", "longflow", "mean") > error("topics", "random_victim", "mean"))
+    holds("LongFlow is not better than chance", error("topics", "longflow", "mean") > error("topics", "random_victim", "mean"))
     holds("does better there, and worse with one topic", error("topics", "h2o", "mean") < error("topics", "longflow", "mean") &&
         error("stationary_slow", "h2o", "mean") > error("stationary_slow", "longflow", "mean"))
 }
