@@ -7,7 +7,7 @@ ifneq ($(words $(build)),1)
 $(error build="$(build)": expected the name of a folder, without blanks)
 endif
 
-.PHONY: all demo test rung diff figures measure bench growth soak exhaustive fuzz coverage sanitize fresh install clean help always
+.PHONY: all demo test rung diff figures book measure bench growth soak exhaustive fuzz coverage sanitize fresh install clean help always
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
@@ -32,6 +32,9 @@ diff: ## what a rung of the GPU ladder adds to the one before: STEP=8
 
 figures: setup-figures $(csv:.csv=.svg) $(csv:.csv=.png) ## redraw figures/*.svg and *.png from the recorded csv
 	@scripts/captions.sh || echo "scripts/captions.sh --write puts the numbers of the csv into the captions"
+
+book: setup-book ## the book in docs/book, with all pages, code and figures, as HTML: build/book/index.html
+	@scripts/book.sh $(build)
 
 measure: setup-measure all ## measure this machine: rewrite figures/*.csv, then bench
 	@cmake --build $(build) --parallel $(jobs) --target measure_programs
