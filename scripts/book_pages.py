@@ -232,7 +232,7 @@ def other_pages(app):
     tree, stamp = app.book_tree, os.path.join(app.doctreedir, 'navigation')
     navigation = app.builder._get_local_toctree('index', collapse=False, titles_only=True, maxdepth=-1, includehidden=True)
     newest = max(os.path.getmtime(path) for path in (
-        __file__, os.path.join(app.confdir, 'conf.py'), *(os.path.join(app.confdir, f) for f in app.config.html_static_path)))
+        __file__, os.path.join(app.confdir, 'conf.py'), os.path.join(app.confdir, 'theme', 'layout.html')))
     # The names of all files are in the stamp: a folder's page lists them.
     told = repr((newest, navigation, tree.files))
     if not os.path.exists(stamp) or text_of(stamp) != told:
@@ -244,7 +244,7 @@ def other_pages(app):
 
     def page(path, body):
         rebased = re.sub(r'href="(?![#/]|[a-z]+:)', 'href="' + '../' * path.count('/'), navigation)
-        return path, {'title': path, 'body': body, 'toctree': lambda **_: rebased, 'furo_hide_toc': True}, 'page.html'
+        return path, {'title': path, 'body': body, 'toctree': lambda **_: rebased, 'is_source': True}, 'page.html'
 
     old = [path for path in sorted(tree.sources) if is_old(path)]
     if old:

@@ -29,7 +29,7 @@ has_cxx() {
 has_sphinx() {
     local python
     for python in python3 /usr/bin/python3; do
-        "$python" -c 'import furo, myst_parser, sphinx' 2>/dev/null && return
+        "$python" -c 'import myst_parser, sphinx' 2>/dev/null && return
     done
     return 1
 }
@@ -48,7 +48,7 @@ find_missing() {
     demo) has gnuplot || optional+=(gnuplot-nox) ;;
     test) has_cxx || optional+=(g++) ;; # the kernels run on the host
     figures) has gnuplot || missing+=(gnuplot-nox) ;;
-    book) has_sphinx || missing+=(python3-sphinx python3-myst-parser furo) ;;
+    book) has_sphinx || missing+=(python3-sphinx python3-myst-parser) ;;
     coverage) has gcovr || optional+=(gcovr) ;;
     ci)
         local tool
@@ -58,7 +58,7 @@ find_missing() {
             chromium-headless-shell:chromium-headless-shell; do
             has "${tool%%:*}" || missing+=("${tool##*:}")
         done
-        has_sphinx || missing+=(python3-sphinx python3-myst-parser furo)
+        has_sphinx || missing+=(python3-sphinx python3-myst-parser)
         ;;
     esac
 }

@@ -15,8 +15,6 @@ highlight_language = 'text'
 suppress_warnings = ['myst.header', 'misc.highlighting_failure']
 smartquotes = False
 
-html_theme = 'furo'
-html_static_path = ['book.css']
-html_css_files = ['book.css']
-html_copy_source = html_show_sphinx = html_show_copyright = html_use_index = False
-pygments_style, pygments_dark_style = 'friendly', 'native'
+html_theme = 'theme'
+html_theme_path = ['.']
+html_copy_source = html_use_index = html_show_search_summary = False
