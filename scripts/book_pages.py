@@ -135,22 +135,21 @@ class Page:
             return match.group(0)
         return f'[{match.group(0)}]({self.source(path, symbol and line_of_symbol(path, symbol))})'
 
-    def origin(self, match):
-        """The comment that scripts/weave reads: a line that leads to where the fence or the table below comes from."""
-        path, what = match.groups()
+    def origin(self, match, rest):
+        """The comment that scripts/weave reads becomes a line that leads to where the fence or the table below is from."""
+        path = match.group(1)
         if path not in self.tree.sources:
             return match.group(0)
-        line, quoted = 0, re.match(r'"(.*?)"', what)
-        if quoted:
-            line = line_of(path, re.escape(quoted.group(1)))
-        elif re.match(r'\w+\+?$', what):
-            line = line_of_symbol(path, what.rstrip('+'))
+        fence = rest[1:rest.index('```', 1)] if rest and rest[0].startswith('```') and '```' in rest[1:] else []
+        whole = '\n' + text_of(path)
+        at = whole.find('\n' + '\n'.join(fence) + '\n') if fence else -1
+        line = whole.count('\n', 0, at + 1) if at >= 0 else 0
         target = self.source(path, line)[len('source:'):]
         return f'<p class="origin"><a href="{target}">{path}{f", line {line}" if line else ""}</a></p>\n'
 
     def text(self):
-        fence, lines = '', []
-        for line in text_of(self.path).split('\n'):
+        fence, lines, given = '', [], text_of(self.path).split('\n')
+        for number, line in enumerate(given, 1):
             opening = re.match(r' {0,3}(`{3,}|~{3,})', line)
             if not fence and opening:
                 fence = opening.group(1)
@@ -159,7 +158,7 @@ class Page:
                     fence = ''
             elif not line.startswith('    '):
                 line = re.sub(r'(?<=\]\()([^()\s]+)(?=[)\s])', lambda m: self.link(m.group(1)), line)
-                line = re.sub(r'^<!-- (?:code|file|table): (\S+) ?(.*?) *-->$', self.origin, line)
+                line = re.sub(r'^<!-- (?:code|file|table): (\S+) .*-->$', lambda m: self.origin(m, given[number:]), line)
                 if not line.startswith('#'):
                     line = re.sub(r'(?<![\[`])`([\w./-]+(?::\w+)?)`(?![`\]])', self.named, line)
             lines.append(line)
@@ -227,35 +226,47 @@ def folder_body(tree, at):
     return f'<h1>{html.escape(at)}/</h1>\n<ul><li>' + '</li>\n<li>'.join(items) + '</li></ul>'
 
 
-def other_pages(app):
-    """Yields the pages of source and of folders that are not there or out of date."""
-    tree, stamp = app.book_tree, os.path.join(app.doctreedir, 'navigation')
-    navigation = app.builder._get_local_toctree('index', collapse=False, titles_only=True, maxdepth=-1, includehidden=True)
-    newest = max(os.path.getmtime(path) for path in (
-        __file__, os.path.join(app.confdir, 'conf.py'), os.path.join(app.confdir, 'theme', 'layout.html')))
-    # The names of all files are in the stamp: a folder's page lists them.
-    told = repr((newest, navigation, tree.files))
-    if not os.path.exists(stamp) or text_of(stamp) != told:
-        newest = float('inf')
+def old_pages(app, *_):
+    """Which pages of source are not there or out of date. Then index.md is read again, so that Sphinx writes at all."""
+    def written(path):
+        return os.path.getmtime(path) if os.path.exists(path) else 0
 
-    def is_old(path):
-        out = os.path.join(app.outdir, path + '.html')
-        return not os.path.exists(out) or os.path.getmtime(out) < max(os.path.getmtime(os.path.join(ROOT, path)), newest)
+    frame = max(map(written, (__file__, os.path.join(app.confdir, 'conf.py'), os.path.join(app.confdir, 'theme/layout.html'))))
+    app.book_old = [path for path in sorted(app.book_tree.sources) if written(os.path.join(app.outdir, path + '.html')) <
+                    max(frame, written(os.path.join(ROOT, path)))]
+    app.book_stamp = os.path.join(app.doctreedir, 'frame')  # what all pages have in common, when they were last written
+    stamp = text_of(app.book_stamp) if os.path.exists(app.book_stamp) else ''
+    return ['index'] if app.book_old or not stamp.endswith(repr(app.book_tree.files)) else []
+
+
+def other_pages(app):
+    """Yields these pages, and those of the folders."""
+    tree = app.book_tree
+    navigation = app.builder._get_local_toctree('index', collapse=False, titles_only=True, maxdepth=-1, includehidden=True)
 
     def page(path, body):
         rebased = re.sub(r'href="(?![#/]|[a-z]+:)', 'href="' + '../' * path.count('/'), navigation)
         return path, {'title': path, 'body': body, 'toctree': lambda **_: rebased, 'is_source': True}, 'page.html'
 
-    old = [path for path in sorted(tree.sources) if is_old(path)]
+    stamp = navigation + repr(tree.files)
+    all_anew = not os.path.exists(app.book_stamp) or text_of(app.book_stamp) != stamp
+    old = sorted(tree.sources) if all_anew else app.book_old
     if old:
         with concurrent.futures.ProcessPoolExecutor() as pool:
             for path, code in zip(old, pool.map(highlighted, old, chunksize=8)):
                 yield page(path, source_body(tree, path, code))
-    if newest == float('inf'):
+    if all_anew:
         for at in sorted(tree.folders):
             yield page(at + '/index', folder_body(tree, at))
-    with open(stamp, 'w', encoding='utf-8') as file:
-        file.write(told)
+        # Pages whose files are gone.
+        pages = {os.path.splitext(Page.place(p))[0] for p in tree.pages} | tree.sources | {'search'}
+        pages |= {at + '/index' for at in tree.folders}
+        for at, _, names in os.walk(app.outdir):
+            for path in (os.path.join(at, name) for name in names if name.endswith('.html')):
+                if os.path.relpath(path, app.outdir)[:-len('.html')] not in pages:
+                    os.remove(path)
+    with open(app.book_stamp, 'w', encoding='utf-8') as file:
+        file.write(stamp)
 
 
 def plain_links(app, doctree, docname):
@@ -268,5 +279,6 @@ def setup(app):
     app.book_tree = Tree()
     fill(app.srcdir, app.book_tree, logging.getLogger(__name__).warning)
     app.connect('doctree-resolved', plain_links)
+    app.connect('env-get-outdated', old_pages)
     app.connect('html-collect-pages', other_pages)
     return {'parallel_read_safe': True, 'parallel_write_safe': True}
