@@ -227,20 +227,28 @@ def folder_body(tree, at):
 
 
 def old_pages(app, *_):
-    """Which pages of source are not there or out of date. Then index.md is read again, so that Sphinx writes at all."""
+    """Finds the pages of source that are not there or out of date. Then index.md is read again, so that Sphinx writes."""
     def written(path):
         return os.path.getmtime(path) if os.path.exists(path) else 0
 
     frame = max(map(written, (__file__, os.path.join(app.confdir, 'conf.py'), os.path.join(app.confdir, 'theme/layout.html'))))
     app.book_old = [path for path in sorted(app.book_tree.sources) if written(os.path.join(app.outdir, path + '.html')) <
                     max(frame, written(os.path.join(ROOT, path)))]
-    app.book_stamp = os.path.join(app.doctreedir, 'frame')  # what all pages have in common, when they were last written
+    app.book_stamp = os.path.join(app.doctreedir, 'frame')  # what all pages had in common when they were last written
     stamp = text_of(app.book_stamp) if os.path.exists(app.book_stamp) else ''
     return ['index'] if app.book_old or not stamp.endswith(repr(app.book_tree.files)) else []
 
 
+def all_anew(app, env):
+    """All pages, if the contents have changed: each page shows them."""
+    app.book_new_stamp = repr([env.toctree_includes, sorted((page, t.astext()) for page, t in env.titles.items())]) + \
+        repr(app.book_tree.files)
+    app.book_all = not os.path.exists(app.book_stamp) or text_of(app.book_stamp) != app.book_new_stamp
+    return list(env.found_docs) if app.book_all else []
+
+
 def other_pages(app):
-    """Yields these pages, and those of the folders."""
+    """Yields the pages of source that are out of date, and those of the folders."""
     tree = app.book_tree
     navigation = app.builder._get_local_toctree('index', collapse=False, titles_only=True, maxdepth=-1, includehidden=True)
 
@@ -248,14 +256,12 @@ def other_pages(app):
         rebased = re.sub(r'href="(?![#/]|[a-z]+:)', 'href="' + '../' * path.count('/'), navigation)
         return path, {'title': path, 'body': body, 'toctree': lambda **_: rebased, 'is_source': True}, 'page.html'
 
-    stamp = navigation + repr(tree.files)
-    all_anew = not os.path.exists(app.book_stamp) or text_of(app.book_stamp) != stamp
-    old = sorted(tree.sources) if all_anew else app.book_old
+    old = sorted(tree.sources) if app.book_all else app.book_old
     if old:
         with concurrent.futures.ProcessPoolExecutor() as pool:
             for path, code in zip(old, pool.map(highlighted, old, chunksize=8)):
                 yield page(path, source_body(tree, path, code))
-    if all_anew:
+    if app.book_all:
         for at in sorted(tree.folders):
             yield page(at + '/index', folder_body(tree, at))
         # Pages whose files are gone.
@@ -266,7 +272,7 @@ def other_pages(app):
                 if os.path.relpath(path, app.outdir)[:-len('.html')] not in pages:
                     os.remove(path)
     with open(app.book_stamp, 'w', encoding='utf-8') as file:
-        file.write(stamp)
+        file.write(app.book_new_stamp)
 
 
 def plain_links(app, doctree, docname):
@@ -280,5 +286,6 @@ def setup(app):
     fill(app.srcdir, app.book_tree, logging.getLogger(__name__).warning)
     app.connect('doctree-resolved', plain_links)
     app.connect('env-get-outdated', old_pages)
+    app.connect('env-updated', all_anew)
     app.connect('html-collect-pages', other_pages)
     return {'parallel_read_safe': True, 'parallel_write_safe': True}

@@ -27,7 +27,7 @@ class Page(html.parser.HTMLParser):
     def __init__(self, path):
         super().__init__()
         self.path, self.ids, self.twice, self.links, self.loads, self.images, self.nav = path, set(), [], [], [], [], []
-        self.styles, self.heading, self.inside = [], '', []
+        self.styles, self.heading, self.inside, self.next = [], '', [], ''
         with open(path, encoding='utf-8') as file:
             text = file.read()
         if '<div class="source">' not in text:
@@ -56,6 +56,7 @@ class Page(html.parser.HTMLParser):
             self.loads.append(attributes[self.LOADS[tag]])
         if tag == 'link' and not of_link:
             self.links.append(attributes['href'])
+            self.next = attributes['href'] if attributes['rel'] == 'next' else self.next
         if tag == 'img':
             self.images.append((attributes.get('src', ''), attributes.get('alt') or ''))
         if 'style' in attributes:
@@ -159,9 +160,9 @@ case('the chapters, in their order, begin the contents', [] if chapters and inde
      [f'the contents have {index.nav[:len(chapters) + 1]}, the folder {chapters}'])
 wrong = []
 for before, after in zip(['index.html'] + chapters, chapters):
-    here = os.path.dirname(before)
-    if os.path.relpath(after, here or '.') not in pages[os.path.join(folder, before)].links[-3:]:
-        wrong.append(f'{before} does not end with a link to {after}')
+    link = pages[os.path.join(folder, before)].next
+    if os.path.normpath(os.path.join(os.path.dirname(before), link)) != after:
+        wrong.append(f'after {before} follows {link}, not {after}')
 case('each chapter leads to the next', wrong)
 
 wrong, seen = [], 0
