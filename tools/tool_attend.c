@@ -17,7 +17,7 @@ typedef struct attend_result {
     float *out, *lse;                  /* as tree_attention_ref */
     softmax_state *partials;           /* [num_heads][num_partials]; NULL: not wanted */
     double *sums;                      /* their o */
-    double *alone_difference;          /* [num_queries][num_heads] the largest difference to attention_ref */
+    double *difference;                /* [num_queries][num_heads] from attention_ref, relative */
     uint32_t first_query, end_query, first_head, end_head; /* that are printed */
 } attend_result;
 
@@ -63,27 +63,36 @@ static void compute_partials(attend_result *result)
                                                  tree->value, tree->plan, head, &tree->shape, tree->scale));
 }
 
+/* Differences of one row (query and head), relative to the largest element of out and to lse. */
+static double row_difference(const float *out, float lse, const double *alone, double alone_lse, uint32_t head_dim)
+{
+    double largest = 0, difference = 0;
+    for (uint32_t d = 0; d < head_dim; d++) {
+        largest = fmax(largest, fabs(alone[d]));
+        difference = fmax(difference, fabs((double)out[d] - alone[d]));
+    }
+    double of_out = largest > 0 ? difference / largest : difference;
+    return fmax(of_out, fabs((double)lse - alone_lse) / fmax(1, fabs(alone_lse)));
+}
+
 /* A branch alone: its tokens by their numbers, contiguous, without blocks and plan. */
 static void compare_query(attend_result *result, uint32_t query, float *key, float *value, double *alone)
 {
     const tool_tree *tree = result->tree;
     const tree_shape *shape = &tree->shape;
     const kv_table *table = &tree->tables[query];
-    for (uint32_t head = 0; head < shape->num_heads; head++) {
-        uint32_t kv_head = head / (shape->num_heads / shape->num_kv_heads);
-        for (uint32_t t = 0; t < table->length; t++) {
+    uint32_t group_size = shape->num_heads / shape->num_kv_heads;
+    for (uint32_t head = result->first_head; head < result->end_head; head++) {
+        bool has_kv = head > result->first_head && head % group_size != 0; /* of the head before */
+        for (uint32_t t = 0; t < table->length && !has_kv; t++) {
             uint32_t token = tool_tree_token(tree, table->blocks[t / shape->block_tokens], t % shape->block_tokens);
-            tool_tree_vector(tree, token, kv_head, false, key + (size_t)t * shape->head_dim);
-            tool_tree_vector(tree, token, kv_head, true, value + (size_t)t * shape->head_dim);
+            tool_tree_vector(tree, token, head / group_size, false, key + (size_t)t * shape->head_dim);
+            tool_tree_vector(tree, token, head / group_size, true, value + (size_t)t * shape->head_dim);
         }
-        uint64_t row = (uint64_t)query * shape->num_heads + head;
+        uint64_t row = (uint64_t)query * shape->num_heads + head, first = row * shape->head_dim;
         double lse;
-        attention_ref(alone, &lse, tree->query + row * shape->head_dim, key, value, table->length, shape->head_dim,
-                      tree->scale);
-        double worst = fabs((double)result->lse[row] - lse);
-        for (uint32_t d = 0; d < shape->head_dim; d++)
-            worst = fmax(worst, fabs((double)result->out[row * shape->head_dim + d] - alone[d]));
-        result->alone_difference[row] = worst;
+        attention_ref(alone, &lse, tree->query + first, key, value, table->length, shape->head_dim, tree->scale);
+        result->difference[row] = row_difference(result->out + first, result->lse[row], alone, lse, shape->head_dim);
     }
 }
 
@@ -98,7 +107,7 @@ static void compare_alone(const tool_call *call, attend_result *result)
     float *key = tool_allocate(longest * tree->shape.head_dim, sizeof *key);
     float *value = tool_allocate(longest * tree->shape.head_dim, sizeof *value);
     double *alone = tool_allocate(tree->shape.head_dim, sizeof *alone);
-    result->alone_difference = tool_allocate(rows, sizeof *result->alone_difference);
+    result->difference = tool_allocate(rows, sizeof *result->difference);
     for (uint32_t q = result->first_query; q < result->end_query; q++) compare_query(result, q, key, value, alone);
     free(key);
     free(value);
@@ -135,7 +144,7 @@ static void destroy(attend_result *result)
     free(result->lse);
     free(result->partials);
     free(result->sums);
-    free(result->alone_difference);
+    free(result->difference);
 }
 
 /* ---- text ---- */
@@ -210,12 +219,12 @@ static void write_outputs(const attend_result *result)
             for (uint32_t d = 0; d < shape->head_dim; d++) out[d] = (double)result->out[row * shape->head_dim + d];
             printf("query %u, head %u: lse %.4f   out ", q, head, (double)result->lse[row]);
             write_vector(out, shape->head_dim);
-            worst = fmax(worst, result->alone_difference[row]);
+            worst = fmax(worst, result->difference[row]);
         }
     }
     free(out);
-    printf("\nA strategy changes the result by rounding at most. The largest difference from\n"
-           "attention_ref, which computes each branch alone: %.1e\n", worst);
+    printf("\nA strategy changes the result by rounding at most: from attention_ref, which\n"
+           "computes each branch alone, out and lse differ by %.1e of their size at most.\n", worst);
 }
 
 /* ---- table ---- */
@@ -266,7 +275,7 @@ static void put_outputs(tool_table *table, const attend_result *result, column_n
             tool_put_real(table, "lse", (double)result->lse[row], 9);
             for (uint32_t d = 0; d < shape->head_dim; d++)
                 tool_put_real(table, names[d], (double)result->out[row * shape->head_dim + d], 9);
-            tool_put_real(table, "alone_difference", result->alone_difference[row], 3);
+            tool_put_real(table, "relative_difference", result->difference[row], 3);
         }
     }
 }
@@ -309,7 +318,7 @@ static int run(const tool_call *call)
 }
 
 static const tool_option options[] = {
-    TOOL_TREE_OPTIONS,
+    TOOL_TREE_OPTIONS("all"),
     {"--seed", "N", "random keys, values and queries instead of the rule"},
     {"--partials", NULL, "the partial states of the items too; as csv and JSON, these alone"},
     {NULL, NULL, NULL},

@@ -208,7 +208,7 @@ static int run(const tool_call *call)
     fill(input, num_tokens, (uint64_t)tool_integer(call, "--seed", 5, 0, INT64_MAX));
     bool text = call->format == TOOL_TEXT;
     step_writer writer = {.table = text ? NULL : tool_table_create(),
-                          .wait = text && tool_given(call, "--wait") && tool_can_wait()};
+                          .wait = text && tool_given(call, "--wait") && tool_can_wait(false)};
     if (text)
         write_heading(input);
     double o[HEAD_DIM];
@@ -228,7 +228,7 @@ static const tool_option options[] = {
     {"--tokens", "N", "tokens that the query sees, 1 to 4096 (8)"},
     {"--seed", "N", "seed of the keys and values (5); with --tree: random ones instead of the rule"},
     {"--wait", NULL, "on a terminal: Enter shows the next token; with --tree also b back, n next item, q quit"},
-    TOOL_TREE_OPTIONS,
+    TOOL_TREE_OPTIONS("0"),
     {NULL, NULL, NULL},
 };
 

@@ -31,7 +31,7 @@ static void close_terminal(void)
     is_open = 0;
     ssize_t written = write(STDOUT_FILENO, LEAVE_SCREEN, sizeof LEAVE_SCREEN - 1);
     (void)written; /* nothing can be done in a handler */
-    tcsetattr(STDIN_FILENO, TCSADRAIN, &saved);
+    tcsetattr(STDIN_FILENO, TCSANOW, &saved);
 }
 
 static void enter_terminal(void)
@@ -40,7 +40,7 @@ static void enter_terminal(void)
     keys.c_lflag &= ~(tcflag_t)(ICANON | ECHO); /* ISIG stays: Ctrl-C and Ctrl-Z are signals */
     keys.c_cc[VMIN] = 1;
     keys.c_cc[VTIME] = 0;
-    tcsetattr(STDIN_FILENO, TCSADRAIN, &keys);
+    tcsetattr(STDIN_FILENO, TCSANOW, &keys);
     is_open = 1;
     ssize_t written = write(STDOUT_FILENO, ENTER_SCREEN, sizeof ENTER_SCREEN - 1);
     (void)written;
@@ -93,10 +93,10 @@ static bool open_terminal(void)
     return true;
 }
 
-bool tool_can_wait(void)
+bool tool_can_wait(bool needs_screen)
 {
     const char *terminal = getenv("TERM");
-    bool dumb = terminal == NULL || terminal[0] == '\0' || strcmp(terminal, "dumb") == 0;
+    bool dumb = needs_screen && (terminal == NULL || terminal[0] == '\0' || strcmp(terminal, "dumb") == 0);
     bool is_terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
     if (is_terminal && !dumb)
         return true;
@@ -192,7 +192,7 @@ static size_t walk_with_keys(const tool_steps *steps)
 void tool_show_steps(const tool_steps *steps, bool wait)
 {
     size_t last = steps->num_steps - 1;
-    if (wait && tool_can_wait() && open_terminal()) {
+    if (wait && tool_can_wait(true) && open_terminal()) {
         last = walk_with_keys(steps);
         close_terminal();
     }

@@ -19,7 +19,8 @@ typedef struct tool_steps {
  * or a dumb one, a message says that nothing waits. */
 void tool_show_steps(const tool_steps *steps, bool wait);
 
-/* Whether standard input and output are a terminal; if not, a message says that --wait goes on without stopping. */
-bool tool_can_wait(void);
+/* Whether standard input and output are a terminal, and with needs_screen not a dumb one; if not, a message says that
+ * --wait goes on without stopping. */
+bool tool_can_wait(bool needs_screen);
 
 #endif

@@ -9,8 +9,8 @@
 #include "tool_limits.h"
 #include "tree_attention.h"
 
-/* Rows for a verb's table of options; --seed has another default in each verb. */
-#define TOOL_TREE_OPTIONS \
+/* Rows for a verb's table of options; `which`: the queries and heads if none is given. */
+#define TOOL_TREE_OPTIONS(which) \
     {"--tree", "'NODES / TOKENS'", "levels of a tree: '1,2 / 6,3|4' has two leaves, of 3 and 4 tokens, behind 6"}, \
     {"--trace", "FILE.ttr", "a step of a trace instead (-: standard input); see --ordinal and --iteration"}, \
     TOOL_TRACE_OPTIONS("--ordinal"), \
@@ -18,8 +18,8 @@
     {"--strategy", TOOL_STRATEGIES, "how the items are formed (node)"}, \
     {"--piece-tokens", "N", "the strategy cuts after N tokens (its own N)"}, \
     {"--max-rows", "N", "most queries of one item (the strategy's own)"}, \
-    {"--query", "N", "one query, from 0"}, \
-    {"--head", "N", "one query head, from 0"}, \
+    {"--query", "N", "which query, from 0 (" which ")"}, \
+    {"--head", "N", "which query head, from 0 (" which ")"}, \
     {"--block-tokens", "N", "tokens of a block, a power of two from 1 to 256 (16)"}, \
     {"--heads", "HEADS/KV", "query heads and KV heads (1/1)"}, \
     {"--head-dim", "N", "dimension of a head, 1 to 1024 (4)"}, \
@@ -54,7 +54,7 @@ void tool_tree_close(tool_tree *tree);
 uint32_t tool_tree_query(const tool_call *call, const tool_tree *tree, uint32_t absent);
 uint32_t tool_tree_head(const tool_call *call, const tool_tree *tree, uint32_t absent);
 
-/* The number of a token that lies behind range->first_slot by t. */
+/* The number of the token in a slot; KV_NONE: no query sees one there. */
 uint32_t tool_tree_token(const tool_tree *tree, uint32_t block, uint32_t slot);
 
 /* The key or value [head_dim] of a token by its number, without a block table. */
