@@ -1,0 +1,3 @@
+# data: memory_dedup.csv
+step = 2
+load 'figures/steps/stored.gnuplot'
