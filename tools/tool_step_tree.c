@@ -42,15 +42,17 @@ static void write_heading(FILE *file, const tool_walk *walk)
 {
     const tool_tree *tree = walk->tree;
     char query[96];
-    fprintf(file, "query %u of %u, head %u of %u: %s   strategy %s: %u of %u %s\n", walk->query,
+    fprintf(file, "query %u of %u, head %u of %u: %s\nstrategy %s: %u %s, %u of them for this query\n", walk->query,
             tree->shape.num_queries, walk->head, tree->shape.num_heads,
             shown_floats(query, tool_walk_query(walk), tree->shape.head_dim),
-            tree_strategy_name[tree->plan->config.strategy], walk->num_items, tree->plan->num_items,
-            tree->plan->num_items == 1 ? "item" : "items");
+            tree_strategy_name[tree->plan->config.strategy], tree->plan->num_items,
+            tree->plan->num_items == 1 ? "item" : "items", walk->num_items);
     fprintf(file,
-            "  score   query . key / sqrt(%u)         weight   exp(score - m)\n"
-            "  m       largest score so far          l        sum of the weights\n"
-            "  rescale exp(old m - m), on old l, o   o        sum of weight x value\n",
+            "  score    query . key / sqrt(%u)\n"
+            "  m        the largest score so far\n"
+            "  weight   exp(score - m)\n"
+            "  l, o     the sums of weight and of weight x value\n"
+            "  rescale  exp(old m - m): l and o times this, when m grows\n",
             tree->shape.head_dim);
 }
 
@@ -102,13 +104,18 @@ static void write_absorb(FILE *file, const tool_walk *walk, const walk_step *ste
 
 static void write_merge(FILE *file, const tool_walk *walk, const walk_step *step, const double *o)
 {
-    fprintf(file, "  item %u: ", step->item);
-    if (step->l_before == 0)
-        fputs("its state is the first, and is taken as it is\n", file);
-    else
-        fprintf(file, "the larger m is %.4f: l, o so far x %.4f, of the item x %.4f\n", step->m, step->rescale,
-                step->weight);
-    write_state(file, "    ", step->m, step->l, o, walk->tree->shape.head_dim);
+    uint32_t head_dim = walk->tree->shape.head_dim;
+    const walk_step *left = &walk->steps[step->left];
+    char name[32];
+    snprintf(name, sizeof name, "  item %u left ", step->item);
+    write_state(file, name, left->m, left->l, walk->o + step->left * head_dim, head_dim);
+    if (step->l_before == 0) {
+        fputs("    the first state: taken as it is\n", file);
+        return;
+    }
+    fprintf(file, "    the larger m is %.4f: l, o so far x %.4f, the item's x %.4f\n", step->m, step->rescale,
+            step->weight);
+    write_state(file, "    ", step->m, step->l, o, head_dim);
 }
 
 static void write_out(FILE *file, const tool_walk *walk)
