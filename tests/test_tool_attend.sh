@@ -43,7 +43,6 @@ expect "tokens of branch 0" "0 1 2 3 4 5 6 7 8" "$(awk -F, '$2 == "absorb" { pri
 
 # ---- strategies ----
 while read -r levels block_tokens; do
-    largest=0
     for strategy in flash flash_decoding radix tree_mask node node_chunk flatten cost; do
         for seed in '' '--seed 9'; do
             # shellcheck disable=SC2086 # two words, or none

@@ -72,7 +72,8 @@ hidden_tokens=0
 while read -r levels block_tokens pieces last; do
     for strategy in flash flash_decoding radix tree_mask node node_chunk flatten cost; do
         [ "$pieces" = - ] && cut=() || cut=(--piece-tokens "$pieces")
-        shape=(--tree "${levels//_/ }" --block-tokens "$block_tokens" --strategy $strategy --heads 4/2 --head-dim 6 --seed 7)
+        shape=(--tree "${levels//_/ }" --block-tokens "$block_tokens" --strategy "$strategy" --heads 4/2 --head-dim 6
+            --seed 7)
         case $strategy in flash | tree_mask | node) cut=() ;; esac
         run attend "${shape[@]}" "${cut[@]}" --format csv
         cp "$work/out" "$work/attend"

@@ -220,7 +220,7 @@ static void write_table(const tool_call *call, const tool_walk *walk)
 {
     enum { CELL_BYTES = 64, OTHER_COLUMNS = 13 };
     double num_cells = (double)walk->num_steps * (OTHER_COLUMNS + NUM_GROUPS * (double)walk->tree->shape.head_dim);
-    tool_need_memory(call, walk->tree->bytes + num_cells * CELL_BYTES, "a table of %zu steps", walk->num_steps);
+    tool_need_memory(call, walk->bytes + num_cells * CELL_BYTES, "a table of %zu steps", walk->num_steps);
     column_names columns = name_columns(walk->tree->shape.head_dim);
     tool_table *table = tool_table_create();
     for (size_t i = 0; i < walk->num_steps; i++) put_step(table, &columns, walk, i);

@@ -146,8 +146,8 @@ tool_walk tool_walk_create(const tool_call *call, const tool_tree *tree, uint32_
                       .kv_head = head / (tree->shape.num_heads / tree->shape.num_kv_heads)};
     size_t num_steps = count_steps(&walk);
     double step_bytes = sizeof *walk.steps + sizeof(double) * (double)head_dim;
-    tool_need_memory(call, tree->bytes + (double)(num_steps + walk.num_items) * step_bytes, "a walk of %zu steps",
-                     num_steps);
+    walk.bytes = tree->bytes + (double)(num_steps + walk.num_items) * step_bytes;
+    tool_need_memory(call, walk.bytes, "a walk of %zu steps", num_steps);
     walk.steps = tool_allocate(num_steps, sizeof *walk.steps);
     walk.o = tool_allocate(num_steps * head_dim, sizeof *walk.o);
     walk.out = tool_allocate(head_dim, sizeof *walk.out);

@@ -40,6 +40,7 @@ typedef struct tool_walk {
     double *o;  /* [num_steps][head_dim] after each step */
     float *out; /* [head_dim] */
     float lse;
+    double bytes; /* of tree and walk, for tool_need_memory */
 } tool_walk;
 
 /* Ends the program if the walk needs more memory than is allowed. The tree must outlive the walk. */
