@@ -126,7 +126,7 @@ expect "keys and values follow the rule" "14 0" "$(awk -F, '
       } }
     END { print n, bad + 0 }' "$work/out")"
 run step --tree '1,2 / 9,5' --block-tokens 4 --heads 4/2 --head 3 --query 1 --head-dim 5
-expect_match "the query follows the rule" '^query 1 of 2, head 3 of 4: \[-2 2 0 4 \.\.\.\]' "$work/out"
+expect_match "the query follows the rule" '^query 1 of 2, head 3 of 4, KV head 1: \[-2 2 0 4 \.\.\.\]' "$work/out"
 run step --tree '1,2 / 9,5' --block-tokens 4 --seed 4 --format csv
 cp "$work/out" "$work/first"
 run step --tree '1,2 / 9,5' --block-tokens 4 --seed 5 --format csv

@@ -41,9 +41,11 @@ static void write_state(FILE *file, const char *indent, double m, double l, cons
 static void write_heading(FILE *file, const tool_walk *walk)
 {
     const tool_tree *tree = walk->tree;
-    char query[96];
-    fprintf(file, "query %u of %u, head %u of %u: %s\nstrategy %s: %u %s, %u of them for this query\n", walk->query,
-            tree->shape.num_queries, walk->head, tree->shape.num_heads,
+    char query[96], kv_head[32] = "";
+    if (tree->shape.num_heads > 1)
+        snprintf(kv_head, sizeof kv_head, ", KV head %u", walk->kv_head);
+    fprintf(file, "query %u of %u, head %u of %u%s: %s\nstrategy %s: %u %s, %u of them for this query\n", walk->query,
+            tree->shape.num_queries, walk->head, tree->shape.num_heads, kv_head,
             shown_floats(query, tool_walk_query(walk), tree->shape.head_dim),
             tree_strategy_name[tree->plan->config.strategy], tree->plan->num_items,
             tree->plan->num_items == 1 ? "item" : "items", walk->num_items);
