@@ -8,7 +8,7 @@ ifneq ($(words $(build)),1)
 $(error build="$(build)": expected the name of a folder, without blanks)
 endif
 
-.PHONY: all demo test rung diff figures measure bench growth soak exhaustive fuzz coverage sanitize fresh install clean help always
+.PHONY: all demo test rung diff figures book measure bench growth soak exhaustive fuzz coverage sanitize fresh install clean help always
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
@@ -41,6 +41,9 @@ figures: setup-figures
 	@set -e; for script in figures/*.gp figures/steps/*.gp; do stem=$${script#figures/}; \
 	    scripts/draw.sh "$${stem%.gp}" "$$SIZE" $(build)/slides; done; echo "$(build)/slides"
 endif
+
+book: setup-book ## the book in docs/book, with all pages, code and figures, as HTML: build/book/index.html
+	@scripts/book.sh $(build)
 
 measure: setup-measure all ## measure this machine: rewrite figures/*.csv, then bench
 	@cmake --build $(build) --parallel $(jobs) --target measure_programs

@@ -4,6 +4,7 @@
 #   say("at {} branches", 256)      each {} of the phrase is a number of the text, and these are the values, as printed;
 #                                   the phrase begins with a word
 #   holds("two launches", truth)    the csv says that the phrase, numbers and all, is true
+#   value("gain", d(1, gain))       a number of the book, docs/book, which has it by this name (scripts/weave)
 #
 # Rows are numbered from 1, without the heading. Column names are those of the heading.
 function split_row(line, field,    n, c, i, quoted, text) {
@@ -28,16 +29,16 @@ function cell(row, name) {
     return cells[row, column[name]] ~ /^-?[0-9.]+(e[-+]?[0-9]+)?$/ ? cells[row, column[name]] + 0 : cells[row, column[name]]
 }
 # Rows in which columns have values, "plan=cost branches=64" ('_' for a blank in a value): row[1] and so on, their count.
-function find(where, row,    n, i, k, parts, terms, good, value) {
+function find(where, row,    n, i, k, parts, terms, good, content) {
     n = split(where, terms, " ")
     row[0] = 0
     for (i = 1; i <= num_rows; i++) {
         good = 1
         for (k = 1; k <= n; k++) {
             split(terms[k], parts, "=")
-            value = cell(i, parts[1])
-            gsub(/ /, "_", value)
-            if (value != parts[2]) good = 0
+            content = cell(i, parts[1])
+            gsub(/ /, "_", content)
+            if (content != parts[2]) good = 0
         }
         if (good) row[++row[0]] = i
     }
@@ -58,10 +59,10 @@ function highest(where, name,    row, i, most) {
     return most
 }
 # Collects values of a name, for low[name] and high[name].
-function collect(name, value) {
-    if (!(name in low) || value < low[name]) low[name] = value
-    if (!(name in high) || value > high[name]) high[name] = value
-    sum_log[name] += log(value); count[name]++
+function collect(name, number) {
+    if (!(name in low) || number < low[name]) low[name] = number
+    if (!(name in high) || number > high[name]) high[name] = number
+    sum_log[name] += log(number); count[name]++
 }
 function mean(name) { return exp(sum_log[name] / count[name]) }
 # The number in a comment line "# name: 4550".
@@ -75,12 +76,13 @@ function ceiling(name,    at_name, rest) {
 function told(text) { return index(comments, text) > 0 }
 # Whether the csv is of this device, "NVIDIA H200".
 function told_device(device) { return index("\n" comments, "\n# device: " device ",") > 0 }
-function d(decimals, value) { return sprintf("%." decimals "f", value) }
+function d(decimals, number) { return sprintf("%." decimals "f", number) }
 function percent(decimals, part) { return d(decimals, 100 * part) }
 function say(phrase, a, b, c, e, f, g) {
     if (phrase ~ /^[{]/) die("begins with a number: " phrase)
     print phrase "\t" a "\t" b "\t" c "\t" e "\t" f "\t" g
 }
+function value(name, text) { print "value\t" name "\t" text }
 function holds(phrase, truth) {
     print phrase
     if (!truth) print "FAIL " FILENAME " does not bear out: " phrase >"/dev/stderr"

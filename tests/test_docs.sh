@@ -36,6 +36,52 @@ for document in "${documents[@]}"; do
     done <<<"$(grep -oE '`make [a-z]+`' "$document" | tr -d '`' | cut -d ' ' -f 2)"
 done
 
+# The anchor of each heading as GitHub forms it: lower case, blanks as hyphens, without other signs; the second heading with
+# the same text gets -1. A link may name one, in its own page or another: FILE#ANCHOR.
+headings() { # FILE#ANCHOR of each heading of the files
+    awk 'FNR == 1 { fence = "" }
+        match($0, /^ *(```+|~~~+)/) { mark = substr($0, RSTART, RLENGTH); sub(/^ */, "", mark)
+            if (fence == "") fence = mark; else if (index(mark, fence) == 1) fence = ""; next }
+        fence == "" && /^#+ / {
+            text = tolower($0); sub(/^#+ +/, "", text); sub(/ +#*$/, "", text)
+            gsub(/<!--[^>]*-->/, "", text); gsub(/\]\([^)]*\)/, "", text); gsub(/[^a-z0-9_ -]/, "", text); gsub(/ /, "-", text)
+            anchor = FILENAME "#" text
+            print anchor (count[anchor]++ ? "-" count[anchor] - 1 : "")
+        }' "$@"
+}
+anchored_links() { # FILE:LINE TARGET#ANCHOR of each link in the files
+    awk 'FNR == 1 { fence = "" }
+        match($0, /^ *(```+|~~~+)/) { mark = substr($0, RSTART, RLENGTH); sub(/^ */, "", mark)
+            if (fence == "") fence = mark; else if (index(mark, fence) == 1) fence = ""; next }
+        fence == "" {
+            gsub(/`[^`]*`/, "")
+            while (match($0, /\]\([^) ]*#[^) ]*/)) {
+                link = substr($0, RSTART + 2, RLENGTH - 2); $0 = substr($0, RSTART + RLENGTH)
+                if (link !~ /^[a-z]+:/) print FILENAME ":" FNR " " link
+            }
+        }' "$@"
+}
+dead_anchors() { # FILE:LINE TARGET#ANCHOR of each link in the files to a heading that is not there
+    local place link target known
+    known=$'\n'$(headings "$@")$'\n'
+    while read -r place link && [ -n "$link" ]; do
+        target=${link%%#*} target=${target:+$(dirname "${place%%:*}")/$target} target=${target:-${place%%:*}}
+        case $known in *$'\n'"$(realpath -m --relative-to=. "$target")#${link#*#}"$'\n'*) ;; *) echo "$place $link" ;; esac
+    done < <(anchored_links "$@")
+}
+checked=$((checked + $(anchored_links "${documents[@]#./}" | wc -l)))
+dead=$(dead_anchors "${documents[@]#./}")
+[ -z "$dead" ] || fail "links to headings that are not there: $dead"
+sample=$(mktemp -d) && mkdir "$sample/sub"
+# shellcheck disable=SC2064 # the folder of now
+trap "rm -rf '$sample'" EXIT
+printf '%s\n' '# A `b_c`, d-e: [f](x.md#g)' '## A' '```sh' '# Not a heading' '[y](#y)' '```' '#### A' '[1](#a) [2](#a-1) [3](#a-2)' \
+    '[4](sub/z.md#z) [5](sub/z.md#a)' '`[6](#code)` [7](#not-a-heading)' >"$sample/x.md"
+printf '%s\n' '# Z' '[1](../x.md#a-b_c-d-e-f) [2](../x.md#Z)' >"$sample/sub/z.md"
+planted=$(cd "$sample" && dead_anchors x.md sub/z.md | tr '\n' ' ')
+expected='x.md:1 x.md#g x.md:8 #a-2 x.md:9 sub/z.md#a x.md:10 #not-a-heading sub/z.md:2 ../x.md#Z '
+[ "$planted" = "$expected" ] || fail "of the planted links dead are '$expected', reported were '$planted'"
+
 # Tracked files, or all files where this is no clone. The patterns are split so that this file does not match itself.
 if git rev-parse --is-inside-work-tree >/dev/null 2>&1 && [ -n "$(git ls-files | head -n 1)" ]; then
     mapfile -t files <<<"$(git ls-files)"
@@ -71,12 +117,22 @@ for mirror in "${mirrors[@]}"; do
     done <<<"$(sections $reference)"
 done
 
-# README's first link is the shortest way in, and every chapter and figure can be reached from it.
-mapfile -t linked <<<"$(grep -oE '\]\([^)#:]+\)' README.md | sed 's/^](//; s/)$//')"
+# README's first link is the shortest way in; it leads to the figures and to the map of the pages, docs/README.md, which leads
+# to every page and chapter.
+links_of() { # FILE, seen from the root: the files that it links to
+    grep -oE '\]\([^):]+\)' "$1" | sed -E "s#^\]\(##; s/(\#.*)?\)\$//; s#^#$(dirname "$1")/#" | xargs -r realpath -m --relative-to=.
+}
+mapfile -t linked <<<"$(links_of README.md)"
 [ "${linked[0]}" = docs/one_file.c ] || fail "README's first link is ${linked[0]}"
-for page in docs/*.md figures/*.md; do
+for page in docs/README.md docs/book/README.md figures/*.md; do
     checked=$((checked + 1))
     printf '%s\n' "${linked[@]}" | grep -qxF "$page" || fail "README does not link to $page"
+done
+mapped=$(links_of docs/README.md)
+for page in docs/*.md docs/book/*.md; do
+    [ "$page" != docs/README.md ] || continue
+    checked=$((checked + 1))
+    grep -qxF "$page" <<<"$mapped" || fail "docs/README.md does not link to $page"
 done
 
 # Its table of rooms has the folders that test_layers.sh knows.

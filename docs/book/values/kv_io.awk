@@ -1,0 +1,11 @@
+function more(strategy,    where) {
+    where = "workload=spec_256 variant=packed strategy=" strategy
+    return at(where, "partial_bytes") > at(where, "plan_bytes")
+}
+function tb(strategy, name) { return d(2, at("workload=sorting variant=packed strategy=" strategy, name) / 1e12) }
+END {
+    holds("states of `flatten` are more bytes than its K and V", more("flatten"))
+    value("sorting_radix", tb("radix", "plan_bytes"))
+    value("sorting_flatten", tb("flatten", "plan_bytes"))
+    value("sorting_cost", tb("cost", "plan_bytes"))
+}
