@@ -23,6 +23,8 @@ chapter_faults() {
         /^```/ && in_fence { in_fence = 0; end_fence(); next }
         /^```/ { in_fence = 1; language = substr($0, 4); fence_lines = 0; woven = before ~ /^<!-- (code|run|file): /; codes += before ~ /^<!-- code: /; next }
         in_fence { fence_lines++; next }
+        # Where the line before belongs to a paragraph, these signs would begin a list in CommonMark.
+        before ~ /[^ ]/ && before !~ /^( *[-*] |  |[0-9]+\. |<!--)/ && /^ *([-+*]|1[.)]) / { fault("line " NR " begins a list: " substr($0, 1, 20)) }
         /^\*\*Question\.\*\* [A-Z]/ { questions++; if (NR != 3) fault("the question is not line 3") }
         match($0, /!\[[^]]*\]\(\.\.\/\.\.\/figures\/[^)]*\.svg\)/) { drawings++; if (/!\[\]/) fault("line " NR ": an image without a text") }
         /\]\(\.\.\/glossary\.md#/ { terms++ }
@@ -104,8 +106,9 @@ lacks "an answer without blank lines" "$in_exercises { /^<details>/ { N; s/\n.*/
 lacks "no way into depth" 's/^\*\*In depth:\*\*/More:/' '02_blocks.md: has no line **In depth:** with a link to a page of ../'
 lacks "no next chapter" 's/^\*\*Next:.*//' '02_blocks.md: Next is not 03_tree.md'
 lacks "another next chapter" '/^\*\*Next:/ s/03_tree/04_online_softmax/' '02_blocks.md: Next is not 03_tree.md'
+lacks "a sign that begins a list" '3s/$/\n+ 3/' '02_blocks.md: line 4 begins a list: + 3'
 lacks "a long line" '3s/$/ 34567890 234567890 234567890 234567890 234567890 234567890 234567890 234567890 234567890 234567890 234567890/' \
-    "02_blocks.md: line 3 has $(($(sed -n 3p docs/book/02_blocks.md | wc -m) + 108)) characters"
+    "02_blocks.md: line 3 has $(($(sed -n 3p "$TREEATTN_SOURCE_DIR/docs/book/02_blocks.md" | wc -m) + 108)) characters"
 cp "$TREEATTN_SOURCE_DIR/docs/book/"*.md docs/book && rm docs/book/04_*.md
 expect_match "a chapter that is gone" 'README.md: there is no 04_' <(book_faults)
 cp docs/book/03_tree.md docs/book/11_more.md
