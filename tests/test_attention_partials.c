@@ -1,6 +1,6 @@
-/* Claim: the partial states of tree_attention_ref_partials are those that tree_attention_ref merges: merged in the order
- * of the merge lists they give its out and lse bit for bit, and each is the softmax of its item's visible tokens. What
- * tree_attention_ref refuses is refused with the same status, and nothing is written. */
+/* Claim: the partial states of tree_attention_ref_partials are those that tree_attention_ref merges: merged in the
+ * order of the merge lists they give its out and lse bit for bit, and each is the softmax of its item's visible tokens.
+ * What tree_attention_ref refuses is refused with the same status, and nothing is written. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -35,7 +35,7 @@ static states states_create(uint32_t count)
 
 static void states_free(states *s)
 {
-    for (uint32_t d = 0; d < HEAD_DIM; d++) check(s->state[s->count].o[d] == GUARD, "nothing is written behind the end");
+    for (uint32_t d = 0; d < HEAD_DIM; d++) check(s->state[s->count].o[d] == GUARD, "o behind the last state");
     check(isnan(s->state[s->count].m) && isnan(s->state[s->count].l), "one state is left alone");
     free(s->state);
     free(s->o);
@@ -143,7 +143,8 @@ static void run_refusals(const void *unused)
     const tree_status statuses[5] = {TREE_BAD_SHAPE, TREE_BAD_SHAPE, TREE_BAD_SHAPE, TREE_BAD_PLAN, TREE_UNSUPPORTED};
     for (int i = 0; i < 5; i++) {
         states partials = states_create(plan->num_partials);
-        tree_status status = tree_attention_ref_partials(partials.state, c.query, c.key, c.value, plan, 0, &wrong[i], 1);
+        tree_status status =
+            tree_attention_ref_partials(partials.state, c.query, c.key, c.value, plan, 0, &wrong[i], 1);
         check(status == statuses[i], "shape %d: %s", i, tree_status_string(status));
         for (uint32_t s = 0; s < plan->num_partials; s++)
             for (uint32_t d = 0; d < HEAD_DIM; d++)

@@ -1,5 +1,5 @@
-/* treeattn attend: runs tree_attention_ref, the specification, on a tree: a place for a debugger to stop. Prints out and
- * lse of each query, with --partials the partial states that the plan's items leave. */
+/* treeattn attend: runs tree_attention_ref, the specification, on a tree: a place for a debugger to stop. Prints out
+ * and lse of each query, with --partials the partial states that the plan's items leave. */
 #include "tool_tree.h"
 
 #include <inttypes.h>
@@ -19,6 +19,7 @@ typedef struct attend_result {
     double *sums;                      /* their o */
     double *difference;                /* [num_queries][num_heads] from attention_ref, relative */
     uint32_t first_query, end_query, first_head, end_head; /* that are printed */
+    double bytes;                      /* of all of this and the tree, for tool_need_memory */
 } attend_result;
 
 /* ---- compute ---- */
@@ -29,20 +30,30 @@ static void need_work(const tool_call *call, const tool_tree *tree)
     for (uint32_t i = 0; i < tree->plan->num_items; i++)
         pairs += (double)tree->plan->items[i].num_rows * tree->plan->items[i].num_tokens;
     tool_need_work(call, pairs * tree->shape.num_heads * tree->shape.head_dim,
-                   "attention over %" PRIu64 " tokens of the queries' paths, with %u heads of %u,",
-                   tree->plan->path_tokens, tree->shape.num_heads, tree->shape.head_dim);
+                   "attention over %" PRIu64 " tokens of the queries' paths, with %u/%u heads of %u elements,",
+                   tree->plan->path_tokens, tree->shape.num_heads, tree->shape.num_kv_heads, tree->shape.head_dim);
 }
 
-/* Partial states of every head, and out and lse. */
-static void need_results(const tool_call *call, const tool_tree *tree, bool partials)
+static double longest_path(const tool_tree *tree)
+{
+    uint32_t longest = 0;
+    for (uint32_t q = 0; q < tree->shape.num_queries; q++)
+        longest = tree->tables[q].length > longest ? tree->tables[q].length : longest;
+    return longest;
+}
+
+/* Partial states of every head, out and lse, and a branch alone. Returns the bytes, those of the tree included. */
+static double need_results(const tool_call *call, const tool_tree *tree, bool partials)
 {
     double head_dim = tree->shape.head_dim, states = (double)tree->plan->num_partials + 1;
     double state_bytes = sizeof(softmax_state) + head_dim * sizeof(double);
     double rows = (double)tree->shape.num_queries * tree->shape.num_heads;
     double bytes = states * state_bytes * (partials ? 1 + (double)tree->shape.num_heads : 1);
     bytes += rows * (head_dim * sizeof(float) + sizeof(float) + sizeof(double));
-    tool_need_memory(call, tree->bytes + bytes, "attention of %u queries, %u partial states",
-                     tree->shape.num_queries, tree->plan->num_partials);
+    bytes += longest_path(tree) * head_dim * 2 * sizeof(float) + tree->bytes;
+    tool_need_memory(call, bytes, "attention of %u queries, %u partial states", tree->shape.num_queries,
+                     tree->plan->num_partials);
+    return bytes;
 }
 
 static void check_status(tree_status status)
@@ -96,14 +107,10 @@ static void compare_query(attend_result *result, uint32_t query, float *key, flo
     }
 }
 
-static void compare_alone(const tool_call *call, attend_result *result)
+static void compare_alone(attend_result *result)
 {
     const tool_tree *tree = result->tree;
-    size_t rows = (size_t)tree->shape.num_queries * tree->shape.num_heads, longest = 0;
-    for (uint32_t q = 0; q < tree->shape.num_queries; q++)
-        longest = tree->tables[q].length > longest ? tree->tables[q].length : longest;
-    tool_need_memory(call, tree->bytes + (double)longest * tree->shape.head_dim * 2 * sizeof(float),
-                     "a branch of %zu tokens alone", longest);
+    size_t rows = (size_t)tree->shape.num_queries * tree->shape.num_heads, longest = (size_t)longest_path(tree);
     float *key = tool_allocate(longest * tree->shape.head_dim, sizeof *key);
     float *value = tool_allocate(longest * tree->shape.head_dim, sizeof *value);
     double *alone = tool_allocate(tree->shape.head_dim, sizeof *alone);
@@ -126,7 +133,7 @@ static attend_result compute(const tool_call *call, const tool_tree *tree, bool 
         result.end_head = result.first_head + 1;
     }
     need_work(call, tree);
-    need_results(call, tree, partials);
+    result.bytes = need_results(call, tree, partials);
     size_t rows = (size_t)tree->shape.num_queries * tree->shape.num_heads;
     result.out = tool_allocate(rows * tree->shape.head_dim, sizeof *result.out);
     result.lse = tool_allocate(rows, sizeof *result.lse);
@@ -134,7 +141,7 @@ static attend_result compute(const tool_call *call, const tool_tree *tree, bool 
                                     &tree->shape, tree->scale));
     if (partials)
         compute_partials(&result);
-    compare_alone(call, &result);
+    compare_alone(&result);
     return result;
 }
 
@@ -285,8 +292,9 @@ static void write_table(const tool_call *call, const attend_result *result)
     enum { CELL_BYTES = 64, OTHER_COLUMNS = 6 };
     const tool_tree *tree = result->tree;
     double rows = result->partials != NULL ? (double)tree->plan->num_partials : (double)tree->shape.num_queries;
-    tool_need_memory(call, tree->bytes + rows * tree->shape.num_heads * (OTHER_COLUMNS + tree->shape.head_dim) * CELL_BYTES,
-                     "a table of %.0f rows", rows * tree->shape.num_heads);
+    rows *= result->end_head - result->first_head;
+    tool_need_memory(call, result->bytes + rows * (OTHER_COLUMNS + (double)tree->shape.head_dim) * CELL_BYTES,
+                     "a table of %.0f rows", rows);
     column_name *names = name_columns(result->partials != NULL ? "o" : "out", tree->shape.head_dim);
     tool_table *table = tool_table_create();
     if (result->partials != NULL)

@@ -41,16 +41,20 @@ static void write_state(FILE *file, const char *indent, double m, double l, cons
 static void write_heading(FILE *file, const tool_walk *walk)
 {
     const tool_tree *tree = walk->tree;
-    char query[96];
-    fprintf(file, "query %u of %u, head %u of %u: %s   strategy %s: %u of %u %s\n", walk->query,
-            tree->shape.num_queries, walk->head, tree->shape.num_heads,
+    char query[96], kv_head[32] = "";
+    if (tree->shape.num_heads > 1)
+        snprintf(kv_head, sizeof kv_head, ", KV head %u", walk->kv_head);
+    fprintf(file, "query %u of %u, head %u of %u%s: %s\nstrategy %s: %u %s, %u of them for this query\n", walk->query,
+            tree->shape.num_queries, walk->head, tree->shape.num_heads, kv_head,
             shown_floats(query, tool_walk_query(walk), tree->shape.head_dim),
-            tree_strategy_name[tree->plan->config.strategy], walk->num_items, tree->plan->num_items,
-            tree->plan->num_items == 1 ? "item" : "items");
+            tree_strategy_name[tree->plan->config.strategy], tree->plan->num_items,
+            tree->plan->num_items == 1 ? "item" : "items", walk->num_items);
     fprintf(file,
-            "  score   query . key / sqrt(%u)         weight   exp(score - m)\n"
-            "  m       largest score so far          l        sum of the weights\n"
-            "  rescale exp(old m - m), on old l, o   o        sum of weight x value\n",
+            "  score    query . key / sqrt(%u)\n"
+            "  m        the largest score so far\n"
+            "  weight   exp(score - m)\n"
+            "  l, o     the sums of weight and of weight x value\n"
+            "  rescale  exp(old m - m): l and o times this, when m grows\n",
             tree->shape.head_dim);
 }
 
@@ -102,13 +106,18 @@ static void write_absorb(FILE *file, const tool_walk *walk, const walk_step *ste
 
 static void write_merge(FILE *file, const tool_walk *walk, const walk_step *step, const double *o)
 {
-    fprintf(file, "  item %u: ", step->item);
-    if (step->l_before == 0)
-        fputs("its state is the first, and is taken as it is\n", file);
-    else
-        fprintf(file, "the larger m is %.4f: l, o so far x %.4f, of the item x %.4f\n", step->m, step->rescale,
-                step->weight);
-    write_state(file, "    ", step->m, step->l, o, walk->tree->shape.head_dim);
+    uint32_t head_dim = walk->tree->shape.head_dim;
+    const walk_step *left = &walk->steps[step->left];
+    char name[32];
+    snprintf(name, sizeof name, "  item %u left ", step->item);
+    write_state(file, name, left->m, left->l, walk->o + step->left * head_dim, head_dim);
+    if (step->l_before == 0) {
+        fputs("    the first state: taken as it is\n", file);
+        return;
+    }
+    fprintf(file, "    the larger m is %.4f: l, o so far x %.4f, the item's x %.4f\n", step->m, step->rescale,
+            step->weight);
+    write_state(file, "    ", step->m, step->l, o, head_dim);
 }
 
 static void write_out(FILE *file, const tool_walk *walk)
@@ -213,7 +222,7 @@ static void write_table(const tool_call *call, const tool_walk *walk)
 {
     enum { CELL_BYTES = 64, OTHER_COLUMNS = 13 };
     double num_cells = (double)walk->num_steps * (OTHER_COLUMNS + NUM_GROUPS * (double)walk->tree->shape.head_dim);
-    tool_need_memory(call, walk->tree->bytes + num_cells * CELL_BYTES, "a table of %zu steps", walk->num_steps);
+    tool_need_memory(call, walk->bytes + num_cells * CELL_BYTES, "a table of %zu steps", walk->num_steps);
     column_names columns = name_columns(walk->tree->shape.head_dim);
     tool_table *table = tool_table_create();
     for (size_t i = 0; i < walk->num_steps; i++) put_step(table, &columns, walk, i);

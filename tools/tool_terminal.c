@@ -152,9 +152,13 @@ static void draw(const tool_steps *steps, size_t step)
     tool_palette palette = tool_palette_for(stdout);
     fputs("\033[H\033[J", stdout);
     fputs(last_lines(text, bytes, rows - 1, columns), stdout);
+    char line[128];
     const char *keys = step + 1 < steps->num_steps ? "Enter next   b back   n next item   q quit"
                                                    : "Enter quit   b back                 q quit";
-    printf("\033[%zuH%sstep %zu of %zu   %s%s", rows, palette.bold, step + 1, steps->num_steps, keys, palette.plain);
+    int length = snprintf(line, sizeof line, "step %zu of %zu   %s", step + 1, steps->num_steps, keys);
+    if ((size_t)length > columns) /* it would scroll the screen */
+        snprintf(line, sizeof line, "%zu/%zu Enter b n q", step + 1, steps->num_steps);
+    printf("\033[%zuH%s%.*s%s", rows, palette.bold, (int)columns, line, palette.plain);
     fflush(stdout);
     free(text);
 }

@@ -132,6 +132,8 @@ static void need_all(const tool_call *call, tool_tree *tree)
     tree_shape *shape = &tree->shape;
     replay_needs needs;
     tree->bytes = tool_need_replay(call, tree->work, shape->block_tokens, 0, &needs);
+    tree->bytes += (double)needs.peak_queries * QUERY_BYTES;
+    tool_need_memory(call, tree->bytes, "a tree of %u queries", needs.peak_queries);
     replay_totals totals;
     kv_status status = replay_measure(&totals, tree->work, shape->block_tokens);
     if (status != KV_OK)
@@ -140,9 +142,10 @@ static void need_all(const tool_call *call, tool_tree *tree)
     double num_slots = (double)shape->num_blocks * shape->block_tokens;
     double rows = (double)needs.peak_queries * shape->num_heads;
     tree->bytes += num_slots * (shape->num_kv_heads * (double)shape->head_dim * 2 * sizeof(float) + 4);
-    tree->bytes += rows * shape->head_dim * sizeof(float) + (double)needs.path_tokens * 6 + 4.0 * tree->work->num_tokens;
-    tree->bytes += (double)needs.peak_queries * QUERY_BYTES + (double)shape->num_blocks * BLOCK_BYTES;
-    tool_need_memory(call, tree->bytes, "K and V of %u blocks, and %u queries", shape->num_blocks, needs.peak_queries);
+    tree->bytes += rows * shape->head_dim * sizeof(float) + (double)shape->num_blocks * BLOCK_BYTES;
+    tree->bytes += (double)needs.path_tokens * 6 + 4.0 * (double)tree->work->num_tokens; /* lists of tokens, numbers */
+    tool_need_memory(call, tree->bytes, "a tree of %u blocks and %u queries, with K and V,", shape->num_blocks,
+                     needs.peak_queries);
 }
 
 static void build_plan(const tool_call *call, tool_tree *tree, const tree_plan_config *config)

@@ -12,6 +12,7 @@ const char *const walk_kind_name[WALK_NUM_KINDS] = {"absorb", "hidden", "merge",
 /* The partial state that an item left for the query. */
 typedef struct walked_item {
     uint32_t item, partial;
+    size_t last_step;
     softmax_state state;
 } walked_item;
 
@@ -111,6 +112,7 @@ static void walk_merge(tool_walk *walk, const walked_item *items, softmax_state 
         const walked_item *from = find_partial(items, walk->num_items, plan->merge_partials[i]);
         walk_step *step = begin_step(walk, WALK_MERGE, total);
         step->item = from->item;
+        step->left = from->last_step;
         softmax_state_merge(total, &from->state, head_dim);
         step->rescale = exp(step->m_before - total->m);
         step->weight = exp(from->state.m - total->m);
@@ -144,8 +146,8 @@ tool_walk tool_walk_create(const tool_call *call, const tool_tree *tree, uint32_
                       .kv_head = head / (tree->shape.num_heads / tree->shape.num_kv_heads)};
     size_t num_steps = count_steps(&walk);
     double step_bytes = sizeof *walk.steps + sizeof(double) * (double)head_dim;
-    tool_need_memory(call, tree->bytes + (double)(num_steps + walk.num_items) * step_bytes, "a walk of %zu steps",
-                     num_steps);
+    walk.bytes = tree->bytes + (double)(num_steps + walk.num_items) * step_bytes;
+    tool_need_memory(call, walk.bytes, "a walk of %zu steps", num_steps);
     walk.steps = tool_allocate(num_steps, sizeof *walk.steps);
     walk.o = tool_allocate(num_steps * head_dim, sizeof *walk.o);
     walk.out = tool_allocate(head_dim, sizeof *walk.out);
@@ -161,6 +163,7 @@ tool_walk tool_walk_create(const tool_call *call, const tool_tree *tree, uint32_
         *now = (walked_item){.item = i, .partial = item->first_partial + row, .state.o = sums + walked * head_dim};
         softmax_state_empty(&now->state, head_dim);
         for (uint32_t r = 0; r < item->num_ranges; r++) walk_range(&walk, &now->state, i, r, row);
+        now->last_step = walk.num_steps - 1;
         walked++;
     }
     softmax_state total = {.o = sums + (size_t)walk.num_items * head_dim};

@@ -21,6 +21,7 @@ typedef struct walk_step {
     uint32_t item, range;        /* range: of the item, from 0. WALK_MERGE: the item of the partial state */
     uint32_t t;                  /* token of the range, from 0 */
     uint32_t block, slot, token; /* WALK_ABSORB, WALK_HIDDEN */
+    size_t left;                 /* WALK_MERGE: the last step of the item, which left the partial state */
     double score;
     double m_before, l_before; /* of the state, before this step */
     double rescale;            /* exp(m_before - m): on the old l and o */
@@ -39,6 +40,7 @@ typedef struct tool_walk {
     double *o;  /* [num_steps][head_dim] after each step */
     float *out; /* [head_dim] */
     float lse;
+    double bytes; /* of tree and walk, for tool_need_memory */
 } tool_walk;
 
 /* Ends the program if the walk needs more memory than is allowed. The tree must outlive the walk. */
