@@ -25,23 +25,40 @@ has_cxx() {
     "$compiler" -E -include vector -x c++ /dev/null >/dev/null 2>&1
 }
 
+# Sphinx and what docs/book/conf.py names, in the python3 that scripts/book.sh takes.
+has_sphinx() {
+    local python
+    for python in python3 /usr/bin/python3; do
+        "$python" -c 'import myst_parser, sphinx' 2>/dev/null && return
+    done
+    return 1
+}
+
 # Missing packages of the verb: needed ones, and those that it can go on without.
 find_missing() {
     missing=() optional=()
-    [ "$verb" = figures ] || has_compiler || missing+=(gcc libc6-dev)
-    [ "$verb" = figures ] || has cmake || missing+=(cmake)
+    case $verb in
+    figures | book) ;;
+    *)
+        has_compiler || missing+=(gcc libc6-dev)
+        has cmake || missing+=(cmake)
+        ;;
+    esac
     case $verb in
     demo) has gnuplot || optional+=(gnuplot-nox) ;;
     test) has_cxx || optional+=(g++) ;; # the kernels run on the host
     figures) has gnuplot || missing+=(gnuplot-nox) ;;
+    book) has_sphinx || missing+=(python3-sphinx python3-myst-parser) ;;
     coverage) has gcovr || optional+=(gcovr) ;;
     ci)
         local tool
         has_cxx || missing+=(g++)
         for tool in gnuplot:gnuplot-nox clang:clang valgrind:valgrind cppcheck:cppcheck shellcheck:shellcheck \
-            pkg-config:pkg-config gcovr:gcovr python3:python3 git:git qemu-x86_64:qemu-user; do
+            pkg-config:pkg-config gcovr:gcovr python3:python3 git:git gdb:gdb qemu-x86_64:qemu-user \
+            chromium-headless-shell:chromium-headless-shell; do
             has "${tool%%:*}" || missing+=("${tool##*:}")
         done
+        has_sphinx || missing+=(python3-sphinx python3-myst-parser)
         ;;
     esac
 }

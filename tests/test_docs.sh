@@ -117,12 +117,22 @@ for mirror in "${mirrors[@]}"; do
     done <<<"$(sections $reference)"
 done
 
-# README's first link is the shortest way in, and every chapter and figure can be reached from it.
-mapfile -t linked <<<"$(grep -oE '\]\([^)#:]+\)' README.md | sed 's/^](//; s/)$//')"
+# README's first link is the shortest way in; it leads to the figures and to the map of the pages, docs/README.md, which leads
+# to every page and chapter.
+links_of() { # FILE, seen from the root: the files that it links to
+    grep -oE '\]\([^):]+\)' "$1" | sed -E "s#^\]\(##; s/(\#.*)?\)\$//; s#^#$(dirname "$1")/#" | xargs -r realpath -m --relative-to=.
+}
+mapfile -t linked <<<"$(links_of README.md)"
 [ "${linked[0]}" = docs/one_file.c ] || fail "README's first link is ${linked[0]}"
-for page in docs/*.md figures/*.md; do
+for page in docs/README.md docs/book/README.md figures/*.md; do
     checked=$((checked + 1))
     printf '%s\n' "${linked[@]}" | grep -qxF "$page" || fail "README does not link to $page"
+done
+mapped=$(links_of docs/README.md)
+for page in docs/*.md docs/book/*.md; do
+    [ "$page" != docs/README.md ] || continue
+    checked=$((checked + 1))
+    grep -qxF "$page" <<<"$mapped" || fail "docs/README.md does not link to $page"
 done
 
 # Its table of rooms has the folders that test_layers.sh knows.

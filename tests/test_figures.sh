@@ -57,5 +57,32 @@ key=$(sed -n 's/^    {"\([^"]*\)", "\([0-9,]*\)", "\([0-9,]*\)"},$/|\1|\2|\3|/p'
 if [ -z "$key" ] || [ "$(grep -E '^\| [^|]* \| [0-9]' gpu_trees.md | tr -d ' ')" != "$key" ]; then
     fail "figures/gpu_trees.md: its key of short names is not the table of gpu_trees.cu"
 fi
-echo "$checked figures checked, $failed failed"
+# Steps: drawn from the csv that they name, the common files and the style; each is one element more than the one before.
+steps=0
+for script in steps/*.gp; do
+    stem=${script%.gp}
+    steps=$((steps + 1))
+    csv=$(sed -n '1s/^# data: //p' "$script")
+    [ -f "$csv" ] || fail "figures/$script names no csv in its first line"
+    hash=$(cat "$script" "$csv" style.gnuplot steps/*.gnuplot steps/at.awk numbers.awk | sha256sum | cut -d ' ' -f 1)
+    grep -q "<!-- gp+csv+style sha256 $hash -->" "$stem.svg" 2>/dev/null ||
+        fail "figures/$stem.svg is not drawn from this csv, gp and style: make figures"
+    [ -s "$stem.png" ] || fail "figures/$stem.png is missing"
+    grep -q '^<title>[A-Z].*[.]</title>' "$stem.svg" || fail "figures/$stem.svg says no sentence"
+done
+[ $steps -ge 16 ] || fail "only $steps steps"
+# Numbers in their texts: formats, and names of cells; no text has a digit that is typed.
+typed=$(awk '!/^ *#/ && /lesson|label|name\(|title/ {
+    line = $0
+    gsub(/lesson_%?[0-9d]|%[0-9.]*[dfgs]|font [^;]*,[0-9]+.|#[0-9a-f]+|rgb .[^;]*|plan=[a-z]+|[a-z]+=%[ds]|L2/, "", line)
+    while (match(line, /"[^"]*"|\047[^\047]*\047/)) {
+        if (substr(line, RSTART, RLENGTH) ~ /[0-9]/) print FILENAME ": " $0
+        line = substr(line, RSTART + RLENGTH)
+    }
+}' steps/[!f]*.gnuplot steps/*.gp)
+[ -z "$typed" ] || fail "a number is typed into a text of a step: $typed"
+grep -nE "#[0-9a-f]{6}" steps/*.gp && fail "a step has a colour of its own: frame.gnuplot names them"
+../scripts/lessons.sh || fail "a page differs from the sentences of the pictures"
+
+echo "$checked figures and $steps steps checked, $failed failed"
 [ $failed = 0 ] && [ $checked -gt 0 ]

@@ -8,7 +8,4 @@ END {
     value("sorting_radix", tb("radix", "plan_bytes"))
     value("sorting_flatten", tb("flatten", "plan_bytes"))
     value("sorting_cost", tb("cost", "plan_bytes"))
-    value("sorting_radix_partial", tb("radix", "partial_bytes"))
-    value("sorting_flatten_partial", tb("flatten", "partial_bytes"))
-    value("sorting_cost_partial", tb("cost", "partial_bytes"))
 }
