@@ -29,7 +29,7 @@ step_entries() { # NUMBER...
 }
 step_index() {
     local svg stem
-    printf '\n|step|what it teaches|\n|-|-|\n'
+    printf '\n<!-- typed: the pictures say it, and scripts/lessons.sh compares -->\n|step|what it teaches|\n|-|-|\n'
     for svg in figures/steps/[0-9]*.svg; do
         stem=${svg##*/} stem=${stem%.svg}
         printf '|[%s](../figures/steps/%s.svg)|%s|\n' "$stem" "$stem" "$(title "$svg")"
@@ -38,7 +38,7 @@ step_index() {
 }
 # A row of figures/README.md: | question | lesson [stem](stem.md) | picture |
 figure_index() {
-    printf '\n|figure|what it teaches|\n|-|-|\n'
+    printf '\n<!-- typed: figures/README.md says it, and scripts/lessons.sh compares -->\n|figure|what it teaches|\n|-|-|\n'
     sed -n 's/^| .* | \(.*\) \[\([a-z0-9_]*\)\](\2\.md) | .* |$/|[\2](..\/figures\/\2.md)|\1|/p' figures/README.md
     echo
 }
