@@ -70,7 +70,13 @@ for script in steps/*.gp; do
     [ -s "$stem.png" ] || fail "figures/$stem.png is missing"
     grep -q '^<title>[A-Z].*[.]</title>' "$stem.svg" || fail "figures/$stem.svg says no sentence"
 done
-[ $steps -ge 16 ] || fail "only $steps steps"
+[ $steps -ge 22 ] || fail "only $steps steps"
+tiny=${TREEATTN_BUILD_DIR:-../build}/tiny_tree
+if [ -x "$tiny" ]; then
+    "$tiny" | awk -f steps/tiny.awk | cmp -s - steps/tiny.csv || fail "figures/steps/tiny.csv is not what build/tiny_tree prints"
+else
+    echo "skip tiny_tree not built"
+fi
 # Numbers in their texts: formats, and names of cells; no text has a digit that is typed.
 typed=$(awk '!/^ *#/ && /lesson|label|name\(|title/ {
     line = $0
