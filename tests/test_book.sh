@@ -18,11 +18,20 @@ chapter_faults() {
         }
         function end_fence() { if (!woven && language == "text" && fence_lines > 2) drawings++ }
         NR == 1 && $0 !~ "^# " number " [A-Z]" { fault("begins with \"" $0 "\", not with \"# " number " Title\"") }
-        { shown = $0; gsub(/<!--[^>]*-->/, "", shown); gsub(/[\200-\277]/, "", shown) }
-        !in_fence && !/^\|/ && length(shown) > 120 { fault("line " NR " has " length(shown) " characters") }
+        {
+            for (shown = $0; at = index(shown, "<!--"); shown = substr(shown, 1, at - 1) substr(rest, end ? end + 3 : length(rest) + 1)) {
+                rest = substr(shown, at)
+                end = index(rest, "-->")
+            }
+            gsub(/[\200-\277]/, "", shown)
+        }
+        !in_fence && !/^\|/ && !/^!\[/ && length(shown) > 120 { fault("line " NR " has " length(shown) " characters") }
+        section == "Exercises" && answer == 1 && before == "" && /./ && !/<\/?details/ { answer = 2 }
         /^```/ && in_fence { in_fence = 0; end_fence(); next }
         /^```/ { in_fence = 1; language = substr($0, 4); fence_lines = 0; woven = before ~ /^<!-- (code|run|file): /; codes += before ~ /^<!-- code: /; next }
         in_fence { fence_lines++; next }
+        # Where the line before belongs to a paragraph, these signs would begin a list in CommonMark.
+        before ~ /[^ ]/ && before !~ /^( *[-*] |  |[0-9]+\. |<!--)/ && /^ *([-+*]|1[.)]) / { fault("line " NR " begins a list: " substr($0, 1, 20)) }
         /^\*\*Question\.\*\* [A-Z]/ { questions++; if (NR != 3) fault("the question is not line 3") }
         match($0, /!\[[^]]*\]\(\.\.\/\.\.\/figures\/[^)]*\.svg\)/) { drawings++; if (/!\[\]/) fault("line " NR ": an image without a text") }
         /\]\(\.\.\/glossary\.md#/ { terms++ }
@@ -30,14 +39,13 @@ chapter_faults() {
             if (section == "Exercises") end_exercise()
             section = substr($0, 4); sections[section]++
         }
-        section == "Exercises" && /^[0-9]+\. / {
+        section == "Exercises" && (before == "" || before ~ /^<!-- typed/) && /^[0-9]+\. / {
             end_exercise(); exercises++; answer = 0
             if ($1 != exercises ".") fault("exercise " $1 " stands where " exercises ". is due")
         }
         section == "Exercises" && before == "" && $0 == "<details><summary>Answer</summary>" { answer = exercises ? 1 : 0 }
-        section == "Exercises" && answer == 1 && before == "" && /[A-Za-z0-9]/ && !/<\/?details/ { answer = 2 }
         section == "Exercises" && answer == 2 && before == "" && $0 == "</details>" { answer = 3 }
-        /^\*\*In depth:\*\* .*\]\(\.\.\/[A-Za-z0-9_\/.]*\.md[)#]/ { depth = NR }
+        /^\*\*In depth:\*\* .*\]\(\.\.\// { depth = NR }
         /^\*\*Next:\*\* .*\]\([A-Za-z0-9_\/.]*\.md[)#]/ { next_link = NR; target = $0; sub(/.*\]\(/, "", target); sub(/[)#].*/, "", target) }
         { before = $0 }
         END {
@@ -50,7 +58,7 @@ chapter_faults() {
             if (sections["What was measured"] != 1 && sections["What was run"] != 1) fault("has no section What was measured")
             if (sections["What would refute it"] != 1) fault("has no section What would refute it")
             if (exercises < 3) fault("has " exercises + 0 " exercises, fewer than 3")
-            if (!depth) fault("has no line **In depth:** with a link to a page of ../")
+            if (!depth) fault("has no line **In depth:** with a link out of the book")
             if (!next_link || next_link < depth) fault("has no line **Next:** with a link, after In depth")
         }' "$1"
 }
@@ -73,6 +81,8 @@ book_faults() {
 }
 
 expect "the chapters and their parts" "" "$(book_faults)"
+expect "the same table in docs/README.md" "$(grep -E '^\|\[[0-9]+ ' docs/book/README.md)" \
+    "$(grep -E '^\|\[[0-9]+ ' docs/README.md | sed 's#(book/#(#')"
 expect "eleven chapters" 11 "$(find docs/book -name '[0-9]*_*.md' | wc -l)"
 
 # The same book with a mistake in one chapter.
@@ -101,11 +111,12 @@ for part in '^<\/details>' '^<details>.*'; do
 done
 lacks "an answer without blank lines" "$in_exercises { /^<details>/ { N; s/\n.*/ Yes./ } }" \
     '02_blocks.md: exercise 1 has no answer, <details><summary>Answer</summary>, blank line, text, blank line, </details>'
-lacks "no way into depth" 's/^\*\*In depth:\*\*/More:/' '02_blocks.md: has no line **In depth:** with a link to a page of ../'
+lacks "no way into depth" 's/^\*\*In depth:\*\*/More:/' '02_blocks.md: has no line **In depth:** with a link out of the book'
 lacks "no next chapter" 's/^\*\*Next:.*//' '02_blocks.md: Next is not 03_tree.md'
 lacks "another next chapter" '/^\*\*Next:/ s/03_tree/04_online_softmax/' '02_blocks.md: Next is not 03_tree.md'
+lacks "a sign that begins a list" '3s/$/\n+ 3/' '02_blocks.md: line 4 begins a list: + 3'
 lacks "a long line" '3s/$/ 34567890 234567890 234567890 234567890 234567890 234567890 234567890 234567890 234567890 234567890 234567890/' \
-    "02_blocks.md: line 3 has $(($(sed -n 3p docs/book/02_blocks.md | wc -m) + 108)) characters"
+    "02_blocks.md: line 3 has $(($(sed -n 3p "$TREEATTN_SOURCE_DIR/docs/book/02_blocks.md" | wc -m) + 108)) characters"
 cp "$TREEATTN_SOURCE_DIR/docs/book/"*.md docs/book && rm docs/book/04_*.md
 expect_match "a chapter that is gone" 'README.md: there is no 04_' <(book_faults)
 cp docs/book/03_tree.md docs/book/11_more.md

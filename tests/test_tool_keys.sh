@@ -10,7 +10,7 @@ python3 -c 'import os; os.openpty()' 2>/dev/null || { echo "skip test_tool_keys 
 export TREEATTN_BIN work
 # Prints a line for each case: pass NAME, or FAIL NAME: REASON.
 python3 - >"$work/cases" 2>"$work/err" <<'END'
-import fcntl, os, re, select, signal, struct, sys, termios, time
+import fcntl, os, re, resource, select, signal, struct, sys, termios, time
 
 program, work = os.environ["TREEATTN_BIN"], os.environ["work"]
 plain, alone = open(work + "/plain").read(), open(work + "/alone").read()
@@ -53,6 +53,7 @@ class Terminal:
                 for fd in (0, 1, 2):
                     os.dup2(self.slave, fd)
                 os.close(self.master)
+                resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
                 os.execve(program, [program] + arguments, environment)
             while True:
                 _, status = os.waitpid(child, os.WUNTRACED)

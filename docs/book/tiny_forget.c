@@ -129,9 +129,8 @@ int main(void)
     kv_pool *pool;
     kv_pool_config config = {.num_blocks = NUM_BLOCKS, .block_tokens = BLOCK_TOKENS, .evicts = true};
     kv_branch branches[NUM_BRANCHES];
-    if (kv_pool_create(&pool, &config) || kv_branch_create(pool, &branches[0]) || append(pool, branches[0], 6)
-        || kv_branch_fork(pool, branches[0], &branches[1]) || append(pool, branches[0], 3)
-        || append(pool, branches[1], 4))
+    if (kv_pool_create(&pool, &config) || kv_branch_create(pool, &branches[0]) || append(pool, branches[0], 6) ||
+        kv_branch_fork(pool, branches[0], &branches[1]) || append(pool, branches[0], 3) || append(pool, branches[1], 4))
         return 1;
 
     look looks[NUM_BRANCHES];
@@ -150,7 +149,8 @@ int main(void)
     for (int q = 0; q < NUM_BRANCHES; q++) {
         if (kv_branch_keep(pool, branches[q], &keep)) return 1;
         eviction_range all = {0, keep.next_position}, own = {keep.first_private, keep.next_position};
-        printf("    branch %d: scope mask %d, scope private %d\n", q, victim_of(&looks[q], all), victim_of(&looks[q], own));
+        printf("    branch %d: scope mask %d, scope private %d\n", q, victim_of(&looks[q], all),
+               victim_of(&looks[q], own));
     }
     look both = looks[0]; /* of a shared token, the larger importance counts */
     for (uint32_t t = 0; t < BLOCK_TOKENS; t++) both.importance[t] = fmax(both.importance[t], looks[1].importance[t]);
@@ -169,6 +169,6 @@ int main(void)
     puts("scope vote: both branches forget the token of their vote");
     if (kv_evict_shared(pool, branches, NUM_BRANCHES, 0, (uint32_t)voted)) return 1; /* token t < 4: block 0, slot t */
     print_keep(pool, branches);
-    return kv_branch_prune(pool, branches[0]) || kv_branch_prune(pool, branches[1]) || kv_pool_destroy(pool, false, NULL)
-           || wrong;
+    return kv_branch_prune(pool, branches[0]) || kv_branch_prune(pool, branches[1]) ||
+           kv_pool_destroy(pool, false, NULL) || wrong;
 }

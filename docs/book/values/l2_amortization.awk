@@ -18,7 +18,8 @@ END {
     value("radix_best", d(2, high["best_radix"] / ceiling("dram_gbps")))
     value("l2_over_dram", d(1, ceiling("l2_gbps") / ceiling("dram_gbps")))
     value("cost_best", d(1, gbps(last "cost") / ceiling("dram_gbps")))
-    value("gain", d(1, at(last "radix", "us") / at(last "cost", "us")))
+    value("radix_us", d(0, at(last "radix", "us")))
+    value("cost_us", d(0, at(last "cost", "us")))
     value("warm_low", percent(0, low["warm_saves"]))
     value("warm_high", percent(0, high["warm_saves"]))
 }
