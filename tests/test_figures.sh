@@ -64,7 +64,9 @@ for script in steps/*.gp; do
     steps=$((steps + 1))
     csv=$(sed -n '1s/^# data: //p' "$script")
     [ -f "$csv" ] || fail "figures/$script names no csv in its first line"
-    hash=$(cat "$script" "$csv" style.gnuplot steps/*.gnuplot steps/at.awk numbers.awk | sha256sum | cut -d ' ' -f 1)
+    sequence=$(sed -n "s#^load 'figures/\(steps/[a-z_]*.gnuplot\)'\$#\1#p" "$script")
+    [ -f "$sequence" ] || fail "figures/$script loads no sequence"
+    hash=$(cat "$script" "$csv" style.gnuplot steps/frame.gnuplot "$sequence" steps/at.awk | sha256sum | cut -d ' ' -f 1)
     grep -q "<!-- gp+csv+style sha256 $hash -->" "$stem.svg" 2>/dev/null ||
         fail "figures/$stem.svg is not drawn from this csv, gp and style: make figures"
     [ -s "$stem.png" ] || fail "figures/$stem.png is missing"
@@ -80,7 +82,7 @@ fi
 # Numbers in their texts: formats, and names of cells; no text has a digit that is typed.
 typed=$(awk '!/^ *#/ && /lesson|label|name\(|title/ {
     line = $0
-    gsub(/lesson_%?[0-9d]|%[0-9.]*[dfgs]|font [^;]*,[0-9]+.|#[0-9a-f]+|rgb .[^;]*|plan=[a-z]+|[a-z]+=%[ds]|L2/, "", line)
+    gsub(/lesson_%?[0-9d]|%[0-9.]*[dfgs]|font [^;]*,[0-9]+.|#[0-9a-f]+|rgb .[^;]*|[a-z]+=[a-z0-9_%]+|L2/, "", line)
     while (match(line, /"[^"]*"|\047[^\047]*\047/)) {
         if (substr(line, RSTART, RLENGTH) ~ /[0-9]/) print FILENAME ": " $0
         line = substr(line, RSTART + RLENGTH)

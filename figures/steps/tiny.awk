@@ -1,4 +1,4 @@
-# The output of build/tiny_tree as csv: what lies where after each of its calls.
+# The output of build/tiny_tree as csv: tables, slots and reference counts after each of its calls.
 #   token   index branch, place position, value token         cell   index block, place slot, value token
 #   entry   index branch, place in the table, value block     refs   index block, value references
 #   copy    index from, place to, value tokens               length  index branch, value tokens
