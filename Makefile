@@ -113,6 +113,6 @@ figures/%.svg figures/%.png: figures/%.gp figures/%.csv figures/style.gnuplot sc
 	scripts/draw.sh "$$stem"
 
 figures/steps/%.svg figures/steps/%.png: export stem = steps/$*
-figures/steps/%.svg figures/steps/%.png: figures/steps/%.gp $(csv) $(wildcard figures/steps/*.gnuplot) figures/steps/at.awk \
+figures/steps/%.svg figures/steps/%.png: figures/steps/%.gp $(csv) $(wildcard figures/steps/*.gnuplot figures/steps/*.csv) figures/steps/at.awk \
     figures/numbers.awk figures/style.gnuplot scripts/draw.sh
 	scripts/draw.sh "$$stem"

@@ -64,17 +64,25 @@ for script in steps/*.gp; do
     steps=$((steps + 1))
     csv=$(sed -n '1s/^# data: //p' "$script")
     [ -f "$csv" ] || fail "figures/$script names no csv in its first line"
-    hash=$(cat "$script" "$csv" style.gnuplot steps/*.gnuplot steps/at.awk numbers.awk | sha256sum | cut -d ' ' -f 1)
+    sequence=$(sed -n "s#^load 'figures/\(steps/[a-z_]*.gnuplot\)'\$#\1#p" "$script")
+    [ -f "$sequence" ] || fail "figures/$script loads no sequence"
+    hash=$(cat "$script" "$csv" style.gnuplot steps/frame.gnuplot "$sequence" steps/at.awk | sha256sum | cut -d ' ' -f 1)
     grep -q "<!-- gp+csv+style sha256 $hash -->" "$stem.svg" 2>/dev/null ||
         fail "figures/$stem.svg is not drawn from this csv, gp and style: make figures"
     [ -s "$stem.png" ] || fail "figures/$stem.png is missing"
     grep -q '^<title>[A-Z].*[.]</title>' "$stem.svg" || fail "figures/$stem.svg says no sentence"
 done
-[ $steps -ge 16 ] || fail "only $steps steps"
+[ $steps -ge 22 ] || fail "only $steps steps"
+tiny=${TREEATTN_BUILD_DIR:-../build}/tiny_tree
+if [ -x "$tiny" ]; then
+    "$tiny" | awk -f steps/tiny.awk | cmp -s - steps/tiny.csv || fail "figures/steps/tiny.csv is not what build/tiny_tree prints"
+else
+    echo "skip tiny_tree not built"
+fi
 # Numbers in their texts: formats, and names of cells; no text has a digit that is typed.
 typed=$(awk '!/^ *#/ && /lesson|label|name\(|title/ {
     line = $0
-    gsub(/lesson_%?[0-9d]|%[0-9.]*[dfgs]|font [^;]*,[0-9]+.|#[0-9a-f]+|rgb .[^;]*|plan=[a-z]+|[a-z]+=%[ds]|L2/, "", line)
+    gsub(/lesson_%?[0-9d]|%[0-9.]*[dfgs]|font [^;]*,[0-9]+.|#[0-9a-f]+|rgb .[^;]*|[a-z]+=[a-z0-9_%]+|L2/, "", line)
     while (match(line, /"[^"]*"|\047[^\047]*\047/)) {
         if (substr(line, RSTART, RLENGTH) ~ /[0-9]/) print FILENAME ": " $0
         line = substr(line, RSTART + RLENGTH)
