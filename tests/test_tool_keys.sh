@@ -46,8 +46,8 @@ class Terminal:
             if child == 0:
                 os.setpgid(0, 0)
                 os.tcsetpgrp(self.slave, os.getpid())
-                for number in (signal.SIGTTOU, signal.SIGINT):
-                    signal.signal(number, signal.SIG_DFL)
+                for number in ("TTOU", "INT", "QUIT", "TERM", "HUP", "TSTP"):  # a background job ignores some
+                    signal.signal(getattr(signal, "SIG" + number), signal.SIG_DFL)
                 if ignored:
                     signal.signal(ignored, signal.SIG_IGN)
                 for fd in (0, 1, 2):

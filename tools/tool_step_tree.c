@@ -67,18 +67,22 @@ static void write_item_heading(FILE *file, const tool_walk *walk, uint32_t index
         fprintf(file, " %u", plan->rows[item->first_row + row]);
     if (item->num_rows > SHOWN_QUERIES)
         fprintf(file, " and %u more", item->num_rows - SHOWN_QUERIES);
-    fprintf(file, ", %u tokens. Query %u begins with m -inf, l 0, o 0.\n", item->num_tokens, walk->query);
+    fprintf(file, ", %u %s. Query %u begins with m -inf, l 0, o 0.\n", item->num_tokens,
+            item->num_tokens == 1 ? "token" : "tokens", walk->query);
 }
 
 static void write_range_heading(FILE *file, const tool_walk *walk, const walk_step *step)
 {
     const tree_item *item = &walk->tree->plan->items[step->item];
     const tree_range *range = &walk->tree->plan->ranges[item->first_range + step->range];
-    fprintf(file, "  range %u: %u tokens from block %u, slot %u on; %s\n", step->range, range->num_tokens, step->block,
-            step->slot,
-            range->mask != TREE_NO_MASK ? "a mask says which queries see them"
-            : item->num_rows > 1        ? "all queries of the item see them"
-                                        : "no mask");
+    fprintf(file, "  range %u: %u %s from block %u, slot %u on; ", step->range, range->num_tokens,
+            range->num_tokens == 1 ? "token" : "tokens", step->block, step->slot);
+    if (range->mask != TREE_NO_MASK)
+        fputs("a mask says which queries see them\n", file);
+    else if (item->num_rows > 1)
+        fputs("all queries of the item see them\n", file);
+    else
+        fprintf(file, "query %u sees all of them\n", walk->query);
 }
 
 static void write_absorb(FILE *file, const tool_walk *walk, const walk_step *step, const double *o)
