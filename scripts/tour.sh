@@ -12,7 +12,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 export LC_ALL=C SHELL=/bin/sh DEBUGINFOD_URLS='' OMP_NUM_THREADS=1
-tours=docs/book/tours
+tours=${TOURS:-docs/book/tours} # set by a test
 marker='^# ---- What you may type'
 
 stop() { # STATUS MESSAGE
@@ -66,9 +66,7 @@ printers=(-ex 'source scripts/gdb_printers.py')
 has_python() { gdb -nx -q -batch -ex 'python print(6 * 7)' 2>/dev/null | grep -qx 42; }
 
 # Whether gdb may run a program: containers forbid it at times.
-may_run() {
-    gdb "${settings[@]}" -batch -ex run -ex 'print $_exitcode' /bin/true 2>/dev/null </dev/null | grep -qx '$1 = 0'
-}
+may_run() { gdb "${settings[@]}" -batch -ex run -ex 'info program' /bin/true </dev/null 2>&1 | grep -q 'exited normally'; }
 
 # What a reader sees who types the second part of a tour. Left out: addresses, and what gdb says of its own work.
 transcript() { # FILE BUILD
@@ -83,7 +81,7 @@ transcript() { # FILE BUILD
             /^(Temporary b|B)reakpoint [0-9]+ at 0x/d; /^\[Thread debugging/d; /^Using host libthread/d
             /^Run till exit/d; /^\[Inferior 1 /d; s/^(Temporary breakpoint [0-9]+)\.[0-9]+/\1/
             s/^(\$[0-9]+ = )\([^)]* &\) @0x[0-9a-f]+: /\1/' |
-        sed '1,/^$/d' | sed '/^$/{ N; s/^\n\(Temporary\)/\1/; }' | cat -s
+        awk 'begun { print } /^$/ { begun = 1 }' | sed '/^$/{ N; s/^\n\(Temporary\)/\1/; }' | cat -s
 }
 
 # Writes or compares all transcripts.
