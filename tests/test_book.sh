@@ -154,7 +154,7 @@ struct pair {
 };
 int later(int x);
 END
-printf '#!/bin/sh\necho "show $*"; echo one; echo two; echo three\n' >build/show
+printf '#!/bin/sh\n: >left_behind; echo "show $*"; echo one; echo two; echo three\n' >build/show
 printf '#!/bin/sh\necho "no way" >&2; exit 3\n' >build/fails
 chmod +x build/show build/fails
 printf '# a comment\nplan,branches,time_us,bytes\ncost,1,2.25,1000000\nflash,1,4,3000000\n"cost, cut",2,5.5,12345678\n' >figures/io.csv
@@ -296,6 +296,7 @@ expect "an unfilled page: status and messages" "1 13" "$? $(grep -c "$puts" out)
 scripts/weave --write >out 2>&1
 expect "filled: status and message" "0 docs/book/page.md" "$? $(cat out)"
 expect "filled: the page" "" "$(diff docs/book/page.md expected.md)"
+expect "filled: no file is left behind" "" "$(find . -name left_behind -o -name '.weave-*')"
 ls -i docs/book/page.md >before
 scripts/weave --write >out 2>&1
 expect "filled again: not written" "0  $(cat before)" "$? $(cat out) $(ls -i docs/book/page.md)"
