@@ -32,6 +32,15 @@ mkdir "$work/bin"
 for program in bash dirname sed mktemp rm; do ln -s "$(command -v $program)" "$work/bin/$program"; done
 PATH=$work/bin scripts/tour.sh run 1 "$work/none" >"$work/out" 2>&1
 expect "no gdb" 1 $? '^make tour: needs gdb: sudo apt-get install .* gdb$'
+# A gdb without Python; one that may not run a program.
+mkdir "$work/no_python" "$work/no_ptrace"
+printf '#!/bin/sh\nexit 1\n' >"$work/no_python/gdb"
+printf '#!/bin/sh\ncase $* in *python*) echo 42 ;; esac\n' >"$work/no_ptrace/gdb"
+chmod +x "$work"/no_*/gdb
+PATH=$work/no_python:$PATH scripts/tour.sh --check "$work/none" >"$work/out" 2>&1
+expect "a gdb without Python" 77 $? '^skip tour gdb is built without Python$'
+PATH=$work/no_ptrace:$PATH scripts/tour.sh --check "$work/none" >"$work/out" 2>&1
+expect "no ptrace" 77 $? '^skip tour gdb may not run a program here'
 [ ! -e "$work/none" ] || fail "a build without need"
 for script in docs/book/tours/[0-9]*.gdb; do
     [ -f "${script%.gdb}.txt" ] || fail "$script has no transcript"
@@ -68,7 +77,7 @@ fi
 # Settings of a user that would spoil a transcript.
 mkdir -p "$work/home/.config/gdb"
 echo 'set listsize 1' >"$work/home/.gdbinit"
-echo 'echo HOSTILE\n' | tee -a "$work/home/.gdbinit" >"$work/home/.config/gdb/gdbinit"
+printf 'echo HOSTILE\\n\n' | tee -a "$work/home/.gdbinit" >"$work/home/.config/gdb/gdbinit"
 HOME=$work/home XDG_CONFIG_HOME=$work/home/.config scripts/tour.sh --check "$build" >"$work/check"
 status=$?
 cat "$work/check"
@@ -78,8 +87,8 @@ if [ $status = 77 ]; then
 fi
 [ $status = 0 ] || fail "transcripts: status $status"
 [ "$(grep -cE '^(pass|skip) [0-9]+_' "$work/check")" = "$last" ] || fail "not $last tours"
-scripts/tour.sh run 1 "$build" >"$work/out" 2>"$work/err" </dev/null
-[ "$?" = 0 ] && diff docs/book/tours/1_absorb.txt "$work/out" || fail "without a terminal the tour does not run through"
+scripts/tour.sh run 1 "$build" >"$work/out" 2>"$work/err" </dev/null || fail "without a terminal: status $?"
+diff docs/book/tours/1_absorb.txt "$work/out" || fail "without a terminal the tour does not run through"
 grep -qx 'make tour: no terminal, so the tour runs through' "$work/err" || fail "no word about the terminal"
 
 # A transcript that has become wrong is noticed, and so is a script that stops early.
