@@ -79,6 +79,29 @@ if [ -x "$tiny" ]; then
 else
     echo "skip tiny_tree not built"
 fi
+# Each has one line in colour, the new one, whose name is bold; the names of the step before are there, and grey.
+names() { # SVG COLOUR_OR_WEIGHT: names of lines in grey, or bold
+    grep -A1 "$2" "$1" | sed -n 's#^.*<text>\(.*\)</text>#\1#p' | sort
+}
+drawn() { # SVG: number of its lines that have points
+    awk '/<g id="gnuplot_plot_/ { within = 1; found = 0 } within && /<path|<use/ { found = 1 }
+        within { line = $0; depth += gsub(/<g[ >]/, "", line) - gsub(/<\/g>/, "", line); if (depth <= 0) { n += found; within = depth = 0 } }
+        END { print n + 0 }' "$1"
+}
+grey_name='fill="rgb(95,95,95)"' bold_name='font-weight="bold"'
+before=
+for svg in steps/[0-9]*.svg; do
+    bold=$(names "$svg" "$bold_name")
+    [ "$(grep -c . <<<"$bold")" -ge 1 ] || fail "figures/$svg emphasises nothing"
+    if grep -qF "$(sed -n '/^load/p' "${svg%.svg}.gp")" "$before" 2>/dev/null; then
+        known=$({ names "${before%.gp}.svg" "$grey_name" && names "${before%.gp}.svg" "$bold_name"; } | sort)
+        [ "$known" = "$(names "$svg" "$grey_name")" ] ||
+            fail "figures/$svg does not have the lines of figures/${before%.gp}.svg in grey: $known"
+        [ "$(drawn "$svg")" -gt "$(drawn "${before%.gp}.svg")" ] || fail "figures/$svg draws no more than figures/${before%.gp}.svg"
+        grep -qxF -- "$bold" <<<"$known" && fail "figures/$svg adds no line to figures/${before%.gp}.svg"
+    fi
+    before=${svg%.svg}.gp
+done
 # Numbers in their texts: formats, and names of cells; no text has a digit that is typed.
 typed=$(awk '!/^ *#/ && /lesson|label|name\(|title/ {
     line = $0
