@@ -216,8 +216,8 @@ template <int HEAD_DIM> struct chip_scores {
     }
 };
 
-/* ---- after the barrier: jobs, SUM_JOBS at once. Their loads are copies to shared memory, all requested before the first
- *      is needed, in short loops ---- */
+/* ---- after the barrier: jobs, SUM_JOBS at once. Their loads are copies to shared memory, all requested before the
+ *      first is needed, in short loops ---- */
 
 enum { SUM_JOBS = 7, SUM_HEADS = 8 };
 
