@@ -68,7 +68,7 @@ has_python() { gdb -nx -q -batch -ex 'python print(6 * 7)' 2>/dev/null | grep -q
 # Whether gdb may run a program: containers forbid it at times.
 may_run() { gdb "${settings[@]}" -batch -ex run -ex 'info program' /bin/true </dev/null 2>&1 | grep -q 'exited normally'; }
 
-# What a reader sees who types the second part of a tour. Left out: addresses, and what gdb says of its own work.
+# A tour with its second part typed in. Left out: addresses, and the lines about breakpoints and threads.
 transcript() { # FILE BUILD
     awk -v marker="$marker" '
         $0 ~ marker { print "set trace-commands on"; next }

@@ -76,8 +76,8 @@ fi
 
 # Settings of a user that would spoil a transcript.
 mkdir -p "$work/home/.config/gdb"
-echo 'set listsize 1' >"$work/home/.gdbinit"
-printf 'echo HOSTILE\\n\n' | tee -a "$work/home/.gdbinit" >"$work/home/.config/gdb/gdbinit"
+printf 'set print frame-info short-location\nset print array on\n' |
+    tee "$work/home/.gdbinit" >"$work/home/.config/gdb/gdbinit"
 HOME=$work/home XDG_CONFIG_HOME=$work/home/.config scripts/tour.sh --check "$build" >"$work/check"
 status=$?
 cat "$work/check"
