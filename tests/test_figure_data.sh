@@ -2,6 +2,7 @@
 # Claim: the recorded kv_io.csv holds the KV IO of the DeFT paper and of its raw data, and memory_dedup.csv the saving
 # that follows from its prefix by arithmetic; eviction_tree_memory.csv the memory that follows from prefix, own tokens and
 # budget; eviction_error.csv has every policy and random in each regime and budget.
+# Not sanitized: it runs nothing of the build.
 # shellcheck source=tests/tool_checks.sh
 . "$(dirname "$0")/tool_checks.sh"
 csv=$TREEATTN_SOURCE_DIR/figures/kv_io.csv
