@@ -2,12 +2,13 @@
 build ?= build
 jobs ?= $(shell nproc 2>/dev/null || echo 2)
 csv = $(wildcard figures/*.csv)
+steps = $(patsubst %.gp,%.svg,$(wildcard figures/steps/*.gp))
 
 ifneq ($(words $(build)),1)
 $(error build="$(build)": expected the name of a folder, without blanks)
 endif
 
-.PHONY: all demo test rung diff figures book measure bench growth soak exhaustive fuzz coverage sanitize fresh install clean help always
+.PHONY: all demo test rung diff figures book tour measure bench growth soak exhaustive fuzz coverage sanitize fresh install clean help always
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
@@ -30,11 +31,24 @@ rung: setup-test $(build)/CTestTestfile.cmake ## one rung of the GPU ladder, che
 diff: ## what a rung of the GPU ladder adds to the one before: STEP=8
 	@scripts/rungs.sh diff "$${STEP-}"
 
-figures: setup-figures $(csv:.csv=.svg) $(csv:.csv=.png) ## redraw figures/*.svg and *.png from the recorded csv
+ifeq ($(filter-out page,$(SIZE)),)
+figures: setup-figures $(csv:.csv=.svg) $(csv:.csv=.png) $(steps) $(steps:.svg=.png) ## redraw figures/*.svg and *.png from the recorded csv; SIZE=slide: for a projector
 	@scripts/captions.sh || echo "scripts/captions.sh --write puts the numbers of the csv into the captions"
+	@scripts/lessons.sh || echo "scripts/lessons.sh --write puts the sentences of the pictures into the pages"
+else
+figures: export SIZE := $(SIZE)
+figures: setup-figures
+	@set -e; for script in figures/*.gp figures/steps/*.gp; do stem=$${script#figures/}; \
+	    scripts/draw.sh "$${stem%.gp}" "$$SIZE" $(build)/slides; done; echo "$(build)/slides"
+endif
 
 book: setup-book ## the book in docs/book, with all pages, code and figures, as HTML: build/book/index.html
 	@scripts/book.sh $(build)
+
+tour: export jobs := $(jobs)
+tour: export N := $(N)
+tour: setup-tour ## gdb in the tiny tree of the book, where a token is absorbed; N=2 to 6: other places
+	@scripts/tour.sh run "$$N" $(build)-tour
 
 measure: setup-measure all ## measure this machine: rewrite figures/*.csv, then bench
 	@cmake --build $(build) --parallel $(jobs) --target measure_programs
@@ -76,7 +90,7 @@ install: all ## install libraries, headers and program (PREFIX=/usr/local)
 	cmake --install $(build) $${PREFIX:+--prefix "$$PREFIX"}
 
 clean: ## remove what was built
-	rm -rf $(build) $(build)-sanitize $(build)-coverage $(build)-clang
+	rm -rf $(build) $(build)-sanitize $(build)-coverage $(build)-clang $(build)-tour
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r verb what; do \
@@ -96,4 +110,9 @@ setup-%:
 # The stem goes through the environment: no name is a part of a shell command.
 figures/%.svg figures/%.png: export stem = $*
 figures/%.svg figures/%.png: figures/%.gp figures/%.csv figures/style.gnuplot scripts/draw.sh
+	scripts/draw.sh "$$stem"
+
+figures/steps/%.svg figures/steps/%.png: export stem = steps/$*
+figures/steps/%.svg figures/steps/%.png: figures/steps/%.gp $(csv) $(wildcard figures/steps/*.gnuplot figures/steps/*.csv) figures/steps/at.awk \
+    figures/numbers.awk figures/style.gnuplot scripts/draw.sh
 	scripts/draw.sh "$$stem"

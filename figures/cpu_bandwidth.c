@@ -4,32 +4,10 @@
 
 #include <inttypes.h>
 
-#include "kv_branch.h"
 #include "measure.h"
 #include "tree_plan.h"
 
 enum { PREFIX = 2048, SUFFIX = 64, MAX_BRANCHES = 128, BLOCK_TOKENS = 16, REPEATS = 15 };
-
-static kv_tree *star(uint32_t num_branches, uint32_t *num_blocks)
-{
-    static kv_branch branches[MAX_BRANCHES + 1];
-    static kv_table tables[MAX_BRANCHES];
-    *num_blocks = PREFIX / BLOCK_TOKENS + num_branches * SUFFIX / BLOCK_TOKENS;
-    kv_pool_config config = {.num_blocks = *num_blocks, .block_tokens = BLOCK_TOKENS};
-    kv_pool *pool;
-    kv_append append;
-    kv_tree *tree = NULL;
-    int good = kv_pool_create(&pool, &config) == KV_OK && kv_branch_create(pool, &branches[num_branches]) == KV_OK &&
-               kv_branch_append(pool, branches[num_branches], PREFIX, &append) == KV_OK;
-    for (uint32_t i = 0; i < num_branches; i++)
-        good = good && kv_branch_fork(pool, branches[num_branches], &branches[i]) == KV_OK &&
-               kv_branch_append(pool, branches[i], SUFFIX, &append) == KV_OK;
-    good = good && kv_branch_tables(pool, branches, num_branches, tables) == KV_OK &&
-           kv_tree_build(&tree, tables, num_branches, BLOCK_TOKENS, *num_blocks) == KV_OK;
-    figure_check(good, "the tree could not be grown");
-    kv_pool_destroy(pool, true, NULL);
-    return tree;
-}
 
 typedef struct run {
     tree_plan *plan;
@@ -50,12 +28,12 @@ static run run_begin(const kv_tree *tree, const tree_shape *shape, tree_strategy
 }
 
 /* The ceilings and both plans take turns, so that a disturbance of the machine affects all of them. */
-static void measure_star(FILE *csv, uint32_t num_branches, const char *memory, size_t memory_bytes,
+static void measure_branches(FILE *csv, uint32_t num_branches, const char *memory, size_t memory_bytes,
                          uint32_t num_threads)
 {
     tree_shape shape = {.num_queries = num_branches, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128,
                         .block_tokens = BLOCK_TOKENS, .storage = TREE_BF16};
-    kv_tree *tree = star(num_branches, &shape.num_blocks);
+    kv_tree *tree = measure_star(num_branches, PREFIX, SUFFIX, BLOCK_TOKENS, &shape.num_blocks);
     double token_bytes = 2.0 * 8 * 128 * 2, unique_bytes = token_bytes * (double)tree->unique_tokens;
     uint32_t num_sets = (uint32_t)(4 * (double)measure_cache_bytes() / unique_bytes) + 2;
     measure_sets sets = measure_sets_create(&shape, num_sets);
@@ -101,7 +79,7 @@ int main(int argc, char **argv)
                  "plan,branches,us,logical_gbps,plan_gbps,unique_gbps,memory_read_gbps,cache_read_gbps\n",
             num_threads, tree_isa_name[tree_isa_best()], measure_cache_bytes() >> 20, PREFIX, SUFFIX, BLOCK_TOKENS);
     for (uint32_t num_branches = 1; num_branches <= MAX_BRANCHES; num_branches *= 2)
-        measure_star(csv, num_branches, memory, memory_bytes, num_threads);
+        measure_branches(csv, num_branches, memory, memory_bytes, num_threads);
     free(memory);
     figure_close(csv);
     return 0;

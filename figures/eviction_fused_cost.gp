@@ -1,5 +1,5 @@
 # What a victim for each branch costs beside attention alone: by step, length, batch and head_dim.
-width = 1240; height = 560
+width = 1240; height = 560; slide_type = 1
 load 'figures/style.gnuplot'
 # ratio of a variant against a column, sorted; the last variant of the csv is the last step
 rows(condition) = sprintf("< grep -v '^#' '%s' | awk -F, '$2 == \"bf16\" && %s' | sort -t, -k3,3n -k4,4n", data, condition)

@@ -1,5 +1,5 @@
 # Each rung's time over the floor, on four trees with plan cost.
-width = 1240; height = 600
+width = 1240; height = 600; slide_type = 1.25
 load 'figures/style.gnuplot'
 # Tree, rung, its number, time / floor; a new tree begins with rung 0. Then the gains of each rung over the one before.
 rows = '< grep "plan,step\|,cost," '.data.' | awk -F, ''NR > 1 { gsub(/"/, ""); sub(/step_/, "", $6); n = $6 + 0; sub(/^[0-9]+_/, "", $6);' \

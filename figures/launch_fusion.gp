@@ -1,5 +1,5 @@
 # Three launches with everything materialised, two with partial states, one.
-width = 960; height = 540
+width = 960; height = 540; slide_type = 1.25
 load 'figures/style.gnuplot'
 stats data using ($3 / $5) name 'factor' nooutput
 stats data using (100 * (1 - $5 / $4)) name 'saved' nooutput

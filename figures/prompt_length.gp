@@ -1,5 +1,5 @@
 # 32 branches with 200 own tokens each behind longer and longer prompts.
-width = 960; height = 560
+width = 960; height = 560; slide_type = 1.25
 load 'figures/style.gnuplot'
 rows(strategy) = sprintf("< grep ',%s,' '%s' | sed 's/\"//g'", strategy, data)
 do for [s in 'radix cost'] {

@@ -1,12 +1,20 @@
 # Shared by all figures: load it first. Needs `data` and `image`; the suffix of `image` picks the terminal.
-# width, height: of the picture in points, set before loading.
+# width, height: of the picture in points, set before loading. size: 'page', or 'slide' for a projector, 1280 x 720 with
+# larger type and thicker lines (make figures SIZE=slide). slide_type: how much larger, where a figure has room for more.
 if (!exists('width')) width = 960
 if (!exists('height')) height = 480
+if (!exists('size')) size = 'page'
+type_scale = 1; line_scale = 1
+if (!exists('slide_type')) slide_type = 1.12
+if (size eq 'slide') {
+    type_scale = slide_type * (1280.0 / width < 720.0 / height ? 1280.0 / width : 720.0 / height)
+    line_scale = 1.6; width = 1280; height = 720
+}
 if (strstrt(image, '.svg') > 0) {
-    set terminal svg size width,height dynamic font 'DejaVu Sans,14' background 'white'
+    set terminal svg size width,height dynamic font 'DejaVu Sans,14' fontscale type_scale linewidth line_scale background 'white'
     set title font ',15'
 } else {
-    set terminal pngcairo size 1.5*width,1.5*height font 'DejaVu Sans,15' linewidth 1.5 pointscale 1.4 background 'white'
+    set terminal pngcairo size 1.5*width,1.5*height font 'DejaVu Sans,15' fontscale type_scale linewidth 1.5*line_scale pointscale 1.4*line_scale background 'white'
     set title font ',16.5'
 }
 set output image

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "kv_branch.h"
 #include "machine.h"
 
 double measure_now_us(void)
@@ -129,6 +130,34 @@ double measure_peak_gflops(tree_storage storage, uint32_t num_threads)
     for (uint32_t thread = 0; thread < num_threads; thread++)
         operations += multiply_add(storage, ROUNDS);
     return operations / (measure_now_us() - start) * 1e-3;
+}
+
+kv_tree *measure_star(uint32_t num_branches, uint32_t prefix_tokens, uint32_t own_tokens, uint32_t block_tokens,
+                      uint32_t *num_blocks)
+{
+    *num_blocks = (prefix_tokens + block_tokens - 1) / block_tokens + num_branches * (own_tokens / block_tokens + 2);
+    kv_pool_config config = {.num_blocks = *num_blocks, .block_tokens = block_tokens, .max_branches = num_branches + 1};
+    kv_branch *branches = malloc((num_branches + 1) * sizeof *branches);
+    kv_table *tables = malloc(num_branches * sizeof *tables);
+    kv_pool *pool = NULL;
+    kv_append append;
+    kv_tree *tree = NULL;
+    int good = branches && tables && kv_pool_create(&pool, &config) == KV_OK &&
+               kv_branch_create(pool, &branches[num_branches]) == KV_OK &&
+               kv_branch_append(pool, branches[num_branches], prefix_tokens, &append) == KV_OK;
+    for (uint32_t i = 0; i < num_branches; i++)
+        good = good && kv_branch_fork(pool, branches[num_branches], &branches[i]) == KV_OK &&
+               kv_branch_append(pool, branches[i], own_tokens, &append) == KV_OK;
+    good = good && kv_branch_tables(pool, branches, num_branches, tables) == KV_OK &&
+           kv_tree_build(&tree, tables, num_branches, block_tokens, *num_blocks) == KV_OK;
+    if (!good) {
+        fprintf(stderr, "treeattn: no memory for a tree of %u branches\n", num_branches);
+        exit(1);
+    }
+    kv_pool_destroy(pool, true, NULL);
+    free(branches);
+    free(tables);
+    return tree;
 }
 
 /* Small finite codes: bf16 and fp16 between 2^-7 and 2 in magnitude, or floats likewise. */

@@ -28,6 +28,11 @@ double measure_read_us(const void *data, size_t bytes, uint32_t num_threads);
  * type: the ceiling is the machine's, whichever set is forced. */
 double measure_peak_gflops(tree_storage storage, uint32_t num_threads);
 
+/* The tree of num_branches branches with own_tokens each behind one prefix, and the blocks of its pool. Ends the program
+ * if there is no memory. */
+kv_tree *measure_star(uint32_t num_branches, uint32_t prefix_tokens, uint32_t own_tokens, uint32_t block_tokens,
+                      uint32_t *num_blocks);
+
 /* K and V of `shape`, num_sets times, so that a call's set is not in the cache if the sets are larger than it. */
 typedef struct measure_sets {
     tree_shape shape;

@@ -17,7 +17,7 @@ for figure in figures/*.gp; do
 done
 
 # The same texts with a mistake in them.
-mkdir -p "$work/copy/docs" && cp -r scripts "$work/copy" && cp docs/{peers_h200,deft_table4}.csv "$work/copy/docs"
+mkdir -p "$work/copy/docs" && cp -r scripts "$work/copy" && cp docs/{peers_h200.csv,deft_table4.csv,teaching.md} "$work/copy/docs"
 fresh() { cd "$TREEATTN_SOURCE_DIR" && rm -rf "$work/copy/figures" && cp -r figures "$work/copy" && cd "$work/copy" || exit 1; }
 notices() { # NAME FILE SED_SCRIPT MESSAGE
     fresh
@@ -74,6 +74,29 @@ if command -v gnuplot >/dev/null; then
     sed -i 's/step_12_early_launch/step_12_a/; /step_12_a/ { p; s/step_12_a/step_13_b/; p; s/step_13_b/step_14_c/; p; s/step_14_c/step_15_d/ }' figures/ladder.csv
     scripts/draw.sh ladder 2>err
     expect "more rungs: each has its place" "0 4" "$? $(grep -cE '>(12 a|13 b|14 c|15 d)<' figures/ladder.svg)"
+
+    # A step's sentence and pages follow its csv; a slide is drawn beside the pictures, not over them.
+    fresh
+    sed -i 's/^branches,256,33792,1152,70866960384,2415919104/branches,256,33792,1152,70866960384,3221225472/' figures/memory_dedup.csv
+    scripts/draw.sh steps/02_shared_blocks
+    expect "a step of another csv: its sentence" "0 1" "$? $(grep -c '^<title>Shared blocks .*: 256 branches take 3.00 GiB' figures/steps/02_shared_blocks.svg)"
+    scripts/lessons.sh 2>err
+    expect "a step of another csv: both pages are noticed" "1 2" "$? $(grep -c '^< .*take 2.25 GiB' err)"
+    scripts/lessons.sh --write >out
+    expect "a step of another csv: the page is rewritten" "0 1" "$? $(grep -c 'take 3.00 GiB' figures/steps/README.md)"
+    sed -i 's/^branches,256,/branches,255,/' figures/memory_dedup.csv
+    scripts/draw.sh steps/02_shared_blocks 2>err
+    expect "a step without its row: no picture" 1 $?
+    fresh
+    scripts/draw.sh steps/02_shared_blocks slide "$work/slides" 2>err
+    expect "a slide: status" 0 $?
+    expect "a slide: 1280 x 720" 1 "$(grep -c 'viewBox="0 0 1280 720"' "$work/slides/steps/02_shared_blocks.svg")"
+    diff -r figures "$TREEATTN_SOURCE_DIR/figures" >out
+    expect "a slide: recorded pictures stay" "0" "$?"
+    scripts/draw.sh steps/02_shared_blocks large "$work/slides" 2>err
+    expect "a size that is none: one line" "1 SIZE=large: expected page or slide" "$? $(cat err)"
+    scripts/draw.sh steps/02_shared_blocks slide 2>err
+    expect "a slide over a recorded picture: refused" "1 0" "$? $(diff -r figures "$TREEATTN_SOURCE_DIR/figures" | wc -l)"
 else
     skip "another GPU: drawn against its own memory" "no gnuplot"
 fi

@@ -12,6 +12,8 @@ fail() {
     failed=$((failed + 1))
 }
 
+outside_fences() { awk '/^ *(```|~~~)/ { inside = !inside; next } !inside' "$1"; }
+
 mapfile -t documents <<<"$(find . -path ./.git -prune -o -path './build*' -prune -o -name '*.md' -print | sort)"
 for document in "${documents[@]}"; do
     while IFS=: read -r file symbol && [ -n "$file" ]; do
@@ -30,7 +32,7 @@ for document in "${documents[@]}"; do
     while read -r link && [ -n "$link" ]; do
         checked=$((checked + 1))
         [ -e "$(dirname "$document")/${link%%#*}" ] || fail "$document links to $link: no such file"
-    done <<<"$(grep -oE '\]\([^)#][^)]*\)' "$document" | sed 's/^](//; s/)$//; s/ ".*//' | grep -vE '^[a-z]+:')"
+    done <<<"$(outside_fences "$document" | grep -oE '\]\([^)#][^)]*\)' | sed 's/^](//; s/)$//; s/ ".*//' | grep -vE '^[a-z]+:')"
     while read -r verb && [ -n "$verb" ]; do
         checked=$((checked + 1))
         grep -qE "^$verb:" Makefile || fail "$document names make $verb: no such verb"
@@ -118,12 +120,22 @@ for mirror in "${mirrors[@]}"; do
     done <<<"$(sections $reference)"
 done
 
-# README's first link is the shortest way in, and every chapter and figure can be reached from it.
-mapfile -t linked <<<"$(grep -oE '\]\([^)#:]+\)' README.md | sed 's/^](//; s/)$//')"
+# README's first link is the shortest way in; it leads to the figures and to the map of the pages, docs/README.md, which leads
+# to every page and chapter.
+links_of() { # FILE, seen from the root: the files that it links to
+    grep -oE '\]\([^):]+\)' "$1" | sed -E "s#^\]\(##; s/(\#.*)?\)\$//; s#^#$(dirname "$1")/#" | xargs -r realpath -m --relative-to=.
+}
+mapfile -t linked <<<"$(links_of README.md)"
 [ "${linked[0]}" = docs/one_file.c ] || fail "README's first link is ${linked[0]}"
-for page in docs/*.md figures/*.md; do
+for page in docs/README.md docs/book/README.md figures/*.md; do
     checked=$((checked + 1))
     printf '%s\n' "${linked[@]}" | grep -qxF "$page" || fail "README does not link to $page"
+done
+mapped=$(links_of docs/README.md)
+for page in docs/*.md docs/book/*.md; do
+    [ "$page" != docs/README.md ] || continue
+    checked=$((checked + 1))
+    grep -qxF "$page" <<<"$mapped" || fail "docs/README.md does not link to $page"
 done
 
 # Its table of rooms has the folders that test_layers.sh knows.

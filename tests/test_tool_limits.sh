@@ -80,6 +80,26 @@ expect_error "long levels" 2 '--tree: a workload of .* more than --max-memory 51
     plan --tree "1,1000000,1000000,1000000,1000000,1000000,1000000,1000000,1000000 / 1,1,1,1,1,1,1,1,1"
 expect_error "a long path to many leaves" 2 'more than --max-(memory|work)' plan --tree '1,1000000 / 1000000,1'
 
+# step and attend: tree, walk, results, table; each is counted before it is made.
+expect_error "step: a large tree" 2 'a tree of 100000 blocks and 100000 queries, .* needs 87 MiB of memory, more than --max-memory 60$' \
+    step --tree '1,100000 / 1,1' --max-memory 60
+expect_error "step: wide heads" 2 'a tree of 11 blocks and 2 queries, with K and V, needs 2 MiB .* more than --max-memory 1$' \
+    step --tree '1,2 / 50,60' --head-dim 1024 --max-memory 1
+expect_error "step: a long walk" 2 'a walk of 50003 steps needs 9 MiB of memory, more than --max-memory 8$' \
+    step --tree '1,1 / 50000,1' --max-memory 8
+expect_error "step: its table" 2 'a table of 2063 steps needs 5 MiB of memory, more than --max-memory 1$' \
+    step --tree '1,2 / 2000,60' --max-memory 1 --format csv
+expect_error "step: a tree that takes long to build" 2 'more than --max-work 1$' \
+    step --tree '1,10 / 200000,1' --block-tokens 1 --max-work 1
+expect_error "attend: wide results" 2 'attention of 20 queries, 20 partial states needs [0-9]+ MiB .* more than --max-memory 2$' \
+    attend --tree '1,20 / 5,60' --max-memory 2 --heads 4096/4
+expect_error "attend: work" 2 "attention over 112000 tokens of the queries' paths, .* takes 2 million steps, more than --max-work 1$" \
+    attend --tree '1,200 / 500,60' --max-work 1
+expect_error "attend: its table" 2 'a table of 20000 rows needs [0-9]+ MiB of memory, more than --max-memory 26$' \
+    attend --tree '20000 / 1' --max-memory 26 --format json
+expect_error "attend: a group that no plan takes" 2 '--heads: expected at most 65536 query heads for each KV head' \
+    attend --tree 1/1 --heads 9999999/1
+
 expect_error "--every without a computed iteration" 2 "--every: works only with --attention" replay "$small" --every 3
 expect_error "--every 0" 2 "--every: expected" replay "$small" --attention node --every 0
 expect_error "a table of many items" 2 'a table of 100000 items needs 7[0-9] MiB of memory, more than --max-memory 60' \
@@ -107,7 +127,7 @@ run plan --tree '500 / 211' --format csv --max-memory 20
 expect "a tree that fits: all eight" "8 0" "$(grep -c ',packed,[0-9]' "$work/out") $(wc -l <"$work/err")"
 run plan --tree '500 / 211' --format json --max-memory 6
 expect "a lower limit: seven" "7 1" "$(grep -o '"items": [0-9]' "$work/out" | wc -l) $(wc -l <"$work/err")"
-for verb in replay plan bench; do
+for verb in replay plan step attend bench; do
     run $verb --help
     [ $verb = bench ] && absent='512, and 16 times the largest cache' || absent=512
     expect_match "$verb --help: memory" "--max-memory MIB .*\\($absent\\)" "$work/out"

@@ -11,10 +11,10 @@ run --version
 expect_match "version" '^treeattn [0-9]+\.[0-9]+\.[0-9]+$' "$work/out"
 run --help
 expect "help: status" 0 "$status"
-for verb in demo replay plan evict step bench doctor; do
+for verb in demo replay plan evict step attend bench doctor; do
     expect_match "help names $verb" "^  $verb " "$work/out"
 done
-for verb in demo replay plan evict step bench doctor; do
+for verb in demo replay plan evict step attend bench doctor; do
     run $verb --help
     expect "$verb --help: status" 0 "$status"
     for part in Usage Options Example -- '--format' 'Exit status'; do
@@ -30,6 +30,8 @@ done
 levels='1,3,9 / 40,20,10'
 verbs=("replay|$small" "replay|$small|--attention|cost" "plan|--tree|$levels" "plan|--tree|$levels|--variant|all"
     "plan|--tree|$levels|--strategy|flatten|--items" "plan|--trace|$small|--iteration|5" "step" "step|--tokens|1"
+    "step|--tree|$levels" "step|--tree|$levels|--strategy|flatten|--heads|4/2" "attend|--tree|$levels"
+    "attend|--tree|$levels|--strategy|flatten|--partials" "attend|--trace|$small"
     "evict|--stream|topics|--tokens|40" "evict|--trace|$small|--policy|h2o|--budget|5"
     "doctor" "demo|--out|$work/demo" "demo|--out|$work/odd \"name\", \\")
 for words in "${verbs[@]}"; do

@@ -1,15 +1,16 @@
 /* treeattn step: walks the softmax of one query token by token, then splits the tokens in two parts and merges them,
- * with the same result. */
-#define _POSIX_C_SOURCE 200809L
-#include "tool_options.h"
+ * with the same result. With --tree or --trace: tool_step_tree.c. */
+#include "tool_step.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
+#include <string.h>
 
 #include "attention.h"
 #include "softmax_state.h"
+#include "tool_terminal.h"
+#include "tool_tree.h"
 
 enum { HEAD_DIM = 4, MAX_TOKENS = 4096 };
 
@@ -184,14 +185,30 @@ static void write_heading(const step_input *input)
            "out[0]", "out[1]", "out[2]", "out[3]");
 }
 
+/* Every option but these belongs to the walk over a tree. */
+static void refuse_tree_options(const tool_call *call)
+{
+    static const char *const own[] = {"--tokens", "--seed", "--wait"};
+    for (const tool_option *option = call->verb->options; option->name != NULL; option++) {
+        const char *const names[] = {option->name, NULL};
+        bool is_own = false;
+        for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) is_own = is_own || strcmp(option->name, own[i]) == 0;
+        if (!is_own)
+            tool_refuse(call, names, "works only with --tree or --trace");
+    }
+}
+
 static int run(const tool_call *call)
 {
+    if (tool_given(call, "--tree") || tool_given(call, "--trace"))
+        return tool_step_tree(call);
+    refuse_tree_options(call);
     uint32_t num_tokens = tool_count(call, "--tokens", 8, 1, MAX_TOKENS);
     step_input *input = tool_allocate(1, sizeof *input);
     fill(input, num_tokens, (uint64_t)tool_integer(call, "--seed", 5, 0, INT64_MAX));
     bool text = call->format == TOOL_TEXT;
     step_writer writer = {.table = text ? NULL : tool_table_create(),
-                          .wait = tool_given(call, "--wait") && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)};
+                          .wait = text && tool_given(call, "--wait") && tool_can_wait(false)};
     if (text)
         write_heading(input);
     double o[HEAD_DIM];
@@ -209,16 +226,19 @@ static int run(const tool_call *call)
 
 static const tool_option options[] = {
     {"--tokens", "N", "tokens that the query sees, 1 to 4096 (8)"},
-    {"--seed", "N", "seed of the keys and values (5)"},
-    {"--wait", NULL, "on a terminal: Enter shows the next token"},
+    {"--seed", "N", "seed of the keys and values (5); with --tree: random ones instead of the rule"},
+    {"--wait", NULL, "on a terminal: Enter shows the next token; with --tree also b back, n next item, q quit"},
+    TOOL_TREE_OPTIONS("0"),
     {NULL, NULL, NULL},
 };
 
 const tool_verb tool_step = {
     .name = "step",
-    .summary = "walks the softmax of one query token by token",
+    .summary = "walks the softmax of one query token by token, alone or over a tree",
     .formats = "text csv json",
     .options = options,
-    .example = "  treeattn step --tokens 12 --wait\n",
+    .example = "  treeattn step --tokens 12 --wait\n"
+               "  treeattn step --tree '1,2 / 6,3|4' --block-tokens 4 --wait\n"
+               "  treeattn step --tree '1,2 / 6,3|4' --block-tokens 4 --strategy flatten --query 1\n",
     .run = run,
 };

@@ -12,8 +12,8 @@
 #error "TREEATTN_VERSION comes from the build"
 #endif
 
-static const tool_verb *const verbs[] = {&tool_demo, &tool_replay, &tool_plan,   &tool_evict,
-                                         &tool_step, &tool_bench,  &tool_doctor, NULL};
+static const tool_verb *const verbs[] = {&tool_demo, &tool_replay, &tool_plan,  &tool_evict,  &tool_step,
+                                         &tool_attend, &tool_bench, &tool_doctor, NULL};
 
 static void print_usage(FILE *file)
 {

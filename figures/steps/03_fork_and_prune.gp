@@ -1,0 +1,3 @@
+# data: memory_dedup.csv
+step = 1
+load 'figures/steps/searched.gnuplot'

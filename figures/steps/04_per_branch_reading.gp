@@ -1,0 +1,3 @@
+# data: cpu_bandwidth.csv
+step = 1
+load 'figures/steps/loaded.gnuplot'

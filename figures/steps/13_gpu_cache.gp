@@ -1,0 +1,3 @@
+# data: l2_amortization.csv
+step = 3
+load 'figures/steps/gpu_rates.gnuplot'
