@@ -16,13 +16,20 @@ fail() { echo "FAIL $*" >&2 && failed=1; }
 title() { # SVG: its title as text
     sed -n '/^<title>/ { s/^<title>\(.*\)<\/title>.*/\1/; s/&lt;/</g; s/&gt;/>/g; s/&amp;/\&/g; p; q; }' "$1"
 }
+drawn() { # SVG: the names of its lines that have points
+    awk '/<g id="gnuplot_plot_/ { within = 1; found = 0; name = $0; sub(/.*<title>/, "", name); sub(/<\/title>.*/, "", name) }
+        within && /<path|<use|<polygon|<circle|<text/ { found = 1 }
+        within { line = $0; depth += gsub(/<g[ >]/, "", line) - gsub(/<\/g>/, "", line) }
+        within && depth <= 0 { if (found && !seen[name]++) { text = text separator name; separator = "; " } within = depth = 0 }
+        END { print text }' "$1" | sed 's/&amp;/\&/g'
+}
 step_entries() { # NUMBER..., or tiny_NUMBER
     local number svg stem
     for number in "$@"; do
         for svg in figures/steps/"$number"_*.svg; do
             [ -f "$svg" ] || { fail "no step $number" && continue; }
             stem=${svg##*/} stem=${stem%.svg}
-            printf '\n**%s.** %s\n\n![%s](%s.svg)\n' "$stem" "$(title "$svg")" "$(tr _ ' ' <<<"${stem#"$number"_}")" "$stem"
+            printf '\n**%s.** %s\n\n![%s](%s.svg)\n' "$stem" "$(title "$svg")" "Drawn: $(drawn "$svg")" "$stem"
         done
     done
     echo

@@ -12,7 +12,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 export LC_ALL=C SHELL=/bin/sh DEBUGINFOD_URLS='' OMP_NUM_THREADS=1
-tours=docs/book/tours
+tours=${TOURS:-docs/book/tours} # set by a test
 marker='^# ---- What you may type'
 
 stop() { # STATUS MESSAGE
@@ -43,15 +43,15 @@ tour_file() {
 # The program of a tour.
 program_of() { sed -n 's/^# Program: //p' "$1"; }
 
+# Quiet, unless it fails.
+configure() { # BUILD
+    cmake -S . -B "$1" --log-level=NOTICE -DTREEATTN_CUDA=OFF -DCMAKE_BUILD_TYPE=Debug \
+        -DCMAKE_C_FLAGS_DEBUG='-O0 -g' -DCMAKE_CXX_FLAGS_DEBUG='-O0 -g' >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+}
+
 # Quiet, unless it fails. Fails without a word if the kernels cannot be emulated here.
 build() { # BUILD TARGET
-    local targets
-    {
-        cmake -S . -B "$1" --log-level=NOTICE -DTREEATTN_CUDA=OFF -DCMAKE_BUILD_TYPE=Debug \
-            -DCMAKE_C_FLAGS_DEBUG='-O0 -g' -DCMAKE_CXX_FLAGS_DEBUG='-O0 -g' &&
-            targets=$(cmake --build "$1" --target help)
-    } >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
-    grep -qE "(^|[. ])$2(:|\$)" <<<"$targets" || return 1
+    grep -qE "(^|[. ])$2(:|\$)" <<<"$(cmake --build "$1" --target help)" || return 1
     cmake --build "$1" --parallel "${jobs:-2}" --target "$2" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
 }
 
@@ -66,9 +66,7 @@ printers=(-ex 'source scripts/gdb_printers.py')
 has_python() { gdb -nx -q -batch -ex 'python print(6 * 7)' 2>/dev/null | grep -qx 42; }
 
 # Whether gdb may run a program: containers forbid it at times.
-may_run() {
-    gdb "${settings[@]}" -batch -ex run -ex 'print $_exitcode' /bin/true 2>/dev/null </dev/null | grep -qx '$1 = 0'
-}
+may_run() { gdb "${settings[@]}" -batch -ex run -ex 'info program' /bin/true </dev/null 2>&1 | grep -q 'exited normally'; }
 
 # What a reader sees who types the second part of a tour. Left out: addresses, and what gdb says of its own work.
 transcript() { # FILE BUILD
@@ -83,7 +81,7 @@ transcript() { # FILE BUILD
             /^(Temporary b|B)reakpoint [0-9]+ at 0x/d; /^\[Thread debugging/d; /^Using host libthread/d
             /^Run till exit/d; /^\[Inferior 1 /d; s/^(Temporary breakpoint [0-9]+)\.[0-9]+/\1/
             s/^(\$[0-9]+ = )\([^)]* &\) @0x[0-9a-f]+: /\1/' |
-        sed '1,/^$/d' | sed '/^$/{ N; s/^\n\(Temporary\)/\1/; }' | cat -s
+        awk 'begun { print } /^$/ { begun = 1 }' | sed '/^$/{ N; s/^\n\(Temporary\)/\1/; }' | cat -s
 }
 
 # Writes or compares all transcripts.
@@ -92,6 +90,7 @@ all_tours() { # --write | --check, BUILD
     command -v gdb >/dev/null || { echo "skip tour no gdb"; exit 77; }
     has_python || { echo "skip tour gdb is built without Python"; exit 77; }
     may_run || { echo "skip tour gdb may not run a program here (ptrace is forbidden)"; exit 77; }
+    configure "$2"
     for file in "$tours"/[0-9]*.gdb; do
         text=${file%.gdb}.txt
         build "$2" "$(program_of "$file")" || { echo "skip ${file##*/} no C++ compiler"; continue; }
@@ -115,6 +114,7 @@ run() { # N BUILD
     local file
     file=$(tour_file "$1") || stop 2 "N: expected one of $(list); got '${1:0:80}'"
     command -v gdb >/dev/null || stop 1 "needs gdb: sudo apt-get install -y --no-install-recommends gdb"
+    configure "$2"
     build "$2" "$(program_of "$file")" ||
         stop 1 "tour $1 needs a C++ compiler, for the emulated kernels: sudo apt-get install -y --no-install-recommends g++"
     if ! has_python; then
@@ -136,7 +136,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 case ${1:-} in
 run) run "${2:-1}" "${3:-build-tour}" ;;
-build) build "${2:-build-tour}" tiny_tree && build "${2:-build-tour}" tiny_kernel ;;
+build) configure "${2:-build-tour}" && build "${2:-build-tour}" tiny_tree && build "${2:-build-tour}" tiny_kernel ;;
 --write | --check) all_tours "$1" "${2:-build-tour}" ;;
 *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

@@ -38,10 +38,10 @@ text(change) = change ? 'DejaVu Sans Bold,14' : 'DejaVu Sans,14'
 tint(change) = change ? '#dbe5f6' : '#f0f0f0'
 ink(change) = change ? new_colour : '#5f5f5f'
 plot for [c = 0:1] data using (is('entry', c) ? table_left($3) + 1.5 * $4 + 0.75 : NaN):(6.2):(left($5) + 2 - table_left($3) - 1.5 * $4 - 0.75):(-3.15) \
-         with vectors lc rgb (c ? new_colour : '#a0a0a0') lw (c ? 2.5 : 1.3) dt 1 head filled size 0.35,20 title 'listed', \
-     for [c = 0:1] '' using (is('entry', c) ? table_left($3) + 1.5 * $4 + 0.75 : NaN):(6.8):(0.75):(0.6) with boxxyerror fc rgb tint(c) lc rgb ink(c) lw 1.3 dt 1 title 'entries', \
-     for [c = 0:1] '' using (is('entry', c) ? table_left($3) + 1.5 * $4 + 0.75 : NaN):(6.8):5 with labels font text(c) tc rgb ink(c) title 'block numbers', \
-     for [c = 0:1] '' using (is('length', c) ? table_left($3) : NaN):(8):(sprintf('branch %d, %d tokens', $3, $5)) with labels left font text(c) tc rgb ink(c) title 'lengths', \
-     for [c = 0:1] '' using (is('cell', c) ? left($3) + $4 + 0.5 : NaN):(2.25):(0.5):(0.65) with boxxyerror fc rgb tint(c) lc rgb ink(c) lw 1.3 dt 1 title 'slots', \
-     for [c = 0:1] '' using (is('cell', c) ? left($3) + $4 + 0.5 : NaN):(2.25):5 with labels font text(c) tc rgb ink(c) title 'tokens', \
-     for [c = 0:1] '' using (is('refs', c) ? left($3) + 2 : NaN):(0.3):($5 > 0 ? sprintf('references %d', $5) : 'free') with labels font text(c) tc rgb ink(c) title 'references'
+         with vectors lc rgb (c ? new_colour : '#a0a0a0') lw (c ? 2.5 : 1.3) dt 1 head filled size 0.35,20 title 'arrows from tables to blocks', \
+     for [c = 0:1] '' using (is('entry', c) ? table_left($3) + 1.5 * $4 + 0.75 : NaN):(6.8):(0.75):(0.6) with boxxyerror fc rgb tint(c) lc rgb ink(c) lw 1.3 dt 1 title 'block tables', \
+     for [c = 0:1] '' using (is('entry', c) ? table_left($3) + 1.5 * $4 + 0.75 : NaN):(6.8):5 with labels font text(c) tc rgb ink(c) title 'block tables', \
+     for [c = 0:1] '' using (is('length', c) ? table_left($3) : NaN):(8):(sprintf('branch %d, %d tokens', $3, $5)) with labels left font text(c) tc rgb ink(c) title 'branches with their lengths', \
+     for [c = 0:1] '' using (is('cell', c) ? left($3) + $4 + 0.5 : NaN):(2.25):(0.5):(0.65) with boxxyerror fc rgb tint(c) lc rgb ink(c) lw 1.3 dt 1 title 'blocks', \
+     for [c = 0:1] '' using (is('cell', c) ? left($3) + $4 + 0.5 : NaN):(2.25):5 with labels font text(c) tc rgb ink(c) title 'tokens in their slots', \
+     for [c = 0:1] '' using (is('refs', c) ? left($3) + 2 : NaN):(0.3):($5 > 0 ? sprintf('references %d', $5) : 'free') with labels font text(c) tc rgb ink(c) title 'reference counts'

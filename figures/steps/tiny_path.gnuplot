@@ -31,4 +31,4 @@ set label 'shared prefix' at (shared - 1) / 2.0, -0.75 center textcolor rgb colo
 set style fill solid 1 border
 plot for [b = 0:1] data using (of_branch(b) ? $4 : NaN):(side(b, $4)):(0.33) with circles fc rgb (b ? '#f0f0f0' : '#f0f0f0') lc rgb '#5f5f5f' lw 1.3 dt 1 title 'own tokens', \
      '' using (of_branch(0) && $4 < shared ? $4 : NaN):(0):(0.33) with circles fc rgb '#dbe5f6' lc rgb colour[shared_line] lw 2 dt 1 title 'shared tokens', \
-     for [b = 0:1] '' using (of_branch(b) ? $4 : NaN):(side(b, $4)):5 with labels font 'DejaVu Sans Bold,14' title 'token numbers'
+     for [b = 0:1] '' using (of_branch(b) ? $4 : NaN):(side(b, $4)):5 with labels font 'DejaVu Sans Bold,14' title 'token numbers along the paths'
