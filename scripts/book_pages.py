@@ -236,7 +236,8 @@ def old_pages(app, *_):
                     max(frame, written(os.path.join(ROOT, path)))]
     app.book_stamp = os.path.join(app.doctreedir, 'frame')  # what all pages had in common when they were last written
     stamp = text_of(app.book_stamp) if os.path.exists(app.book_stamp) else ''
-    return ['index'] if app.book_old or not stamp.endswith(repr(app.book_tree.files)) else []
+    style = written(os.path.join(app.confdir, 'theme/static/book.css')) > written(os.path.join(app.outdir, '_static/book.css'))
+    return ['index'] if app.book_old or style or not stamp.endswith(repr(app.book_tree.files)) else []
 
 
 def all_anew(app, env):
