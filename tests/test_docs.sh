@@ -2,6 +2,7 @@
 # Claim: everything that the documents name exists: `path/file.c:symbol`, relative links, make verbs. No file contains a
 # path of the machine that it was written on, a mirror has the section comments of its reference, and a rung the
 # recorded times.
+# Not sanitized: it runs nothing of the build.
 # shellcheck disable=SC2016 # backquotes in patterns
 set -u
 cd "${TREEATTN_SOURCE_DIR:-$(dirname "$0")/..}" || exit 1
