@@ -33,7 +33,7 @@ enum {
     EXPLORER_TREE,     /* U, S, number of nodes; of each: parent or -1, first token, tokens, queries, their branches,
                           [tokens] slots of the pool */
     EXPLORER_BYTES,    /* model, piece_tokens. Of each strategy: items, loaded tokens, partials, masked pairs, bytes of
-                          the plan, the 7 numbers of tree_traffic; these of standard and of dense_mask */
+                          the plan's arrays, the 7 numbers of tree_traffic; these of standard and of dense_mask */
     EXPLORER_PLAN,     /* strategy, piece_tokens, model, workers. Items; of each: rows, tokens, ranges, branches of the
                           rows; of each range: tokens, masked, [tokens] slots. Workers; of each: tiles; of each: item, KV
                           head, tokens, cost of the start of its task, cost of its tokens */

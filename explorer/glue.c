@@ -237,7 +237,7 @@ static int32_t look_at_tree(void)
     put(q.tree->num_nodes);
     for (uint32_t n = 0; n < q.tree->num_nodes; n++) {
         const kv_node *node = &q.tree->nodes[n];
-        put(node->parent == KV_NONE ? -1 : node->parent);
+        put(node->parent == KV_NONE ? -1 : (double)node->parent);
         put(node->first_token);
         put(node->num_tokens);
         put(node->num_rows);
@@ -302,7 +302,7 @@ static int32_t count_bytes(uint32_t model, uint32_t piece_tokens)
             put((double)plan->loaded_tokens);
             put(plan->num_partials);
             put((double)plan->masked_pairs);
-            put((double)bytes);
+            put((double)(bytes - sizeof *plan)); /* the pointers in it differ in size */
             put_traffic(&traffic);
         }
         tree_plan_destroy(plan);
@@ -660,7 +660,7 @@ static int32_t evict(const eviction_forest_config *config, uint32_t num_steps)
 int32_t explorer_call(uint32_t what, uint32_t a, uint32_t b, uint32_t c, uint32_t d, uint32_t e)
 {
     num_numbers = 0;
-    if (what != EXPLORER_BEGIN && s.pool == NULL)
+    if (what != EXPLORER_BEGIN && what != EXPLORER_POLICIES && s.pool == NULL)
         return KV_INVAL;
     switch (what) {
     case EXPLORER_BEGIN: return begin(a, b, c);

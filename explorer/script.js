@@ -104,7 +104,11 @@ function readTree() {
 }
 
 /* Plays the first `state.at` operations; `snapshots` has the pool behind each operation of the whole scenario. */
+const scenarioKey = () => [state.t, state.b, state.s, state.ops, state.at].join();
+let played;
 function replay() {
+    if (played === scenarioKey() && view.living.includes(state.q)) return;
+    played = null;
     const begin = () => call('begin', state.t, state.b, state.s);
     ops = parse(state.ops);
     if (state.at < 0 || state.at > ops.length) state.at = ops.length;
@@ -126,6 +130,7 @@ function replay() {
     for (const slot of view.tokenOf.keys()) view.filled[Math.floor(slot / state.t)]++;
     view.living = view.branches.flatMap((branch, b) => branch.live ? [b] : []);
     if (!view.living.includes(state.q)) state.q = view.living.length ? view.living[0] : 0;
+    played = scenarioKey();
 }
 
 /* ---- words ---- */
@@ -142,7 +147,7 @@ const shade = references => `r${Math.min(3, references)}`;
 
 function decimal(bytes) {
     for (const [size, unit] of [[1e9, 'GB'], [1e6, 'MB'], [1e4, 'KB']])
-        if (bytes >= size) return `${(bytes / (unit === 'KB' ? 1e3 : size)).toPrecision(4)} ${unit}`;
+        if (bytes >= size) return `${(bytes / (unit === 'KB' ? 1e3 : size)).toPrecision(3)} ${unit}`;
     return `${grouped(bytes)} bytes`;
 }
 
@@ -183,8 +188,12 @@ function draw(id, height, label, parts) {
 const widthOf = id => Math.max(200, $(id).clientWidth);
 
 /* Tables are built when they are opened. */
-const tables = {};
-function table(name, headers, rows) {
+const tables = {}, MOST_ROWS = 500;
+function table(name, headers, make) {
+    const rows = () => {
+        const all = make(), rest = all.length - MOST_ROWS;
+        return rest > 0 ? [...all.slice(0, MOST_ROWS), [`and ${rest} more`]] : all;
+    };
     tables[name] = () => `<div class="scroll" tabindex="0" role="region" aria-label="table"><table><thead><tr>${headers.map(h => `<th scope="col">${escaped(h)}</th>`).join('')}</tr></thead><tbody>` +
         rows().map(row => `<tr>${row.map(cell => `<td>${escaped(cell)}</td>`).join('')}</tr>`).join('') + '</tbody></table></div>';
     const details = document.querySelector(`[data-table=${name}]`);
@@ -192,7 +201,7 @@ function table(name, headers, rows) {
 }
 function fill(details) {
     details.querySelector('div')?.remove();
-    details.insertAdjacentHTML('beforeend', tables[details.dataset.table]());
+    if (tables[details.dataset.table]) details.insertAdjacentHTML('beforeend', tables[details.dataset.table]());
 }
 
 /* 1: nodes one below the other, a child where its parent ends; blocks in the colour of their reference count. */
@@ -201,10 +210,10 @@ function drawTree() {
     const hasChild = new Set(tree.nodes.map(node => node.parent));
     const spare = tree.nodes.map((node, n) => hasChild.has(n) ? 0 : (state.t - (node.slots[node.length - 1] + 1) % state.t) % state.t);
     const longest = Math.max(1, ...tree.nodes.map((node, n) => node.first + node.length + spare[n]));
-    const unit = Math.min(30, (width - room) / longest), high = tree.nodes.length > 24 ? 9 : 26, line = tree.nodes.length > 24 ? 12 : 36;
+    const unit = Math.min(42, (width - room) / longest), tiny = tree.nodes.length > 24, high = tiny ? 9 : 28, line = tiny ? 12 : 54, top = tiny ? 4 : 20;
     tree.nodes.forEach((node, n) => {
-        const y = n * line + 4, x = t => 1 + (node.first + t) * unit;
-        if (node.parent >= 0) parts.push(`<path class="link" d="M${x(0).toFixed(1)} ${node.parent * line + 4 + high}V${y + high / 2}"/>`);
+        const y = n * line + top, x = t => 1 + (node.first + t) * unit;
+        if (node.parent >= 0) parts.push(`<path class="link" d="M${x(0).toFixed(1)} ${node.parent * line + top + high}V${y + high / 2}"/>`);
         for (let t = 0, end; t < node.length; t = end) {
             const block = Math.floor(node.slots[t] / state.t), tone = Math.min(3, pool.references[block]);
             for (end = t + 1; end < node.length && Math.floor(node.slots[end] / state.t) === block;) end++;
@@ -212,15 +221,16 @@ function drawTree() {
             if (extra) parts.push(rect(x(t), y, (end - t + extra) * unit - gap, high, 'empty'));
             parts.push(rect(x(t), y, (end - t) * unit - (extra ? 0 : gap), high, shade(tone)));
             if (unit >= 15) for (let i = t; i < end; i++)
-                parts.push(text(x(i) + unit / 2 - 1, y + 17, view.tokenOf.get(node.slots[i]), `on${tone}`, 'middle'));
+                parts.push(text(x(i) + unit / 2 - 1, y + 19, view.tokenOf.get(node.slots[i]), `on${tone}`, 'middle'));
+            if (!tiny && (end - t + extra) * unit > 22) parts.push(text(x(t), y - 5, (end - t + extra) * unit > 54 ? `block ${block}` : block, 'small faint'));
             if (pool.copied && block === pool.to) parts.push(rect(x(t), y, (end - t + extra) * unit - gap, high, flashing ? 'to' : 'copied'));
         }
         const here = view.living.filter(b => node.queries.includes(b) && view.branches[b].length === node.first + node.length);
         if (here.length) parts.push(text(x(node.length + spare[n]) + 5, y + high / 2 + 4,
-            here.length > 1 ? `${width < 480 ? '' : 'branches '}${few(here, 2)}` : `${line < 20 ? '' : width < 480 ? 'br. ' : 'branch '}${here[0]}`,
-            (line < 20 ? 'small ' : '') + (here.includes(state.q) ? 'bold' : 'faint')));
+            here.length > 1 ? `${width < 480 ? '' : 'branches '}${few(here, 2)}` : `${tiny ? '' : width < 480 ? 'br. ' : 'branch '}${here[0]}`,
+            (tiny ? 'small ' : '') + (here.includes(state.q) ? 'bold' : 'faint')));
     });
-    draw('tree', Math.max(1, tree.nodes.length) * line + 6, `${count(tree.nodes.length, 'node')} of the tree; ${count(view.living.length, 'living branch', 'living branches')}`, parts);
+    draw('tree', Math.max(1, tree.nodes.length) * line + 4, `${count(tree.nodes.length, 'node')} of the tree; ${count(view.living.length, 'living branch', 'living branches')}`, parts);
 }
 
 function drawPool() {
@@ -301,7 +311,7 @@ function drawBytes() {
         return `<div class="row">` + (row.items === undefined ? `<span>${row.name}</span>` :
             `<button type="button" data-strategy="${row.name}" aria-pressed="${row.name === state.strategy}">${row.name}</button>`) +
             `<div class="bar">${part(row.kv, 'kv')}${part(row.query + row.out, 'query')}${part(row.mask, 'mask')}${part(row.partial, 'partial')}` +
-            `<b style="left:${(row.unique * 100 / most).toFixed(3)}%"></b></div><span class="total">${decimal(row.total)}${cut ? ' \u25b8' : ''}</span></div>`;
+            `<b style="left:${(plans[0].unique * 100 / most).toFixed(3)}%"></b></div><span class="total">${decimal(row.total)}${cut ? ' \u25b8' : ''}</span></div>`;
     }).join('');
     const {unique, path} = view.tree;
     $('bytes-text').textContent = path ? `The branches see ${count(path, 'token')} (S), ${count(unique, 'token')} are stored (U): K and V of ` +
@@ -332,7 +342,7 @@ function drawPlan() {
     $('plan-text').textContent = plan.items.length ? `${state.strategy}: ${count(plan.items.length, 'item')} that ` +
         `${plan.items.length === 1 ? 'loads' : 'load'} ${count(plan.items.reduce((sum, item) => sum + item.tokens, 0), 'token')} and ` +
         `${plan.items.length === 1 ? 'leaves' : 'leave'} ${count(partials, 'partial state')}. ${busy} of ${count(loads.length, 'worker')} ${busy === 1 ? 'has' : 'have'} work; the ` +
-        `longest strip is ${(Math.max(...loads) * loads.length / all).toFixed(2)} of an even share.` : 'No branch has a token yet.';
+        `longest strip is ${(Math.max(...loads) * loads.length / all).toFixed(2)} times an even share.` : 'No branch has a token yet.';
     table('items', ['item', 'branches', 'loaded tokens', 'ranges', 'token numbers'], () => plan.items.map((item, i) => [i, few(item.branches, 8), item.tokens, item.ranges.length,
         item.ranges.flatMap(range => Array.from(range.slots, slot => view.tokenOf.get(slot))).slice(0, 40).join(' ')]));
     table('strips', ['worker', 'tiles', 'tokens', 'cost', 'items'], () => plan.workers.map((tiles, w) => [w, tiles.length, tiles.reduce((sum, tile) => sum + tile.tokens, 0), loads[w],
@@ -342,7 +352,7 @@ function drawPlan() {
 function drawItems(plan) {
     const {tree} = view, width = widthOf('items'), left = width < 480 ? 22 : 74, column = new Map(), owner = [], parts = [];
     tree.nodes.forEach(node => node.slots.forEach(slot => { column.set(slot, owner.length); owner.push(node); }));
-    const unit = (width - left - 2) / Math.max(1, owner.length), many = view.living.length > 16, high = many ? 5 : 22, y = b => 22 + view.living.indexOf(b) * (high + (many ? 1 : 4));
+    const unit = (width - left - 2) / Math.max(1, owner.length), many = view.living.length > 16, high = many ? 5 : 22, top = unit > 12 ? 22 : 4, y = b => top + view.living.indexOf(b) * (high + (many ? 1 : 4));
     const names = [];
     plan.items.forEach((item, i) => {
         for (const b of item.branches) for (const range of item.ranges)
@@ -359,11 +369,10 @@ function drawItems(plan) {
     });
     if (!many) view.living.forEach(b => parts.push(text(left - 8, y(b) + 16, width < 480 ? b : `branch ${b}`, b === state.q ? 'bold' : 'faint', 'end')));
     let shown = -30;
-    owner.forEach((node, at) => {
+    if (unit > 12) owner.forEach((node, at) => {
         const x = left + (at + 0.5) * unit;
-        if (x - shown < 22) return;
-        const index = at - owner.indexOf(node);
-        parts.push(text(x, 14, view.tokenOf.get(node.slots[index]), 'small faint', 'middle'));
+        if (x - shown < 16) return;
+        parts.push(text(x, 14, view.tokenOf.get(node.slots[at - column.get(node.slots[0])]), 'small faint', 'middle'));
         shown = x;
     });
     draw('items', view.living.length ? y(view.living[view.living.length - 1]) + high + 4 : 1, `${count(plan.items.length, 'item')} over ${count(owner.length, 'stored token')} and ${count(view.living.length, 'branch', 'branches')}`, parts);
@@ -438,10 +447,10 @@ function drawSoftmax() {
 function drawWeights(steps, now, total, item) {
     const tokens = steps.map((step, i) => ({...step, at: i})).filter(step => step.kind === ABSORB), width = widthOf('softmax'), parts = [], base = 128;
     const groups = new Set(tokens.map(step => step.item)).size, gap = groups > 24 ? 1 : 16, unit = Math.min(54, (width - 4 - (groups - 1) * gap) / Math.max(1, tokens.length));
-    let x = 2, last = null;
+    let x = 2, last = null, labelled = 0;
     for (const step of tokens) {
         if (last !== null && step.item !== last) x += gap;
-        if (step.item !== last && groups <= 24) parts.push(text(x, base + 34, `item ${step.item}`, 'small faint'));
+        if (step.item !== last && groups <= 24 && x < width - 46 && x > labelled) { labelled = x + 46; parts.push(text(x, base + 34, `item ${step.item}`, 'small faint')); }
         last = step.item;
         const absorbed = step.at < state.i, m = item && step.item === item.item ? item.m : total ? total.m : step.m;
         const weight = Math.exp(step.score - m), classes = step === now || step.at === state.i - 1 ? 'now' : item && step.item === item.item ? 'absorbed' : 'before';
@@ -463,33 +472,38 @@ function drawEviction() {
     const a = call('evict', policies.indexOf(state.policy), SCOPES.indexOf(state.scope), state.budget, state.more, state.pack), result = {};
     for (const name of ['before', 'after', 'high', 'evicted', 'voted', 'freed', 'above']) result[name] = a.next();
     result.branches = a.list(a.next(), () => {
-        const branch = {number: a.next(), error: a.next(), seen: a.next(), tokens: []};
-        branch.tokens = a.list(a.next(), () => ({token: a.next(), gone: a.next(), importance: a.next()}));
+        const branch = {number: a.next(), error: a.next(), seen: a.next(), length: a.next()};
+        branch.numbers = a.take(3 * branch.length); /* of each token: number, 0 or 1 + step of its eviction, importance */
         return branch;
     });
     const width = widthOf('evict'), left = width < 480 ? 22 : 74, right = width < 480 ? 62 : 124, high = result.branches.length > 8 ? 16 : 56, line = high + (high < 20 ? 4 : 22), parts = [];
-    const columns = Math.max(1, ...result.branches.map(branch => branch.tokens.length)), bins = Math.min(columns, Math.floor((width - left - right) / 2)), unit = Math.min(44, (width - left - right) / bins);
-    const most = Math.max(1e-9, ...result.branches.flatMap(branch => branch.tokens.map(token => token.importance)));
+    const columns = Math.max(1, ...result.branches.map(branch => branch.length)), bins = Math.min(columns, Math.floor((width - left - right) / 2)), unit = Math.min(44, (width - left - right) / bins);
+    const most = result.branches.reduce((most, {numbers}) => numbers.reduce((most, number, i) => i % 3 === 2 && number > most ? number : most, most), 1e-9);
     result.branches.forEach((branch, i) => {
-        const base = i * line + high + 2;
-        parts.push(text(left - 8, base - 3, width < 480 ? branch.number : high < 20 ? branch.number : `branch ${branch.number}`, (branch.number === state.q ? 'bold' : 'faint') + (high < 20 ? ' small' : ''), 'end'));
+        const base = i * line + high + 2, {numbers} = branch;
+        parts.push(text(left - 8, base - 3, width < 480 || high < 20 ? branch.number : `branch ${branch.number}`, (branch.number === state.q ? 'bold' : 'faint') + (high < 20 ? ' small' : ''), 'end'));
+        parts.push(`<path class="axis" d="M${left} ${base + 0.5}h${(branch.length / columns * bins * unit).toFixed(1)}"/>`);
         for (let bin = 0; bin < bins; bin++) {
-            const part = branch.tokens.slice(Math.floor(bin * columns / bins), Math.floor((bin + 1) * columns / bins));
-            for (const [name, tokens] of [['kept', part.filter(token => !token.gone)], ['gone', part.filter(token => token.gone)]]) {
-                if (!tokens.length) continue;
-                const tall = 2 + (high - 4) * Math.max(...tokens.map(token => token.importance)) / most;
-                parts.push(unit > 5 ? rect(left + bin * unit + 1, base - tall, unit - 3, tall, name) : rect(left + bin * unit, base - tall, unit * 0.75, tall, name === 'gone' ? 'gone' : 'kept'));
-                if (unit >= 22 && high > 20) parts.push(text(left + bin * unit + unit / 2, base + 14, tokens[0].token, `small ${name === 'gone' ? 'faint' : ''}`, 'middle'));
+            const best = {kept: -1, gone: -1}, first = Math.floor(bin * columns / bins), end = Math.min(branch.length, Math.floor((bin + 1) * columns / bins));
+            for (let t = first; t < end; t++) {
+                const name = numbers[3 * t + 1] ? 'gone' : 'kept';
+                best[name] = Math.max(best[name], numbers[3 * t + 2]);
+            }
+            for (const name of ['kept', 'gone']) {
+                if (best[name] < 0) continue;
+                const tall = 2 + (high - 4) * best[name] / most;
+                parts.push(rect(left + bin * unit + (unit > 5 ? 1 : 0), base - tall, unit > 5 ? unit - 3 : unit * 0.75, tall, name));
+                if (unit >= 22 && high > 20) parts.push(text(left + bin * unit + unit / 2, base + 14, numbers[3 * first], `small ${name === 'gone' ? 'faint' : ''}`, 'middle'));
             }
         }
-        parts.push(text(left + Math.min(branch.tokens.length, bins) * unit + 8, base - 3, `${width < 480 ? '' : 'error '}${(branch.error * 100).toFixed(branch.error < 0.1 ? 1 : 0)} %`, high < 20 ? 'small' : ''));
+        parts.push(text(left + Math.min(branch.length / columns * bins, bins) * unit + 8, base - 3, `${width < 480 ? '' : 'error '}${(branch.error * 100).toFixed(branch.error < 0.1 ? 1 : 0)} %`, high < 20 ? 'small' : ''));
     });
     draw('evict', Math.max(1, result.branches.length) * line + 4, `${count(result.evicted, 'evicted token')} in ${count(result.branches.length, 'branch', 'branches')}`, parts);
     const error = result.branches.reduce((sum, branch) => sum + branch.error, 0) / Math.max(1, result.branches.length);
     $('evict-text').textContent = `${count(result.evicted, 'token')} evicted${result.voted ? `, ${result.voted} by a vote` : ''}; ${count(result.freed, 'block')} freed, ${result.before} used before and ${result.after} now. ` +
         `The output is off by ${(error * 100).toFixed(1)} % on average.` + (result.above ? ` ${count(result.above, 'query', 'queries')} stayed above the budget.` : '');
-    table('evict', ['branch', 'token', 'kept', 'importance now'], () => result.branches.flatMap(branch => branch.tokens.map(token =>
-        [branch.number, token.token, token.gone ? `evicted in step ${token.gone - 1}` : 'kept', fixed(token.importance)])));
+    table('evict', ['branch', 'token', 'kept', 'importance now'], () => result.branches.flatMap(({number, numbers, length}) => Array.from({length}, (_, t) =>
+        [number, numbers[3 * t], numbers[3 * t + 1] ? `evicted in step ${numbers[3 * t + 1] - 1}` : 'kept', fixed(numbers[3 * t + 2])])));
 }
 
 /* ---- the page ---- */
@@ -521,10 +535,17 @@ function drawControls() {
     $('preset-text').textContent = preset < 0 ? 'Your own scenario.' : PRESETS[preset].text;
 }
 
+/* A panel is drawn again if the scenario, the width or one of its choices has changed. */
+const PANELS = [{draw: drawTree, of: ['q']}, {draw: drawPool, of: ['q']}, {draw: tabulateTree, of: []}, {draw: drawMemory, of: ['model']},
+    {draw: drawBytes, of: ['model', 'piece', 'strategy']}, {draw: drawPlan, of: ['strategy', 'piece', 'model', 'workers', 'q']},
+    {draw: drawSoftmax, of: ['q', 'strategy', 'piece', 'i']}, {draw: drawEviction, of: ['q', 'policy', 'scope', 'budget', 'more', 'pack']}];
+
 function show() {
     drawControls();
-    const panels = [drawTree, drawPool, tabulateTree, drawMemory, drawBytes, drawPlan, drawSoftmax, drawEviction];
-    for (const panel of panels) guarded(panel);
+    for (const panel of PANELS) {
+        const key = [scenarioKey(), innerWidth, panel.of.map(name => state[name]), panel.of.includes('q') && flashing].join();
+        if (panel.key !== key && guarded(panel.draw)) panel.key = key;
+    }
     const hash = '#' + Object.keys(DEFAULTS).map(name => `${name}=${state[name]}`).join('&');
     if (location.hash !== hash) history.replaceState(null, '', hash);
     flashing = false;

@@ -35,13 +35,14 @@ wasm() {
     rm -f "$log"
 }
 
-# Fills @style@, @script@, @wasm@ and @compiler@.
+# Fills @style@, @script@, @wasm@ and @compiler@; without the indentation and the comment lines, to keep the page small.
+plain() { sed -e 's/^ *//' -e '/^\/\*.*\*\/$/d' -e '/^$/d' "$1"; }
 put_together() { # COMPILER BASE64-FILE
     local line
     while IFS= read -r line; do
         case $line in
-        @style@*) cat explorer/style.css; echo "${line#@style@}" ;;
-        @script@*) cat explorer/script.js; echo "${line#@script@}" ;;
+        @style@*) plain explorer/style.css; echo "${line#@style@}" ;;
+        @script@*) plain explorer/script.js; echo "${line#@script@}" ;;
         *@wasm@*) printf '%s' "${line%%@wasm@*}"; cat "$2"; echo "${line#*@wasm@}" ;;
         *) echo "${line/@compiler@/$1}" ;;
         esac
