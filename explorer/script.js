@@ -140,6 +140,7 @@ const count = (n, word, words = word + 's') => `${grouped(n)} ${n === 1 ? word :
 const grouped = n => String(n).replace(/\B(?=(\d{3})+$)/g, '\u202f');
 const fixed = (x, digits = 4) => x === -Infinity ? '\u2212\u221e' : x.toFixed(digits).replace('-', '\u2212');
 const short = x => Number.isInteger(x) ? fixed(x, 0) : fixed(x, Number.isInteger(x * 4) ? 2 : 4);
+const minus = (a, b) => `${short(a)} ${b < 0 ? '+' : '\u2212'} ${short(Math.abs(b))}`;
 const join = list => list.length < 2 ? list.join('') : `${list.slice(0, -1).join(', ')} and ${list[list.length - 1]}`;
 const few = (list, most) => list.length > most ? `${list.slice(0, most).join(', ')} and ${list.length - most} more` : join(list);
 const escaped = text => String(text).replace(/[&<>"]/g, letter => `&#${letter.charCodeAt(0)};`);
@@ -210,7 +211,8 @@ function drawTree() {
     const hasChild = new Set(tree.nodes.map(node => node.parent));
     const spare = tree.nodes.map((node, n) => hasChild.has(n) ? 0 : (state.t - (node.slots[node.length - 1] + 1) % state.t) % state.t);
     const longest = Math.max(1, ...tree.nodes.map((node, n) => node.first + node.length + spare[n]));
-    const unit = Math.min(42, (width - room) / longest), tiny = tree.nodes.length > 24, high = tiny ? 9 : 28, line = tiny ? 12 : 54, top = tiny ? 4 : 20;
+    const unit = Math.min(42, (width - room) / longest), tiny = tree.nodes.length > 24, high = tiny ? 5 : 28, line = tiny ? 7 : 54, top = tiny ? 4 : 20;
+    let labelled = -20;
     tree.nodes.forEach((node, n) => {
         const y = n * line + top, x = t => 1 + (node.first + t) * unit;
         if (node.parent >= 0) parts.push(`<path class="link" d="M${x(0).toFixed(1)} ${node.parent * line + top + high}V${y + high / 2}"/>`);
@@ -226,9 +228,10 @@ function drawTree() {
             if (pool.copied && block === pool.to) parts.push(rect(x(t), y, (end - t + extra) * unit - gap, high, flashing ? 'to' : 'copied'));
         }
         const here = view.living.filter(b => node.queries.includes(b) && view.branches[b].length === node.first + node.length);
-        if (here.length) parts.push(text(x(node.length + spare[n]) + 5, y + high / 2 + 4,
-            here.length > 1 ? `${width < 480 ? '' : 'branches '}${few(here, 2)}` : `${tiny ? '' : width < 480 ? 'br. ' : 'branch '}${here[0]}`,
-            (tiny ? 'small ' : '') + (here.includes(state.q) ? 'bold' : 'faint')));
+        if (!here.length || y - labelled < 13) return;
+        labelled = y;
+        parts.push(text(x(node.length + spare[n]) + 5, y + high / 2 + 4, here.length > 1 ? `${width < 480 ? '' : 'branches '}${few(here, 2)}` :
+            `${tiny ? '' : width < 480 ? 'br. ' : 'branch '}${here[0]}`, (tiny ? 'small ' : '') + (here.includes(state.q) ? 'bold' : 'faint')));
     });
     draw('tree', Math.max(1, tree.nodes.length) * line + 4, `${count(tree.nodes.length, 'node')} of the tree; ${count(view.living.length, 'living branch', 'living branches')}`, parts);
 }
@@ -266,14 +269,14 @@ function tabulateTree() {
 /* 2 */
 function drawMemory() {
     const bytes = state.t * (state.model === 'tiny' ? 2 * 4 * 4 : 2 * 8 * 128 * 2 * 32), pool = view.pool, width = widthOf('memory');
-    const most = Math.max(1, ...snapshots.map(snapshot => snapshot.table)), height = 190, top = 12, left = 30, right = width < 480 ? 92 : 190;
+    const most = Math.max(1, ...snapshots.map(snapshot => snapshot.table)), height = 190, top = 12, left = 8 + 7 * String(most).length, right = width < 480 ? 108 : 200;
     const x = step => left + (width - left - right) * step / Math.max(1, snapshots.length - 1), y = blocks => height - 24 - (height - 24 - top) * blocks / most;
     const path = name => snapshots.map((snapshot, i) => i ? `H${x(i).toFixed(1)}V${y(snapshot[name]).toFixed(1)}` : `M${x(0)} ${y(snapshot[name]).toFixed(1)}`).join('');
     const last = snapshots[snapshots.length - 1], apart = y(last.used) - y(last.table) < 18 ? 9 : 0, words = width < 480 ? ['copied', 'shared'] : ['copied for each branch', 'shared blocks'];
     const parts = [`<path class="axis" d="M${left} ${top}V${y(0)}H${width - right}"/>`, `<path class="axis" d="M${x(state.at)} ${top}V${y(0)}"/>`,
         text(left - 5, y(most) + 5, most, 'small faint', 'end'), text(left - 5, y(0) + 4, 0, 'small faint', 'end'),
         `<path class="copied-line" d="${path('table')}"/>`, `<path class="shared-line" d="${path('used')}"/>`,
-        `<circle cx="${x(state.at)}" cy="${y(pool.table)}" r="4" class="absorbed"/><circle cx="${x(state.at)}" cy="${y(pool.used)}" r="5" class="r3"/>`,
+        `<circle cx="${x(state.at)}" cy="${y(pool.table)}" r="4" class="copied-dot"/><circle cx="${x(state.at)}" cy="${y(pool.used)}" r="5" class="r3"/>`,
         text(width - right + 8, y(last.table) + 4 - apart, `${words[0]}: ${last.table}`, 'faint'),
         text(width - right + 8, y(last.used) + 4 + apart, `${words[1]}: ${last.used}`, 'bold'),
         text(x(state.at), height - 8, `step ${state.at}`, 'small faint', state.at * 2 > ops.length ? 'end' : 'start')];
@@ -350,9 +353,9 @@ function drawPlan() {
 }
 
 function drawItems(plan) {
-    const {tree} = view, width = widthOf('items'), left = width < 480 ? 22 : 74, column = new Map(), owner = [], parts = [];
+    const {tree} = view, width = widthOf('items'), left = width < 480 ? 28 : 74, column = new Map(), owner = [], parts = [];
     tree.nodes.forEach(node => node.slots.forEach(slot => { column.set(slot, owner.length); owner.push(node); }));
-    const unit = (width - left - 2) / Math.max(1, owner.length), many = view.living.length > 16, high = many ? 5 : 22, top = unit > 12 ? 22 : 4, y = b => top + view.living.indexOf(b) * (high + (many ? 1 : 4));
+    const unit = (width - left - 2) / Math.max(1, owner.length), many = view.living.length > 16, high = many ? 6 : 22, top = unit > 12 ? 22 : 4, y = b => top + view.living.indexOf(b) * (high + (many ? 0 : 4));
     const names = [];
     plan.items.forEach((item, i) => {
         for (const b of item.branches) for (const range of item.ranges)
@@ -360,14 +363,14 @@ function drawItems(plan) {
                 const first = column.get(range.slots[t]), node = owner[first];
                 for (end = t + 1; end < range.slots.length && column.get(range.slots[end]) === first + end - t && owner[first + end - t] === node;) end++;
                 const seen = node.queries.includes(b), w = (end - t) * unit - (unit > 2 ? 1.5 : 0.4);
-                parts.push(rect(left + first * unit, y(b), w, high, seen ? shade(item.rows) : 'hidden'));
+                parts.push(rect(left + first * unit, y(b), w, high - (many && b === item.branches[item.rows - 1] ? 1 : 0), seen ? shade(item.rows) : 'hidden'));
                 if (seen && !many && w > 44 && !names.includes(`${i} ${b}`)) {
                     names.push(`${i} ${b}`);
                     parts.push(text(left + first * unit + 6, y(b) + 16, `item ${i}`, `on${Math.min(3, item.rows)}`));
                 }
             }
     });
-    if (!many) view.living.forEach(b => parts.push(text(left - 8, y(b) + 16, width < 480 ? b : `branch ${b}`, b === state.q ? 'bold' : 'faint', 'end')));
+    view.living.filter((b, i) => !many || i === 0 || i === view.living.length - 1).forEach(b => parts.push(text(left - 8, y(b) + (many ? 8 : 16), width < 480 ? b : `branch ${b}`, b === state.q ? 'bold' : 'faint', 'end')));
     let shown = -30;
     if (unit > 12) owner.forEach((node, at) => {
         const x = left + (at + 0.5) * unit;
@@ -375,7 +378,7 @@ function drawItems(plan) {
         parts.push(text(x, 14, view.tokenOf.get(node.slots[at - column.get(node.slots[0])]), 'small faint', 'middle'));
         shown = x;
     });
-    draw('items', view.living.length ? y(view.living[view.living.length - 1]) + high + 4 : 1, `${count(plan.items.length, 'item')} over ${count(owner.length, 'stored token')} and ${count(view.living.length, 'branch', 'branches')}`, parts);
+    draw('items', view.living.length ? y(view.living[view.living.length - 1]) + high + 8 : 1, `${count(plan.items.length, 'item')} over ${count(owner.length, 'stored token')} and ${count(view.living.length, 'branch', 'branches')}`, parts);
 }
 
 function drawStrips(plan) {
@@ -388,7 +391,7 @@ function drawStrips(plan) {
         for (const tile of tiles) {
             const rows = plan.items[tile.item].rows, wide = tile.cost * scale, begin = tile.start * scale, label = `${tile.item}`;
             if (begin) parts.push(rect(x, w * line, begin - 0.5, line - 5, 'start'));
-            parts.push(rect(x + begin, w * line, wide - (wide > 3 ? 1 : 0), line - 5, shade(rows)));
+            parts.push(rect(x + begin, w * line, wide - (wide > 8 ? 1 : 0), line - 5, shade(rows)));
             if (wide > 60) parts.push(text(x + begin + 5, w * line + 14, `item ${label}`, `small on${Math.min(3, rows)}`));
             else if (begin > 60) parts.push(text(x + 5, w * line + 14, `item ${label}`, 'small'));
             else if (Math.max(wide, begin) > 24) parts.push(text(x + (wide > begin ? begin : 0) + 4, w * line + 14, label, wide > begin ? `small on${Math.min(3, rows)}` : 'small'));
@@ -411,8 +414,7 @@ function readSoftmax() {
 }
 
 function drawSoftmax() {
-    $('softmax-branch').textContent = state.q;
-    $('softmax-strategy').textContent = state.strategy;
+    $('softmax-of').textContent = `Branch ${state.q}, strategy ${state.strategy}`;
     const empty = !view.living.length || !view.branches[state.q].length, steps = empty ? [] : readSoftmax();
     $('token').max = steps.length;
     state.i = Math.min(state.i, steps.length);
@@ -427,8 +429,8 @@ function drawSoftmax() {
     if (item) {
         const next = `token ${item.token}, score ${short(item.score)}`;
         words = old.m === -Infinity ? `Item ${item.item} begins with ${next}: m = ${short(item.m)}, l = 1.` : item.m > old.m ?
-            `Absorb ${next}, above m: the old sums times exp(${short(old.m)} \u2212 ${short(item.m)}) = ${fixed(item.rescale)}, then l = ${fixed(old.l)} \u00d7 ${fixed(item.rescale)} + 1 = ${fixed(item.l)}.` :
-            `Absorb ${next}: weight exp(${short(item.score)} \u2212 ${short(item.m)}) = ${fixed(item.weight)}, l = ${fixed(old.l)} + ${fixed(item.weight)} = ${fixed(item.l)}.`;
+            `Absorb ${next}, above m: the old sums times exp(${minus(old.m, item.m)}) = ${fixed(item.rescale)}, then l = ${fixed(old.l)} \u00d7 ${fixed(item.rescale)} + 1 = ${fixed(item.l)}.` :
+            `Absorb ${next}: weight exp(${minus(item.score, item.m)}) = ${fixed(item.weight)}, l = ${fixed(old.l)} + ${fixed(item.weight)} = ${fixed(item.l)}.`;
     } else if (now && now.kind === MERGE) {
         words = `Item ${now.item} is complete. Merge its state: factors ${fixed(now.rescale)} for the sums so far, ${fixed(now.weight)} for the item\u2019s; l = ${fixed(now.l)}.`;
     } else if (now) {
@@ -445,22 +447,25 @@ function drawSoftmax() {
 }
 
 function drawWeights(steps, now, total, item) {
-    const tokens = steps.map((step, i) => ({...step, at: i})).filter(step => step.kind === ABSORB), width = widthOf('softmax'), parts = [], base = 128;
-    const groups = new Set(tokens.map(step => step.item)).size, gap = groups > 24 ? 1 : 16, unit = Math.min(54, (width - 4 - (groups - 1) * gap) / Math.max(1, tokens.length));
+    const all = steps.map((step, i) => ({...step, at: i})).filter(step => step.kind === ABSORB), width = widthOf('softmax'), parts = [], base = 140;
+    const most = Math.floor((width - 60) / 27), done = all.filter(step => step.at < state.i).length, from = Math.max(0, Math.min(done - most + 3, all.length - most));
+    const tokens = all.slice(from, from + most), groups = new Set(tokens.map(step => step.item)).size;
+    const gap = 16, unit = Math.min(54, (width - 4 - (groups - 1) * gap) / Math.max(1, tokens.length));
+    if (tokens.length < all.length) parts.push(text(width, 12, `tokens ${from + 1} to ${from + tokens.length} of ${all.length}`, 'small faint', 'end'));
     let x = 2, last = null, labelled = 0;
     for (const step of tokens) {
         if (last !== null && step.item !== last) x += gap;
-        if (step.item !== last && groups <= 24 && x < width - 46 && x > labelled) { labelled = x + 46; parts.push(text(x, base + 34, `item ${step.item}`, 'small faint')); }
+        if (step.item !== last && x < width - 40 && x >= labelled) { labelled = x + 50; parts.push(text(x, base + 34, `item ${step.item}`, 'small faint')); }
         last = step.item;
         const absorbed = step.at < state.i, m = item && step.item === item.item ? item.m : total ? total.m : step.m;
         const weight = Math.exp(step.score - m), classes = step === now || step.at === state.i - 1 ? 'now' : item && step.item === item.item ? 'absorbed' : 'before';
-        if (absorbed) parts.push(rect(x, base - 100 * weight, unit - (unit > 4 ? 3 : 0), 100 * weight + 1, classes));
-        else parts.push(rect(x, base - 1, unit - (unit > 4 ? 3 : 0), 2, 'start'));
-        if (unit >= 26) parts.push(text(x + unit / 2 - 1, base + 16, step.token, absorbed ? '' : 'faint', 'middle'));
-        if (unit >= 34 && absorbed) parts.push(text(x + unit / 2 - 1, base - 100 * weight - 5, weight.toFixed(2), 'small faint', 'middle'));
+        if (absorbed) parts.push(rect(x, base - 100 * weight, unit - 3, 100 * weight + 1, classes));
+        else parts.push(rect(x, base - 1, unit - 3, 2, 'start'));
+        parts.push(text(x + unit / 2 - 1, base + 16, step.token, absorbed ? '' : 'faint', 'middle'));
+        if (unit >= 30 && absorbed) parts.push(text(x + unit / 2 - 1, base - 100 * weight - 5, weight.toFixed(2), 'small faint', 'middle'));
         x += unit;
     }
-    draw('softmax', base + 42, `exp(score minus m) of ${count(tokens.filter(step => step.at < state.i).length, 'absorbed token')} of ${tokens.length}`, parts);
+    draw('softmax', base + 42, `exp(score minus m) of ${count(done, 'absorbed token')} of ${all.length}`, parts);
 }
 
 /* 6 */
@@ -476,29 +481,31 @@ function drawEviction() {
         branch.numbers = a.take(3 * branch.length); /* of each token: number, 0 or 1 + step of its eviction, importance */
         return branch;
     });
-    const width = widthOf('evict'), left = width < 480 ? 22 : 74, right = width < 480 ? 62 : 124, high = result.branches.length > 8 ? 16 : 56, line = high + (high < 20 ? 4 : 22), parts = [];
-    const columns = Math.max(1, ...result.branches.map(branch => branch.length)), bins = Math.min(columns, Math.floor((width - left - right) / 2)), unit = Math.min(44, (width - left - right) / bins);
-    const most = result.branches.reduce((most, {numbers}) => numbers.reduce((most, number, i) => i % 3 === 2 && number > most ? number : most, most), 1e-9);
-    result.branches.forEach((branch, i) => {
+    const chosen = result.branches.findIndex(branch => branch.number === state.q), first = Math.max(0, Math.min(chosen - 4, result.branches.length - 10));
+    const shown = result.branches.slice(first, first + 10), narrow = widthOf('evict') < 480, left = narrow ? 22 : 74, right = narrow ? 62 : 124, high = 56, line = 78, parts = [];
+    const columns = Math.max(1, ...shown.map(branch => branch.length)), room = widthOf('evict') - left - right, bins = Math.min(columns, Math.floor(room / 3)), unit = Math.min(44, room / bins);
+    const most = shown.reduce((most, {numbers}) => numbers.reduce((most, number, i) => i % 3 === 2 && number > most ? number : most, most), 1e-9);
+    $('evict-legend').textContent = bins < columns ? `below the line: the evicted share of ${Math.ceil(columns / bins)} tokens` : 'evicted: the importance that it would have';
+    shown.forEach((branch, i) => {
         const base = i * line + high + 2, {numbers} = branch;
-        parts.push(text(left - 8, base - 3, width < 480 || high < 20 ? branch.number : `branch ${branch.number}`, (branch.number === state.q ? 'bold' : 'faint') + (high < 20 ? ' small' : ''), 'end'));
-        parts.push(`<path class="axis" d="M${left} ${base + 0.5}h${(branch.length / columns * bins * unit).toFixed(1)}"/>`);
+        parts.push(text(left - 8, base - 3, narrow ? branch.number : `branch ${branch.number}`, branch.number === state.q ? 'bold' : 'faint', 'end'),
+            `<path class="axis" d="M${left} ${base + 0.5}h${(branch.length / columns * bins * unit).toFixed(1)}"/>`);
         for (let bin = 0; bin < bins; bin++) {
-            const best = {kept: -1, gone: -1}, first = Math.floor(bin * columns / bins), end = Math.min(branch.length, Math.floor((bin + 1) * columns / bins));
-            for (let t = first; t < end; t++) {
-                const name = numbers[3 * t + 1] ? 'gone' : 'kept';
-                best[name] = Math.max(best[name], numbers[3 * t + 2]);
+            const begin = Math.floor(bin * columns / bins), end = Math.min(branch.length, Math.floor((bin + 1) * columns / bins)), x = left + bin * unit;
+            let best = 0, gone = 0;
+            for (let t = begin; t < end; t++) {
+                if (numbers[3 * t + 1]) gone++;
+                if (!numbers[3 * t + 1] || bins === columns) best = Math.max(best, numbers[3 * t + 2]);
             }
-            for (const name of ['kept', 'gone']) {
-                if (best[name] < 0) continue;
-                const tall = 2 + (high - 4) * best[name] / most;
-                parts.push(rect(left + bin * unit + (unit > 5 ? 1 : 0), base - tall, unit > 5 ? unit - 3 : unit * 0.75, tall, name));
-                if (unit >= 22 && high > 20) parts.push(text(left + bin * unit + unit / 2, base + 14, numbers[3 * first], `small ${name === 'gone' ? 'faint' : ''}`, 'middle'));
-            }
+            const tall = 2 + (high - 4) * best / most;
+            if (begin < end && bins < columns) parts.push(best ? rect(x, base - tall, unit - 0.6, tall, 'kept') : '', gone ? rect(x, base + 2, unit - 0.6, 12 * gone / (end - begin), 'lost') : '');
+            else if (begin < end) parts.push(rect(x + 1, base - tall, unit - Math.min(3, unit / 3), tall, gone ? 'gone' : 'kept'));
+            if (begin < end && unit >= 24) parts.push(text(x + unit / 2, base + 14, numbers[3 * begin], `small ${gone ? 'faint' : ''}`, 'middle'));
         }
-        parts.push(text(left + Math.min(branch.length / columns * bins, bins) * unit + 8, base - 3, `${width < 480 ? '' : 'error '}${(branch.error * 100).toFixed(branch.error < 0.1 ? 1 : 0)} %`, high < 20 ? 'small' : ''));
+        parts.push(text(left + branch.length / columns * bins * unit + 8, base - 3, `${narrow ? '' : 'error '}${(branch.error * 100).toFixed(branch.error < 0.1 ? 1 : 0)} %`));
     });
-    draw('evict', Math.max(1, result.branches.length) * line + 4, `${count(result.evicted, 'evicted token')} in ${count(result.branches.length, 'branch', 'branches')}`, parts);
+    if (shown.length < result.branches.length) parts.push(text(left, shown.length * line + 12, `${shown.length} of ${result.branches.length} branches; choose others in panel 1`, 'small faint'));
+    draw('evict', Math.max(1, shown.length) * line + (shown.length < result.branches.length ? 18 : 2), `${count(result.evicted, 'evicted token')} in ${count(result.branches.length, 'branch', 'branches')}`, parts);
     const error = result.branches.reduce((sum, branch) => sum + branch.error, 0) / Math.max(1, result.branches.length);
     $('evict-text').textContent = `${count(result.evicted, 'token')} evicted${result.voted ? `, ${result.voted} by a vote` : ''}; ${count(result.freed, 'block')} freed, ${result.before} used before and ${result.after} now. ` +
         `The output is off by ${(error * 100).toFixed(1)} % on average.` + (result.above ? ` ${count(result.above, 'query', 'queries')} stayed above the budget.` : '');
@@ -521,10 +528,11 @@ function drawControls() {
     $('forward').disabled = state.at === ops.length;
     $('step').textContent = `Step ${state.at} of ${ops.length}. ${describe(state.at)}`;
     $('at').setAttribute('aria-valuetext', $('step').textContent);
-    const focused = document.activeElement && document.activeElement.name === 'branch';
-    $('branches').innerHTML = '<legend>Branch</legend>' + view.living.map(b =>
-        `<label><input type="radio" name="branch" value="${b}" aria-label="branch ${b}"${b === state.q ? ' checked' : ''}>${b}</label>`).join('');
-    if (focused) document.querySelector('[name=branch]:checked')?.focus();
+    const focused = document.activeElement.name === 'branch', many = view.living.length > 16;
+    $('branches').innerHTML = '<legend>Branch</legend>' + (many ? '<select name="branch" aria-label="branch">' : '') + view.living.map(b => many ?
+        `<option${b === state.q ? ' selected' : ''}>${b}</option>` :
+        `<label><input type="radio" name="branch" value="${b}" aria-label="branch ${b}"${b === state.q ? ' checked' : ''}>${b}</label>`).join('') + (many ? '</select>' : '');
+    if (focused) document.querySelector('[name=branch]:is(select, :checked)')?.focus();
     for (const id of ['append', 'append-all', 'fork', 'truncate', 'prune']) $(id).disabled = !view.living.length;
     $('undo').disabled = state.at === 0;
     for (const id of ['model', 'piece', 'strategy', 'workers', 'policy', 'scope', 'more']) $(id).value = state[id];

@@ -96,6 +96,11 @@ async function picture(name) {
 const OVERFLOW = `(() => {
     const wide = document.documentElement.clientWidth, found = [];
     if (document.documentElement.scrollWidth > wide) found.push('page ' + document.documentElement.scrollWidth);
+    for (const text of document.querySelectorAll('svg text')) {
+        const box = text.getBoundingClientRect(), frame = text.closest('svg').getBoundingClientRect();
+        if (box.right > frame.right + 0.5 || box.left < frame.left - 0.5 || box.bottom > frame.bottom + 1.5 || box.top < frame.top - 1.5)
+            found.push(text.closest('[id]').id + ' ' + text.textContent + ' ' + [box.left - frame.left, box.right - frame.left, box.top - frame.top, box.bottom - frame.top].map(Math.round) + ' in ' + Math.round(frame.width) + ' x ' + Math.round(frame.height));
+    }
     for (const element of document.querySelectorAll('body *:not(.skip):not(.scroll *)')) {
         const box = element.getBoundingClientRect();
         if (box.width && (box.right > wide + 0.5 || box.left < -0.5)) found.push(element.tagName + '#' + (element.id || element.parentElement.closest('[id]')?.id) + ' ' + element.textContent.slice(0, 20) + ' ' + Math.round(box.left) + '..' + Math.round(box.right));
@@ -140,7 +145,7 @@ async function tinyTree() {
     await press('Enter');
     await tabTo('[name=branch]');
     await press('ArrowRight');
-    check('5 keyboard: branch 1', await words('softmax-branch'), '1');
+    check('5 keyboard: branch 1', await words('softmax-of'), 'Branch 1, strategy node');
     await tabTo('#token');
     await press('End');
     check('5 the output of branch 1, as in chapter 4', await words('softmax-text'), /out = o \/ l = \(5\.4023, 1\.0000, 0\.1192, 0\.3863\), lse = 3\.4449\. tree_attention_ref gives the same bits\.$/);
