@@ -1,9 +1,9 @@
-/* explorer: one function between the page and the library. It plays a scenario and answers in numbers, so that the page,
- * node and a native program can compare them bit by bit.
+/* explorer: one function between the page and the library. It plays a scenario and answers in numbers, so that the
+ * page, node and a native program can compare them bit by bit.
  *
  * A scenario begins with branch 0, empty. Branches are numbered in the order of their creation, tokens in the order in
- * which they were appended. One head of head_dim 4, scale 1/2; keys, values and queries as in docs/book/tiny_tree.c, or,
- * with a seed, multiples of 1/4 in -2 .. 2. */
+ * which they were appended. One head of head_dim 4, scale 1/2; keys, values and queries as in docs/book/tiny_tree.c,
+ * or, with a seed, multiples of 1/4 in -2 .. 2. */
 #ifndef EXPLORER_H
 #define EXPLORER_H
 
@@ -35,8 +35,8 @@ enum {
     EXPLORER_BYTES,    /* model, piece_tokens. Of each strategy: items, loaded tokens, partials, masked pairs, bytes of
                           the plan's arrays, the 7 numbers of tree_traffic; these of standard and of dense_mask */
     EXPLORER_PLAN,     /* strategy, piece_tokens, model, workers. Items; of each: rows, tokens, ranges, branches of the
-                          rows; of each range: tokens, masked, [tokens] slots. Workers; of each: tiles; of each: item, KV
-                          head, tokens, cost of the start of its task, cost of its tokens */
+                          rows; of each range: tokens, masked, [tokens] slots. Workers; of each: tiles; of each: item,
+                          KV head, tokens, cost of the start of its task, cost of its tokens */
     EXPLORER_SOFTMAX,  /* branch, strategy, piece_tokens. Of each step: kind, item, token, score, the factor of the old
                           sums, the weight of the token or factor of the item's sums, m, l, o[4]. The last one,
                           NORMALIZE, has in the places of item and score: 1 if tree_attention_ref gives the same bits,

@@ -441,7 +441,8 @@ static int32_t step_through(uint32_t branch, uint32_t strategy, uint32_t piece_t
     tree_shape shape = shape_of(EXPLORER_TINY, q.count);
     tree_plan_config config = config_of(strategy, piece_tokens, &shape);
     tree_plan *plan = NULL;
-    static float query[EXPLORER_MAX_BRANCHES][HEAD_DIM], out[EXPLORER_MAX_BRANCHES][HEAD_DIM], lse[EXPLORER_MAX_BRANCHES];
+    static float query[EXPLORER_MAX_BRANCHES][HEAD_DIM], out[EXPLORER_MAX_BRANCHES][HEAD_DIM];
+    static float lse[EXPLORER_MAX_BRANCHES];
     uint32_t mine = 0;
     for (uint32_t i = 0; i < q.count; i++) {
         write_query(query[i], q.branch[i], 0);
@@ -675,7 +676,8 @@ int32_t explorer_call(uint32_t what, uint32_t a, uint32_t b, uint32_t c, uint32_
         if (a >= num_eviction_policies)
             return KV_INVAL;
         eviction_forest_config config = {
-            .pool = {.num_blocks = s.num_blocks + EXPLORER_MAX_BRANCHES, .block_tokens = s.block_tokens, .evicts = true},
+            .pool = {.num_blocks = s.num_blocks + EXPLORER_MAX_BRANCHES, .block_tokens = s.block_tokens,
+                     .evicts = true},
             .num_heads = 1, .num_kv_heads = 1, .head_dim = HEAD_DIM, .policy = eviction_policies[a],
             .scope = (kv_scope)b, .budget = c, .compacts = (e & 1) != 0, .scale = scale, .seed = 1};
         return evict(&config, d);

@@ -1,5 +1,5 @@
-/* replay FILE: plays the calls of a file and prints their answers, each number as the 16 hexadecimal digits of its bits.
- * explorer/replay.js prints the same from the WebAssembly of the page. */
+/* replay FILE: plays the calls of a file and prints their answers, each number as the 16 hexadecimal digits of its
+ * bits. explorer/replay.js prints the same from the WebAssembly of the page. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

@@ -7,7 +7,8 @@ const [, , source, calls] = process.argv;
 
 function code() {
     if (source.endsWith('.wasm')) return fs.readFileSync(source);
-    const found = /<script id="wasm" type="text\/plain">([A-Za-z0-9+/=]+)<\/script>/.exec(fs.readFileSync(source, 'utf8'));
+    const page = fs.readFileSync(source, 'utf8');
+    const found = /<script id="wasm" type="text\/plain">([A-Za-z0-9+/=]+)<\/script>/.exec(page);
     return zlib.gunzipSync(Buffer.from(found[1], 'base64'));
 }
 

@@ -36,13 +36,13 @@ wasm() {
 }
 
 # Fills @style@, @script@, @wasm@ and @compiler@; without the indentation and the comment lines, to keep the page small.
-plain() { sed -e 's/^ *//' -e '/^\/\*.*\*\/$/d' -e '/^$/d' "$1"; }
+plain() { sed -e 's/^ *//' -e '/^\/\*.*\*\/$/d' -e '/^$/d' "$@"; }
 put_together() { # COMPILER BASE64-FILE
     local line
     while IFS= read -r line; do
         case $line in
         @style@*) plain explorer/style.css; echo "${line#@style@}" ;;
-        @script@*) plain explorer/script.js; echo "${line#@script@}" ;;
+        @script@*) plain explorer/{scenario,panels,page}.js; echo "${line#@script@}" ;;
         *@wasm@*) printf '%s' "${line%%@wasm@*}"; cat "$2"; echo "${line#*@wasm@}" ;;
         *) echo "${line/@compiler@/$1}" ;;
         esac
@@ -69,6 +69,7 @@ else
     wasm "$work/wasm"
     gzip -9n <"$work/wasm" | base64 -w 0 >"$work/base64"
     compiler=$(clang --version | sed -n '1s/^.*\(clang version [0-9.]*\).*/\1/p')
+    compiler+=", wasi-libc $(dpkg-query -W -f '${Version}' wasi-libc 2>/dev/null)"
 fi
 put_together "$compiler" "$work/base64" >"$work/page"
 mv "$work/page" "${1:-$page}"
