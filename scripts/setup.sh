@@ -48,6 +48,10 @@ find_missing() {
     demo) has gnuplot || optional+=(gnuplot-nox) ;;
     test) has_cxx || optional+=(g++) ;; # the kernels run on the host
     figures) has gnuplot || missing+=(gnuplot-nox) ;;
+    tour)
+        has gdb || missing+=(gdb)
+        has_cxx || optional+=(g++) # the kernels of tours 5 and 6
+        ;;
     book) has_sphinx || missing+=(python3-sphinx python3-myst-parser) ;;
     coverage) has gcovr || optional+=(gcovr) ;;
     ci)

@@ -11,6 +11,8 @@ fail() {
     failed=$((failed + 1))
 }
 
+outside_fences() { awk '/^ *(```|~~~)/ { inside = !inside; next } !inside' "$1"; }
+
 mapfile -t documents <<<"$(find . -path ./.git -prune -o -path './build*' -prune -o -name '*.md' -print | sort)"
 for document in "${documents[@]}"; do
     while IFS=: read -r file symbol && [ -n "$file" ]; do
@@ -29,7 +31,7 @@ for document in "${documents[@]}"; do
     while read -r link && [ -n "$link" ]; do
         checked=$((checked + 1))
         [ -e "$(dirname "$document")/${link%%#*}" ] || fail "$document links to $link: no such file"
-    done <<<"$(grep -oE '\]\([^)#][^)]*\)' "$document" | sed 's/^](//; s/)$//; s/ ".*//' | grep -vE '^[a-z]+:')"
+    done <<<"$(outside_fences "$document" | grep -oE '\]\([^)#][^)]*\)' | sed 's/^](//; s/)$//; s/ ".*//' | grep -vE '^[a-z]+:')"
     while read -r verb && [ -n "$verb" ]; do
         checked=$((checked + 1))
         grep -qE "^$verb:" Makefile || fail "$document names make $verb: no such verb"

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Claim: each example of docs/integration.md compiles without a warning, runs, and prints the results that the page
-# states.
+# Claim: each example of docs/integration.md, and each program of the book, compiles without a warning, runs,
+# and prints the results that its page states.
 set -uo pipefail
 : "${TREEATTN_SOURCE_DIR:=$(cd "$(dirname "$0")/.." && pwd)}" "${TREEATTN_BUILD_DIR:=$TREEATTN_SOURCE_DIR/build}"
 cd "$TREEATTN_SOURCE_DIR" || exit 1
@@ -22,9 +22,10 @@ openmp=$(read_cache OpenMP_C_FLAGS)
 [ "$(read_cache TREEATTN_COVERAGE)" = OFF ] || options+=(--coverage)
 [[ $openmp != -* ]] || options+=("$openmp")
 
-# run NAME LINKER [LIBRARY...]: what docs/examples/NAME.c, or NAME.c in $work, prints is in $work/NAME.
+# run NAME LINKER [LIBRARY...]: what NAME.c of docs/examples, docs/book or $work prints is in $work/NAME.
 run() {
     local name=$1 linker=$2 status=0 source=docs/examples/$1.c
+    [ -f "$source" ] || source=docs/book/$name.c
     [ -f "$source" ] || source=$work/$name.c
     shift 2
     if ! "$cc" "${flags[@]}" "${options[@]}" -c -o "$work/$name.o" "$source" ||
@@ -76,6 +77,26 @@ while read -r storage isa error; do
         fail "precision: $storage on $isa is off by $error, not within $limits"
 done < <(grep -E '^(fp|bf)' "$work/precision")
 shows precision "$(($(grep -c '^fp32 ' "$work/precision") * 2))" '^(fp|bf)16 '
+
+# The book's numbers, and a check inside the program that can fail: no copy, or another branch's token.
+run tiny_tree "$cc"
+diff tests/golden/tiny_tree.txt "$work/tiny_tree" || fail "tiny_tree prints another text than tests/golden/tiny_tree.txt"
+while IFS='|' read -r name edit; do
+    sed -E "$edit" docs/book/tiny_tree.c >"$work/bug.c"
+    cmp -s docs/book/tiny_tree.c "$work/bug.c" && { fail "bug '$name' was not planted: '$edit' matches nothing"; continue; }
+    "$cc" "${flags[@]}" "${options[@]}" -o "$work/bug" "$work/bug.c" "$TREEATTN_BUILD_DIR/libtreeattn.a" -lm ||
+        { fail "bug '$name' does not compile"; continue; }
+    "$work/bug" >/dev/null
+    status=$?
+    if [ $status = 1 ]; then echo "pass noticed: $name"; else fail "bug '$name': status $status instead of 1"; fi
+done <<'END'
+the copy is not carried out|s/slot < copy\.num_tokens/slot + 9 < copy.num_tokens/
+a token is written one slot late|s/slot = at % BLOCK_TOKENS/slot = (at + 1) % BLOCK_TOKENS/
+END
+
+# Its text is in chapter 9 (scripts/weave); each of the 19 errors is measured there, or the status is 1.
+run tiny_forget "$cc"
+shows tiny_forget 1 '^each error is the same when the token is really left out$'
 
 # Emulated here; test_gpu_* run the same calls on a GPU.
 flags+=(-Igpu)

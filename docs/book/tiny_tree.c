@@ -43,7 +43,7 @@ static void print_pool(const kv_pool *pool, const kv_branch *branches, int num_b
     puts("");
 }
 
-/* Appends tokens to branch i: first the copy that the pool asks for, then the new keys and values. */
+/* Appends tokens to branch i: first the copy that the pool's answer names, then the new keys and values. */
 static int append(kv_pool *pool, kv_branch branch, int i, uint32_t num_tokens)
 {
     kv_append answer;

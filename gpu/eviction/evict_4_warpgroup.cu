@@ -1,4 +1,4 @@
-/* evict_4: the warpgroup. The last rung, on sm_90.
+/* evict_4: the warpgroup. From here on the rungs need sm_90.
  *   idea    the fusion of evict_3 in the loop of step 12: wgmma leaves the scores of a tile in registers, and they go
  *           to memory from there, before softmax overwrites them; and the launch begins before the previous one ends
  *   wins    63.5 to 62.1 us on 16 branches with 3200 tokens each (figures/eviction_fused_cost.csv)

@@ -1,11 +1,4 @@
 function gbps(where) { return at(where, "logical_bytes") / at(where, "us") / 1000 }
-# Chapter 1: the rates of the GPU.
-END {
-    value("dram_gbps", ceiling("dram_gbps"))
-    value("matrix_tflops", ceiling("matrix_tflops"))
-    value("corner", d(0, 1000 * ceiling("matrix_tflops") / ceiling("dram_gbps")))
-    holds("An NVIDIA H200 was measured", told_device("NVIDIA H200"))
-}
 # Chapter 6: per-branch reading and one pass for all branches.
 END {
     for (i = 1; i <= num_rows; i++) {

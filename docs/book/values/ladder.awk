@@ -1,7 +1,7 @@
 # Plan cost, cold L2: us[tree, rung]; the trees are named by their first word.
 function gain(tree, rung) { return us[tree, rung - 1] / us[tree, rung] }
 function us_of(rung) { return d(us[64, rung] < 99.95 ? 1 : 0, us[64, rung]) }
-function two(name, rung) { value(name "_before", us_of(rung - 1)); value(name, us_of(rung)); value(name "_gain", d(2, gain(64, rung))) }
+function two(name, rung) { value(name "_before", us_of(rung - 1)); value(name, us_of(rung)) }
 function read_rungs(    i, tree, rung) {
     for (i = 1; i <= num_rows; i++) {
         tree = cell(i, "tree") + 0; rung = substr(cell(i, "step"), 6) + 0
@@ -20,7 +20,9 @@ END {
     value("naive_over_floor", d(0, us[64, 0] / floor[64]))
     value("naive_hits", d(0, hits[64, 0]))
     two("coalesced", 1); two("split", 2); two("tile", 3); two("tensor", 4); two("pipeline", 5); two("queue", 6)
-    two("merge", 7); two("launch", 8); two("masks", 9); two("warpgroup", 10); two("arriver", 11); two("early", 12)
+    two("merge", 7); two("launch", 8); two("masks", 9); two("warpgroup", 10)
+    value("early", us_of(last))
+    value("coalesced_gain", d(1, gain(64, 1))); value("tensor_gain", d(1, gain(64, 4)))
     value("split_gain_one", d(1, gain(1, 2)))
     value("split_hits", d(0, hits[64, 2])); value("tile_hits", d(0, hits[64, 3]))
     value("tile_loss_one", d(1, 1 / gain(1, 3)))
