@@ -102,8 +102,8 @@ function listen() {
             Math.min(LIMITS[id][1], Math.floor(Number($(id).value))))}));
     when('pack', 'change', () => change({pack: Number($('pack').checked)}));
     when('token', 'input', () => change({i: Number($('token').value)}));
-    when('token-back', 'click', () => change({i: state.i - 1}));
-    when('token-forward', 'click', () => change({i: state.i + 1}));
+    when('token-back', 'click', () => change({i: Number($('token').value) - 1}));
+    when('token-forward', 'click', () => change({i: Number($('token').value) + 1}));
     when('bytes', 'click', event => {
         const name = event.target.dataset.strategy;
         if (!name) return;

@@ -290,16 +290,16 @@ function readSoftmax() {
 
 function drawSoftmax() {
     const empty = !view.living.length || !view.branches[state.q].length, steps = empty ? [] : readSoftmax();
-    state.i = Math.min(state.i, steps.length);
+    const at = Math.min(state.i, steps.length); /* the choice stays for longer branches */
     $('softmax-of').textContent = `Branch ${state.q}, strategy ${state.strategy}`;
     $('token').max = steps.length;
-    $('token').value = state.i;
-    $('token-back').disabled = state.i === 0;
-    $('token-forward').disabled = state.i === steps.length;
-    const done = steps.slice(0, state.i), [before, now] = [done[state.i - 2], done[state.i - 1]];
+    $('token').value = at;
+    $('token-back').disabled = at === 0;
+    $('token-forward').disabled = at === steps.length;
+    const done = steps.slice(0, at), [before, now] = [done[at - 2], done[at - 1]];
     const nothing = {m: -Infinity, l: 0, o: [0, 0, 0, 0]}, total = done.filter(step => step.kind !== ABSORB).pop();
     const item = now && now.kind === ABSORB ? now : null, shown = item || total || nothing;
-    drawWeights(steps, item, total);
+    drawWeights(steps, at, item, total);
     $('softmax-text').textContent = empty ? 'This branch has no token.' : !now ?
         'The state of no tokens: m is \u2212\u221e, l and o are 0.' :
         item ? sayAbsorb(item, before && before.kind === ABSORB ? before : nothing) : now.kind === MERGE ?
@@ -330,8 +330,8 @@ function sayAbsorb(now, old) {
 }
 
 /* A bar for each absorbed token: exp(score - m), with the m of the open item or of the merged state. */
-function drawWeights(steps, item, total) {
-    const all = steps.filter(step => step.kind === ABSORB), done = all.filter(step => step.at < state.i).length;
+function drawWeights(steps, at, item, total) {
+    const all = steps.filter(step => step.kind === ABSORB), done = all.filter(step => step.at < at).length;
     const width = widthOf('softmax'), most = Math.floor((width - 60) / 27), parts = [], base = 140, gap = 16;
     const from = Math.max(0, Math.min(done - most + 3, all.length - most)), tokens = all.slice(from, from + most);
     const gaps = new Set(tokens.map(step => step.item)).size - 1,
@@ -348,8 +348,8 @@ function drawWeights(steps, item, total) {
             labelled = x + 50;
         }
         last = step.item;
-        const absorbed = step.at < state.i, weight = Math.exp(step.score - (open ? item : total || step).m);
-        const classes = step.at === state.i - 1 ? 'now' : open ? 'absorbed' : 'before';
+        const absorbed = step.at < at, weight = Math.exp(step.score - (open ? item : total || step).m);
+        const classes = step.at === at - 1 ? 'now' : open ? 'absorbed' : 'before';
         parts.push(absorbed ? rect(x, base - 100 * weight, unit - 3, 100 * weight + 1, classes) :
             rect(x, base - 1, unit - 3, 2, 'start'),
             text(x + unit / 2 - 1, base + 16, step.token, absorbed ? '' : 'faint', 'middle'));
@@ -362,8 +362,8 @@ function drawWeights(steps, item, total) {
 
 /* ---- 6: eviction ---- */
 
-function readEviction() {
-    const a = call('evict', policies.indexOf(state.policy), SCOPES.indexOf(state.scope), state.budget, state.more,
+function readEviction(budget) {
+    const a = call('evict', policies.indexOf(state.policy), SCOPES.indexOf(state.scope), budget, state.more,
         state.pack);
     const result = a.fields(['before', 'after', 'high', 'evicted', 'voted', 'freed', 'above']);
     result.branches = a.list(a.next(), () => {
@@ -378,9 +378,10 @@ function readEviction() {
 function drawEviction() {
     const longest = Math.max(1, ...view.living.map(b => view.branches[b].length)) + state.more;
     $('budget').max = longest;
-    $('budget').value = state.budget = Math.min(state.budget, longest);
-    $('budget-value').textContent = count(state.budget, 'token');
-    const {branches, evicted, voted, freed, before, after, above} = readEviction();
+    const budget = Math.min(state.budget, longest); /* the choice stays for longer branches */
+    $('budget').value = budget;
+    $('budget-value').textContent = count(budget, 'token');
+    const {branches, evicted, voted, freed, before, after, above} = readEviction(budget);
     drawKept(branches, evicted);
     const error = branches.reduce((sum, branch) => sum + branch.error, 0) / Math.max(1, branches.length);
     $('evict-text').textContent = `${count(evicted, 'token')} evicted${voted ? `, ${voted} by a vote` : ''}; ` +

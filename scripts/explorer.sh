@@ -17,7 +17,7 @@ sources() {
 mapfile -t sources < <(sources)
 flags=(-std=c11 -ffp-contract=off -Wall -Wextra -Iexplorer -Iallocator -Ireference -Ireference/shape -Ireference/plan
     -Ireference/eviction -Igpu)
-apt="sudo apt-get install -y --no-install-recommends clang lld wasi-libc libclang-rt-14-dev-wasm32"
+apt="sudo apt-get install -y --no-install-recommends clang lld wasi-libc libclang-rt-dev-wasm32"
 
 # A scalar page: no stdio, an assert is a trap, and the only exports are those of explorer.h.
 wasm() {

@@ -40,7 +40,7 @@ has_wasm() { clang --target=wasm32-wasi -x c -o /dev/null - <<<'int main(void) {
 # Missing packages of the verb: needed ones, and those that it can go on without.
 find_missing() {
     missing=() optional=()
-    local wasm=(clang lld wasi-libc libclang-rt-14-dev-wasm32)
+    local wasm=(clang lld wasi-libc libclang-rt-dev-wasm32)
     case $verb in
     figures | book | explorer) ;;
     *)

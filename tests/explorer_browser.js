@@ -167,6 +167,8 @@ async function tinyTree() {
     check('1 the copy flashes',
         await evaluate('["to", "from"].map(name => document.querySelectorAll(`#pool .${name}`).length)'), [1, 1]);
     await press('Enter');
+    check('6 the budget is the same after steps back and on', await words('budget-value'), '8 tokens');
+    check('5 the step as well', await words('softmax-text'), /^Absorb token 2/);
     await tabTo('[name=branch]');
     await press('ArrowRight');
     check('5 keyboard: branch 1', await words('softmax-of'), 'Branch 1, strategy node');
