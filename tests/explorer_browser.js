@@ -144,6 +144,11 @@ async function tinyTree() {
         /^Step 4 of 4\. Append 4 tokens to branch 1: 1 new block\.$/);
     check('1 tree: nodes', await label('tree'), '3 nodes of the tree; 2 living branches');
     check('1 pool: blocks', await label('pool'), '5 of 6 blocks are used, 1 of them by more than one branch');
+    const numberOf = selector => evaluate(`document.querySelectorAll('${selector}').length`);
+    check('1 tree: both leaves hang from the root', await evaluate(`[...document.querySelectorAll('#tree .link')].map(
+        path => path.getBBox().y >= 0 && path.getBBox().height < 150)`), [true, true]);
+    check('1 pool: blocks by reference count',
+        [await numberOf('#pool .r0'), await numberOf('#pool .r1'), await numberOf('#pool .r2')], [1, 4, 1]);
     check('2 memory', await words('memory-text'), /^640 bytes in 5 shared blocks, against 768 bytes in 6 blocks/);
     check('3 bytes: S and U', await words('bytes-text'),
         /see 19 tokens \(S\), 15 tokens are stored \(U\): K and V of 608 bytes, of which 480 bytes/);
@@ -218,6 +223,9 @@ async function tinyTree() {
     const address = await evaluate('location.hash');
     check('the address holds the scenario', address,
         /^#t=4&b=6&s=0&ops=a0\.6_f0_a0\.3_a1\.4&at=4&q=\d&model=tiny&piece=4&strategy=flatten&.*budget=9/);
+    await tabTo('.skip');
+    await press('Enter');
+    check('a link to a panel leaves the scenario as it is', await evaluate('location.hash'), address);
     await open(address);
     check('the address restores it', await words('plan-text'), /^flatten: 4 items/);
 }
