@@ -114,8 +114,9 @@ function listen() {
         () => say('The link is copied.'), () => say('The link is in the address line.')));
     for (const details of document.querySelectorAll('details'))
         details.addEventListener('toggle', () => { if (details.open) fill(details); });
-    addEventListener('hashchange', () => { /* #panel-tree and the like lead to a panel, and leave the scenario as it is */
-        if (location.hash.includes('=')) change(fromAddress(location.hash)); else show();
+    addEventListener('hashchange', () => { /* #panel-tree leads to a panel, and leaves the scenario as it is */
+        if (location.hash.includes('=')) change(fromAddress(location.hash));
+        else show();
     });
     addEventListener('resize', show);
 }

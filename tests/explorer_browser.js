@@ -225,7 +225,8 @@ async function tinyTree() {
         /^#t=4&b=6&s=0&ops=a0\.6_f0_a0\.3_a1\.4&at=4&q=\d&model=tiny&piece=4&strategy=flatten&.*budget=9/);
     await tabTo('.skip');
     await press('Enter');
-    check('a link to a panel leaves the scenario as it is', await evaluate('location.hash'), address);
+    check('a link to a panel leaves the scenario as it is',
+        await evaluate('new Promise(done => setTimeout(done, 50)).then(() => location.hash)'), address);
     await open(address);
     check('the address restores it', await words('plan-text'), /^flatten: 4 items/);
 }
