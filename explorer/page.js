@@ -43,7 +43,7 @@ function showBranches() {
     const focused = document.activeElement.name === 'branch', many = view.living.length > 16;
     const choices = view.living.map(b => many ? `<option${b === state.q ? ' selected' : ''}>${b}</option>` :
         `<label><input type="radio" name="branch" value="${b}" ` +
-            `aria-label="branch ${b}"${b === state.q ? ' checked' : ''}>${b}</label>`);
+            `aria-label="branch ${b}"${b === state.q ? ' checked' : ''}><span>${b}</span></label>`);
     $('branches').innerHTML = '<legend>Branch</legend>' +
         (many ? `<select name="branch" aria-label="branch">${choices.join('')}</select>` : choices.join(''));
     if (focused) document.querySelector('[name=branch]:is(select, :checked)')?.focus();

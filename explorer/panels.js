@@ -427,7 +427,7 @@ function drawKept(branches, evicted) {
             if (joined && gone) parts.push(rect(x, base + 2, unit - 0.6, 12 * gone / (after - begin), 'lost'));
             if (!joined) parts.push(rect(x + 1, base - tall, unit - Math.min(3, unit / 3), tall, gone ? 'gone' :
                 'kept'));
-            if (unit >= 24) parts.push(text(x + unit / 2, base + 14, numbers[3 * begin],
+            if (unit >= 20) parts.push(text(x + unit / 2, base + 14, numbers[3 * begin],
                 `small ${gone ? 'faint' : ''}`, 'middle'));
         }
     });
