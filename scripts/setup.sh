@@ -28,9 +28,9 @@ has_cxx() {
 # Sphinx and what docs/book/conf.py names, in the python3 that scripts/book.sh takes.
 has_sphinx() {
     local python
-    for python in python3 /usr/bin/python3; do
-        "$python" -c 'import myst_parser, sphinx' 2>/dev/null && return
-    done
+    while read -r python; do
+        "$python" -c 'import myst_parser, sphinx' 2>/dev/null </dev/null && return
+    done < <(type -aP python3)
     return 1
 }
 

@@ -46,7 +46,8 @@ program_of() { sed -n 's/^# Program: //p' "$1"; }
 # Quiet, unless it fails.
 configure() { # BUILD
     cmake -S . -B "$1" --log-level=NOTICE -DTREEATTN_CUDA=OFF -DCMAKE_BUILD_TYPE=Debug \
-        -DCMAKE_C_FLAGS_DEBUG='-O0 -g' -DCMAKE_CXX_FLAGS_DEBUG='-O0 -g' >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+        -DCMAKE_C_FLAGS_DEBUG='-O0 -g' -DCMAKE_CXX_FLAGS_DEBUG='-O0 -g' >"$work/log" 2>&1 ||
+        { cat "$work/log" >&2; exit 1; }
 }
 
 # Quiet, unless it fails. Fails without a word if the kernels cannot be emulated here.
@@ -66,9 +67,12 @@ printers=(-ex 'source scripts/gdb_printers.py')
 has_python() { gdb -nx -q -batch -ex 'python print(6 * 7)' 2>/dev/null | grep -qx 42; }
 
 # Whether gdb may run a program: containers forbid it at times.
-may_run() { gdb "${settings[@]}" -batch -ex run -ex 'info program' /bin/true </dev/null 2>&1 | grep -q 'exited normally'; }
+may_run() {
+    gdb "${settings[@]}" -batch -ex run -ex 'info program' /bin/true </dev/null 2>&1 |
+        grep -q 'exited normally'
+}
 
-# What a reader sees who types the second part of a tour. Left out: addresses, and what gdb says of its own work.
+# A tour with its second part typed in. Left out: addresses, and the lines about breakpoints and threads.
 transcript() { # FILE BUILD
     awk -v marker="$marker" '
         $0 ~ marker { print "set trace-commands on"; next }
@@ -116,9 +120,9 @@ run() { # N BUILD
     command -v gdb >/dev/null || stop 1 "needs gdb: sudo apt-get install -y --no-install-recommends gdb"
     configure "$2"
     build "$2" "$(program_of "$file")" ||
-        stop 1 "tour $1 needs a C++ compiler, for the emulated kernels: sudo apt-get install -y --no-install-recommends g++"
+        stop 1 "tour $1 needs a C++ compiler: sudo apt-get install -y --no-install-recommends g++"
     if ! has_python; then
-        echo "make tour: this gdb is built without Python: it shows structures as C does, without scripts/gdb_printers.py"
+        echo "make tour: this gdb is built without Python, so it runs without scripts/gdb_printers.py"
         printers=()
     fi
     may_run || stop 1 "gdb may not run a program here: ptrace is forbidden (docker run --cap-add=SYS_PTRACE allows it)"

@@ -3,6 +3,7 @@
 # that follows from its prefix by arithmetic; eviction_tree_memory.csv the memory that follows from prefix, own tokens and
 # budget; roofline.csv the operations and bytes that follow from its tree, and the GPU's times of l2_amortization.csv;
 # eviction_error.csv has every policy and random in each regime and budget.
+# Not sanitized: it runs nothing of the build.
 # shellcheck source=tests/tool_checks.sh
 . "$(dirname "$0")/tool_checks.sh"
 csv=$TREEATTN_SOURCE_DIR/figures/kv_io.csv

@@ -44,8 +44,10 @@ expect "no ptrace" 77 $? '^skip tour gdb may not run a program here'
 [ ! -e "$work/none" ] || fail "a build without need"
 for script in docs/book/tours/[0-9]*.gdb; do
     [ -f "${script%.gdb}.txt" ] || fail "$script has no transcript"
-    awk '/^# Tour [0-9]+: .*\.$/ { title = NR } /^# Program: tiny_(tree|kernel)$/ { program = NR } /^# ---- What you may type/ { typed = NR }
-        END { exit !(title == 1 && program == 2 && typed) }' "$script" || fail "$script: not title, program, way, commands"
+    awk '/^# Tour [0-9]+: .*\.$/ { title = NR } /^# Program: tiny_(tree|kernel)$/ { program = NR }
+        /^# ---- What you may type/ { typed = NR }
+        END { exit !(title == 1 && program == 2 && typed) }' "$script" ||
+        fail "$script: not title, program, way, commands"
 done
 
 # .vscode: JSON, and what it names.
@@ -76,8 +78,8 @@ fi
 
 # Settings of a user that would spoil a transcript.
 mkdir -p "$work/home/.config/gdb"
-echo 'set listsize 1' >"$work/home/.gdbinit"
-printf 'echo HOSTILE\\n\n' | tee -a "$work/home/.gdbinit" >"$work/home/.config/gdb/gdbinit"
+printf 'set print frame-info short-location\nset print array on\n' |
+    tee "$work/home/.gdbinit" >"$work/home/.config/gdb/gdbinit"
 HOME=$work/home XDG_CONFIG_HOME=$work/home/.config scripts/tour.sh --check "$build" >"$work/check"
 status=$?
 cat "$work/check"

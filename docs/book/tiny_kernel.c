@@ -15,7 +15,7 @@ enum { BLOCK_TOKENS = 4, NUM_BLOCKS = 6, NUM_BRANCHES = 2, HEAD_DIM = 64, SLOTS 
 static tree_shape shape = {NUM_BRANCHES, 1, 1, HEAD_DIM, NUM_BLOCKS, BLOCK_TOKENS, TREE_FP32};
 static const float scale = 0.5f;
 
-/* What tiny_tree.c leaves: tables, and the token in each slot of blocks 0 to 4. Blocks 2's tokens 4 and 5 are copies. */
+/* What tiny_tree.c leaves: tables, and the token in each slot of blocks 0 to 4. In block 2, 4 and 5 are copies. */
 static const uint32_t blocks[NUM_BRANCHES][3] = {{0, 2, 3}, {0, 1, 4}};
 static const kv_table tables[NUM_BRANCHES] = {{blocks[0], 3, 9, 0}, {blocks[1], 3, 10, 0}};
 static const int token_of[SLOTS] = {0, 1, 2, 3, 4, 5, 9, 10, 4, 5, 6, 7, 8, -1, -1, -1, 11, 12, -1, -1, -1, -1, -1, -1};

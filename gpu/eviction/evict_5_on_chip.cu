@@ -3,7 +3,7 @@
  *           memory, and while the next task runs, the warps that have no rows turn them into one float for each token
  *           and KV head: a quarter of the writes, with four heads in a group, and few enough to stay in L2. The loads
  *           behind the barrier are all requested at once, in short loops
- *   wins    234.7 to 213.8 us on 64 branches with 3200 tokens each (figures/eviction_fused_cost.csv)
+ *   wins    237 to 214 us on 64 branches with 3200 tokens each (figures/eviction_fused_cost.csv)
  *   price   113 KB of shared memory for a worker, which leaves L1 28 KB; weights to 5e-6. Queries with several states
  *           or too many tokens (3392 at head_dim 128, four heads in a group) go through memory as before
  *   leaves  few branches: all of their queries are split over workers, and evict_4 runs. And head_dim 64, where this
