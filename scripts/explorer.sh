@@ -26,7 +26,7 @@ wasm() {
     if ! clang --target=wasm32-wasi -Oz -mllvm -inline-threshold=0 -Iexplorer/wasm "${flags[@]}" "${sources[@]}" \
         -mexec-model=reactor -Wl,--export=explorer_call,--export=explorer_numbers,--strip-all,-z,stack-size=262144 \
         -o "$1" 2>"$log"; then
-        cat "$log" >&2
+        command -v clang >/dev/null && cat "$log" >&2
         echo "explorer.sh needs clang for WebAssembly: $apt" >&2
         rm -f "$log"
         exit 1
