@@ -2,7 +2,6 @@
 # explorer.sh [OUT]: makes the page docs/explorer.html (OUT) from explorer/ and, compiled to WebAssembly, the library.
 # explorer.sh --keep [OUT]: the same with the WebAssembly of docs/explorer.html: needs no compiler.
 # explorer.sh --wasm OUT.wasm: the WebAssembly alone.
-# explorer.sh --native OUT: the native program that plays explorer/replay.txt, from the same sources.
 set -eu
 cd "$(dirname "$0")/.."
 page=docs/explorer.html
@@ -19,7 +18,7 @@ flags=(-std=c11 -ffp-contract=off -Wall -Wextra -Iexplorer -Iallocator -Ireferen
     -Ireference/eviction -Igpu)
 apt="sudo apt-get install -y --no-install-recommends clang lld wasi-libc libclang-rt-dev-wasm32"
 
-# A scalar page: no stdio, an assert is a trap, and the only exports are those of explorer.h.
+# No stdio; an assert is a trap; the only exports are those of explorer.h.
 wasm() {
     local log
     log=$(mktemp)
@@ -49,16 +48,10 @@ put_together() { # COMPILER BASE64-FILE
     done <explorer/page.html
 }
 
-case ${1-} in
---native)
-    "${CC:-cc}" -O2 "${flags[@]}" "${sources[@]}" explorer/replay.c -lm -o "$2"
-    exit
-    ;;
---wasm)
+if [ "${1-}" = --wasm ]; then
     wasm "$2"
     exit
-    ;;
-esac
+fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 if [ "${1-}" = --keep ]; then
