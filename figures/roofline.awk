@@ -29,6 +29,11 @@ END {
     say("Per-branch reading of {} branches reaches {} of the memory's part of the roof", most,
         d(2, at("machine=gpu plan=radix branches=" most, "gflops") / at("machine=gpu plan=radix branches=" most, "operations_per_byte") / ceiling("gpu_memory_gbps")))
     say("One pass for all branches does {} times as many operations per second", d(1, at("machine=gpu plan=cost branches=" most, "gflops") / at("machine=gpu plan=radix branches=" most, "gflops")))
+    prefix_loads = (at("machine=gpu plan=cost branches=" most, "loaded_bytes") / 4096 - most * 64) / 2048
+    intensity = at("machine=gpu plan=cost branches=" most, "operations_per_byte")
+    say("This pass takes {} branches at a time: {} branches load the prefix {} times and have the {} operations per byte of {}",
+        most / prefix_loads, most, prefix_loads, d(0, intensity), most / prefix_loads)
+    holds("operations per byte of", intensity == at("machine=gpu plan=cost branches=" most / prefix_loads, "operations_per_byte"))
     holds("fewer operations per second than per-branch reading of as many branches", low["gain"] > 1)
     exit failed
 }

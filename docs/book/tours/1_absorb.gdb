@@ -7,7 +7,7 @@ end
 run >/dev/null
 echo \n
 echo Query 0 has absorbed tokens 0 and 1 of the tiny tree. Their scores were 1 and 0, so m is 1.\n
-echo Now token 2 comes with the score 2. Try:\n
+echo Token 2, with the score 2, is absorbed next. Try:\n
 echo \    print *state   the partial state of tokens 0 and 1\n
 echo \    next           one line further; an empty line repeats it\n
 echo \    up             the caller: the loop over the tokens of an item\n
@@ -21,7 +21,7 @@ print *state
 print score
 print *value@head_dim
 
-# The score is above m. The sums were taken relative to 1, so exp(1 - 2) sets them right:
+# The score is above m. The sums l and o were taken relative to m = 1, so they are multiplied by exp(1 - 2):
 next
 next
 next

@@ -28,7 +28,8 @@ print plan->items[0]
 print plan->items[1]
 print plan->items[2]
 
-# Each row of an item leaves one partial state, 4 in all. Query q merges those of its list:
+# Each row of an item leaves one partial state, 4 in all. Query q merges entries merge_first[q] to
+# merge_first[q + 1] - 1 of merge_partials, here 0 and 2 for query 0, 1 and 3 for query 1:
 print plan->num_partials
 print *plan->merge_first@3
 print *plan->merge_partials@4
@@ -39,7 +40,7 @@ continue
 print *item
 print *range
 
-# Item 2 continues it. Its tokens are 4, 5, 9, 10 in block 1 and 11, 12 in block 4:
+# Item 2 continues the path of query 1. Its tokens are 4, 5, 9, 10 in block 1 and 11, 12 in block 4:
 tbreak absorb_range if item == &plan->items[2]
 continue
 print *item

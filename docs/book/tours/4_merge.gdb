@@ -6,7 +6,7 @@ silent
 end
 run >/dev/null
 echo \n
-echo Query 0 has merged the partial state of item 0, node 0. Now that of item 1 follows. Try:\n
+echo Query 0 has merged the partial state of item 0, node 0. The partial state of item 1 is next. Try:\n
 echo \    print *state   tokens 0 to 3\n
 echo \    print *other   tokens 4 to 8\n
 echo \    finish         merge them; then print *total\n
