@@ -8,7 +8,7 @@ ifneq ($(words $(build)),1)
 $(error build="$(build)": expected the name of a folder, without blanks)
 endif
 
-.PHONY: all demo test rung diff figures book measure bench growth soak exhaustive fuzz coverage sanitize fresh install clean help always
+.PHONY: all demo test rung diff figures book exercise measure bench growth soak exhaustive fuzz coverage sanitize fresh install clean help always
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
@@ -44,6 +44,10 @@ endif
 
 book: setup-book ## the book in docs/book, with all pages, code and figures, as HTML: build/book/index.html
 	@scripts/book.sh $(build)
+
+exercise: export jobs := $(jobs)
+exercise: ## the exercises: a list with your progress; one of them, checked: N=4; its next hint: N=4 HINT=1
+	@scripts/exercise.sh $(build) || [ $$? = 1 ]
 
 measure: setup-measure all ## measure this machine: rewrite figures/*.csv, then bench
 	@cmake --build $(build) --parallel $(jobs) --target measure_programs
