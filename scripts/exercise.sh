@@ -17,7 +17,8 @@ stop() { # LINE...: bad input
     echo "$*"
     exit 2
 }
-names() { find exercises -maxdepth 1 -name '[0-9][0-9]_*' | sort | sed 's#.*/##'; }
+all=(exercises/[0-9][0-9]_*)
+all=("${all[@]#exercises/}")
 title() { sed -n '1s/^# [0-9]* //p' "exercises/$1/README.md"; }
 # The first link behind a bold word of the text, as a path from here.
 link_of() { sed -n "s#.*\*\*$2:\*\* \[[^]]*\](\(\.\./\)*\([^)]*\)).*#\2#p" "exercises/$1/README.md" | head -n 1; }
@@ -38,50 +39,51 @@ state_of() { # NAME: solved, changed, begun, -
 }
 count_solved() {
     local name count=0
-    while read -r name; do [ "$(state_of "$name")" = solved ] && count=$((count + 1)); done < <(names)
+    for name in "${all[@]}"; do [ "$(state_of "$name")" != solved ] || count=$((count + 1)); done
     echo $count
 }
-first_unsolved() {
-    local name
-    while read -r name; do
-        [ "$(state_of "$name")" = solved ] || { echo "$name"; return; }
-    done < <(names)
+# Behind exercise NUMBER, then from the first on.
+next_unsolved() { # NUMBER
+    local candidate
+    for candidate in "${all[@]:$1}" "${all[@]}"; do
+        [ "$(state_of "$candidate")" = solved ] || { echo "$candidate"; return; }
+    done
 }
 number_of() { local digits=${1%%_*}; echo "${digits#0}"; }
 
 list() {
-    local name count all
-    names | while read -r name; do
+    local name count
+    for name in "${all[@]}"; do
         printf '  %2s  %-44s %-8s %s\n' "$(number_of "$name")" "$(title "$name")" "$(state_of "$name")" "$(link_of "$name" Chapter)"
     done
-    count=$(count_solved) all=$(names | wc -l)
-    if [ "$count" = "$all" ]; then
+    count=$(count_solved)
+    if [ "$count" = ${#all[@]} ]; then
         closing
     else
-        name=$(first_unsolved)
-        echo "$count of $all solved; next: make exercise N=$(number_of "$name"), and read exercises/$name/README.md"
+        name=$(next_unsolved 0)
+        echo "$count of ${#all[@]} solved; next: make exercise N=$(number_of "$name"), and read exercises/$name/README.md"
     fi
 }
 
 closing() {
-    echo "All $(names | wc -l) are solved: you have written a cache of blocks that branches share, attention over a tree in"
+    echo "All ${#all[@]} are solved: you have written a cache of blocks that branches share, attention over a tree in"
     echo "pieces, a plan, and a policy that forgets. The project's own versions are in allocator/ and reference/; next:"
     echo "docs/book/08_floor.md, and CONTRIBUTING.md, which has tasks that need no GPU."
 }
 
 hint() {
-    local shown=0 all
-    all=$(($(grep -c '^--$' "exercises/$name/hints.txt") + 1))
+    local shown=0 hints
+    hints=$(($(grep -c '^--$' "exercises/$name/hints.txt") + 1))
     mkdir -p "$mine/.hints" 2>/dev/null || stop "cannot write to $mine"
     [ -f "$mine/.hints/$name" ] && read -r shown <"$mine/.hints/$name"
     case $shown in '' | *[!0-9]*) shown=0 ;; esac
-    if [ "$shown" -ge "$all" ]; then
+    if [ "$shown" -ge "$hints" ]; then
         echo "That was the last hint. A solution: exercises/solutions/$name.$(language "$name"). HINT=1 begins again with the first."
         rm -f "$mine/.hints/$name"
         return
     fi
     shown=$((shown + 1))
-    echo "hint $shown of $all"
+    echo "hint $shown of $hints"
     awk -v which=$shown 'BEGIN { n = 1 } /^--$/ { n++; next } n == which { print "  " $0 }' "exercises/$name/hints.txt"
     echo "$shown" >"$mine/.hints/$name"
 }
@@ -128,7 +130,7 @@ build_student() {
     local includes=(-Iallocator -Ireference{,/shape,/plan,/eviction,/workloads} -Iexercises -Iexercises/"$name" -include exercise.h)
     local compile=("$CC" -std=c11 -fPIC) parts=("$out/$name.o" "$out/library.a")
     if [ "$(language "$name")" = cu ]; then
-        compile=("$CXX" -x c++ -std=c++17 -fno-strict-aliasing -DTREEATTN_EMULATE -Igpu -Igpu/emulate)
+        compile=("$CXX" -x c++ -std=c++17 -fno-strict-aliasing -DTREEATTN_EMULATE -Igpu -Igpu/device -Igpu/emulate)
         parts+=("$out/emulate.o")
     fi
     # shellcheck disable=SC2086 # words
@@ -174,7 +176,7 @@ report() {
     /hard rss limit exhausted/ { memory = 1; next }
     /runtime error: / { undefined = $0; in_report = 1; next }
     /Assertion .* failed/ { if (!undefined) { undefined = $0; sub(/^[^:]*: */, "", undefined) } next }
-    /^=+$/ || /^SUMMARY: / || /^Aborted/ || $0 == "" { next }
+    /^=+$/ || /DEADLYSIGNAL/ || /^SUMMARY: / || /^Aborted/ || $0 == "" { next }
     { if (++printed <= 20) print "  |     " $0; else if (printed == 21) print "  |     ..." }
     END {
         if (kind != "") {
@@ -199,11 +201,11 @@ next_step() {
     local next
     mkdir -p "$mine/.solved" && cksum <"$file" >"$mine/.solved/$name"
     echo "Solved. The project's own: $(link_of "$name" "The project's own"); another solution: exercises/solutions/$name.$(language "$name")"
-    next=$(first_unsolved)
+    next=$(next_unsolved "$(number_of "$name")")
     if [ -z "$next" ]; then
         closing
     else
-        echo "$(count_solved) of $(names | wc -l) solved; next: make exercise N=$(number_of "$next"), and read exercises/$next/README.md"
+        echo "$(count_solved) of ${#all[@]} solved; next: make exercise N=$(number_of "$next"), and read exercises/$next/README.md"
     fi
 }
 
@@ -260,9 +262,10 @@ run() {
 # For tests/test_exercises.sh: all checks, so that several exercises can be run at the same time.
 if [ "${2-}" = build ]; then
     choose_flags
-    mapfile -t checks < <(names | while read -r name; do
-        if [ -n "$CXX" ] || [ "$(language "$name")" = c ]; then echo "${name}_check"; fi
-    done)
+    checks=()
+    for name in "${all[@]}"; do
+        if [ -n "$CXX" ] || [ "$(language "$name")" = c ]; then checks+=("${name}_check"); fi
+    done
     [ -z "$CXX" ] || checks+=(emulator)
     build_base "${checks[@]}"
     exit 0
@@ -273,10 +276,9 @@ if [ -z "$number" ]; then
     exit 0
 fi
 case $number in
-[1-9] | 0[1-9] | 1[0-2]) name=$(names | grep "^$(printf %02d "${number#0}")_") ;;
-*) stop "N=$number: expected a number from 1 to $(number_of "$(names | tail -n 1)"); make exercise lists them" ;;
+[1-9] | 0[1-9] | 1[0-2]) name=${all[$((10#$number - 1))]} ;;
+*) stop "N=$number: expected a number from 1 to ${#all[@]}; make exercise lists them" ;;
 esac
-[ -n "$name" ] || stop "N=$number: there is no such exercise; make exercise lists them"
 file=$mine/$name.$(language "$name")
 case ${want_hint:-0} in
 0) run ;;

@@ -39,6 +39,7 @@ find_missing() {
     missing=() optional=()
     case $verb in
     figures | book) ;;
+    exercise) has_compiler || missing+=(gcc libc6-dev) ;;
     *)
         has_compiler || missing+=(gcc libc6-dev)
         has cmake || missing+=(cmake)
@@ -46,7 +47,7 @@ find_missing() {
     esac
     case $verb in
     demo) has gnuplot || optional+=(gnuplot-nox) ;;
-    test) has_cxx || optional+=(g++) ;; # the kernels run on the host
+    test | exercise) has_cxx || optional+=(g++) ;; # the kernels run on the host
     figures) has gnuplot || missing+=(gnuplot-nox) ;;
     book) has_sphinx || missing+=(python3-sphinx python3-myst-parser) ;;
     coverage) has gcovr || optional+=(gcovr) ;;

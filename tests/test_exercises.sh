@@ -25,7 +25,8 @@ export build
 
 # ---- texts ----
 
-last=$((10#$(printf '%s\n' "${names[@]}" | tail -n 1 | cut -d_ -f1)))
+expect "twelve exercises, numbered from 1" "$(seq 12 | tr '\n' ' ')" \
+    "$(for name in "${names[@]}"; do echo $((10#${name%%_*})); done | tr '\n' ' ')"
 for name in "${names[@]}"; do
     folder=exercises/$name kind=$(kind_of "$name")
     expect "$name: files" "" "$(for file in "$folder"/{README.md,hints.txt,exercise.h,skeleton."$kind"} \
@@ -111,40 +112,89 @@ wrong() {
     expect "$1: status" 1 $?
     expect_match "$1" "$2" "$folder/out"
 }
-absorb() { # BODY: a file whose function has this body
-    printf '#include <fcntl.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <unistd.h>\n#include <sys/stat.h>\n#include "exercise.h"\n'
-    printf 'void exercise_absorb(softmax_state *state, double score, const float *value, uint32_t head_dim)\n{\n%s\n}\n' "$1"
+absorb() { # BODY: a file whose function has this body, in line 4
+    printf '#include "exercise.h"\nvoid exercise_absorb(softmax_state *state, double score, const float *value, uint32_t head_dim)\n{\n'
+    printf '%s\n}\n' "$1"
 }
 
-absorb 'state->m = ;' | wrong "does not compile" '^ +.*05_online_softmax\.c:10:12: error: expected expression'
-printf '' | wrong "empty file" '05_online_softmax\.c is empty; a fresh start: cp exercises/05'
-printf ' \n\n' | wrong "blank file" '05_online_softmax\.c is empty'
+absorb 'state->m = ;' | wrong "does not compile" '^ +.*05_online_softmax\.c:4:12: error: expected expression'
+printf ' \n\n' | wrong "empty file" '05_online_softmax\.c is empty; a fresh start: cp exercises/05'
 echo 'int unrelated;' | wrong "no function" 'does not define exercise_absorb; its first lines are in exercises/05'
 echo 'int exercise_absorb(void) { return 1; }' | wrong "another signature" "error: conflicting types for .exercise_absorb"
-{ absorb 'state->l = 1;'; echo 'int main(void) { puts("end 9 of 9"); return 0; }'; } | wrong "a main of its own" 'FAIL  the first token: m is its score'
-absorb 'exit(0);' | wrong "exit" 'the program ended before its check did'
-absorb 'state->o[head_dim] = 1;' | wrong "writes behind an array" 'writes 8 bytes outside an array \(.*\), at .*05_online_softmax\.c:10 \(exercise_absorb\)'
-absorb 'float *list = malloc(4 * sizeof *list); list[4] = 1; state->l = (double)list[4];' |
-    wrong "writes behind its own array" 'writes 4 bytes outside an array \(heap-buffer-overflow\), at .*:10'
-absorb '*(volatile int *)8 = 1;' | wrong "crash" 'it crashed: a pointer that points to no memory, at .*:10'
-absorb 'abort();' | wrong "abort" 'a rule was broken|it crashed'
+{ absorb 'state->l = 1;'; echo 'int puts(const char *); int main(void) { puts("end 9 of 9"); return 0; }'; } |
+    wrong "a main of its own" 'FAIL  the first token: m is its score'
+absorb 'void exit(int); exit(0);' | wrong "exit" 'the program ended before its check did'
+absorb 'state->o[head_dim] = 1;' |
+    wrong "writes behind an array" 'writes 8 bytes outside an array \(.*\), at .*05_online_softmax\.c:4 \(exercise_absorb\)'
+absorb '*(volatile int *)8 = 1;' | wrong "crash" 'it crashed: a pointer that points to no memory, at .*:4'
 absorb 'volatile int zero = 0; state->l = 1 / zero;' | wrong "division by 0" 'runtime error: division by zero'
-absorb 'exercise_absorb(state, score, value, head_dim); state->l++;' | wrong "calls itself without an end" 'a function that calls itself without an end|it does not end'
+absorb 'exercise_absorb(state, score, value, head_dim); state->l++;' |
+    wrong "calls itself without an end" 'a function that calls itself without an end|it does not end'
 absorb 'for (volatile int i = 0;; i = 1) {}' | wrong "never ends" 'it does not end'
-absorb 'sleep(100);' | wrong "sleeps" 'it does not end'
-absorb 'for (;;) puts("again");' | wrong "prints without an end" 'it prints without an end'
-absorb 'for (;;) { char *p = malloc(1 << 24); if (p) memset(p, 1, 1 << 24); }' | wrong "takes memory without an end" 'needs more memory than the limit'
-absorb 'state->m = *(char *)malloc((size_t)1 << 40);' | wrong "takes too much memory" 'needs more memory than the limit|at .*:10'
+absorb 'void *malloc(unsigned long); state->m = *(char *)malloc(1ul << 40);' |
+    wrong "takes too much memory" 'needs more memory than the limit'
 echo kept >"$work/target"
-for body in "fclose(fopen(\"$work/target\", \"w\"));" "fclose(fopen(\"$work/new\", \"a\"));" "unlink(\"$work/target\");" \
-    "rename(\"$work/target\", \"$work/new\");" "mkdir(\"$work/new\", 0777);" "system(\"echo bad >$work/target\"); state->l = score;" \
-    "system(\"rm $work/target\");" "truncate(\"$work/target\", 0);"; do
-    absorb "$body" | wrong "writes where it must not: ${body%%(*}" 'FAIL'
-    expect "nothing was written: ${body%%(*}" "kept gone" "$(cat "$work/target") $([ -e "$work/new" ] || echo gone)"
-done
-absorb "fclose(fopen(\"$work/target\", \"w\"));" | wrong "writes a file" 'it tried to write'
-absorb 'int x = head_dim; printf("m is %g\n", state->m);' | wrong "what it prints is shown" '^  \|     m is '
-expect_match "a warning is shown" '^The compiler warns: .*05_online_softmax\.c:10:.*unused variable' "$work/wrong/out"
+absorb "int creat(const char *, unsigned); creat(\"$work/target\", 0666);" |
+    wrong "writes a file" 'it tried to write, create or remove a file'
+absorb 'int x = head_dim; int printf(const char *, ...); printf("m is %g\n", state->m);' |
+    wrong "what it prints is shown" '^  \|     m is '
+expect_match "a warning is shown" '^The compiler warns: .*05_online_softmax\.c:4:.*unused variable' "$work/wrong/out"
+
+# The same limits, one by one, on a program that is built once.
+cat >"$work/bad.c" <<'END'
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+int main(int argc, char **argv)
+{
+    const char *what = argv[1], *target = argv[2], *new = argv[3];
+    char command[2000];
+    if (!strcmp(what, "fopen")) fopen(target, "w");
+    if (!strcmp(what, "append")) fopen(target, "a");
+    if (!strcmp(what, "create")) open(new, O_CREAT | O_RDONLY, 0666);
+    if (!strcmp(what, "unlink")) unlink(target);
+    if (!strcmp(what, "rename")) rename(target, new);
+    if (!strcmp(what, "link")) link(target, new);
+    if (!strcmp(what, "symlink")) symlink(target, new);
+    if (!strcmp(what, "mkdir")) mkdir(new, 0777);
+    if (!strcmp(what, "truncate")) truncate(target, 0);
+    if (!strcmp(what, "chmod")) chmod(target, 0);
+    snprintf(command, sizeof command, "echo bad >%s; rm -f %s; touch %s", target, target, new);
+    if (!strcmp(what, "system")) return system(command) != 0;
+    if (!strcmp(what, "leaves a child") && !fork()) for (;;) sleep(1);
+    if (!strcmp(what, "sleeps")) sleep(100);
+    if (!strcmp(what, "prints")) for (;;) puts("again");
+    return argc - argc;
+}
+END
+cc=$(command -v cc || command -v gcc || command -v clang)
+"$cc" -w -o "$work/bad" "$work/bad.c" || fail "bad.c" "it does not compile"
+while IFS='|' read -r what wanted end; do
+    timeout 20 "$build/exercise/child" 1 "$work/bad" "$what" "$work/target" "$work/new" >"$work/out" 2>&1 </dev/null
+    expect "limits, $what: status" "$end" $?
+    [ -z "$wanted" ] || expect_match "limits, $what" "^stopped it $wanted" "$work/out"
+    expect "limits, $what: files are as they were" "kept gone" "$(cat "$work/target") $([ -e "$work/new" ] || echo gone)"
+done <<'END'
+fopen|tried to write|3
+append|tried to write|3
+create|tried to write|3
+unlink|tried to write|3
+rename|tried to write|3
+link|tried to write|3
+symlink|tried to write|3
+mkdir|tried to write|3
+truncate|tried to write|3
+chmod|tried to write|3
+system||1
+leaves a child|does not end|3
+sleeps|does not end|3
+prints|prints without an end|3
+nothing||0
+END
+expect "limits: no process is left" "" "$(pgrep -f "^$work/bad" || true)"
 
 # ---- the verb ----
 
@@ -152,7 +202,7 @@ expect_match "a warning is shown" '^The compiler warns: .*05_online_softmax\.c:1
 for n in 0 13 -1 4x "1 2" 1.5 99999999999999999999 '$(touch bad)' 007; do
     N=$n EXERCISES_MINE=$work/none scripts/exercise.sh "$build" >"$work/out" 2>&1
     expect "N=$n: status" 2 $?
-    expect "N=$n" "N=$n: expected a number from 1 to $last; make exercise lists them" "$(cat "$work/out")"
+    expect "N=$n" "N=$n: expected a number from 1 to 12; make exercise lists them" "$(cat "$work/out")"
 done
 HINT=1 N='' scripts/exercise.sh "$build" >"$work/out" 2>&1
 expect "a hint of no exercise" "2 HINT=1: of which exercise? make exercise N=4 HINT=1" "$? $(cat "$work/out")"
