@@ -36,12 +36,14 @@ enum { MAX_OUTPUT = 64 * 1024 };
 /* System calls that change a file whatever their arguments are. */
 static const int refused[] = {
 #ifdef __NR_open /* the machine has the older calls as well */
-    __NR_creat, __NR_unlink, __NR_rename, __NR_mkdir, __NR_rmdir, __NR_link, __NR_symlink, __NR_chmod, __NR_mknod,
+    __NR_creat,    __NR_unlink,    __NR_rename,   __NR_mkdir,  __NR_rmdir,
+    __NR_link,     __NR_symlink,   __NR_chmod,    __NR_mknod,
 #endif
 #ifdef __NR_renameat
     __NR_renameat,
 #endif
-    __NR_unlinkat, __NR_renameat2, __NR_mkdirat, __NR_linkat, __NR_symlinkat, __NR_fchmodat, __NR_mknodat, __NR_truncate,
+    __NR_unlinkat, __NR_renameat2, __NR_mkdirat,  __NR_linkat, __NR_symlinkat,
+    __NR_fchmodat, __NR_mknodat,   __NR_truncate,
 };
 
 /* A call of open is refused if flags, its argument number `which`, let it write. The low half of an argument comes
@@ -130,12 +132,18 @@ static const char *reason_of(int signal)
 {
     switch (signal) {
     case SIGXCPU:
-    case SIGKILL: return "it does not end: does a loop go on for ever?";
-    case SIGSYS: return "it tried to write, create or remove a file: an exercise writes into its arguments alone";
-    case SIGXFSZ: return "it tried to write to a file: an exercise writes into its arguments alone";
-    case SIGFPE: return "an integer was divided by 0";
-    case SIGABRT: return "a rule was broken: see the line above";
-    default: return "it crashed";
+    case SIGKILL:
+        return "it does not end: does a loop go on for ever?";
+    case SIGSYS:
+        return "it tried to write, create or remove a file: an exercise writes into its arguments alone";
+    case SIGXFSZ:
+        return "it tried to write to a file: an exercise writes into its arguments alone";
+    case SIGFPE:
+        return "an integer was divided by 0";
+    case SIGABRT:
+        return "a rule was broken: see the line above";
+    default:
+        return "it crashed";
     }
 }
 

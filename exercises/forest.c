@@ -41,9 +41,11 @@ static void create_arrays(forest *f)
 void forest_tiny(forest *f)
 {
     static const float query[TINY_BRANCHES][TINY_DIM] = {{2, 0, 4, -2}, {0, 4, -2, 2}};
-    static const int tokens[TINY_BLOCKS][TINY_BLOCK_TOKENS] = {
-        {0, 1, 2, 3}, {4, 5, 9, 10}, {4, 5, 6, 7}, {8, -1, -1, -1}, {11, 12, -1, -1}, {-1, -1, -1, -1}};
-    *f = (forest){.pool = tiny_pool(f->branches, 4), .num_branches = TINY_BRANCHES, .scale = 0.5f,
+    static const int tokens[TINY_BLOCKS][TINY_BLOCK_TOKENS] = {{0, 1, 2, 3},    {4, 5, 9, 10},    {4, 5, 6, 7},
+                                                               {8, -1, -1, -1}, {11, 12, -1, -1}, {-1, -1, -1, -1}};
+    *f = (forest){.pool = tiny_pool(f->branches, 4),
+                  .num_branches = TINY_BRANCHES,
+                  .scale = 0.5f,
                   .branches = {f->branches[0], f->branches[1]},
                   .shape = {TINY_BRANCHES, 1, 1, TINY_DIM, TINY_BLOCKS, TINY_BLOCK_TOKENS, TREE_FP32}};
     create_arrays(f);

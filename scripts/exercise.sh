@@ -9,6 +9,7 @@ cd "$(dirname "$0")/.." || exit 2
 build=${1:-build}
 mine=${EXERCISES_MINE:-exercises/mine}
 out=$build/exercise
+out=${out#"$PWD/"}
 jobs=${jobs:-2}
 number=${N-} want_hint=${HINT-}
 export LC_ALL=C
@@ -98,12 +99,13 @@ choose_flags() {
     CC=${CC:-$(command -v cc || command -v gcc || command -v clang || true)}
     [ -n "$CC" ] || stop "no C compiler; do: sudo apt-get install -y --no-install-recommends gcc libc6-dev"
     if [ -z "${CXX:-}" ]; then
-        case $(readlink -f "$(command -v "$CC")") in
+        case $(readlink -f "$(command -v "${CC##* }")") in
         *clang*) CXX=$(command -v clang++ || true) ;;
         *) CXX=$(command -v c++ || command -v g++ || true) ;;
         esac
     fi
     export CC CXX
+    case $out in *[[:space:]]*) stop "make cannot build in $out: a blank in its name" ;; esac
     mkdir -p "$out" 2>/dev/null || stop "cannot write to $out"
     kept="$CC $CXX $sanitize"
     if [ "$(sed -n 1p "$out/flags" 2>/dev/null)" != "$kept" ]; then
@@ -126,21 +128,20 @@ build_base() { # TARGET...
 }
 
 # The student's file and the check become $work/program, or one line says why not.
+# shellcheck disable=SC2086,SC2206 # CC, CXX, flags: words
 build_student() {
     local includes=(-Iallocator -Ireference{,/shape,/plan,/eviction,/workloads} -Iexercises -Iexercises/"$name" -include exercise.h)
-    local compile=("$CC" -std=c11 -fPIC) parts=("$out/$name.o" "$out/library.a")
+    local compile=($CC -std=c11 -fPIC) parts=("$out/$name.o" "$out/library.a")
     if [ "$(language "$name")" = cu ]; then
-        compile=("$CXX" -x c++ -std=c++17 -fno-strict-aliasing -DTREEATTN_EMULATE -Igpu -Igpu/device -Igpu/emulate)
+        compile=($CXX -x c++ -std=c++17 -fno-strict-aliasing -DTREEATTN_EMULATE -Igpu -Igpu/device -Igpu/emulate)
         parts+=("$out/emulate.o")
     fi
-    # shellcheck disable=SC2086 # words
     if ! "${compile[@]}" $flags -Dmain=main_of_the_student -Wno-unused-parameter "${includes[@]}" -c -o "$work/student.o" "$file" \
         2>"$work/log"; then
         echo "  FAIL  it compiles"; echo "        $(first_error "$work/log")"
         return 1
     fi
-    # shellcheck disable=SC2086 # words
-    if ! "$linker" $flags -o "$work/program" "$work/student.o" "${parts[@]}" -lm 2>"$work/link.log"; then
+    if ! $linker $flags -o "$work/program" "$work/student.o" "${parts[@]}" -lm 2>"$work/link.log"; then
         local function
         function=$(sed -n "s/.*undefined reference to [\`'\"]\([A-Za-z_]*\).*/\1/p; s/.*undefined symbol: \([A-Za-z_]*\).*/\1/p" "$work/link.log" | head -n 1)
         case $function in

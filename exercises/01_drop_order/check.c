@@ -32,7 +32,10 @@ void kv_blocks_drop(kv_pool *pool, const uint32_t *blocks, uint32_t count)
     }
 }
 
-static void reset(void) { num_freed = wrongly_freed = 0; }
+static void reset(void)
+{
+    num_freed = wrongly_freed = 0;
+}
 
 static void random_life(void)
 {
@@ -71,7 +74,8 @@ int main(void)
 
     property("each block of the table loses one reference");
     must(kv_branch_prune(pool, branches[0]) == KV_OK, "no prune");
-    for (uint32_t block = 0; block < 6; block++) expect_number("count of block", block, counts[block], pool->ref[block], 0);
+    for (uint32_t block = 0; block < 6; block++)
+        expect_number("count of block", block, counts[block], pool->ref[block], 0);
 
     property("a block that another branch lists is not freed");
     for (uint32_t i = 0; i < num_freed; i++) expect(freed[i] != 0, "block 0 was freed, and branch 1 lists it");
@@ -84,7 +88,8 @@ int main(void)
     }
 
     property("a block is freed when its count is 0, not before");
-    expect(!wrongly_freed && num_freed > 0, num_freed ? "a block was freed before its count was 0" : "no block was freed");
+    expect(!wrongly_freed && num_freed > 0,
+           num_freed ? "a block was freed before its count was 0" : "no block was freed");
 
     property("the last block of the table is freed first");
     if (expect(num_freed > 1, "expected blocks 3 and 2 to be freed, got %u frees", num_freed)) {

@@ -18,7 +18,10 @@ static uint32_t ref[BLOCKS], slots[BLOCKS][BLOCK_TOKENS], next_token;
 static small_branch branches[BRANCHES];
 static uint32_t num_branches;
 
-static uint32_t blocks_of(uint32_t length) { return (length + BLOCK_TOKENS - 1) / BLOCK_TOKENS; }
+static uint32_t blocks_of(uint32_t length)
+{
+    return (length + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
+}
 
 /* The table in memory of its own, so that a read before its first entry is noticed. */
 static kv_copy ask(const small_branch *b, uint32_t num_tokens, uint32_t free_block)
@@ -38,8 +41,8 @@ static void expect_copy(kv_copy expected, kv_copy got)
         expect(got.num_tokens == 0, "expected nothing to copy, got %u tokens of block %u to block %u", got.num_tokens,
                got.from_block, got.to_block);
     } else {
-        expect(got.from_block == expected.from_block && got.to_block == expected.to_block
-                   && got.num_tokens == expected.num_tokens,
+        expect(got.from_block == expected.from_block && got.to_block == expected.to_block &&
+                   got.num_tokens == expected.num_tokens,
                "expected %u tokens of block %u to block %u, got %u tokens of block %u to block %u", expected.num_tokens,
                expected.from_block, expected.to_block, got.num_tokens, got.from_block, got.to_block);
     }
@@ -54,7 +57,7 @@ static void fork_branch(uint32_t from)
     num_branches++;
 }
 
-/* The pool goes first, and tells which blocks are new. The student's answer decides what is copied. */
+/* The pool goes first, and tells which blocks are new. The student's answer decides which slots are copied. */
 static kv_copy append(uint32_t which, uint32_t num_tokens, kv_copy *expected)
 {
     small_branch *b = &branches[which];
@@ -148,8 +151,10 @@ int main(void)
         begin();
         for (int i = 0; i < 14 && good; i++) {
             uint32_t chosen = draw(num_branches);
-            if (num_branches < BRANCHES && draw(3) == 0) fork_branch(chosen);
-            else if (branches[chosen].length < MAX_LENGTH - 6) append(chosen, 1 + draw(6), &expected);
+            if (num_branches < BRANCHES && draw(3) == 0)
+                fork_branch(chosen);
+            else if (branches[chosen].length < MAX_LENGTH - 6)
+                append(chosen, 1 + draw(6), &expected);
             good = expect_histories();
         }
     }

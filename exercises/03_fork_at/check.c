@@ -72,8 +72,8 @@ int main(void)
            before[0] + 1, before[2] + 1, after[0], after[2]);
 
     property("no other block gains a reference");
-    expect(after[3] == before[3] && after[1] == before[1], "blocks 1 and 3: expected %u and %u, got %u and %u", before[1],
-           before[3], after[1], after[3]);
+    expect(after[3] == before[3] && after[1] == before[1], "blocks 1 and 3: expected %u and %u, got %u and %u",
+           before[1], before[3], after[1], after[3]);
 
     property("a fork at the end of a block takes no block more");
     expect_table(fork_at(&parent, 4, 4), &(kv_table){of_branch_0, 1, 4, 0}, 1);
@@ -105,8 +105,8 @@ int main(void)
             status = fork_at(&f.tables[chosen], length, f.shape.block_tokens);
             must(kv_branch_fork_at(f.pool, f.branches[chosen], length, &real) == KV_OK, "no fork");
             must(kv_branch_table(f.pool, real, &expected) == KV_OK, "no table");
-            good = expect_table(status, &expected, expected.num_blocks)
-                   && expect_counts(expected.blocks, expected.num_blocks);
+            good = expect_table(status, &expected, expected.num_blocks) &&
+                   expect_counts(expected.blocks, expected.num_blocks);
             must(kv_branch_prune(f.pool, real) == KV_OK, "no prune");
         }
         forest_destroy(&f);

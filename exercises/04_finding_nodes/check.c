@@ -22,8 +22,8 @@ static bool expect_nodes(const kv_node *expected, uint32_t num_expected, uint32_
     bool good = true;
     for (uint32_t i = 0; i < num_expected && i < num_nodes && good; i++) {
         const kv_node *e = &expected[i], *n = &nodes[i];
-        good = expect(e->first_token == n->first_token && e->num_tokens == n->num_tokens && e->first_row == n->first_row
-                          && e->num_rows == n->num_rows,
+        good = expect(e->first_token == n->first_token && e->num_tokens == n->num_tokens &&
+                          e->first_row == n->first_row && e->num_rows == n->num_rows,
                       "node %u: expected %u tokens from %u, tables %u + %u, got %u tokens from %u, tables %u + %u", i,
                       e->num_tokens, e->first_token, e->first_row, e->num_rows, n->num_tokens, n->first_token,
                       n->first_row, n->num_rows);
@@ -33,7 +33,8 @@ static bool expect_nodes(const kv_node *expected, uint32_t num_expected, uint32_
 
 static kv_node node(uint32_t first_token, uint32_t num_tokens, uint32_t first_row, uint32_t num_rows)
 {
-    return (kv_node){.first_token = first_token, .num_tokens = num_tokens, .first_row = first_row, .num_rows = num_rows};
+    return (kv_node){
+        .first_token = first_token, .num_tokens = num_tokens, .first_row = first_row, .num_rows = num_rows};
 }
 
 int main(void)

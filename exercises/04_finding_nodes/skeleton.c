@@ -4,7 +4,8 @@
  *   nodes   written, a parent before its children: first_token, num_tokens, first_row, num_rows
  *   tables  in such an order that the tables of each node are neighbours; one that ends at a node comes before those
  *           that go on
- * A node is a longest run of tokens that the same tables share: exercise_shared(&tables[a], &tables[b], block_tokens). */
+ * A node is a longest run of tokens that the same tables share. For two tables:
+ * exercise_shared(&tables[a], &tables[b], block_tokens) tokens. */
 uint32_t exercise_find_nodes(kv_node *nodes, const kv_table *tables, uint32_t first_row, uint32_t num_rows,
                              uint32_t first_token, uint32_t block_tokens)
 {

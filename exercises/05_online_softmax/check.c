@@ -71,8 +71,8 @@ int main(void)
 
     property("a larger score rescales the old l");
     absorb(order, 3);
-    expect(state.m == 2 && fabs(state.l - 1.503214725) < 1e-8, "m, l after token 2: expected 2, 1.503214725, got %.9g, %.9g",
-           state.m, state.l);
+    expect(state.m == 2 && fabs(state.l - 1.503214725) < 1e-8,
+           "m, l after token 2: expected 2, 1.503214725, got %.9g, %.9g", state.m, state.l);
 
     property("a larger score rescales the old o");
     expect_number("element of o", 0, 2.135335283, state.o[0], 1e-8);
@@ -88,7 +88,8 @@ int main(void)
     property("a hidden token, of score -INFINITY, changes nothing");
     softmax_state_empty(&state, DIM);
     exercise_absorb(&state, -INFINITY, values[1], DIM);
-    expect(state.m == -INFINITY && state.l == 0, "the empty state: expected m -inf, l 0, got m %g, l %g", state.m, state.l);
+    expect(state.m == -INFINITY && state.l == 0, "the empty state: expected m -inf, l 0, got m %g, l %g", state.m,
+           state.l);
     absorb(order, 4);
     exercise_absorb(&state, -INFINITY, values[1], DIM);
     expect_state(order, 4);

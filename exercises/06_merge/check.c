@@ -37,7 +37,10 @@ static void expect_state(const softmax_state *expected, const softmax_state *got
     for (uint32_t d = 0; d < DIM; d++) expect_number("element of o", d, expected->o[d], got->o[d], 1e-9);
 }
 
-static void merge(room *a, const room *b) { exercise_merge(&a->state, &b->state, DIM); }
+static void merge(room *a, const room *b)
+{
+    exercise_merge(&a->state, &b->state, DIM);
+}
 
 static void attend(const forest *f, tree_strategy strategy)
 {
@@ -119,8 +122,10 @@ int main(void)
     property("attention by all eight strategies equals that of each branch alone");
     for (int i = 0; i < 3; i++) {
         forest f;
-        if (i == 0) forest_tiny(&f);
-        else forest_random(&f, 4, 1, 1, DIM);
+        if (i == 0)
+            forest_tiny(&f);
+        else
+            forest_random(&f, 4, 1, 1, DIM);
         for (int s = 0; s < TREE_NUM_STRATEGIES; s++) attend(&f, (tree_strategy)s);
         forest_destroy(&f);
     }

@@ -40,7 +40,8 @@ static void attend(forest *f)
     for (uint32_t qh = 0; qh < states; qh++) {
         const kv_table *table = &f->tables[qh / s->num_heads];
         for (uint32_t t = 0; t < table->length; t++) {
-            uint64_t at = exercise_key_offset(s, table->blocks[t / s->block_tokens], qh % s->num_heads, t % s->block_tokens);
+            uint64_t at =
+                exercise_key_offset(s, table->blocks[t / s->block_tokens], qh % s->num_heads, t % s->block_tokens);
             if (!expect(at + dim <= elements, "token %u, head %u: index %llu, but the pool has %llu elements", t,
                         qh % s->num_heads, (unsigned long long)at, (unsigned long long)elements))
                 at = 0;
@@ -49,8 +50,8 @@ static void attend(forest *f)
         }
         attention_ref(alone, NULL, f->query + qh * dim, path_key, path_value, table->length, dim, f->scale);
         for (uint32_t d = 0; d < dim; d++)
-            expect_number("out: (query * heads + head) * 4 + element", (uint64_t)qh * dim + d, (double)out[qh * dim + d],
-                          alone[d], 1e-5);
+            expect_number("out: (query * heads + head) * 4 + element", (uint64_t)qh * dim + d,
+                          (double)out[qh * dim + d], alone[d], 1e-5);
     }
     tree_plan_destroy(plan);
     free(out);

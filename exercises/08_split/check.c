@@ -18,8 +18,8 @@ static void split(tree_range range, uint32_t at, uint32_t num_rows, uint32_t blo
 
 static void expect_part(const char *name, const tree_range *part, tree_range expected)
 {
-    expect(part->first_block == expected.first_block && part->first_slot == expected.first_slot
-               && part->num_tokens == expected.num_tokens,
+    expect(part->first_block == expected.first_block && part->first_slot == expected.first_slot &&
+               part->num_tokens == expected.num_tokens,
            "%s: expected %u tokens from block %u, slot %u, got %u tokens from block %u, slot %u", name,
            expected.num_tokens, expected.first_block, expected.first_slot, part->num_tokens, part->first_block,
            part->first_slot);
@@ -87,8 +87,9 @@ int main(void)
     property("the parts have all the tokens, at every place of a split");
     for (uint32_t at = 1; at < 5; at++) {
         split((tree_range){1, 0, 5, TREE_NO_MASK}, at, 1, 4);
-        expect(left.num_tokens == at && right.num_tokens == 5 - at, "split before token %u: expected %u + %u, got %u + %u",
-               at, at, 5 - at, left.num_tokens, right.num_tokens);
+        expect(left.num_tokens == at && right.num_tokens == 5 - at,
+               "split before token %u: expected %u + %u, got %u + %u", at, at, 5 - at, left.num_tokens,
+               right.num_tokens);
     }
 
     property("right begins in the block that holds its first token");
@@ -128,8 +129,10 @@ int main(void)
     bool good = true;
     for (int i = 0; i < 8 && good; i++) {
         forest f;
-        if (i == 0) forest_tiny(&f);
-        else forest_random(&f, 4, 1, 1, 4);
+        if (i == 0)
+            forest_tiny(&f);
+        else
+            forest_random(&f, 4, 1, 1, 4);
         for (int s = 0; s < TREE_NUM_STRATEGIES && good; s++) good = attend(&f, (tree_strategy)s);
         forest_destroy(&f);
     }

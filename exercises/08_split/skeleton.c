@@ -1,6 +1,7 @@
 #include "exercise.h"
 
-/* Splits a range of tokens before token `at`, 0 < at < range->num_tokens: left gets the first `at` tokens, right the rest.
+/* Splits a range of tokens before token `at`, 0 < at < range->num_tokens: left gets the first `at` tokens, right the
+ * others.
  *   first_block  index in the plan's list of blocks; token t of a range lies in block first_block +
  *                (first_slot + t) / block_tokens of that list, in slot (first_slot + t) % block_tokens
  *   mask         index of the mask words of the range's first token, or TREE_NO_MASK. Each token has

@@ -83,8 +83,8 @@ static bool make_items(const kv_tree *tree, const tree_shape *shape)
     if (!expect(num_items <= EXERCISE_MAX_ITEMS, "%u items, at most %d", num_items, EXERCISE_MAX_ITEMS)) return false;
     for (uint32_t i = 0; i < num_items; i++) {
         const exercise_item *item = &items[i];
-        bool good = item->num_rows > 0 && item->first_row < tree->num_queries
-                    && item->num_rows <= tree->num_queries - item->first_row && item->num_nodes <= EXERCISE_MAX_NODES;
+        bool good = item->num_rows > 0 && item->first_row < tree->num_queries &&
+                    item->num_rows <= tree->num_queries - item->first_row && item->num_nodes <= EXERCISE_MAX_NODES;
         for (uint32_t n = 0; n < item->num_nodes && good; n++) good = item->nodes[n] < tree->num_nodes;
         if (!expect(good, "item %u: rows %u + %u, %u nodes: the tree has %u queries and %u nodes", i, item->first_row,
                     item->num_rows, item->num_nodes, tree->num_queries, tree->num_nodes))
@@ -93,7 +93,10 @@ static bool make_items(const kv_tree *tree, const tree_shape *shape)
     return true;
 }
 
-static bool sees(const kv_node *node, uint32_t row) { return row - node->first_row < node->num_rows; }
+static bool sees(const kv_node *node, uint32_t row)
+{
+    return row - node->first_row < node->num_rows;
+}
 
 static uint32_t times_covered(uint32_t row, uint32_t node)
 {
@@ -138,10 +141,18 @@ static uint32_t merge_first[FOREST_MAX_BRANCHES + 1], merge_partials[MAX_PARTIAL
 
 static tree_plan plan_of(const kv_tree *tree)
 {
-    tree_plan plan = {.config = {.strategy = TREE_NODE}, .block_tokens = tree->block_tokens, .num_queries = tree->num_queries,
-                      .num_items = num_items, .num_blocks = tree->num_blocks, .items = plan_items, .ranges = ranges,
-                      .blocks = tree->blocks, .rows = tree->rows, .merge_first = merge_first,
-                      .merge_partials = merge_partials, .unique_tokens = tree->unique_tokens,
+    tree_plan plan = {.config = {.strategy = TREE_NODE},
+                      .block_tokens = tree->block_tokens,
+                      .num_queries = tree->num_queries,
+                      .num_items = num_items,
+                      .num_blocks = tree->num_blocks,
+                      .items = plan_items,
+                      .ranges = ranges,
+                      .blocks = tree->blocks,
+                      .rows = tree->rows,
+                      .merge_first = merge_first,
+                      .merge_partials = merge_partials,
+                      .unique_tokens = tree->unique_tokens,
                       .path_tokens = tree->path_tokens};
     for (uint32_t i = 0; i < num_items; i++) {
         tree_item *item = &plan_items[i];
@@ -149,7 +160,8 @@ static tree_plan plan_of(const kv_tree *tree)
                             plan.num_partials};
         for (uint32_t n = 0; n < items[i].num_nodes; n++) {
             const kv_node *node = &tree->nodes[items[i].nodes[n]];
-            ranges[plan.num_ranges++] = (tree_range){node->first_block, node->first_slot, node->num_tokens, TREE_NO_MASK};
+            ranges[plan.num_ranges++] =
+                (tree_range){node->first_block, node->first_slot, node->num_tokens, TREE_NO_MASK};
             item->num_tokens += node->num_tokens;
         }
         plan.num_partials += item->num_rows;
@@ -190,7 +202,8 @@ typedef struct bytes {
 static bytes compare(const char *name, forest *f, const tree_shape *shape)
 {
     bytes b = {strategy_bytes(f, shape, TREE_FLASH), strategy_bytes(f, shape, TREE_NODE), UINT64_MAX};
-    if (make_items(f->tree, shape) && expect_rows(f->tree) && expect_covered(f->tree, false) && expect_covered(f->tree, true)) {
+    if (make_items(f->tree, shape) && expect_rows(f->tree) && expect_covered(f->tree, false) &&
+        expect_covered(f->tree, true)) {
         const tree_plan plan = plan_of(f->tree);
         b.yours = bytes_of(&plan, shape);
         score("%-12s  flash %9llu   node %9llu   yours %9llu bytes", name, (unsigned long long)b.flash,
@@ -211,8 +224,8 @@ static void attend(const forest *f)
     tree_plan *node;
     const tree_plan plan = plan_of(f->tree);
     must(tree_plan_build(&node, f->tree, &(tree_plan_config){.strategy = TREE_NODE}) == TREE_OK, "no plan");
-    must(tree_attention_ref(out, NULL, f->query, f->key, f->value, &plan, &f->shape, f->scale) == TREE_OK
-             && tree_attention_ref(expected, NULL, f->query, f->key, f->value, node, &f->shape, f->scale) == TREE_OK,
+    must(tree_attention_ref(out, NULL, f->query, f->key, f->value, &plan, &f->shape, f->scale) == TREE_OK &&
+             tree_attention_ref(expected, NULL, f->query, f->key, f->value, node, &f->shape, f->scale) == TREE_OK,
          "no output");
     for (uint32_t i = 0; i < f->num_branches * 4; i++)
         expect_number("out: query * 4 + element", i, (double)expected[i], (double)out[i], 1e-5);

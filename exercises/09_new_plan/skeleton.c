@@ -3,9 +3,9 @@
 /* A plan: a list of items. Returns their number, at most EXERCISE_MAX_ITEMS.
  *   items  written. Each query has to see each token of its path in exactly one item
  *   tree   nodes[num_nodes], a parent before its children: parent (or KV_NONE), num_tokens, first_row, num_rows
- * Bytes: an item loads its tokens once for all its rows, 2 x num_kv_heads x head_dim elements per token, and num_heads x
- * head_dim elements of Q for each row; an element has tree_storage_bytes(shape->storage) bytes. A row that is in several
- * items also costs, in each of them, a partial state of 8 x num_heads x (head_dim + 1) bytes. */
+ * Bytes: an item loads its tokens once for all its rows, 2 x num_kv_heads x head_dim elements per token, and num_heads
+ * x head_dim elements of Q for each row; an element has tree_storage_bytes(shape->storage) bytes. A row that is in
+ * several items also costs, in each of them, a partial state of 8 x num_heads x (head_dim + 1) bytes. */
 uint32_t exercise_plan(exercise_item *items, const kv_tree *tree, const tree_shape *shape)
 {
     uint32_t num_items = 0;

@@ -63,7 +63,8 @@ int main(void)
 
     property("the scores of 40 keys with 128 elements");
     expect_scores(TOKENS, DIM);
-    uint64_t requests, pieces = pieces_touched(&requests), least = (uint64_t)TOKENS * DIM * sizeof(float) / 32, count = 0;
+    uint64_t requests, pieces = pieces_touched(&requests), least = (uint64_t)TOKENS * DIM * sizeof(float) / 32,
+                       count = 0;
 
     property("the score of a single key with 64 elements");
     expect_scores(1, 64);

@@ -18,8 +18,8 @@ static cudaError_t launch(uint32_t num_tokens, unsigned long long seed)
     for (float &x : value_of) x = (float)draw(400) / 100 - 2;
     exercise_barriers = 0;
     emulate_seed(seed);
-    return launch_kernel(1, THREADS, TILE * sizeof(float), NULL, exercise_attend, out.data(), (const float *)score_of.data(),
-                         (const float *)value_of.data(), num_tokens);
+    return launch_kernel(1, THREADS, TILE * sizeof(float), NULL, exercise_attend, out.data(),
+                         (const float *)score_of.data(), (const float *)value_of.data(), num_tokens);
 }
 
 static bool expect_out(uint32_t num_tokens, int seed)
@@ -32,8 +32,9 @@ static bool expect_out(uint32_t num_tokens, int seed)
             l += exp((double)score_of[t]);
         }
         double difference = sum / l - (double)out[d];
-        good = expect(difference < 1e-4 && difference > -1e-4, "order %d, %u tokens, thread %u: expected %.6f, got %.6f", seed,
-                      num_tokens, d, sum / l, (double)out[d]);
+        good =
+            expect(difference < 1e-4 && difference > -1e-4, "order %d, %u tokens, thread %u: expected %.6f, got %.6f",
+                   seed, num_tokens, d, sum / l, (double)out[d]);
     }
     return good;
 }
@@ -44,8 +45,8 @@ static void try_orders(uint32_t num_tokens)
     bool good = true;
     for (int seed = 0; seed < NUM_SEEDS && good; seed++) {
         cudaError_t error = launch(num_tokens, (unsigned long long)seed);
-        good = expect(error == cudaSuccess, "the kernel does not end: %s", cudaGetErrorString(error))
-               && expect_out(num_tokens, seed);
+        good = expect(error == cudaSuccess, "the kernel does not end: %s", cudaGetErrorString(error)) &&
+               expect_out(num_tokens, seed);
     }
 }
 

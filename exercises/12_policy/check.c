@@ -45,10 +45,20 @@ static void score_random(double *score, const double *history, const eviction_vi
         score[t] = (double)(mix(view->seed + mix(now << 32 | tokens->positions[t])) >> 40);
 }
 
-static const eviction_policy yours = {.name = "yours", .variant = "", .source = "", .window = 1, .interval = 1,
-                                      .candidates = eviction_all, .score = score_student};
-static const eviction_policy at_random = {.name = "random", .variant = "", .source = "", .window = 1, .interval = 1,
-                                          .candidates = eviction_all, .score = score_random};
+static const eviction_policy yours = {.name = "yours",
+                                      .variant = "",
+                                      .source = "",
+                                      .window = 1,
+                                      .interval = 1,
+                                      .candidates = eviction_all,
+                                      .score = score_student};
+static const eviction_policy at_random = {.name = "random",
+                                          .variant = "",
+                                          .source = "",
+                                          .window = 1,
+                                          .interval = 1,
+                                          .candidates = eviction_all,
+                                          .score = score_random};
 
 static float query[TOKENS][HEADS][DIM], key[TOKENS][KV_HEADS][DIM], value[TOKENS][KV_HEADS][DIM];
 static float expected[TOKENS][HEADS][DIM], out[HEADS][DIM];
@@ -57,14 +67,19 @@ static void run(float (*to)[HEADS][DIM], uint32_t step, const eviction_policy *p
                 double *error)
 {
     eviction_cache *cache;
-    const eviction_config config = {.num_heads = HEADS, .num_kv_heads = KV_HEADS, .head_dim = DIM, .budget = budget,
-                                    .policy = policy, .seed = seed};
+    const eviction_config config = {.num_heads = HEADS,
+                                    .num_kv_heads = KV_HEADS,
+                                    .head_dim = DIM,
+                                    .budget = budget,
+                                    .policy = policy,
+                                    .seed = seed};
     must(eviction_cache_create(&cache, &config) == TREE_OK, "no cache");
     *error = 0;
     for (uint32_t t = 0; t < TOKENS; t++) {
         float *output = (float *)to[step * t];
         const float *all = (const float *)expected[t];
-        must(eviction_cache_step(cache, output, (float *)query[t], (float *)key[t], (float *)value[t], NULL) == TREE_OK, "no step");
+        must(eviction_cache_step(cache, output, (float *)query[t], (float *)key[t], (float *)value[t], NULL) == TREE_OK,
+             "no step");
         double distance = 0, norm = 0;
         for (uint32_t i = 0; i < HEADS * DIM; i++) {
             double e = (double)all[i], d = (double)output[i] - e;
@@ -98,8 +113,13 @@ static void compare(const char *name, stream_config config, double limit)
 
 int main(void)
 {
-    stream_config config = {.num_heads = HEADS, .num_kv_heads = KV_HEADS, .head_dim = DIM, .num_topics = 1,
-                            .rho = 0.9999, .logit_scale = 4, .value_noise = 0.5};
+    stream_config config = {.num_heads = HEADS,
+                            .num_kv_heads = KV_HEADS,
+                            .head_dim = DIM,
+                            .num_topics = 1,
+                            .rho = 0.9999,
+                            .logit_scale = 4,
+                            .value_noise = 0.5};
     property("at most half the error of random eviction on the stream `drifting`");
     compare("drifting", config, 0.5);
 
