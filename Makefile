@@ -8,7 +8,7 @@ ifneq ($(words $(build)),1)
 $(error build="$(build)": expected the name of a folder, without blanks)
 endif
 
-.PHONY: all demo test rung diff figures book exercise measure bench growth soak exhaustive fuzz coverage sanitize fresh install clean help always
+.PHONY: all demo test rung diff figures book tour exercise measure bench growth soak exhaustive fuzz coverage sanitize fresh install clean help always
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
@@ -45,7 +45,14 @@ endif
 book: setup-book ## the book in docs/book, with all pages, code and figures, as HTML: build/book/index.html
 	@scripts/book.sh $(build)
 
+tour: export jobs := $(jobs)
+tour: export N := $(N)
+tour: setup-tour ## gdb in the tiny tree of the book, where a token is absorbed; N=2 to 6: other places
+	@scripts/tour.sh run "$$N" $(build)-tour
+
 exercise: export jobs := $(jobs)
+exercise: export N := $(N)
+exercise: export HINT := $(HINT)
 exercise: setup-exercise ## the exercises: a list with your progress; one of them, checked: N=4; its next hint: N=4 HINT=1
 	@scripts/exercise.sh $(build) || case $$? in 1 | 77) ;; *) exit 1 ;; esac
 
@@ -89,7 +96,7 @@ install: all ## install libraries, headers and program (PREFIX=/usr/local)
 	cmake --install $(build) $${PREFIX:+--prefix "$$PREFIX"}
 
 clean: ## remove what was built
-	rm -rf $(build) $(build)-sanitize $(build)-coverage $(build)-clang
+	rm -rf $(build) $(build)-sanitize $(build)-coverage $(build)-clang $(build)-tour
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r verb what; do \
@@ -112,6 +119,6 @@ figures/%.svg figures/%.png: figures/%.gp figures/%.csv figures/style.gnuplot sc
 	scripts/draw.sh "$$stem"
 
 figures/steps/%.svg figures/steps/%.png: export stem = steps/$*
-figures/steps/%.svg figures/steps/%.png: figures/steps/%.gp $(csv) $(wildcard figures/steps/*.gnuplot) figures/steps/at.awk \
+figures/steps/%.svg figures/steps/%.png: figures/steps/%.gp $(csv) $(wildcard figures/steps/*.gnuplot figures/steps/*.csv) figures/steps/at.awk \
     figures/numbers.awk figures/style.gnuplot scripts/draw.sh
 	scripts/draw.sh "$$stem"

@@ -1,4 +1,13 @@
 function wide_bf16(batch) { return "head_dim=128 storage=bf16 length=3200 batch=" batch " variant=" last }
+function before(batch) { return "head_dim=128 storage=bf16 length=3200 batch=" batch " variant=evict_4_warpgroup" }
+# The least number of branches at which the last step takes 2 % less time than the step before.
+function on_chip_from(dim,    where, row, i, least) {
+    where = "head_dim=" dim " storage=bf16 length=3200 variant="
+    for (i = find(where last, row); i; i--)
+        if (cell(row[i], "us") < 0.98 * at(where "evict_4_warpgroup batch=" cell(row[i], "batch"), "us"))
+            if (least == "" || cell(row[i], "batch") < least) least = cell(row[i], "batch")
+    return least
+}
 function bytes_price(dim,    where) {
     where = "head_dim=" dim " storage=bf16 batch=128 length=3200 variant="
     return at(where last, "bytes") / at(where "attention", "bytes") - 1
@@ -36,7 +45,10 @@ END {
     say("then {} to {} % at head_dim 128", percent(1, low["price_128"]), percent(1, high["price_128"]))
     say("and {} to {} % at head_dim 256", percent(1, low["price_256"]), percent(1, high["price_256"]))
     say("In fp16 at head_dim 128: {} to {} %", percent(1, low["price_fp16"]), percent(1, high["price_fp16"]))
-    holds("Around 16 branches neither cost is large", at(wide_bf16(16), "ratio") < at(wide_bf16(4), "ratio") && at(wide_bf16(16), "ratio") < at(wide_bf16(64), "ratio"))
+    holds("from 32 branches on, at head_dim 128", on_chip_from(128) == 32)
+    holds("and 256, the last step keeps the scores", on_chip_from(256) <= 64)
+    say("With {} branches at head_dim 128 this step adds {} %, the step before it {} %", 64, percent(1, at(wide_bf16(64), "ratio") - 1), percent(1, at(before(64), "ratio") - 1))
+    say("With {} branches it adds {} %", 128, percent(1, at(wide_bf16(128), "ratio") - 1))
     holds("head_dim 64", (find("head_dim=64", row)) > 0)
     holds("head_dim 128", (find("head_dim=128", row)) > 0)
     holds("head_dim 256", (find("head_dim=256", row)) > 0)

@@ -24,6 +24,18 @@ static uint64_t jobs_of(const tree_item *item)
     return ((uint64_t)item->num_tokens + SCORE_TOKENS - 1) / SCORE_TOKENS;
 }
 
+/* Room for the scores of a KV head's group on the chip (worker_on_chip.cuh): two tiles as floats; then tiles with 3
+ * bytes for each row and token, and a float for each row. None at head_dim 64,
+ * where it was slower (docs/eviction.md). */
+static void count_chip_tiles(eviction_lists *lists, const tree_shape *shape)
+{
+    const uint32_t tokens = queue_tile_tokens(shape->head_dim), rows = shape->num_heads / shape->num_kv_heads;
+    lists->chip_tile_bytes = rows * (3 * tokens + 4);
+    lists->chip_tiles = 0;
+    if (rows <= CHIP_ROWS && shape->head_dim >= 128)
+        lists->chip_tiles = (CHIP_BYTES - 2 * rows * tokens * (uint32_t)sizeof(float)) / lists->chip_tile_bytes;
+}
+
 /* The counts of the lists of a plan that fits the shape. */
 static tree_status count_lists(eviction_lists *lists, const tree_plan *plan, const tree_shape *shape)
 {
@@ -41,6 +53,7 @@ static tree_status count_lists(eviction_lists *lists, const tree_plan *plan, con
     lists->num_pairs = rounds * SCORE_ROUND;
     lists->num_blocks = plan->num_blocks ? plan->max_block + 1 : 0;
     lists->num_slots = tree_importance_slots(plan);
+    count_chip_tiles(lists, shape);
     return TREE_OK;
 }
 
@@ -59,8 +72,9 @@ static bool allocate(list_builder *b)
     b->lists.jobs = (score_job *)calloc((size_t)b->lists.num_jobs + 1, sizeof *b->lists.jobs);
     b->lists.first_rows = (uint32_t *)calloc((size_t)plan->num_partials + 1, sizeof *b->lists.first_rows);
     b->lists.table_index = (uint32_t *)calloc((size_t)b->lists.num_blocks + 1, sizeof *b->lists.table_index);
+    b->lists.on_chip = (uint32_t *)calloc((size_t)plan->num_partials + 1, sizeof *b->lists.on_chip);
     b->partial_task = (uint32_t *)calloc((size_t)plan->num_partials + 1, sizeof *b->partial_task);
-    return b->lists.jobs && b->lists.first_rows && b->lists.table_index && b->partial_task;
+    return b->lists.jobs && b->lists.first_rows && b->lists.table_index && b->lists.on_chip && b->partial_task;
 }
 
 static void free_lists(list_builder *b)
@@ -69,6 +83,7 @@ static void free_lists(list_builder *b)
     free(b->lists.jobs);
     free(b->lists.first_rows);
     free(b->lists.table_index);
+    free(b->lists.on_chip);
     free(b->partial_task);
 }
 
@@ -86,6 +101,25 @@ static void fill_rows(list_builder *b)
     for (uint32_t t = b->tasks.num_tasks; t-- > 0;) {
         for (uint32_t i = 0; i < b->tasks.tasks[t].num_queries; i++)
             b->partial_task[b->tasks.tasks[t].first_partial + i] = t;
+    }
+}
+
+/* Whether one task has all tokens of the query, and there is room for them. */
+static bool stays_on_chip(const list_builder *b, uint32_t query, const queue_task *task)
+{
+    const uint32_t tokens = queue_tile_tokens(b->shape->head_dim);
+    const uint32_t num_states = b->plan->merge_first[query + 1] - b->plan->merge_first[query];
+    return num_states == 1 && task->num_queries == 1 && (task->num_tokens + tokens - 1) / tokens <= b->lists.chip_tiles;
+}
+
+static void fill_on_chip(list_builder *b)
+{
+    const tree_plan *plan = b->plan;
+    for (uint32_t q = 0; q < plan->num_queries; q++) {
+        for (uint32_t i = plan->merge_first[q]; i < plan->merge_first[q + 1]; i++) {
+            const uint32_t partial = plan->merge_partials[i];
+            b->lists.on_chip[partial] = stays_on_chip(b, q, &b->tasks.tasks[b->partial_task[partial]]);
+        }
     }
 }
 
@@ -109,15 +143,22 @@ static score_job *add_jobs(const list_builder *b, score_job *job, uint32_t query
     return job;
 }
 
+/* Those of scores in memory first. */
 static void fill_lists(list_builder *b)
 {
     const tree_plan *plan = b->plan;
-    score_job *job = b->lists.jobs;
+    score_job *job = b->lists.jobs, *first_sum = job;
     fill_rows(b);
-    for (uint32_t q = 0; q < plan->num_queries; q++) {
-        for (uint32_t i = plan->merge_first[q]; i < plan->merge_first[q + 1]; i++)
-            job = add_jobs(b, job, q, plan->merge_partials[i]);
+    fill_on_chip(b);
+    for (uint32_t on_chip = 0; on_chip < 2; on_chip++) {
+        first_sum = job;
+        for (uint32_t q = 0; q < plan->num_queries; q++) {
+            for (uint32_t i = plan->merge_first[q]; i < plan->merge_first[q + 1]; i++)
+                if (b->lists.on_chip[plan->merge_partials[i]] == on_chip)
+                    job = add_jobs(b, job, q, plan->merge_partials[i]);
+        }
     }
+    b->lists.num_sum_jobs = (uint32_t)(job - first_sum);
     for (uint32_t i = 0; i < plan->num_blocks; i++)
         if (plan->blocks[i] <= plan->max_block) /* others are in no range */
             b->lists.table_index[plan->blocks[i]] = plan->table_index[i];
@@ -157,6 +198,7 @@ tree_status tree_eviction_gpu_update(tree_eviction_gpu *eviction, const tree_pla
             size_t end = 0;
             lists.jobs = place(b.lists.jobs, lists.num_jobs, device, staging, &end);
             lists.first_rows = place(b.lists.first_rows, (uint64_t)plan->num_partials + 1, device, staging, &end);
+            lists.on_chip = place(b.lists.on_chip, plan->num_partials, device, staging, &end);
             lists.table_index = place(b.lists.table_index, lists.num_blocks, device, staging, &end);
             return end;
         };
@@ -226,19 +268,15 @@ uint64_t fused_scratch_bytes(const tree_plan *plan, const eviction_lists *counts
     return state_bytes(plan, shape) + counts->num_pairs * shape->num_heads * sizeof(float);
 }
 
-/* The policies of L2 as createpolicy.fractional.L2 makes them on sm_90. */
-#define L2_EVICT_NORMAL 0x1000000000000000ull
-#define L2_EVICT_LAST 0x14F0000000000000ull
-
 enum { MAX_SCORES_IN_L2 = 8 << 20 }; /* bytes. Scores that stay leave less room for others: above, they slowed down */
 
 void fused_place_scratch(eviction_arguments *e)
 {
     const uint64_t states = state_bytes(&e->plan, &e->shape);
-    const uint64_t scores = fused_scratch_bytes(&e->plan, &e->lists, &e->shape) - states;
+    const uint64_t stored = (uint64_t)e->lists.num_jobs * SCORE_ROUND * e->shape.num_heads * sizeof(float);
     e->states = (float *)e->scratch;
     e->scores = (float *)((char *)e->scratch + states);
-    e->score_policy = scores <= MAX_SCORES_IN_L2 ? L2_EVICT_LAST : L2_EVICT_NORMAL;
+    e->score_policy = stored <= MAX_SCORES_IN_L2 ? L2_EVICT_LAST : L2_EVICT_NORMAL;
 }
 
 /* The workspace: the partial states of attention, lse, and the step's own arrays. */

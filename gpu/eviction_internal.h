@@ -8,8 +8,14 @@
 
 enum {
     SCORE_TOKENS = 32, /* most tokens of a score job: one for each lane of a warp */
-    SCORE_ROUND = 32   /* scores lie in pieces of so many tokens of a partial state and a head: 128 bytes */
+    SCORE_ROUND = 32,  /* scores lie in pieces of so many tokens of a partial state and a head: 128 bytes */
+    CHIP_ROWS = 8,     /* most rows of a task whose scores stay on the chip: one for every four lanes of warp 0 */
+    CHIP_BYTES = 43776 /* of a worker's shared memory, for these scores: what two workers of a multiprocessor leave */
 };
+
+/* The policies of L2 as createpolicy.fractional.L2 makes them on sm_90. */
+#define L2_EVICT_NORMAL 0x1000000000000000ull
+#define L2_EVICT_LAST 0x14F0000000000000ull
 
 /* What one warp scores at once: at most SCORE_TOKENS tokens of one query, neighbours in one of its partial states. Jobs
  * of a query follow each other. */
@@ -28,10 +34,14 @@ typedef struct score_job {
 /* Counts are those of the host, arrays are on the device. */
 typedef struct eviction_lists {
     uint32_t num_jobs, num_blocks;
+    uint32_t num_sum_jobs; /* the last ones: jobs of partial states whose scores stay on the chip (evict_5) */
+    uint32_t chip_tiles, chip_tile_bytes; /* of these scores: tiles that a worker has room for, 0: none; bytes of one */
     uint64_t num_pairs;    /* scores of one head: rows of all partial states, each rounded up to SCORE_ROUND */
     score_job *jobs;       /* [num_jobs] */
     uint32_t *first_rows;  /* [num_partials + 1] where the scores of a partial state begin, in units of SCORE_ROUND x
                               num_heads scores */
+    uint32_t *on_chip;     /* [num_partials] whether its scores stay on the chip: one task has them all and no other
+                              query, its query has no other state, and the worker has room */
     uint32_t *table_index; /* [num_blocks] of each block id of the plan: its index in the tables that list it */
     uint64_t num_slots;    /* slots of the longest table */
 } eviction_lists;
@@ -74,6 +84,7 @@ cudaError_t evict_1_second_pass(const eviction_arguments *e, cudaStream_t stream
 cudaError_t evict_2_keys_again(const eviction_arguments *e, cudaStream_t stream);
 cudaError_t evict_3_fused(const eviction_arguments *e, cudaStream_t stream);
 cudaError_t evict_4_warpgroup(const eviction_arguments *e, cudaStream_t stream);
+cudaError_t evict_5_on_chip(const eviction_arguments *e, cudaStream_t stream);
 
 /* The scratch of evict_0: its tensors. */
 uint64_t materialised_scratch_bytes(const tree_plan *plan, const eviction_lists *counts, const tree_shape *shape);

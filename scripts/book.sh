@@ -5,10 +5,10 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 build=${1:-build}
 
-# The first python3 that has them: one that was installed beside Debian's has not.
-for python in python3 /usr/bin/python3 ''; do
-    [ -z "$python" ] || ! "$python" -c 'import myst_parser, sphinx' 2>/dev/null || break
-done
+# The first python3 that has them: one that was installed beside Debian's may have not.
+while read -r python; do
+    ! "$python" -c 'import myst_parser, sphinx' 2>/dev/null </dev/null || break
+done < <(type -aP python3)
 if [ -z "$python" ]; then
     echo "make book needs Sphinx: sudo apt-get install -y --no-install-recommends python3-sphinx python3-myst-parser"
     exit 1

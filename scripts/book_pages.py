@@ -18,8 +18,8 @@ from sphinx.util import logging
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FOLDERS = ['allocator', 'reference', 'gpu', 'measure', 'tools', 'tests', 'figures', 'docs', 'scripts', 'cmake', '.ci',
            '.devcontainer']
-LEXERS = {'.c': 'c', '.h': 'c', '.cu': 'cuda', '.cuh': 'cuda', '.cpp': 'c++', '.sh': 'bash', '.py': 'python', '.awk': 'awk',
-          '.gp': 'gnuplot', '.gnuplot': 'gnuplot', '.cmake': 'cmake', '.gdb': 'text', '.csv': 'text', '.txt': 'text',
+LEXERS = {'.c': 'c', '.h': 'c', '.cu': 'cuda', '.cuh': 'cuda', '.cpp': 'c++', '.sh': 'bash', '.py': 'python',
+          '.awk': 'awk', '.gp': 'gnuplot', '.gnuplot': 'gnuplot', '.cmake': 'cmake', '.gdb': 'text', '.csv': 'text', '.txt': 'text',
           '.ttr': 'text', '.in': 'text', '.json': 'json', '.cff': 'yaml', 'weave': 'python', 'run': 'bash',
           'Makefile': 'make', 'CMakeLists.txt': 'cmake', 'Dockerfile': 'docker', 'LICENSE': 'text'}
 MOST_BYTES = 250000  # of a page of source; what is longer is data
@@ -136,7 +136,7 @@ class Page:
         return f'[{match.group(0)}]({self.source(path, symbol and line_of_symbol(path, symbol))})'
 
     def origin(self, match, rest):
-        """The comment that scripts/weave reads becomes a line that leads to where the fence or the table below is from."""
+        """The comment that scripts/weave reads becomes a link to the place from which the fence or table below is."""
         path = match.group(1)
         if path not in self.tree.sources:
             return match.group(0)
@@ -231,26 +231,30 @@ def old_pages(app, *_):
     def written(path):
         return os.path.getmtime(path) if os.path.exists(path) else 0
 
-    frame = max(map(written, (__file__, os.path.join(app.confdir, 'conf.py'), os.path.join(app.confdir, 'theme/layout.html'))))
-    app.book_old = [path for path in sorted(app.book_tree.sources) if written(os.path.join(app.outdir, path + '.html')) <
-                    max(frame, written(os.path.join(ROOT, path)))]
+    theme = os.path.join(app.confdir, 'theme')
+    app.book_frame = max(map(written, (__file__, os.path.join(app.confdir, 'conf.py'), os.path.join(theme, 'layout.html'))))
+    app.book_old = [path for path in sorted(app.book_tree.sources)
+                    if written(os.path.join(app.outdir, path + '.html')) < max(app.book_frame, written(os.path.join(ROOT, path)))]
     app.book_stamp = os.path.join(app.doctreedir, 'frame')  # what all pages had in common when they were last written
     stamp = text_of(app.book_stamp) if os.path.exists(app.book_stamp) else ''
-    return ['index'] if app.book_old or not stamp.endswith(repr(app.book_tree.files)) else []
+    style = written(os.path.join(theme, 'static/book.css')) > written(os.path.join(app.outdir, '_static/book.css'))
+    return ['index'] if app.book_old or style or not stamp.endswith(repr(app.book_tree.files)) else []
 
 
 def all_anew(app, env):
     """All pages, if the contents have changed: each page shows them."""
     app.book_new_stamp = repr([env.toctree_includes, sorted((page, t.astext()) for page, t in env.titles.items())]) + \
         repr(app.book_tree.files)
-    app.book_all = not os.path.exists(app.book_stamp) or text_of(app.book_stamp) != app.book_new_stamp
+    app.book_all = not os.path.exists(app.book_stamp) or text_of(app.book_stamp) != app.book_new_stamp or \
+        os.path.getmtime(app.book_stamp) < app.book_frame
     return list(env.found_docs) if app.book_all else []
 
 
 def other_pages(app):
     """Yields the pages of source that are out of date, and those of the folders."""
     tree = app.book_tree
-    navigation = app.builder._get_local_toctree('index', collapse=False, titles_only=True, maxdepth=-1, includehidden=True)
+    navigation = app.builder._get_local_toctree('index', collapse=False, titles_only=True, maxdepth=-1,
+                                                includehidden=True)
 
     def page(path, body):
         rebased = re.sub(r'href="(?![#/]|[a-z]+:)', 'href="' + '../' * path.count('/'), navigation)

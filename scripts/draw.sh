@@ -20,8 +20,9 @@ new=$(mktemp -d figures/.draw.XXXXXX)
 trap 'rm -rf "$new"' EXIT
 csv=$stem.csv common=(figures/style.gnuplot)
 if [[ $1 = steps/* ]]; then
-    csv=figures/$(sed -n '1s/^# data: \([a-z0-9_]*\.csv\)$/\1/p' "$stem.gp")
-    common+=(figures/steps/*.gnuplot figures/steps/at.awk figures/numbers.awk)
+    csv=figures/$(sed -n '1s/^# data: \([a-z0-9_/]*\.csv\)$/\1/p' "$stem.gp")
+    mapfile -t sequence < <(sed -n "s/^load '\(.*\)'$/\1/p" "$stem.gp")
+    common+=(figures/steps/frame.gnuplot "${sequence[@]}" figures/steps/at.awk)
     [ -f "$csv" ] || fail "its first line names no csv: # data: NAME.csv"
 fi
 cp "$csv" "$new/data.csv"

@@ -28,9 +28,9 @@ has_cxx() {
 # Sphinx and what docs/book/conf.py names, in the python3 that scripts/book.sh takes.
 has_sphinx() {
     local python
-    for python in python3 /usr/bin/python3; do
-        "$python" -c 'import myst_parser, sphinx' 2>/dev/null && return
-    done
+    while read -r python; do
+        "$python" -c 'import myst_parser, sphinx' 2>/dev/null </dev/null && return
+    done < <(type -aP python3)
     return 1
 }
 
@@ -49,6 +49,10 @@ find_missing() {
     demo) has gnuplot || optional+=(gnuplot-nox) ;;
     test | exercise) has_cxx || optional+=(g++) ;; # the kernels run on the host
     figures) has gnuplot || missing+=(gnuplot-nox) ;;
+    tour)
+        has gdb || missing+=(gdb)
+        has_cxx || optional+=(g++) # the kernels of tours 5 and 6
+        ;;
     book) has_sphinx || missing+=(python3-sphinx python3-myst-parser) ;;
     coverage) has gcovr || optional+=(gcovr) ;;
     ci)

@@ -11,6 +11,7 @@ import urllib.parse
 
 folder = os.path.abspath(sys.argv[1])
 failed = 0
+IN_STYLE = r'url\(\s*["\']?([^"\')]*)|@import\s+["\']([^"\']*)'
 
 
 def case(name, wrong):
@@ -21,8 +22,8 @@ def case(name, wrong):
 
 
 class Page(html.parser.HTMLParser):
-    LOADS = {'script': 'src', 'img': 'src', 'source': 'src', 'iframe': 'src', 'embed': 'src', 'object': 'data', 'video': 'src',
-             'audio': 'src', 'use': 'href', 'image': 'href', 'link': 'href'}
+    LOADS = {'script': 'src', 'img': 'src', 'source': 'src', 'iframe': 'src', 'embed': 'src', 'object': 'data',
+             'video': 'src', 'audio': 'src', 'use': 'href', 'image': 'href', 'link': 'href'}
 
     def __init__(self, path):
         super().__init__()
@@ -96,14 +97,15 @@ window.onload = () => {
     let found = "";
     for (const frame of document.querySelectorAll("iframe")) {
         const doc = frame.contentDocument, wide = doc.documentElement.scrollWidth - frame.contentWindow.innerWidth;
-        let who = "";
+        let element = "";
         if (wide > 0)
             for (const e of doc.querySelectorAll("main *"))
-                if (e.getBoundingClientRect().right > frame.contentWindow.innerWidth + 1) { who = e.tagName + " " + e.className; break; }
+                if (!element && e.getBoundingClientRect().right > frame.contentWindow.innerWidth + 1)
+                    element = e.tagName + " " + e.className;
         const missing = [...doc.images].filter(i => !i.complete || i.naturalWidth == 0).map(i => i.getAttribute("src"));
         const colour = frame.contentWindow.getComputedStyle(doc.body).backgroundColor.match(/[0-9]+/g);
-        found += ["PAGE", frame.name, doc.querySelector("h1") ? "h1" : "none", Math.max(wide, 0), who || "-", missing.join(" ") || "-",
-                  colour[0] < 80 ? "dark" : "light"].join("|") + "\\n";
+        found += ["PAGE", frame.name, doc.querySelector("h1") ? "h1" : "none", Math.max(wide, 0), element || "-",
+                  missing.join(" ") || "-", colour[0] < 80 ? "dark" : "light"].join("|") + "\\n";
     }
     document.getElementById("found").textContent = found;
 };
@@ -132,7 +134,8 @@ for path, page in pages.items():
             dead.append(f'{name_of(path)} links to {link}')
         elif url.fragment and (target not in pages or urllib.parse.unquote(url.fragment) not in pages[target].ids):
             dead.append(f'{name_of(path)} links to {link}: no such anchor')
-    for load in page.loads + [u for s in page.styles for u in re.findall(r'url\(["\']?([^"\')]*)|@import +["\']([^"\']*)', s)]:
+    styles = re.findall(IN_STYLE, ' '.join(page.styles))
+    for load in page.loads + styles:
         url = urllib.parse.urlsplit(load if isinstance(load, str) else ''.join(load))
         if url.scheme or url.netloc or url.path.startswith('/') or \
                 url.path and not os.path.isfile(os.path.join(here, urllib.parse.unquote(url.path))):
@@ -144,7 +147,7 @@ case('no dead link or anchor', dead)
 case('anchors are unique', twice)
 for path in glob.glob(folder + '/_static/**/*.css', recursive=True):
     with open(path, encoding='utf-8') as file:
-        found = re.findall(r'url\(\s*["\']?([^"\')]*)|@import\s+["\']([^"\']*)', re.sub(r'/\*.*?\*/', '', file.read(), flags=re.S))
+        found = re.findall(IN_STYLE, re.sub(r'/\*.*?\*/', '', file.read(), flags=re.S))
     for load in map(''.join, found):
         url = urllib.parse.urlsplit(load)
         if url.scheme not in ('', 'data') or url.netloc or url.path.startswith('/') or \
@@ -156,8 +159,8 @@ case('each picture has an alternative text of at least three words', images)
 chapters = sorted(p for _, p in pages_of_texts() if re.match(r'docs/book/\d\d_', p))
 index = pages.get(folder + '/index.html')
 listed = [link for link in index.nav if re.match(r'docs/book/\d\d_', link)]
-case('the chapters, in their order, begin the contents', [] if chapters and index.nav[:len(chapters)] == chapters == listed else
-     [f'the contents have {index.nav[:len(chapters) + 1]}, the folder {chapters}'])
+case('the chapters, in their order, begin the contents',
+     [] if chapters and index.nav[:len(chapters)] == chapters == listed else [f'the contents have {index.nav[:len(chapters) + 1]}, the folder {chapters}'])
 wrong = []
 for before, after in zip(['index.html'] + chapters, chapters):
     link = pages[os.path.join(folder, before)].next

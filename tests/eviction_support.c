@@ -239,7 +239,8 @@ static const tree_gpu_step *attention_of(const tree_eviction_step *step, tree_st
     if (strcmp(step->name, "evict_1_second_pass") == 0 || strcmp(step->name, "evict_2_keys_again") == 0)
         return last_step(storage);
     static const char *const pairs[][2] = {{"evict_3_fused", "step_9_masks"},
-                                             {"evict_4_warpgroup", "step_10_warpgroup"}};
+                                             {"evict_4_warpgroup", "step_10_warpgroup"},
+                                             {"evict_5_on_chip", "step_10_warpgroup"}};
     for (size_t p = 0; p < sizeof pairs / sizeof pairs[0]; p++) {
         for (uint32_t s = 0; strcmp(step->name, pairs[p][0]) == 0 && s < tree_gpu_num_steps; s++) {
             if (strcmp(tree_gpu_steps[s].name, pairs[p][1]) == 0)

@@ -65,13 +65,14 @@ chapter_faults() {
 
 # book_faults [CHAPTER...]: these chapters, or all, and the table of contents, docs/book/README.md: what follows what.
 book_faults() {
-    local listed chapter title before=
+    local listed chapter title first text before=''
     listed=$(sed -nE 's/^\|\[(.*)\]\(([0-9]+_[a-z0-9_]*\.md)\)\|.*/\2 \1/p' docs/book/README.md)
     while read -r chapter title && [ -n "$chapter" ]; do
         [ -f "docs/book/$chapter" ] || { echo "docs/book/README.md: there is no $chapter" && continue; }
-        [ "$(head -n 1 "docs/book/$chapter")" = "# $title" ] || echo "docs/book/$chapter: is not called '$title', as in README.md"
-        [ -z "$before" ] || grep -qE "^\*\*Next:\*\* .*\]\($chapter\)" "docs/book/$before" || echo "docs/book/$before: Next is not $chapter"
-        before=$chapter
+        read -r first <"docs/book/$chapter"
+        [ "$first" = "# $title" ] || echo "docs/book/$chapter: is not called '$title', as in README.md"
+        [ -z "$before" ] || [[ $text =~ $'\n'"**Next:** "[^$'\n']*"]($chapter)" ]] || echo "docs/book/$before: Next is not $chapter"
+        before=$chapter text=$(<"docs/book/$chapter")
     done <<<"$listed"
     [ $# -gt 0 ] || set -- docs/book/[0-9]*.md
     for chapter; do
@@ -81,6 +82,8 @@ book_faults() {
 }
 
 expect "the chapters and their parts" "" "$(book_faults)"
+expect "the same table in docs/README.md" "$(grep -E '^\|\[[0-9]+ ' docs/book/README.md)" \
+    "$(grep -E '^\|\[[0-9]+ ' docs/README.md | sed 's#(book/#(#')"
 expect "eleven chapters" 11 "$(find docs/book -name '[0-9]*_*.md' | wc -l)"
 
 # The same book with a mistake in one chapter.
@@ -151,11 +154,12 @@ struct pair {
 };
 int later(int x);
 END
-printf '#!/bin/sh\necho "show $*"; echo one; echo two; echo three\n' >build/show
+printf '#!/bin/sh\n: >left_behind; echo "show $*"; echo one; echo two; echo three\n' >build/show
 printf '#!/bin/sh\necho "no way" >&2; exit 3\n' >build/fails
 chmod +x build/show build/fails
 printf '# a comment\nplan,branches,time_us,bytes\ncost,1,2.25,1000000\nflash,1,4,3000000\n"cost, cut",2,5.5,12345678\n' >figures/io.csv
 printf 'END {\n    value("gain", d(1, at("plan=flash branches=1", "time_us") / 2.25))\n    holds("Cost is faster", 1)\n}\n' >docs/book/values/io.awk
+printf 'Text.\n|a|\n|-|\n|1|\nText of its own.\n' >other.txt
 cat >page.md <<'END'
 # Page
 
@@ -186,6 +190,8 @@ old
 
 <!-- table: figures/io.csv rows plan=cost...|none branches=1|2 columns plan time_us:1=us bytes/1e6:2=MB_read -->
 |old|
+
+<!-- table: other.txt "|a|" .. "|1|" -->
 
 <!-- typed: worked by hand -->
 3 x 4 = 12, and 12 us are
@@ -271,6 +277,11 @@ plan,branches,time_us,bytes
 |cost|2.2|1.00|
 |cost, cut|5.5|12.35|
 
+<!-- table: other.txt "|a|" .. "|1|" -->
+|a|
+|-|
+|1|
+
 <!-- typed: worked by hand -->
 3 x 4 = 12, and 12 us are
 7 times that.
@@ -281,10 +292,11 @@ at=docs/book/page.md
 puts="differs from its source; scripts/weave --write puts here:"
 cp page.md docs/book
 scripts/weave --check >out 2>&1
-expect "an unfilled page: status and messages" "1 12" "$? $(grep -c "$puts" out)"
+expect "an unfilled page: status and messages" "1 13" "$? $(grep -c "$puts" out)"
 scripts/weave --write >out 2>&1
 expect "filled: status and message" "0 docs/book/page.md" "$? $(cat out)"
 expect "filled: the page" "" "$(diff docs/book/page.md expected.md)"
+expect "filled: no file is left behind" "" "$(find . -name left_behind -o -name '.weave-*')"
 ls -i docs/book/page.md >before
 scripts/weave --write >out 2>&1
 expect "filled again: not written" "0  $(cat before)" "$? $(cat out) $(ls -i docs/book/page.md)"
@@ -293,56 +305,69 @@ expect "filled: checked" "0 " "$? $(cat out)"
 scripts/weave --chekc >out 2>&1
 expect "bad usage" "2 usage: scripts/weave --write | --check [FILE...]" "$? $(cat out)"
 
-refuses() { # NAME SED_SCRIPT MESSAGE [FILE]: one message, at the line of the mistake
-    cp expected.md docs/book/page.md && cp program.cu figures/io.csv docs/book/values/io.awk "$work"
-    sed -i -E "$2" "${4:-docs/book/page.md}"
+# Pages with a mistake: what is said about each of them, in one call.
+names=() said=()
+mistake() { # NAME SED_SCRIPT MESSAGES
+    names+=("$1") said+=("${3//page.md/page${#said[@]}.md}")
+    sed -E "$2" expected.md >"docs/book/page$((${#said[@]} - 1)).md"
+}
+mistake "a number by hand" 's/1\.8/1.9/' \
+    "$at:3: $puts Cost is faster by <!-- value: io gain -->1.8<!-- /value --> times; a step has 4 us. <!-- typed: a law -->"
+mistake "a changed line of code" 's/if exactly/exactly/; s/ \* exactly\./ * exactly?/' "$at:8: $puts  * exactly. */"
+mistake "output by hand" '/^show a b/ s/b/c/' "$at:46: $puts show a b"
+mistake "a cell by hand" 's/12\.35/12.34/' "$at:76: $puts |cost, cut|5.5|12.35|"
+mistake "a symbol that is not there" 's/ twice\+ / thrice /' "$at:5: program.cu: no definition of thrice"
+mistake "a file that is not there" 's/(code|file): program/\1: progam/' "$(printf "$at:%s: progam.cu: No such file or directory\n" 5 15 23 28 33 38)"
+mistake "a text that is not unique" '/"Not the/ s/"Not the"/"int"/' "$at:38: program.cu: \"int\" is in 5 lines from line 1 on, expected 1"
+mistake "a text that is not there" '/"one" \.\. / s/two/four/' "$at:52: show c: \"four\" is in 0 lines from line 2 on, expected 1"
+mistake "a program that is not built" "s/show 'a b'/shows/" "$at:44: shows: not in build; cmake --build build --target shows"
+mistake "a program elsewhere" "s#show 'a b'#../build/show#" "$at:44: ../build/show: not in build; cmake --build build --target ../build/show"
+mistake "a program that fails" "s/show 'a b'/fails/" "$at:44: fails: status 3: no way"
+mistake "quotes that do not end" "s/'a b'/'a b/" "$at:44: No closing quotation"
+mistake "a row that is not there" 's/plan=cost\.\.\.\|none/plan=none/' "$at:72: figures/io.csv: no row with plan=none branches=1|2"
+mistake "a column that is not there" 's/time_us:1=us/time:1=us/' "$at:72: figures/io.csv: no column time"
+mistake "a text as a number" 's/columns plan/columns plan:1/' "$at:72: figures/io.csv: plan is not a number in each row"
+mistake "no columns" 's/columns/fields/' "$at:72: expected: table: CSV rows COLUMN=VALUE... columns NAME..."
+mistake "lines that are no table" 's/(other.*)"\|1\|"/\1"of its own"/' "$at:78: other.txt: these lines are no table"
+mistake "a value that is not there" 's/value: io gain/value: io loss/' "$at:3: docs/book/values/io.awk has no value loss"
+mistake "a directive with a mistake" 's/<!-- file: figures/<!-- flie: figures/' "$(printf "$at:%s: not a directive: <!-- flie: figures/io.csv%s -->\n" 58 '' 67 ' "plan,"')"
+mistake "a value over two lines" 's/-->1\.8<!-- .value -->/-->1.8\n&/' \
+    "$at:3: not a directive: Cost is faster by <!-- value: io gain -->1.8
+$at:4: not a directive: -->1.8<!-- /value --> times; a step has 4 us. <!-- typed: a law -->"
+numbers=('8 us' 9us '1.5 GB/s' '40 %' '7 times' 7x '1,000 MB' '3 TFLOP/s' 'two times' '5 percent' '2 seconds')
+mistake "typed numbers" "s#^Not prose.*#$(printf 'It takes %s more.\\n' "${numbers[@]}")#" "$(for ((i = 0; i < ${#numbers[@]}; i++)); do
+    echo "$at:$((87 + i)): '${numbers[i]}' has no <!-- value: ... --> and no <!-- typed: reason -->"
+done)"
+mistake "typed, with an empty reason" 's#^Not prose.*#In 8 us. <!-- typed: -->#' "$at:87: not a directive: In 8 us. <!-- typed: -->
+$at:87: '8 us' has no <!-- value: ... --> and no <!-- typed: reason -->"
+mistake "typed in the paragraph after" 's#^7 times that.*#\n&#' "$at:86: '7 times' has no <!-- value: ... --> and no <!-- typed: reason -->"
+mistake "code by hand" 's#^Not prose.*#```c\nint x;\n```#' "$at:87: code without <!-- code: ... --> or <!-- typed: reason --> before it"
+mistake "a fence without an end" 's#^Not prose.*#```text#' "$at:87: this fence has no end"
+mistake "a value that begins a line" 's/^Cost is faster by /Cost is faster by\n/' \
+    "$at:4: a value at the start of a line ends the paragraph in CommonMark: begin with a word"
+scripts/weave --check docs/book/page?*.md >out 2>&1
+expect "pages with mistakes: status" 1 $?
+for ((i = 0; i < ${#names[@]}; i++)); do
+    expect "${names[i]}" "${said[i]}" "$(grep "^docs/book/page$i.md:" out)"
+done
+rm docs/book/page?*.md
+
+# Sources with a mistake.
+refuses() { # NAME SED_SCRIPT MESSAGES FILE
+    cp expected.md docs/book/page.md && cp "$4" kept
+    sed -i -E "$2" "$4"
     scripts/weave --check >out 2>&1
     expect "$1: status" 1 $?
-    expect "$1: the message" "$3" "$(cat out)"
-    cp "$work/program.cu" . && cp "$work/io.csv" figures && cp "$work/io.awk" docs/book/values
+    expect "$1: the messages" "$3" "$(cat out)"
+    cp kept "$4"
 }
-refuses "a number by hand" 's/1\.8/1.9/' \
-    "$at:3: $puts Cost is faster by <!-- value: io gain -->1.8<!-- /value --> times; a step has 4 us. <!-- typed: a law -->"
 refuses "another recording" 's/^flash,1,4,/flash,1,9,/' \
     "$at:3: $puts Cost is faster by <!-- value: io gain -->4.0<!-- /value --> times; a step has 4 us. <!-- typed: a law -->
 $at:63: $puts flash,1,9,3000000" figures/io.csv
-refuses "a changed line of code" 's/if exactly/exactly/; s/ \* exactly\./ * exactly?/' "$at:8: $puts  * exactly. */"
 refuses "code that has changed" 's/exactly/almost/' "$at:8: $puts  * almost. */" program.cu
-refuses "output by hand" '/^show a b/ s/b/c/' "$at:46: $puts show a b"
-refuses "a cell by hand" 's/12\.35/12.34/' "$at:76: $puts |cost, cut|5.5|12.35|"
-refuses "a symbol that is not there" 's/ twice\+ / thrice /' "$at:5: program.cu: no definition of thrice"
 refuses "two definitions" 's/^int later.*/&\nint later(int);/' "$at:33: program.cu: 2 definitions of later" program.cu
-refuses "a file that is not there" 's/(code|file): program/\1: progam/' "$(printf "$at:%s: progam.cu: No such file or directory\n" 5 15 23 28 33 38)"
-refuses "a text that is not unique" '/"Not the/ s/"Not the"/"int"/' "$at:38: program.cu: \"int\" is in 5 lines from line 1 on, expected 1"
-refuses "a text that is not there" '/"one" \.\. / s/two/four/' "$at:52: show c: \"four\" is in 0 lines from line 2 on, expected 1"
-refuses "a program that is not built" "s/show 'a b'/shows/" "$at:44: shows: not in build; cmake --build build --target shows"
-refuses "a program elsewhere" "s#show 'a b'#../build/show#" "$at:44: ../build/show: not in build; cmake --build build --target ../build/show"
-refuses "a program that fails" "s/show 'a b'/fails/" "$at:44: fails: status 3: no way"
-refuses "quotes that do not end" "s/'a b'/'a b/" "$at:44: No closing quotation"
-refuses "a row that is not there" 's/plan=cost\.\.\.\|none/plan=none/' "$at:72: figures/io.csv: no row with plan=none branches=1|2"
-refuses "a column that is not there" 's/time_us:1=us/time:1=us/' "$at:72: figures/io.csv: no column time"
-refuses "a text as a number" 's/columns plan/columns plan:1/' "$at:72: figures/io.csv: plan is not a number in each row"
-refuses "no columns" 's/columns/fields/' "$at:72: expected: table: CSV rows COLUMN=VALUE... columns NAME..."
-refuses "a value that is not there" 's/value: io gain/value: io loss/' "$at:3: docs/book/values/io.awk has no value loss
-docs/book/values/io.awk: no chapter has the value gain"
 refuses "a value without a row" 's/branches=1/branches=7/' "$at:3: docs/book/values/io.awk: FAIL ../figures/io.csv: no row with plan=flash branches=7" docs/book/values/io.awk
 refuses "a sentence that the csv refutes" 's/faster", 1/faster", 0/' "$at:3: docs/book/values/io.awk: FAIL ../figures/io.csv does not bear out: Cost is faster" docs/book/values/io.awk
-refuses "a sentence that is gone" 's/Cost is faster/Cost wins/' "$at:3: docs/book/values/io.awk: the book does not say 'Cost is faster'"
+refuses "a sentence that is gone" 's/Cost is faster/Cost wins/' "$at:3: docs/book/values/io.awk: the book does not say 'Cost is faster'" docs/book/page.md
 refuses "a value that no chapter has" 's/^END \{/&\n    value("more", 1)/' "docs/book/values/io.awk: no chapter has the value more" docs/book/values/io.awk
-refuses "a directive with a mistake" 's/<!-- file: figures/<!-- flie: figures/' "$(printf "$at:%s: not a directive: <!-- flie: figures/io.csv%s -->\n" 58 '' 67 ' "plan,"')"
-refuses "a value over two lines" 's/-->1\.8<!-- .value -->/-->1.8\n&/' \
-    "$at:3: not a directive: Cost is faster by <!-- value: io gain -->1.8
-$at:4: not a directive: -->1.8<!-- /value --> times; a step has 4 us. <!-- typed: a law -->
-docs/book/values/io.awk: no chapter has the value gain"
-numbers=('8 us' 9us '1.5 GB/s' '40 %' '7 times' 7x '1,000 MB' '3 TFLOP/s' 'two times' '5 percent' '2 seconds')
-refuses "typed numbers" "s#^Not prose.*#$(printf 'It takes %s more.\\n' "${numbers[@]}")#" "$(for ((i = 0; i < ${#numbers[@]}; i++)); do
-    echo "$at:$((82 + i)): '${numbers[i]}' has no <!-- value: ... --> and no <!-- typed: reason -->"
-done)"
-refuses "typed, with an empty reason" 's#^Not prose.*#In 8 us. <!-- typed: -->#' "$at:82: not a directive: In 8 us. <!-- typed: -->
-$at:82: '8 us' has no <!-- value: ... --> and no <!-- typed: reason -->"
-refuses "typed in the paragraph after" 's#^7 times that.*#\n&#' "$at:81: '7 times' has no <!-- value: ... --> and no <!-- typed: reason -->"
-refuses "code by hand" 's#^Not prose.*#```c\nint x;\n```#' "$at:82: code without <!-- code: ... --> or <!-- typed: reason --> before it"
-refuses "a fence without an end" 's#^Not prose.*#```text#' "$at:82: this fence has no end"
-refuses "a value that begins a line" 's/^Cost is faster by /Cost is faster by\n/' \
-    "$at:4: a value at the start of a line ends the paragraph in CommonMark: begin with a word"
 finish

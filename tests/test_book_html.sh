@@ -38,11 +38,13 @@ browser() { # SCHEME URL: what Chromium makes of a page; what it says of errors 
 if command -v chromium-headless-shell >/dev/null; then
     python3 tests/book_html.py "$build/book" frames 360 >"$work/frames.html"
     for scheme in 1:light 0:dark; do
+        name=${scheme#*:} frames=$(grep -c '<iframe' "$work/frames.html")
         browser "${scheme%:*}" "file://$work/frames.html" | sed 's/<pre id="found">/&\n/' | grep '^PAGE|' >"$work/found"
-        check "${scheme#*:}: all frames have been seen" "$(grep -c '<iframe' "$work/frames.html" | grep -vx "$(wc -l <"$work/found")")"
-        check "${scheme#*:}: no page is wider than 360 pixels" "$(awk -F '|' '$4 > 0 { print $2 " by " $4 ": " $5 }' "$work/found")"
-        check "${scheme#*:}: headings, pictures and colours" \
-            "$(awk -F '|' -v want="${scheme#*:}" '$3 != "h1" || $6 != "-" || $7 != want { print }' "$work/found")"
+        check "$name: all frames have been seen" "$(wc -l <"$work/found" | grep -vx "$frames")"
+        check "$name: no page is wider than 360 pixels" \
+            "$(awk -F '|' '$4 > 0 { print $2 " by " $4 ": " $5 }' "$work/found")"
+        check "$name: headings, pictures and colours" \
+            "$(awk -F '|' -v want="$name" '$3 != "h1" || $6 != "-" || $7 != want { print }' "$work/found")"
     done
     browser 1 "file://$(realpath "$build")/book/search.html?q=softmax" >"$work/found"
     check "the search finds a page" "$(grep -q 'href="docs/glossary.html' "$work/found" || head -c 300 "$work/found")"

@@ -2,6 +2,7 @@
 # Claim: every number in a caption or title of a figure follows from its csv, and the csv bears out the sentences that
 # figures/*.awk names; scripts/captions.sh notices a number that does not and one that nothing derives, and rewrites
 # the numbers after a new recording.
+# Not sanitized: it runs nothing of the build.
 # shellcheck source=tests/tool_checks.sh
 . "$(dirname "$0")/tool_checks.sh"
 cd "$TREEATTN_SOURCE_DIR" || exit 1

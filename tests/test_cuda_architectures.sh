@@ -1,6 +1,7 @@
 #!/bin/bash
 # Claim: the kernels are compiled for the GPUs that the driver lists, and for all architectures where it lists none, or
 # one that cannot be served; a list given by the caller wins. nvcc and nvidia-smi are stubs here: no GPU is needed.
+# Not sanitized: it runs nothing of the build.
 # shellcheck source=tests/tool_checks.sh
 . "$(dirname "$0")/tool_checks.sh"
 cd "$work" || exit 1

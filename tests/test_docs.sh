@@ -2,6 +2,7 @@
 # Claim: everything that the documents name exists: `path/file.c:symbol`, relative links, make verbs. No file contains a
 # path of the machine that it was written on, a mirror has the section comments of its reference, and a rung the
 # recorded times.
+# Not sanitized: it runs nothing of the build.
 # shellcheck disable=SC2016 # backquotes in patterns
 set -u
 cd "${TREEATTN_SOURCE_DIR:-$(dirname "$0")/..}" || exit 1
@@ -210,16 +211,19 @@ while read -r step a c && [ -n "$step" ]; do
 done <<<"$(awk -F, '$5 == "cost" && $1 ~ /^"64 branches/ { a[$6] = $7 }
     $5 == "cost" && $1 ~ /^"512 leaves/ { sub("step_", "", $6); printf "%s %.0f %.0f\n", $6, a["step_" $6], $7 }' figures/ladder.csv)"
 
-# The same for the ladder of eviction: "wins A to B us", from the rung before.
-while read -r variant before us && [ -n "$variant" ]; do
+# The same for the ladder of eviction: "wins A to B us on N branches", from the rung before, for the N that the file names.
+for file in gpu/eviction/evict_[1-9]_*.cu; do
+    step=$(basename "$file" .cu)
+    batch=$(sed -nE 's/^ \*   wins .* us on ([0-9]+) branches with 3200 tokens each.*/\1/p' "$file")
+    times=$(awk -F, -v step="$step" -v batch="${batch:-16}" 'function us(x) { return sprintf(x < 99.95 ? "%.1f" : "%.0f", x) }
+        $1 == 128 && $2 == "bf16" && $3 == batch && $4 == 3200 && $5 != "attention" {
+            if ($5 == step) print us(before) " to " us($6)
+            before = $6
+        }' figures/eviction_fused_cost.csv)
     checked=$((checked + 1))
-    grep -qE "^ \*   wins    $before to $us us on 16 branches with 3200 tokens each" "gpu/eviction/$variant.cu" ||
-        fail "gpu/eviction/$variant.cu: recorded are $before to $us us"
-done <<<"$(awk -F, 'function us(x) { return sprintf(x < 99.95 ? "%.1f" : "%.0f", x) }
-    $1 == 128 && $2 == "bf16" && $3 == 16 && $4 == 3200 && $5 != "attention" {
-        if (before) print $5, us(before), us($6)
-        before = $6
-    }' figures/eviction_fused_cost.csv)"
+    grep -qE "^ \*   wins    ${times:-none} us on $batch branches with 3200 tokens each" "$file" ||
+        fail "$file: recorded are ${times:-no times} us on ${batch:-16} branches"
+done
 
 # Quotations of captions, whose numbers test_captions derives: a paragraph "> text ([stem](../figures/stem.md))".
 quotations() { # STEM<tab>TEXT of each

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Claim: the library refuses to be compiled with -ffast-math and its parts, by CMake and source by source; a program
 # that only calls it may be compiled so.
+# Not sanitized: it runs nothing of the build.
 # shellcheck source=tests/tool_checks.sh
 . "$(dirname "$0")/tool_checks.sh"
 cd "$TREEATTN_SOURCE_DIR" || exit 1

@@ -1,7 +1,9 @@
 #!/bin/bash
 # Claim: the recorded kv_io.csv holds the KV IO of the DeFT paper and of its raw data, and memory_dedup.csv the saving
 # that follows from its prefix by arithmetic; eviction_tree_memory.csv the memory that follows from prefix, own tokens and
-# budget; eviction_error.csv has every policy and random in each regime and budget.
+# budget; roofline.csv the operations and bytes that follow from its tree, and the GPU's times of l2_amortization.csv;
+# eviction_error.csv has every policy and random in each regime and budget.
+# Not sanitized: it runs nothing of the build.
 # shellcheck source=tests/tool_checks.sh
 . "$(dirname "$0")/tool_checks.sh"
 csv=$TREEATTN_SOURCE_DIR/figures/kv_io.csv
@@ -84,6 +86,22 @@ for branches in 1 2 4 8 16 32 64; do
 512 16384 3200 2688 0
 END
 done
+
+csv=$TREEATTN_SOURCE_DIR/figures/roofline.csv
+# A query sees 2048 + 64 tokens; per token: 4 x 32 heads x 128 operations, 2 x 8 heads x 128 x 2 bytes.
+for branches in 1 4 16 64; do
+    expect "roofline: operations of $branches branches" "$((branches * 2112 * 4 * 32 * 128))" \
+        "$(awk -F, -v b=$branches '$3 == b { print $5 }' "$csv" | sort -u)"
+    expect "roofline: bytes of $branches branches, per-branch reading" "$((branches * 2112 * 4096))" \
+        "$(awk -F, -v b=$branches '$3 == b && $2 != "cost" { print $6 }' "$csv" | sort -u)"
+    for plan in radix cost; do
+        expect "roofline: the GPU's time of $branches branches, plan $plan" \
+            "$(awk -F, -v b=$branches -v p=$plan '$1 == p && $2 == b && $3 == "cold" { print $4 }' "${csv%/*}/l2_amortization.csv")" \
+            "$(awk -F, -v b=$branches -v p=$plan '$1 == "gpu" && $2 == p && $3 == b { print $4 }' "$csv")"
+    done
+done
+expect "roofline: both rates follow from the other columns" 0 "$(awk -F, '/^(cpu|gpu),/ { d = $8 / ($5 / $4 / 1000) - 1
+    i = $7 / ($5 / $6) - 1; n += d * d > 1e-4 || i * i > 1e-5 } END { print n + 0 }' "$csv")"
 
 csv=$TREEATTN_SOURCE_DIR/figures/eviction_error.csv
 # Every policy but the whole cache, whose error is 0.

@@ -64,17 +64,48 @@ for script in steps/*.gp; do
     steps=$((steps + 1))
     csv=$(sed -n '1s/^# data: //p' "$script")
     [ -f "$csv" ] || fail "figures/$script names no csv in its first line"
-    hash=$(cat "$script" "$csv" style.gnuplot steps/*.gnuplot steps/at.awk numbers.awk | sha256sum | cut -d ' ' -f 1)
+    sequence=$(sed -n "s#^load 'figures/\(steps/[a-z_]*.gnuplot\)'\$#\1#p" "$script")
+    [ -f "$sequence" ] || fail "figures/$script loads no sequence"
+    hash=$(cat "$script" "$csv" style.gnuplot steps/frame.gnuplot "$sequence" steps/at.awk | sha256sum | cut -d ' ' -f 1)
     grep -q "<!-- gp+csv+style sha256 $hash -->" "$stem.svg" 2>/dev/null ||
         fail "figures/$stem.svg is not drawn from this csv, gp and style: make figures"
     [ -s "$stem.png" ] || fail "figures/$stem.png is missing"
     grep -q '^<title>[A-Z].*[.]</title>' "$stem.svg" || fail "figures/$stem.svg says no sentence"
 done
-[ $steps -ge 16 ] || fail "only $steps steps"
+[ $steps -ge 22 ] || fail "only $steps steps"
+tiny=${TREEATTN_BUILD_DIR:-../build}/tiny_tree
+if [ -x "$tiny" ]; then
+    "$tiny" | awk -f steps/tiny.awk | cmp -s - steps/tiny.csv || fail "figures/steps/tiny.csv is not what build/tiny_tree prints"
+else
+    echo "skip tiny_tree not built"
+fi
+# Each has one line in colour, the new one, whose name is bold; the names of the step before are there, and grey.
+names() { # SVG COLOUR_OR_WEIGHT: names of lines in grey, or bold
+    grep -A1 "$2" "$1" | sed -n 's#^.*<text>\(.*\)</text>#\1#p' | sort
+}
+drawn() { # SVG: number of its lines that have points
+    awk '/<g id="gnuplot_plot_/ { within = 1; found = 0 } within && /<path|<use/ { found = 1 }
+        within { line = $0; depth += gsub(/<g[ >]/, "", line) - gsub(/<\/g>/, "", line); if (depth <= 0) { n += found; within = depth = 0 } }
+        END { print n + 0 }' "$1"
+}
+grey_name='fill="rgb(95,95,95)"' bold_name='font-weight="bold"'
+before=
+for svg in steps/[0-9]*.svg; do
+    bold=$(names "$svg" "$bold_name")
+    [ "$(grep -c . <<<"$bold")" -ge 1 ] || fail "figures/$svg emphasises nothing"
+    if grep -qF "$(sed -n '/^load/p' "${svg%.svg}.gp")" "$before" 2>/dev/null; then
+        known=$({ names "${before%.gp}.svg" "$grey_name" && names "${before%.gp}.svg" "$bold_name"; } | sort)
+        [ "$known" = "$(names "$svg" "$grey_name")" ] ||
+            fail "figures/$svg does not have the lines of figures/${before%.gp}.svg in grey: $known"
+        [ "$(drawn "$svg")" -gt "$(drawn "${before%.gp}.svg")" ] || fail "figures/$svg draws no more than figures/${before%.gp}.svg"
+        grep -qxF -- "$bold" <<<"$known" && fail "figures/$svg adds no line to figures/${before%.gp}.svg"
+    fi
+    before=${svg%.svg}.gp
+done
 # Numbers in their texts: formats, and names of cells; no text has a digit that is typed.
 typed=$(awk '!/^ *#/ && /lesson|label|name\(|title/ {
     line = $0
-    gsub(/lesson_%?[0-9d]|%[0-9.]*[dfgs]|font [^;]*,[0-9]+.|#[0-9a-f]+|rgb .[^;]*|plan=[a-z]+|[a-z]+=%[ds]|L2/, "", line)
+    gsub(/lesson_%?[0-9d]|%[0-9.]*[dfgs]|font [^;]*,[0-9]+.|#[0-9a-f]+|rgb .[^;]*|[a-z]+=[a-z0-9_%]+|L2/, "", line)
     while (match(line, /"[^"]*"|\047[^\047]*\047/)) {
         if (substr(line, RSTART, RLENGTH) ~ /[0-9]/) print FILENAME ": " $0
         line = substr(line, RSTART + RLENGTH)

@@ -31,6 +31,9 @@ static const struct eviction_tree {
     {"1/1100", 16, {2, 2, 64}, TREE_BF16, 1 << TREE_FLASH},  /* summed when the task ends: one state each, */
     {"1,3/40,0", 16, {2, 4, 64}, TREE_FP16, 1 << TREE_NODE}, /* three queries of one task, */
     {"1,3/40,0", 16, {1, 5, 128}, TREE_BF16, 1 << TREE_FLASH | 1 << TREE_NODE}, /* and an odd group */
+    {"9/150", 16, {2, 4, 128}, TREE_FP16, 1 << TREE_FLASH},   /* scores on the chip: each worker has several tasks, */
+    {"2,9/9,150", 4, {1, 3, 256}, TREE_BF16, 1 << TREE_FLASH}, /* of different lengths, */
+    {"5/4000", 16, {1, 8, 128}, TREE_BF16, 1 << TREE_FLASH},  /* too many tokens for it */
 };
 
 enum { NUM_TREES = sizeof trees / sizeof trees[0] };
@@ -135,18 +138,19 @@ typedef struct large_score {
     float query, key, scale;
     tree_storage storage;
     double tolerance;
+    tree_strategy strategy;
 } large_score;
 
 static void run_large(const void *argument)
 {
     const large_score *large = argument;
     small s;
-    small_create(&s, "1,2/150,9", (attention_size){2, 4, 64}, large->storage, TREE_FLASH_DECODING);
+    small_create(&s, "1,2/150,9", (attention_size){2, 4, 128}, large->storage, large->strategy);
     fill(s.c.query, s.c.num_out, 0);
     fill(s.c.key, s.c.num_kv, 0);
     s.c.scale = large->scale;
-    for (uint64_t row = 0; row < s.c.num_out; row += 64) {
-        s.c.query[row] = large->query - copysignf((float)(row / 64 % 8), large->query) * (fabsf(large->query) > 1);
+    for (uint64_t row = 0; row < s.c.num_out; row += 128) {
+        s.c.query[row] = large->query - copysignf((float)(row / 128 % 8), large->query) * (fabsf(large->query) > 1);
         s.c.query[row + 1] = 1;
     }
     for (uint64_t slot = 0; slot < s.e.num_pool_slots; slot++) {
@@ -161,7 +165,7 @@ static void run_large(const void *argument)
             continue;
         /* the first rungs round scores and lse to float, here by up to 2^-11 */
         const char *name = tree_eviction_steps[n].name;
-        const bool is_fused = strstr(name, "_fused") || strstr(name, "_warpgroup");
+        const bool is_fused = strstr(name, "_fused") || strstr(name, "_warpgroup") || strstr(name, "_on_chip");
         eviction_case_run(&s.e, &tree_eviction_steps[n]);
         eviction_case_check(&s.e, name, is_fused ? large->tolerance : fmax(large->tolerance, 1e-3));
     }
@@ -401,6 +405,8 @@ static const struct eviction_tree large_trees[] = {
     {"1,16/2000,300", 16, {8, 4, 64}, TREE_FP16, 1 << TREE_COST | 1 << TREE_FLATTEN},
     {"1,64/1500,64", 16, {2, 8, 128}, TREE_BF16, 1 << TREE_COST | 1 << TREE_NODE},
     {"3/1500", 16, {4, 5, 256}, TREE_FP16, 1 << TREE_COST},
+    {"90/700", 16, {8, 4, 128}, TREE_BF16, 1 << TREE_COST | 1 << TREE_FLASH},
+    {"40/3200", 16, {8, 4, 256}, TREE_FP16, 1 << TREE_FLASH},
 };
 
 /* As the smaller ones; then from a graph, again and again. */
@@ -482,9 +488,10 @@ int main(int argc, char **argv)
 {
     static const tree_storage storages[] = {TREE_FP16, TREE_BF16};
     static const large_score large[] = {
-        {120, 120, 0.7f, TREE_FP16, 1e-5}, {-120, 120, 0.7f, TREE_BF16, 1e-5}, {1, 89, 1, TREE_BF16, 1e-5},
-        {-1, 104, 1, TREE_FP16, 1e-5},     {-1, 104, 1, TREE_BF16, 1e-5},      {256, 256, 1, TREE_FP16, 1e-2},
-        {-256, 256, 1, TREE_BF16, 1e-2},
+        {120, 120, 0.7f, TREE_FP16, 1e-5, TREE_FLASH_DECODING}, {-120, 120, 0.7f, TREE_BF16, 1e-5, TREE_FLASH},
+        {1, 89, 1, TREE_BF16, 1e-5, TREE_FLASH},                {-1, 104, 1, TREE_FP16, 1e-5, TREE_FLASH},
+        {-1, 104, 1, TREE_BF16, 1e-5, TREE_FLASH_DECODING},     {256, 256, 1, TREE_FP16, 1e-2, TREE_FLASH},
+        {-256, 256, 1, TREE_BF16, 1e-2, TREE_FLASH_DECODING},
     };
     test_begin(argc, argv, "on the GPU, every step of eviction scores each token and finds the victims");
     for (uint32_t t = 0; t < NUM_TREES; t++)

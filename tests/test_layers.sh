@@ -2,6 +2,7 @@
 # Claim: includes only point down. A folder includes from the folders that the table below allows, and no files include
 # each other in a circle. A header and its source count as one file: a.c -> b.h with b.c -> a.h is a circle. A private
 # header, NAME_internal.h, belongs to its whole folder: for the sources that include it, it is part of no circle.
+# Not sanitized: it runs nothing of the build.
 # shellcheck source=tests/tool_checks.sh
 . "$(dirname "$0")/tool_checks.sh"
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Claim: run_tests.sh ends with one summary that counts cases, not programs: passed, failed, skipped by reason. No skip
 # is without its reason, and a test that died, was not built or contradicts its own lines is a failure.
+# Not sanitized: it runs nothing of the build.
 # shellcheck source=tests/tool_checks.sh
 . "$(dirname "$0")/tool_checks.sh"
 mkdir "$work/some tests"

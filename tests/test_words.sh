@@ -67,20 +67,23 @@ while IFS= read -r rule && [ -n "$rule" ]; do
 done <<<"${rules:1}"
 
 # The project's words, each defined once.
-words='token|prompt|prefill|decoding step|layer|KV cache|attention|key|value|head_dim|query head|KV head|
-GQA group|score|softmax|row|partial state|online softmax|absorb|merge|lse|block|pool|slot|branch|prefix|
-block table|fork|append|copy-on-write|reference count|truncate|prune|adopt|reserve|epoch|version|node|
-query|U|S|draft token|plan|strategy|item|range|mask|task|tile|slice|partial|per-branch reading|
-one pass for all branches|DRAM|HBM|bandwidth|latency|cache|cache line|hit|miss|hit rate|L2 cache|cold L2|
-warm L2|logical_bytes|unique_bytes|plan_bytes|dram_bytes|effective bandwidth|FLOP|arithmetic intensity|
-roofline|memory-bound|compute-bound|floor|score of a kernel|evict|budget|victim|policy|candidates|weight|
-mass|norm|importance|deferred|eager|keep words|position|hole|dead block|scope|compaction|forest|kernel|
-launch|multiprocessor|thread block|warp|lane|register|shared memory|barrier|coalesced|tensor core|warpgroup|
-fragment|bank conflict|swizzle|prefetch|persistent kernel|queue|worker|cooperative launch|
-programmatic dependent launch|occupancy|spill|reference|fast path|rung|trace|replay'
+words='token|prompt|prefill|decoding step|batch|layer|model weights|KV cache|attention|key|value|head_dim|
+query head|KV head|GQA group|score|softmax|weight|row|partial state|online softmax|absorb|merge|lse|block|
+pool|slot|branch|prefix|block table|fork|append|copy-on-write|reference count|truncate|prune|adopt|reserve|
+epoch|version|node|query|U|S|draft token|thought|plan|strategy|item|range|mask|task|tile|slice|partial|
+per-branch reading|one pass for all branches|DRAM|HBM|bandwidth|latency|cache|cache line|hit|miss|hit rate|
+L2 cache|cold L2|warm L2|logical_bytes|unique_bytes|plan_bytes|dram_bytes|effective bandwidth|FLOP|
+arithmetic intensity|roofline|memory-bound|compute-bound|floor|score of a kernel|evict|budget|victim|policy|
+candidates|mass|norm|importance|deferred|eager|keep words|position|hole|dead block|scope|compaction|forest|
+kernel|launch|multiprocessor|thread block|warp|lane|shuffle|register|shared memory|barrier|coalesced|
+tensor core|warpgroup|fragment|bank conflict|swizzle|prefetch|persistent kernel|queue|worker|
+cooperative launch|programmatic dependent launch|occupancy|spill|reference|fast path|rung|trace|replay'
 if [ $# = 0 ]; then
     defined=$(sed -n 's/^#### //p' docs/glossary.md | sort)
     differing=$(comm -3 <(tr -d '\n' <<<"$words" | tr '|' '\n' | sort) - <<<"$defined")
+    empty=$(awk '/^####? / { if (term != "" && !defined) print term; term = $0; defined = 0; next } /^[^#]/ { defined = 1 }
+        END { if (!defined) print term }' docs/glossary.md)
+    [ -z "$empty" ] || fail "docs/glossary.md has no definition below: $empty"
     [ -z "$differing" ] || fail "in the list of words alone or, indented, in docs/glossary.md alone or twice: $differing"
 fi
 

@@ -8,7 +8,8 @@ sys.dont_write_bytecode = True
 project = html_title = 'Tree attention'
 extensions = ['myst_parser', 'book_pages']
 # CommonMark and tables: a line that begins with % or +++ is text.
-myst_disable_syntax = ['myst_block_break', 'myst_line_comment', 'myst_target', 'myst_role', 'footnote_ref', 'footnote_def']
+myst_disable_syntax = ['myst_block_break', 'myst_line_comment', 'myst_target', 'myst_role', 'footnote_ref',
+                       'footnote_def']
 myst_heading_anchors = 6
 myst_url_schemes = ['http', 'https', 'mailto', 'source']
 highlight_language = 'text'

@@ -10,8 +10,8 @@ stats data using ($5 / $4 / 1000) every 2::1::17 name 'E' nooutput
 TB = 1000.0
 lesson_1 = sprintf("On a GPU as well, per-branch reading passes the memory's rate: it loads\nup to %.2f TB/s, while the memory delivers at most %.2f TB/s.", \
                    E_max / TB, memory / TB)
-lesson_2 = sprintf("Hardware counters show how little the memory delivers: %.0f %% of the\nloaded bytes at %d branches. The L2 cache serves the rest.", \
-                   100 * last('radix', 'dram_bytes') / last('radix', 'plan_bytes'), most)
+lesson_2 = sprintf("Hardware counters at %d branches: the memory delivers %.0f %% of the\nloaded bytes, because the L2 cache serves %.0f %% of the reads.", \
+                   most, 100 * last('radix', 'dram_bytes') / last('radix', 'plan_bytes'), last('radix', 'l2_hit_percent'))
 lesson_3 = sprintf("The L2 cache was read at %.1f TB/s, %.1f times the memory's rate:\nper-branch reading cannot load faster than the cache delivers.", l2 / TB, l2 / memory)
 lesson_4 = sprintf("One pass for all branches passes both rates, with %.0f TB/s at %d branches:\n%.0f %% of the bytes that it counts are never loaded.", \
                    rate('cost', 'logical_bytes') / TB, most, 100 * (1 - last('cost', 'plan_bytes') / last('cost', 'logical_bytes')))

@@ -223,8 +223,14 @@ template <typename T> static inline T __ldcg(const T *from) { return *from; }
 template <typename T> static inline void __stcg(T *to, T value) { *to = value; }
 static inline void prefetch_l2(const void *) {}
 static inline void store_l2(float *to, float x, float y, uint64_t) { *(float2 *)to = {x, y}; }
+static inline void discard_l2(float *line)
+{
+    for (int i = 0; i < 32; i++)
+        line[i] = NAN;
+}
 static inline int __popc(uint32_t x) { return __builtin_popcount(x); }
 static inline float __fmul_rn(float x, float y) { return x * y; }
+static inline uint32_t __float2uint_rn(float x) { return (uint32_t)lrintf(x); }
 static inline uint32_t __float_as_uint(float x) { return half_bits(x); }
 static inline float __uint_as_float(uint32_t bits) { return half_from_bits(bits); }
 

@@ -2,7 +2,7 @@
  *   idea    importance needs lse, which attention knows only when it has read the last token. So a kernel after it
  *           computes each score once more, the weight exp(score - lse), and the norm of the value, from V itself. No
  *           tensor is stored. LongFlow's repository works so (attention.py)
- *   wins    883 to 120 us on 16 branches with 3200 tokens each: the bytes of the scores, weights and contributions
+ *   wins    879 to 120 us on 16 branches with 3200 tokens each: the bytes of the scores, weights and contributions
  *           (figures/eviction_fused_cost.csv)
  *   price   K and V are read twice: twice the bytes, unless they fit the L2 cache. lse is a float, so that at scores of
  *           10^4 the weights are off by up to 2^-11

@@ -4,7 +4,7 @@
  *           seen: after the barrier of the grid, where the workers merge, they also score. A warp takes 32 tokens of a
  *           query: a lane has one token, adds up its weights over the heads of each group, times its norms, and the
  *           smallest key of the warp goes to the victim of the query by one integer minimum
- *   wins    90.7 to 63.5 us on 16 branches with 3200 tokens each: the second read of K
+ *   wins    90.8 to 64.0 us on 16 branches with 3200 tokens each: the second read of K
  *           (figures/eviction_fused_cost.csv)
  *   price   8 bytes for each query, token and query head: a score is written and read. A byte that is written among
  *           reads costs as much as three that are read (worker_scores.cuh). The group's weights cannot be added up

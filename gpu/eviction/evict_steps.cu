@@ -19,5 +19,7 @@ const tree_eviction_step tree_eviction_steps[] = {
      "importance and victims", false, &kernels_of<evict_3_fused, fused_scratch_bytes>},
     {"evict_4_warpgroup", "the scores leave straight from the registers in which wgmma has put them", true,
      &kernels_of<evict_4_warpgroup, fused_scratch_bytes>},
+    {"evict_5_on_chip", "a task that has all tokens of its query keeps their scores in shared memory, and the next task "
+     "turns them into one sum for each token", true, &kernels_of<evict_5_on_chip, fused_scratch_bytes>},
 };
 const uint32_t tree_eviction_num_steps = sizeof tree_eviction_steps / sizeof tree_eviction_steps[0];

@@ -22,7 +22,7 @@ END {
     two("coalesced", 1); two("split", 2); two("tile", 3); two("tensor", 4); two("pipeline", 5); two("queue", 6)
     two("merge", 7); two("launch", 8); two("masks", 9); two("warpgroup", 10)
     value("early", us_of(last))
-    value("coalesced_gain", d(2, gain(64, 1))); value("tensor_gain", d(2, gain(64, 4)))
+    value("coalesced_gain", d(1, gain(64, 1))); value("tensor_gain", d(1, gain(64, 4)))
     value("split_gain_one", d(1, gain(1, 2)))
     value("split_hits", d(0, hits[64, 2])); value("tile_hits", d(0, hits[64, 3]))
     value("tile_loss_one", d(1, 1 / gain(1, 3)))

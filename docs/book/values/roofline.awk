@@ -29,6 +29,6 @@ END {
     value("over_most", d(1, high["over"]))
     holds("two threads of an Intel Xeon", told("device: Intel(R) Xeon(R)") && told("threads: 2,"))
     holds("An NVIDIA H200 was measured", told("gpu_device: NVIDIA H200,"))
-    holds("A prefix of 2048 tokens, then 64 tokens of each branch's own", told("tree: 2048 shared + 64 own tokens per branch"))
+    holds("of 2048 tokens, then 64 tokens of each branch's own", told("tree: 2048 shared + 64 own tokens per branch"))
 }
 function max(a, b) { return a > b ? a : b }
