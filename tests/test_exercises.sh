@@ -103,6 +103,11 @@ while read -r name case; do
     esac
 done <"$work/list"
 
+expect "the first difference is shown" "        count of block 0: expected 1, got 2" \
+    "$(grep -A 1 'each block of the table loses' "$work/01_drop_order/skeleton/out" | tail -n 1)"
+expect "the bytes of a plan are shown" "flash 11403264 node 3932160 yours 3395584 bytes" \
+    "$(sed -n 's/^  score  both  *//p' "$work/09_new_plan/solution/out" | tr -s ' ')"
+
 # ---- what a file may do wrong ----
 
 # wrong NAME PATTERN: the file on standard input, for exercise 5, ends in status 1 with one such line.
@@ -226,7 +231,9 @@ expect "no folder for the file" "2 cannot write $work/file/05_online_softmax.c" 
 hints=$(($(grep -c '^--$' exercises/05_online_softmax/hints.txt) + 1))
 for ((i = 1; i <= hints; i++)); do
     N=5 HINT=1 EXERCISES_MINE=$work/mine scripts/exercise.sh "$build" >"$work/out" 2>&1
-    expect "hint $i: one at a time" "0 hint $i of $hints 1" "$? $(head -n 1 "$work/out") $(grep -c '^hint ' "$work/out")"
+    expect "hint $i: one at a time" "0 hint $i of $hints" "$? $(head -n 1 "$work/out")"
+    expect "hint $i: its text" "$(awk -v RS='\n--\n' -v n=$i 'NR == n' exercises/05_online_softmax/hints.txt | grep . | sed 's/^/  /')" \
+        "$(tail -n +2 "$work/out")"
 done
 N=5 HINT=1 EXERCISES_MINE=$work/mine scripts/exercise.sh "$build" >"$work/out" 2>&1
 expect_match "behind the last hint: the solution" '^That was the last hint. A solution: exercises/solutions/05' "$work/out"
