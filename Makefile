@@ -8,7 +8,7 @@ ifneq ($(words $(build)),1)
 $(error build="$(build)": expected the name of a folder, without blanks)
 endif
 
-.PHONY: all demo test rung diff figures book explorer tour measure bench growth soak exhaustive fuzz coverage sanitize fresh install clean help always
+.PHONY: all demo test rung diff figures book explorer tour exercise measure bench growth soak exhaustive fuzz coverage sanitize fresh install clean help always
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
@@ -52,6 +52,12 @@ tour: setup-tour ## gdb in the tiny tree of the book, where a token is absorbed;
 
 explorer: setup-explorer ## docs/explorer.html from explorer/ and the library, compiled to WebAssembly
 	@scripts/explorer.sh
+
+exercise: export jobs := $(jobs)
+exercise: export N := $(N)
+exercise: export HINT := $(HINT)
+exercise: setup-exercise ## the exercises: a list with your progress; one of them, checked: N=4; its next hint: N=4 HINT=1
+	@scripts/exercise.sh $(build) || case $$? in 1 | 77) ;; *) exit 1 ;; esac
 
 measure: setup-measure all ## measure this machine: rewrite figures/*.csv, then bench
 	@cmake --build $(build) --parallel $(jobs) --target measure_programs

@@ -43,6 +43,7 @@ find_missing() {
     local wasm=(clang lld wasi-libc libclang-rt-dev-wasm32)
     case $verb in
     figures | book | explorer) ;;
+    exercise) has_compiler || missing+=(gcc libc6-dev) ;;
     *)
         has_compiler || missing+=(gcc libc6-dev)
         has cmake || missing+=(cmake)
@@ -50,7 +51,7 @@ find_missing() {
     esac
     case $verb in
     demo) has gnuplot || optional+=(gnuplot-nox) ;;
-    test) has_cxx || optional+=(g++) ;; # the kernels run on the host
+    test | exercise) has_cxx || optional+=(g++) ;; # the kernels run on the host
     figures) has gnuplot || missing+=(gnuplot-nox) ;;
     tour)
         has gdb || missing+=(gdb)

@@ -52,6 +52,10 @@ headings() { # FILE#ANCHOR of each heading of the files
             print anchor (count[anchor]++ ? "-" count[anchor] - 1 : "")
         }' "$@"
 }
+page_ids() { # FILE#ID of each element of an HTML page that has an id
+    local page
+    for page in "$@"; do grep -oE ' id="[^"]*"' "$page" | sed -E "s|^ id=\"(.*)\"\$|$page#\1|"; done
+}
 anchored_links() { # FILE:LINE TARGET#ANCHOR of each link in the files
     awk 'FNR == 1 { fence = "" }
         match($0, /^ *(```+|~~~+)/) { mark = substr($0, RSTART, RLENGTH); sub(/^ */, "", mark)
@@ -64,9 +68,9 @@ anchored_links() { # FILE:LINE TARGET#ANCHOR of each link in the files
             }
         }' "$@"
 }
-dead_anchors() { # FILE:LINE TARGET#ANCHOR of each link in the files to a heading that is not there
+dead_anchors() { # FILE:LINE TARGET#ANCHOR of each link in the files to a heading, or place of the explorer, that is not there
     local place link target known
-    known=$'\n'$(headings "$@")$'\n'
+    known=$'\n'$(headings "$@" && page_ids docs/explorer.html)$'\n'
     while read -r place link && [ -n "$link" ]; do
         target=${link%%#*} target=${target:+$(dirname "${place%%:*}")/$target} target=${target:-${place%%:*}}
         case $known in *$'\n'"$(realpath -m --relative-to=. "$target")#${link#*#}"$'\n'*) ;; *) echo "$place $link" ;; esac
@@ -81,8 +85,10 @@ trap "rm -rf '$sample'" EXIT
 printf '%s\n' '# A `b_c`, d-e: [f](x.md#g)' '## A' '```sh' '# Not a heading' '[y](#y)' '```' '#### A' '[1](#a) [2](#a-1) [3](#a-2)' \
     '[4](sub/z.md#z) [5](sub/z.md#a)' '`[6](#code)` [7](#not-a-heading)' >"$sample/x.md"
 printf '%s\n' '# Z' '[1](../x.md#a-b_c-d-e-f) [2](../x.md#Z)' >"$sample/sub/z.md"
+mkdir "$sample/docs" && echo '<p id="a"><i id="b">' >"$sample/docs/explorer.html"
+echo '[1](docs/explorer.html#b) [2](docs/explorer.html#c)' >>"$sample/x.md"
 planted=$(cd "$sample" && dead_anchors x.md sub/z.md | tr '\n' ' ')
-expected='x.md:1 x.md#g x.md:8 #a-2 x.md:9 sub/z.md#a x.md:10 #not-a-heading sub/z.md:2 ../x.md#Z '
+expected='x.md:1 x.md#g x.md:8 #a-2 x.md:9 sub/z.md#a x.md:10 #not-a-heading x.md:11 docs/explorer.html#c sub/z.md:2 ../x.md#Z '
 [ "$planted" = "$expected" ] || fail "of the planted links dead are '$expected', reported were '$planted'"
 
 # Tracked files, or all files where this is no clone. The patterns are split so that this file does not match itself.
