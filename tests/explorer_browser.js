@@ -308,6 +308,9 @@ const late = setTimeout(() => { console.log('FAIL explorer_browser: no end after
     process.exit(1); }, 90000);
 main().catch(error => { console.log(`FAIL explorer_browser: ${error.message}`); failed++; }).finally(() => {
     clearTimeout(late);
-    browser.on('exit', () => { fs.rmSync(profile, {recursive: true, force: true}); process.exit(failed > 0 ? 1 : 0); });
+    browser.on('exit', () => {
+        fs.rmSync(profile, {recursive: true, force: true, maxRetries: 20, retryDelay: 50});
+        process.exit(failed > 0 ? 1 : 0);
+    });
     browser.kill();
 });

@@ -57,6 +57,7 @@ if ! command -v node >/dev/null; then
 elif ! command -v chromium-headless-shell >/dev/null; then
     skip "explorer_in_a_browser no chromium-headless-shell: apt-get install chromium-headless-shell"
 else
-    node tests/explorer_browser.js "$page" ${EXPLORER_PICTURES:+"$EXPLORER_PICTURES"} || failed=$((failed + 1))
+    TMPDIR=$work node tests/explorer_browser.js "$page" ${EXPLORER_PICTURES:+"$EXPLORER_PICTURES"} ||
+        failed=$((failed + 1))
 fi
 exit $((failed > 0 ? 1 : skipped > 0 ? 77 : 0))
