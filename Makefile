@@ -8,7 +8,7 @@ ifneq ($(words $(build)),1)
 $(error build="$(build)": expected the name of a folder, without blanks)
 endif
 
-.PHONY: all demo test rung diff figures book tour measure bench growth soak exhaustive fuzz coverage sanitize fresh install clean help always
+.PHONY: all demo test rung diff figures book explorer tour measure bench growth soak exhaustive fuzz coverage sanitize fresh install clean help always
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
@@ -49,6 +49,9 @@ tour: export jobs := $(jobs)
 tour: export N := $(N)
 tour: setup-tour ## gdb in the tiny tree of the book, where a token is absorbed; N=2 to 6: other places
 	@scripts/tour.sh run "$$N" $(build)-tour
+
+explorer: setup-explorer ## docs/explorer.html from explorer/ and the library, compiled to WebAssembly
+	@scripts/explorer.sh
 
 measure: setup-measure all ## measure this machine: rewrite figures/*.csv, then bench
 	@cmake --build $(build) --parallel $(jobs) --target measure_programs

@@ -25,6 +25,7 @@ LEXERS = {'.c': 'c', '.h': 'c', '.cu': 'cuda', '.cuh': 'cuda', '.cpp': 'c++', '.
 MOST_BYTES = 250000  # of a page of source; what is longer is data
 
 BOOK = 'docs/book/README.md'  # the first page, index.html
+EXPLORER = 'docs/explorer.html'
 GUIDE = ['docs/README.md', 'docs/teaching.md', 'docs/glossary.md']
 IN_DEPTH = [f'docs/{name}.md' for name in ('architecture', 'allocator', 'tree', 'plans', 'fast_path', 'gpu', 'eviction',
                                            'integration', 'mutants')]
@@ -121,6 +122,8 @@ class Page:
             return self.to(self.place(path)) + hash_ + anchor
         if path in self.tree.sources or os.path.dirname(path) in self.tree.folders and path.endswith('/index'):
             return self.source(path, int(anchor[1:]) if re.fullmatch(r'L\d+', anchor) else 0)
+        if path == EXPLORER:
+            return 'source:' + self.to(path) + hash_ + anchor
         if path in self.tree.files:
             return self.to(path)
         self.warn(f'{self.path} links to {target}: no such file')
@@ -226,11 +229,24 @@ def folder_body(tree, at):
     return f'<h1>{html.escape(at)}/</h1>\n<ul><li>' + '</li>\n<li>'.join(items) + '</li></ul>'
 
 
+def write_explorer(outdir):
+    """The explorer is a page already: its links to pages lead to their HTML."""
+    def link(match):
+        page = Page.place(os.path.normpath(os.path.join(os.path.dirname(EXPLORER), match.group(1))))
+        return f'href="{os.path.relpath(page, os.path.dirname(EXPLORER))[:-len(".md")]}.html"'
+
+    path = os.path.join(outdir, EXPLORER)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, 'w', encoding='utf-8') as file:
+        file.write(re.sub(r'href="([^":]+\.md)"', link, text_of(EXPLORER)))
+
+
 def old_pages(app, *_):
     """Finds the pages of source that are not there or out of date. Then index.md is read again, so that Sphinx writes."""
     def written(path):
         return os.path.getmtime(path) if os.path.exists(path) else 0
 
+    write_explorer(app.outdir)
     theme = os.path.join(app.confdir, 'theme')
     app.book_frame = max(map(written, (__file__, os.path.join(app.confdir, 'conf.py'), os.path.join(theme, 'layout.html'))))
     app.book_old = [path for path in sorted(app.book_tree.sources)
@@ -269,7 +285,7 @@ def other_pages(app):
         for at in sorted(tree.folders):
             yield page(at + '/index', folder_body(tree, at))
         # Pages whose files are gone.
-        pages = {os.path.splitext(Page.place(p))[0] for p in tree.pages} | tree.sources | {'search'}
+        pages = {os.path.splitext(Page.place(p))[0] for p in tree.pages} | tree.sources | {'search', EXPLORER[:-len('.html')]}
         pages |= {at + '/index' for at in tree.folders}
         for at, _, names in os.walk(app.outdir):
             for path in (os.path.join(at, name) for name in names if name.endswith('.html')):

@@ -34,11 +34,15 @@ has_sphinx() {
     return 1
 }
 
+# clang, lld, wasi-libc and clang's own library for WebAssembly.
+has_wasm() { clang --target=wasm32-wasi -x c -o /dev/null - <<<'int main(void) { return 0; }' >/dev/null 2>&1; }
+
 # Missing packages of the verb: needed ones, and those that it can go on without.
 find_missing() {
     missing=() optional=()
+    local wasm=(clang lld wasi-libc libclang-rt-dev-wasm32)
     case $verb in
-    figures | book) ;;
+    figures | book | explorer) ;;
     *)
         has_compiler || missing+=(gcc libc6-dev)
         has cmake || missing+=(cmake)
@@ -53,16 +57,18 @@ find_missing() {
         has_cxx || optional+=(g++) # the kernels of tours 5 and 6
         ;;
     book) has_sphinx || missing+=(python3-sphinx python3-myst-parser) ;;
+    explorer) has_wasm || missing+=("${wasm[@]}") ;;
     coverage) has gcovr || optional+=(gcovr) ;;
     ci)
         local tool
         has_cxx || missing+=(g++)
         for tool in gnuplot:gnuplot-nox clang:clang valgrind:valgrind cppcheck:cppcheck shellcheck:shellcheck \
             pkg-config:pkg-config gcovr:gcovr python3:python3 git:git gdb:gdb qemu-x86_64:qemu-user \
-            chromium-headless-shell:chromium-headless-shell; do
+            chromium-headless-shell:chromium-headless-shell node:nodejs; do
             has "${tool%%:*}" || missing+=("${tool##*:}")
         done
         has_sphinx || missing+=(python3-sphinx python3-myst-parser)
+        has_wasm || missing+=("${wasm[@]}")
         ;;
     esac
 }

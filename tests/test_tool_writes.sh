@@ -84,7 +84,7 @@ new_svg='echo "<svg><g></g></svg>" >"$image"' new_png='printf "PNG pixels IEND\\
 draws() { # NAME STATUS SVG_SCRIPT PNG_SCRIPT: gnuplot does that for each picture
     cat >stubs/gnuplot <<STUB
 #!/bin/bash
-image=\${2##*image=\'} && image=\${image%\'}
+image=\${2##*image=\'} && image=\${image%%\'*}
 case \$image in *svg) $3 ;; *) $4 ;; esac
 STUB
     chmod +x stubs/gnuplot
