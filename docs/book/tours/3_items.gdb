@@ -5,7 +5,6 @@ commands
 silent
 end
 run >/dev/null
-up-silently
 echo \n
 echo The tables of both branches have become a tree. A plan is about to be built from it. Try:\n
 echo \    print *tree->nodes@tree->num_nodes    the nodes\n
@@ -22,7 +21,6 @@ print tree->nodes[1]
 print tree->nodes[2]
 
 # Strategy node makes an item of each node. An item's rows are the queries that see it:
-down
 finish
 print plan->items[0]
 print plan->items[1]
