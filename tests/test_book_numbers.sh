@@ -1,6 +1,6 @@
 #!/bin/bash
 # Claim: the arithmetic that docs/book types is right: each equation between numbers, like "992 + 100 x 18 = 2792", holds
-# within the rounding of its digits, and so does each row of chapter 0's table; a wrong digit is noticed.
+# within the rounding of its digits, and so do the rows and sums of chapter 0's table; a wrong digit is noticed.
 # shellcheck source=tests/tool_checks.sh
 . "$(dirname "$0")/tool_checks.sh"
 cd "$TREEATTN_SOURCE_DIR" || exit 1
@@ -14,6 +14,8 @@ NUMBER = r"-?\d[\d,]*(?:\.\d+)?"
 EQUATION = re.compile(r"(?<![\w.,()/])(?<![-x+/(] )(?<![a-z]\) )(%s(?: [-x+/] %s)+)(?: (?:bytes|tokens))?\s+= (%s)"
                       r"(?! ?(?:[KMG]i?B|GB/s|us|ms|%%|times))(?!\w|\.\d|[,/]\d| [x/])" % ((NUMBER,) * 3))
 ROW = re.compile(r"^ +(\d)     ([01] [01] [01] [01]) +(-?\d) +(-?\d) +([\d.]+) +([\d.]+) +([\d.]+)$", re.M)
+
+SUMS = re.compile(r"^ +sum +([\d.]+) +([\d.]+) +([\d.]+)$", re.M)
 
 
 def interval(text):
@@ -54,6 +56,11 @@ for name in sys.argv[1:]:
                 print("%s: token %d: %s, not %.4f" % (name, t, given, value))
         if key.split() != [str(int(d == t % 4)) for d in range(4)]:
             print("%s: token %d: key %s" % (name, t, key))
+        total = [total[0] + true[2], total[1] + true[3], total[2] + true[4]]
+    for sums in SUMS.findall(text):
+        for given, value in zip(sums, total):
+            if abs(float(given) - value) > 0.5e-4 + 1e-9:
+                print("%s: the sums of the table: %s, not %.4f" % (name, given, value))
     # One line for each paragraph; lines of fences and tables stay apart, since their equations do.
     paragraphs, fence = [""], False
     for line in text.split("\n"):
@@ -89,5 +96,6 @@ noticed "a wrong sum" 03_tree.md "992 + 100 x 18" "992 + 100 x 17"
 noticed "a wrong digit at the end" 04_online_softmax.md "+ 1 = 1.5032" "+ 1 = 1.5036"
 noticed "a wrong quotient" 00_kv_cache.md "13.7244 / 3.4739 = 3.9507" "13.7244 / 3.4739 = 3.9517"
 noticed "a wrong weight in the table" 00_kv_cache.md "0.0143           0.1494" "0.0134           0.1494"
+noticed "a wrong sum below the table" 00_kv_cache.md "1.0000          13.7244" "1.0000          13.7344"
 noticed "an equation over two lines" 03_tree.md "10 + 12" "10 + 13"
 finish

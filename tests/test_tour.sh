@@ -1,6 +1,7 @@
 #!/bin/bash
 # Claim: each tour of make tour prints its transcript in docs/book/tours, whatever the user's gdb settings and
-# with a blank in a path; bad numbers and a missing gdb get one line each; .vscode names things that exist.
+# with a blank in a path; what it tells its reader to try works; bad numbers and a missing gdb get one line each;
+# .vscode names things that exist.
 # Not sanitized: the tours have a build of their own.
 set -uo pipefail
 : "${TREEATTN_SOURCE_DIR:=$(cd "$(dirname "$0")/.." && pwd)}" "${TREEATTN_BUILD_DIR:=$TREEATTN_SOURCE_DIR/build}"
@@ -92,6 +93,16 @@ fi
 scripts/tour.sh run 1 "$build" >"$work/out" 2>"$work/err" </dev/null || fail "without a terminal: status $?"
 diff docs/book/tours/1_absorb.txt "$work/out" || fail "without a terminal the tour does not run through"
 grep -qx 'make tour: no terminal, so the tour runs through' "$work/err" || fail "no word about the terminal"
+
+# What a tour tells its reader to try works where the reader stands: a tour of these commands does not stop early.
+mkdir "$work/hints"
+for script in docs/book/tours/[0-9]*.gdb; do
+    { sed '/^# ---- What you may type/q' "$script"
+        sed -nE 's/^echo \\ {4}([^ ].*)\\n$/\1/p' "$script" | sed -E 's/ {2,}.*//'; } >"$work/hints/${script##*/}"
+    [ "$(sed '1,/^# ----/d' "$work/hints/${script##*/}" | wc -l)" -ge 3 ] || fail "$script: fewer than 3 things to try"
+done
+TOURS="$work/hints" scripts/tour.sh --check "$build" >"$work/check" 2>&1
+[ "$(grep -cE 'prints another text|^skip [0-9]' "$work/check")" = "$last" ] || fail "what a tour says to try: $(cat "$work/check")"
 
 # A transcript that has become wrong is noticed, and so is a script that stops early.
 mkdir "$work/wrong tours"
