@@ -17,10 +17,10 @@ from sphinx.util import logging
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FOLDERS = ['allocator', 'reference', 'gpu', 'measure', 'tools', 'tests', 'figures', 'docs', 'scripts', 'cmake', '.ci',
-           '.devcontainer']
+           '.devcontainer', 'exercises']
 LEXERS = {'.c': 'c', '.h': 'c', '.cu': 'cuda', '.cuh': 'cuda', '.cpp': 'c++', '.sh': 'bash', '.py': 'python',
           '.awk': 'awk', '.gp': 'gnuplot', '.gnuplot': 'gnuplot', '.cmake': 'cmake', '.gdb': 'text', '.csv': 'text', '.txt': 'text',
-          '.ttr': 'text', '.in': 'text', '.json': 'json', '.cff': 'yaml', 'weave': 'python', 'run': 'bash',
+          '.ttr': 'text', '.in': 'text', '.json': 'json', '.cff': 'yaml', '.mk': 'make', '.mistakes': 'text', 'weave': 'python', 'run': 'bash',
           'Makefile': 'make', 'CMakeLists.txt': 'cmake', 'Dockerfile': 'docker', 'LICENSE': 'text'}
 MOST_BYTES = 250000  # of a page of source; what is longer is data
 
@@ -49,7 +49,7 @@ class Tree:
         self.files = [name for name in os.listdir(ROOT) if os.path.isfile(os.path.join(ROOT, name))]
         for top in FOLDERS:
             for at, folders, names in os.walk(os.path.join(ROOT, top)):
-                folders[:] = [f for f in folders if not f.startswith(('.', '_', 'build'))]
+                folders[:] = [f for f in folders if not f.startswith(('.', '_', 'build')) and f != 'mine']
                 self.files += [os.path.relpath(os.path.join(at, name), ROOT) for name in names]
         self.files.sort()
         self.pages = {f for f in self.files if f.endswith('.md')}
@@ -66,10 +66,11 @@ class Tree:
         chapters = sorted(p for p in self.pages if re.match(r'docs/book/\d\d_', p))
         figures = [f'figures/{m}' for m in re.findall(r'\]\((\w+\.md)\)', text_of('figures/README.md'))]
         figures = ['figures/README.md'] + list(dict.fromkeys(figures))
-        told = {BOOK, *chapters, *GUIDE, *IN_DEPTH, *figures, *PROJECT}
+        exercises = sorted((p for p in self.pages if p.startswith('exercises/')), key=lambda p: (p != 'exercises/README.md', p))
+        told = {BOOK, *chapters, *GUIDE, *IN_DEPTH, *exercises, *figures, *PROJECT}
         rest = sorted(self.pages - told)
         of_figures = [p for p in rest if p.startswith('figures/')]
-        parts = [('The book', chapters), ('To find your way', GUIDE),
+        parts = [('The book', chapters), ('Exercises', exercises), ('To find your way', GUIDE),
                  ('In depth', IN_DEPTH + [p for p in rest if p not in of_figures]), ('Figures', figures + of_figures),
                  ('The project', PROJECT)]
         return [(heading, [p for p in pages if p in self.pages]) for heading, pages in parts]
