@@ -16,7 +16,7 @@ commands=$({
 expect "there are commands" 1 "$(($(wc -l <<<"$commands") > 10))"
 # The tests that run a verb of make.
 declare -A tested=([demo]=test_tool_demo.sh [figures]=test_captions.sh [book]=test_book_html.sh [rung]=test_rungs.sh
-    [diff]=test_rungs.sh [tour]=test_tour.sh)
+    [diff]=test_rungs.sh [tour]=test_tour.sh [exercise]=test_exercises.sh)
 while IFS= read -r command; do
     read -ra words <<<"$command"
     case $command in
