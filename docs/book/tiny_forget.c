@@ -13,19 +13,20 @@ static const tree_shape shape = {NUM_BRANCHES, 1, 1, HEAD_DIM, NUM_BLOCKS, BLOCK
 static const float query[NUM_BRANCHES][HEAD_DIM] = {{2, 0, 4, -2}, {0, 4, -2, 2}};
 static const float scale = 0.5f;
 
-static float key[NUM_BLOCKS][BLOCK_TOKENS][HEAD_DIM], value[NUM_BLOCKS][BLOCK_TOKENS][HEAD_DIM];
-static float norm[NUM_BLOCKS][BLOCK_TOKENS]; /* of the values, one KV head */
-static int token_in[NUM_BLOCKS][BLOCK_TOKENS];
+/* One KV head. A slot of the pool has the number block * BLOCK_TOKENS + slot in the block. */
+enum { NUM_SLOTS = NUM_BLOCKS * BLOCK_TOKENS };
+static float key[NUM_SLOTS][HEAD_DIM], value[NUM_SLOTS][HEAD_DIM], norm[NUM_SLOTS];
+static int token_in[NUM_SLOTS];
 static int next_token;
 
-static void write_token(uint32_t block, uint32_t slot, int t)
+static void write_token(uint32_t slot, int t)
 {
     for (int d = 0; d < HEAD_DIM; d++) {
-        key[block][slot][d] = d == t % HEAD_DIM;
-        value[block][slot][d] = d == 0 ? (float)t : t % d == 0;
+        key[slot][d] = d == t % HEAD_DIM;
+        value[slot][d] = d == 0 ? (float)t : t % d == 0;
     }
-    norm[block][slot] = value_norm(value[block][slot], HEAD_DIM);
-    token_in[block][slot] = t;
+    norm[slot] = value_norm(value[slot], HEAD_DIM);
+    token_in[slot] = t;
 }
 
 static int append(kv_pool *pool, kv_branch branch, uint32_t num_tokens)
@@ -35,10 +36,10 @@ static int append(kv_pool *pool, kv_branch branch, uint32_t num_tokens)
     if (kv_branch_append(pool, branch, num_tokens, &answer) || kv_branch_table(pool, branch, &table)) return 1;
     const kv_copy copy = answer.copy;
     for (uint32_t slot = 0; slot < copy.num_tokens; slot++)
-        write_token(copy.to_block, slot, token_in[copy.from_block][slot]);
+        write_token(copy.to_block * BLOCK_TOKENS + slot, token_in[copy.from_block * BLOCK_TOKENS + slot]);
     for (uint32_t i = 0; i < num_tokens; i++) {
         uint32_t at = answer.hole != KV_NO_HOLE ? answer.hole : table.length - num_tokens + i;
-        write_token(table.blocks[at / BLOCK_TOKENS], at % BLOCK_TOKENS, next_token++);
+        write_token(table.blocks[at / BLOCK_TOKENS] * BLOCK_TOKENS + at % BLOCK_TOKENS, next_token++);
     }
     return 0;
 }
@@ -65,9 +66,9 @@ static int look_at(look *l, const kv_pool *pool, kv_branch branch, int q)
         l->slots[l->tokens.num_tokens] = slot;
         l->positions[l->tokens.num_tokens++] = kv_pool_positions(pool)[slot];
     }
-    attention_weights(l->weight, l->out, &l->lse, query[q], key[0][0], value[0][0], &l->tokens, &shape, scale);
-    importance_ref(l->importance, l->weight, norm[0], &l->tokens, &shape);
-    deletion_error(l->error, l->weight, l->out, value[0][0], &l->tokens, &shape);
+    attention_weights(l->weight, l->out, &l->lse, query[q], key[0], value[0], &l->tokens, &shape, scale);
+    importance_ref(l->importance, l->weight, norm, &l->tokens, &shape);
+    deletion_error(l->error, l->weight, l->out, value[0], &l->tokens, &shape);
     return 0;
 }
 
@@ -75,8 +76,8 @@ static void print_look(const look *l)
 {
     puts("    token  score  weight  norm  norm x weight  error if deleted");
     for (uint32_t t = 0; t < l->tokens.num_tokens; t++)
-        printf("    %5d  %5.2f  %.4f  %4.0f  %13.4f  %16.4f\n", token_in[0][l->slots[t]], log(l->weight[t]) + l->lse,
-               l->weight[t], (double)norm[0][l->slots[t]], l->importance[t] * HEAD_DIM, l->error[t]);
+        printf("    %5d  %5.2f  %.4f  %4.0f  %13.4f  %16.4f\n", token_in[l->slots[t]], log(l->weight[t]) + l->lse,
+               l->weight[t], (double)norm[l->slots[t]], l->importance[t] * HEAD_DIM, l->error[t]);
 }
 
 /* The distance of the output without token t from the output with it, by attention over the other tokens. */
@@ -87,8 +88,8 @@ static double measured_error(const look *l, int q, uint32_t without)
     size_t count = 0;
     for (uint32_t t = 0; t < l->tokens.num_tokens; t++) {
         if (t == without) continue;
-        memcpy(keys[count], key[0][l->slots[t]], sizeof keys[0]);
-        memcpy(values[count++], value[0][l->slots[t]], sizeof values[0]);
+        memcpy(keys[count], key[l->slots[t]], sizeof keys[0]);
+        memcpy(values[count++], value[l->slots[t]], sizeof values[0]);
     }
     attention_ref(out, NULL, query[q], keys[0], values[0], count, HEAD_DIM, scale);
     for (int d = 0; d < HEAD_DIM; d++) sum += (out[d] - l->out[d]) * (out[d] - l->out[d]);
@@ -99,7 +100,7 @@ static int victim_of(const look *l, eviction_range candidates)
 {
     uint32_t position = eviction_key_position(eviction_victim(l->importance, &l->tokens, candidates));
     for (uint32_t t = 0; t < l->tokens.num_tokens; t++)
-        if (l->positions[t] == position) return token_in[0][l->slots[t]];
+        if (l->positions[t] == position) return token_in[l->slots[t]];
     return -1;
 }
 
@@ -165,7 +166,7 @@ int main(void)
     print_keep(pool, branches);
     if (append(pool, branches[0], 1)) return 1;
     print_keep(pool, branches);
-    printf("    block 2 holds tokens %d %d %d %d\n", token_in[2][0], token_in[2][1], token_in[2][2], token_in[2][3]);
+    printf("    block 2 holds tokens %d %d %d %d\n", token_in[8], token_in[9], token_in[10], token_in[11]);
     puts("scope vote: both branches forget the token of their vote");
     if (kv_evict_shared(pool, branches, NUM_BRANCHES, 0, (uint32_t)voted)) return 1; /* token t < 4: block 0, slot t */
     print_keep(pool, branches);
