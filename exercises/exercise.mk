@@ -8,10 +8,11 @@ CXX ?= c++
 rooms = allocator reference/shape reference/plan reference reference/eviction
 unused = allocator/kv_pool_text.c allocator/kv_tree_check.c allocator/kv_tree_explain.c reference/standard_attention.c \
     reference/eviction/eviction_forest.c reference/eviction/tree_importance.c reference/plan/tree_plan_keep.c
-sources = $(filter-out $(unused),$(foreach room,$(rooms),$(wildcard $(room)/*.c))) reference/workloads/stream.c
+sources = $(filter-out $(unused),$(foreach room,$(rooms),$(wildcard $(room)/*.c))) reference/workloads/stream.c \
+    measure/stream_error.c
 objects = $(patsubst %.c,$(out)/library/%.o,$(sources)) \
     $(out)/library/exercises/check.o $(out)/library/exercises/forest.o
-includes = $(addprefix -I,$(rooms)) -Ireference/workloads -Iexercises
+includes = $(addprefix -I,$(rooms)) -Ireference/workloads -Imeasure -Iexercises
 cxx_includes = $(includes) -Igpu -Igpu/device -Igpu/emulate
 # Undefined behaviour is looked for in the student's file and the checks; memory errors everywhere.
 comma = ,
