@@ -4,9 +4,11 @@
 # A search tries many continuations of one text. How can they share the memory of their common beginning, although each
 # of them goes on writing? This notebook plays the life of the book's tiny tree, block by block, and then a real search.
 #
-# It belongs to chapter [2 Blocks](../docs/book/02_blocks.md). In exercises [1](../exercises/01_drop_order/README.md),
-# [2](../exercises/02_copy_on_write/README.md) and [3](../exercises/03_fork_at/README.md) you write these functions in C,
-# and panels 1 and 2 of the [explorer](../docs/explorer.html#panel-tree) show the same in a browser.
+# - **Chapters:** [0 The KV cache](../docs/book/00_kv_cache.md), [2 Blocks](../docs/book/02_blocks.md),
+#   [10 A search that thinks](../docs/book/10_search.md)
+# - **Exercises:** [1 Reference drop order](../exercises/01_drop_order/README.md),
+#   [2 Copy-on-write](../exercises/02_copy_on_write/README.md), [3 Fork at a length](../exercises/03_fork_at/README.md)
+# - **Explorer:** [panel 1](../docs/explorer.html#panel-tree), [panel 2](../docs/explorer.html#panel-memory)
 #
 # Run the cells from the top. Where the text says **Predict**, decide first, then run the cell.
 

@@ -4,10 +4,11 @@
 # A decoding step computes little and loads much. How many bytes, and what sets its time: memory or arithmetic? This
 # notebook counts the bytes of every strategy with the C counters, then places them under the roof of a real machine.
 #
-# It belongs to chapters [1 Waiting for memory](../docs/book/01_waiting_for_memory.md) and
-# [5 A strategy is a plan](../docs/book/05_plans.md). In exercise [7](../exercises/07_head_map/README.md) you write the map
-# from query heads to KV heads, in [9](../exercises/09_new_plan/README.md) a strategy that is scored by its bytes. Panel 3 of
-# the [explorer](../docs/explorer.html#panel-bytes) shows the same in a browser.
+# - **Chapter:** [1 Waiting for memory](../docs/book/01_waiting_for_memory.md)
+# - **Exercise:** [7 The GQA head map](../exercises/07_head_map/README.md)
+# - **Explorer:** [panel 3](../docs/explorer.html#panel-bytes)
+#
+# Where the text says **Predict**, decide first, then run the cell.
 
 # %%
 from start import np, picture, ta
@@ -52,7 +53,8 @@ picture.table(["branches", "S", "U", "S / U"], [(n, t.path_tokens, t.unique_toke
 # %% [markdown]
 # ## The bytes of each strategy
 #
-# A plan knows the bytes that it moves before it runs. `plan_bytes` are the keys and values that its items load. Beside
+# A strategy decides which queries and tokens are computed together; its list of work items is a plan
+# ([notebook 3](03_plans.ipynb) draws them). A plan knows the bytes that it moves before it runs. `plan_bytes` are the keys and values that its items load. Beside
 # them it reads queries and masks, and writes and reads partial states. **Predict** for 64 branches: how many times more
 # do the strategies that read per branch load than those that group the branches?
 

@@ -141,7 +141,7 @@ def items(tree, plan, tokens, title):
 
 def strips(plans, title, unit):
     """The work of several plans on the same workers, from left to right. plans: for each plan its name and, for each
-    worker, the (price, number of queries) of its items in turn. A dashed line is the end of the last worker."""
+    worker, the (price, number of queries) of its items in turn. A red line is the end of the last worker."""
     boxes, ends, means, labels, y, tics = [], [], [], [], 0, []
     most = max(sum(price for price, _ in worker) for _, workers in plans for worker in workers)
     for name, workers in plans:
@@ -150,31 +150,31 @@ def strips(plans, title, unit):
         for worker in workers:
             x = 0
             for price, queries in worker:
-                boxes.append((x, x + price, y - 0.9, y - 0.1, COUNTS[min(queries, 3)]))
+                boxes.append((x, x + price, y - 0.92, y - 0.08, COUNTS[min(queries, 3)]))
                 x += price
             y -= 1
         end, mean = max(loads), sum(loads) / len(loads)
         ends.append((end, end, y, top))
         means.append((mean, mean, y, top))
-        labels.append((end + most * 0.01, (top + y) / 2, "%.1f" % end, "#000000"))
+        labels.append((end + most * 0.01, (top + y) / 2, "%.0f" % end, "#000000"))
         tics.append("%s %r" % (picture.text(name), (top + y) / 2))
         y -= 1
-    for i, name in ((1, "for one query"), (2, "for two"), (3, "for three or more")):
-        x = most * (0.2 * i - 0.18)
-        boxes.append((x, x + most * 0.02, y - 1.4, y - 0.2, COUNTS[i]))
+    for i, name in ((1, "an item for one query"), (2, "for two"), (3, "for three or more")):
+        x = most * (0, 0, 0.27, 0.42)[i]
+        boxes.append((x, x + most * 0.02, y - 1.6, y, COUNTS[i]))
         labels.append((x + most * 0.03, y - 0.8, name, "#000000"))
     script = _box(boxes, "boxes") + _labels(labels, "labels")
     for name, lines in ("ends", ends), ("means", means):
         script += picture.block(name, [(x, low, 0, high - low) for x, _, low, high in lines])
     rows = -y
-    picture.gnuplot(script + _plain(title, (0, most * 1.08), (y - 2.8, 0.5)) + "set lmargin 14; set rmargin 1\n"
-                    "set ytics (%s) nomirror scale 0\nset label 1 'a dashed line: the last worker ends, in %s; "
-                    "a dotted one: all would end, if the work were even' at %r,%r left tc rgb '#5f5f5f'\nplot "
-                    % (", ".join(tics), unit, most * 0.02, y - 2.2)
+    picture.gnuplot(script + _plain(title, (0, most * 1.08), (y - 4.2, 0.5)) + "set lmargin 14; set rmargin 1\n"
+                    "set ytics (%s) nomirror scale 0\nset label 1 'red: the last worker ends, in %s; "
+                    "black: all would end, if the work were even' at %r,%r left tc rgb '#5f5f5f'\nplot "
+                    % (", ".join(tics), unit, 0, y - 3)
                     + _boxes("boxes", "#ffffff", width=0.5) +
-                    ", $ends using 1:2:3:4 with vectors nohead lc rgb '#c62828' lw 2 dt (6,3) notitle"
-                    ", $means using 1:2:3:4 with vectors nohead lc rgb '#000000' lw 2 dt (2,2) notitle"
+                    ", $ends using 1:2:3:4 with vectors nohead lc rgb '#c62828' lw 2.5 dt 1 notitle"
+                    ", $means using 1:2:3:4 with vectors nohead lc rgb '#000000' lw 2 dt (3,2) notitle"
                     ", $labels using 1:2:3:4 with labels left tc rgb variable notitle",
-                    "%s. The last worker ends at: %s" % (title, ", ".join("%s %.1f" % (name, end[0])
+                    "%s. The last worker ends at: %s" % (title, ", ".join("%s %.0f" % (name, end[0])
                                                          for (name, _), end in zip(plans, ends))),
-                    840, 110 + int(11 * rows))
+                    840, 120 + int(6.5 * rows))
