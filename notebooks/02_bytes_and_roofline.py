@@ -121,7 +121,7 @@ print(len(measured), "recorded steps, all with the bytes of the plan")
 
 # %% [markdown]
 # Now the points: to the right by FLOP per byte, upwards by operations in the measured time. Look at the black line first,
-# then at the four points of each strategy, for 1, 4, 16 and 64 branches.
+# then at the four points of each strategy. The numbers are those of the branches.
 
 # %%
 p = picture.Picture("Per-branch reading stays where it is; one pass for all branches moves to the right",
@@ -130,8 +130,11 @@ p = picture.Picture("Per-branch reading stays where it is; one pass for all bran
 xs = [2 ** (i / 16) for i in range(129)]
 p.line(xs, [min(peak, memory * x) for x in xs], "the roof", style="floor_line dt 1 lw 3", kind="lines")
 for strategy, name in ("flash", "per-branch reading"), ("cost", "one pass for all branches"):
-    p.line([intensity(n, strategy) for n in numbers], [measured[strategy, n]["gflops"] for n in numbers], name,
-           style=strategy)
+    points = [(intensity(n, strategy), measured[strategy, n]["gflops"]) for n in numbers]
+    p.line(*zip(*points), name, style=strategy)
+for n, (x, y) in zip(numbers[1:], points[1:]):
+    p.text(x, 0.8 * y, "%d" % n, side="center")
+p.text(3.8, 60, "1 to 64", side="right")
 p.show()
 
 # %% [markdown]
