@@ -80,7 +80,7 @@ def _signed(png, digest):
 
 def gnuplot(script, alt, width=840, height=400):
     """Draws a gnuplot script, in the style of figures/style.gnuplot, and shows the picture. alt: a sentence that says
-    what the picture shows, for readers who do not see it. width, height: in points."""
+    what the picture shows, for readers without a screen. width, height: in points."""
     whole = "width = %d; height = %d\nload %s\n%s" % (width, height, text("figures/style.gnuplot"), script)
     with open(STYLE, "rb") as file:
         digest = hashlib.sha256(whole.encode() + file.read()).hexdigest()

@@ -29,6 +29,7 @@ SECONDS = 60  # of one cell
 AT_ONCE = 2
 TIMERS = {"time", "timeit", "datetime"}
 TIMER = re.compile(r"perf_counter|monotonic|process_time|\btimeit\b")
+PLAIN = re.compile(r"\bdisplay\(|get_ipython|^[%!]", re.M)
 MACHINE = re.compile(r"gethostname|getfqdn|\bplatform\.|\buname\b|getpass|expanduser|\bgetcwd\b")
 PATH = re.compile(r"(?<![\w.:/])/(?:home|root|usr|tmp|var|opt|etc|mnt|media|srv|work|workspace|Users)\b[^\s'\"]*")
 ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
@@ -73,13 +74,14 @@ def refuse_source(cells):
     """What a cell must not have, as its output would depend on the machine; and links that lead nowhere."""
     for number, cell in enumerate(cells, 1):
         source = cell["source"]
-        for pattern, name in (TIMER, "a timer"), (MACHINE, "a name of the machine"), (PATH, "an absolute path"):
+        for pattern, name in ((TIMER, "a timer"), (MACHINE, "a name of the machine"), (PATH, "an absolute path"),
+                              (PLAIN, "a call that plain python3 lacks")):
             found = pattern.search(source)
             if found:
                 raise Wrong("cell %d has %s: '%s'" % (number, name, found.group()))
         if cell["cell_type"] == "markdown":
             for link in re.findall(r"\]\(([^)#]+)[^)]*\)", source):
-                if not re.match(r"[a-z]+:", link) and not os.path.exists(os.path.join(ROOT, "notebooks", link)):
+                if not re.match(r"[a-z]+:", link) and not os.path.exists(os.path.join(FOLDER, link)):
                     raise Wrong("cell %d links to %s: no such file" % (number, link))
             continue
         try:
@@ -116,10 +118,7 @@ def tidy(outputs):
             data = {mime: joined(value) for mime, value in output["data"].items()}
             if "image/png" in data:
                 data["image/png"] = data["image/png"].strip()
-            one = {"output_type": kind, "data": data, "metadata": output.get("metadata", {})}
-            if kind == "execute_result":
-                one["execution_count"] = output.get("execution_count")
-            tidied.append(one)
+            tidied.append({"output_type": kind, "data": data, "metadata": output.get("metadata", {})})
     return tidied
 
 
@@ -136,7 +135,7 @@ async def run(cells):
     except CellExecutionError:
         pass  # it is in the outputs
     except CellTimeoutError:
-        raise Wrong("a cell takes more than %d s" % SECONDS)
+        raise Wrong("a cell takes more than %g s" % SECONDS)
     except DeadKernelError:
         raise Wrong("Python died in a cell")
     for number, (cell, executed) in enumerate(zip(cells, book.cells), 1):
@@ -159,6 +158,8 @@ def refuse_outputs(cells):
             kind = output["output_type"]
             if kind == "error":
                 raise Wrong("cell %d has an error as its output: %s: %s" % (number, output["ename"], output["evalue"]))
+            if kind == "execute_result":
+                raise Wrong("cell %d ends with a value, which plain python3 does not show: print it" % number)
             if kind == "stream" and output["name"] != "stdout":
                 raise Wrong("cell %d warns: %s" % (number, output["text"].strip().split("\n")[-1]))
             data = output.get("data", {})
@@ -226,7 +227,7 @@ def compare(recorded, cells):
             if a["output_type"] == b["output_type"] == "stream":
                 raise Wrong("cell %d prints something else, %s" % (number, first_line(a["text"], b["text"])))
             if "image/png" in a.get("data", {}) and "image/png" in b.get("data", {}):
-                a, b = (output["data"]["image/png"] + (str(output["metadata"]),) for output in (a, b))
+                a, b = (output["data"]["image/png"] + (json.dumps(output["metadata"], sort_keys=True),) for output in (a, b))
                 parts = [name for name, x, y in zip(("width", "height", "script or data", "text"), a, b) if x != y]
                 raise Wrong("cell %d draws another picture: %s" % (number, ", ".join(parts or ["text"])))
             raise Wrong("cell %d shows something else: recorded %s, now %s" %
@@ -236,7 +237,7 @@ def compare(recorded, cells):
 
 
 def read_recorded(name):
-    """The recorded notebook's cells, with outputs as tidy() makes them."""
+    """The recorded notebook's cells, with outputs as tidy() makes them, and its text."""
     try:
         with open(os.path.join(FOLDER, name + ".ipynb"), encoding="utf-8") as file:
             text = file.read()
@@ -251,9 +252,7 @@ def read_recorded(name):
                 cell["outputs"] = tidy(cell["outputs"])
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Wrong("it is no notebook")
-    if written(cells) != text:
-        raise Wrong("it was saved by another program")
-    return cells
+    return cells, text
 
 
 def written(cells):
@@ -302,7 +301,7 @@ async def do(name, write, turn):
                     print("wrote %s" % os.path.relpath(target, ROOT), flush=True)
                 return True
             try:
-                recorded = read_recorded(name)
+                recorded, text = read_recorded(name)
                 refuse_outputs(recorded)
                 for number, (old, new) in enumerate(zip(recorded, cells), 1):
                     if any(old.get(key) != new[key] for key in ("cell_type", "source", "id")):
@@ -310,6 +309,11 @@ async def do(name, write, turn):
                                                                              or "of another kind"))
                 if len(recorded) != len(cells):
                     raise Wrong("it has %d cells, the source %d" % (len(recorded), len(cells)))
+                for cell in recorded:
+                    for output in cell.get("outputs", []):
+                        compared(output)
+                if written(recorded) != text:
+                    raise Wrong("it was saved by another program")
                 await run(cells)
                 refuse_outputs(cells)
                 compare(recorded, cells)
@@ -337,7 +341,7 @@ def main():
         names = [name for name in sources if name in sys.argv[2:] or name[:2] in sys.argv[2:]]
         unknown = [wanted for wanted in sys.argv[2:] if not any(wanted in (name, name[:2]) for name in sources)]
         if unknown:
-            sys.exit("no notebook %s; there are %s" % (unknown[0], ", ".join(sources)))
+            sys.exit("no notebook %s; there are %s" % (unknown[0], ", ".join(sources) or "none"))
     good = bool(names)
     if not names:
         print("FAIL no notebooks in %s" % FOLDER)
