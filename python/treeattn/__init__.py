@@ -1,0 +1,45 @@
+"""treeattn in Python: the library's functions for the CPU, NumPy in, NumPy out.
+
+    import numpy as np
+    import treeattn as ta
+
+    # Six tokens, then two branches that go on alone.
+    pool = ta.Pool(num_blocks=8, block_tokens=4)
+    a = pool.branch()
+    a.append(6)
+    b = a.fork()
+    a.append(3), b.append(4)
+
+    # Keys and values, one head: yours to allocate and to write.
+    shape = ta.Shape(num_heads=1, num_kv_heads=1, head_dim=4, block_tokens=4, num_blocks=8, num_queries=2)
+    random = np.random.default_rng(1)
+    key = random.standard_normal(shape.kv_shape, np.float32)
+    value = random.standard_normal(shape.kv_shape, np.float32)
+    query = random.standard_normal(shape.query_shape, np.float32)
+
+    # The tree, a plan over it, and attention of the newest token of each branch.
+    tree = pool.tree([a, b])
+    plan = ta.Plan(tree, "node")
+    out, lse = ta.tree_attention_ref(query, key, value, plan)
+    print(ta.tree_traffic_count(plan, shape).plan_bytes)
+
+A function of C has its name here, ta.tree_attention_ref, unless it works on an object of the library: then it is a method,
+and kv_branch_fork is Branch.fork. Enumerations are names: "cost", "fp32". Arrays that come back are copies; arrays that go
+in must have the right type, shape and order, and nothing is converted. What the library refuses raises ta.Error, with the
+library's name for it in .status ("KV_NOBLOCKS"); a lack of memory, MemoryError.
+
+`python3 -m treeattn` lists all names.
+"""
+
+from .errors import Error, kv_status_string, tree_status_string
+from .pool import Append, Branch, Copy, Keep, Pool, SCOPES
+from .tree import NONE, Tree
+from .shape import (STORAGES, Shape, bf16_from_float, bf16_to_float, fp16_from_float, fp16_to_float, half_bits,
+                    half_from_bits)
+from .plan import (NO_MASK, Plan, STRATEGIES, Traffic, VARIANTS, tree_plan_bytes, tree_strategy_from_name,
+                   tree_traffic_count, tree_traffic_dense_mask, tree_traffic_standard)
+from .attention import (ISAS, SoftmaxState, attention_ref, dense_mask_attention_ref, standard_attention_ref,
+                        tree_attention_cpu, tree_attention_cpu_workspace_bytes, tree_attention_ref,
+                        tree_attention_ref_partials, tree_isa_available, tree_isa_best, workspace)
+
+__version__ = "0.1.0"

@@ -1,0 +1,145 @@
+"""Arguments, checked before the library sees them: each refusal names the argument, what was expected and what came."""
+
+import operator
+from ctypes import POINTER
+
+import numpy as np
+from numpy.ctypeslib import as_ctypes_type
+
+from .errors import Error
+
+U32_MAX = 2**32 - 1
+U64_MAX = 2**64 - 1
+
+
+def describe(value):
+    """A short text for a value in a message."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} of shape {shape_text(value.shape)}"
+    text = repr(value)
+    return text if len(text) <= 40 else f"{type(value).__name__} {text[:30]}..."
+
+
+def shape_text(shape):
+    return "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
+
+
+def integer(name, value, low=0, high=U32_MAX):
+    """value as an int from low to high; also NumPy's integers, but neither bool nor float."""
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or not low <= number <= high:
+        raise Error(f"{name}: expected an integer from {low} to {high}, got {describe(value)}")
+    return number
+
+
+def power_of_two(name, value, high=256):
+    """value as an int, a power of two from 1 to high."""
+    number = integer(name, value, 1, high)
+    if number & (number - 1):
+        raise Error(f"{name}: expected a power of two from 1 to {high}, got {number}")
+    return number
+
+
+def number(name, value, low=-float("inf"), high=float("inf")):
+    """value as a float from low to high: neither bool nor text, and not NaN."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise Error(f"{name}: expected a number, got {describe(value)}")
+    try:
+        value = float(value)
+    except OverflowError:
+        value = float("nan")
+    if not low <= value <= high:
+        raise Error(f"{name}: expected a number from {low} to {high}, got {value}")
+    return value
+
+
+def choice(name, value, names):
+    """The index of a name in a list of names."""
+    if not isinstance(value, str) or value not in names:
+        raise Error(f"{name}: expected one of {', '.join(map(repr, names))}, got {describe(value)}")
+    return list(names).index(value)
+
+
+def flag(name, value):
+    if not isinstance(value, (bool, np.bool_)):
+        raise Error(f"{name}: expected True or False, got {describe(value)}")
+    return bool(value)
+
+
+def text(name, value):
+    """A str, as bytes for C."""
+    if not isinstance(value, str) or "\0" in value:
+        raise Error(f"{name}: expected text without a 0 character, got {describe(value)}")
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        raise Error(f"{name}: expected text that UTF-8 can hold, got {describe(value)}") from None
+
+
+def instance(name, value, kind):
+    if not isinstance(value, kind):
+        raise Error(f"{name}: expected a {kind.__name__}, got {describe(value)}")
+    return value
+
+
+def array(name, value, dtype, shape, dims=""):
+    """value as it is, if it is a C-contiguous array of this type and shape. None in `shape`: any length.
+
+    Nothing is converted: a copy of K and V that nobody sees would be the opposite of what this library is about.
+    dims: the shape in words, "[num_queries][num_heads][head_dim]".
+    """
+    dtype = np.dtype(dtype)
+    fits = (isinstance(value, np.ndarray) and value.dtype == dtype and value.dtype.isnative and
+            value.ndim == len(shape) and
+            all(want is None or want == have for want, have in zip(shape, value.shape)))
+    if not fits:
+        wanted = shape_text("any" if want is None else want for want in shape) if not isinstance(shape, str) else shape
+        hint = "" if isinstance(value, np.ndarray) else f"; np.asarray(..., np.{dtype}) makes an array"
+        raise Error(f"{name}: expected {dtype} of shape {wanted}{' = ' + dims if dims else ''}, "
+                    f"got {describe(value)}{hint}")
+    if not value.flags.c_contiguous:
+        raise Error(f"{name}: expected elements in C order without gaps, got strides {value.strides}; "
+                    "np.ascontiguousarray makes a copy of that form")
+    if not value.flags.aligned:
+        raise Error(f"{name}: expected elements that are aligned to {value.itemsize} bytes; .copy() aligns them")
+    return value
+
+
+def integers(name, values, high=U32_MAX, dtype=np.uint32, low=0):
+    """A list, tuple or array of integers as a new array."""
+    if isinstance(values, np.ndarray):
+        if values.ndim != 1 or values.dtype.kind not in "iu":
+            raise Error(f"{name}: expected integers in one dimension, got {describe(values)}")
+        if values.size and not (low <= int(values.min()) and int(values.max()) <= high):
+            raise Error(f"{name}: expected integers from {low} to {high}, got {values.min()} to {values.max()}")
+        return np.ascontiguousarray(values.astype(dtype))
+    if not isinstance(values, (list, tuple, range)):
+        raise Error(f"{name}: expected a list or an array of integers, got {describe(values)}")
+    return np.array([integer(f"{name}[{i}]", value, low, high) for i, value in enumerate(values)], dtype)
+
+
+def items(name, values, kind):
+    """A list or tuple of objects of a class."""
+    if not isinstance(values, (list, tuple)):
+        raise Error(f"{name}: expected a list of {kind.__name__}, got {describe(values)}")
+    return [instance(f"{name}[{i}]", value, kind) for i, value in enumerate(values)]
+
+
+def pointer(values):
+    """The address of an array's elements, as the type of pointer that the C function expects; None stays None: NULL."""
+    if values is None:
+        return None
+    return values.ctypes.data_as(POINTER(as_ctypes_type(values.dtype)))
+
+
+def copied(address, count, dtype=None):
+    """A new array with `count` elements from a pointer of C: no view, since C may move or free them at its next call."""
+    kind = np.dtype(dtype if dtype is not None else address._type_)
+    if not count:
+        return np.empty(0, kind)
+    return np.ctypeslib.as_array(address, (count,)).astype(kind, copy=True)
