@@ -132,7 +132,7 @@ def rises(tokens):
 
 rng = np.random.default_rng(1)
 orders = [rng.permutation(TOKENS) for _ in range(1000)]
-print("all equal to 14 digits:", all(np.allclose(out_of(run(o)), expected, rtol=1e-14) for o in orders))
+print("all equal to 14 digits:", all(np.allclose(out_of(run(o)), expected, rtol=1e-14, atol=0) for o in orders))
 print("m rises at least %d and at most %d times" % (min(map(rises, orders)), max(map(rises, orders))))
 
 # %% [markdown]
@@ -224,16 +224,62 @@ for more in 0, 100, 700, 1000:
     for t in TOKENS:
         state = absorb(state, score(t) + more, value(t))
     careless = without_m([score(t) + more for t in TOKENS])
-    print("scores + %4d: without m %.4f   with m %.4f, lse %.4f" % (more, careless[0], out_of(state)[0], lse_of(state)))
+    print("scores + %4d: without m %.4f   with m %.4f, lse %.4f" %
+          (more, careless[0], out_of(state)[0], lse_of(state)))
 
 # %% [markdown]
 # ## The library does the same
 #
-# A pool, a tree, a plan of strategy `node`, which has an item for each node. `tree_attention_ref_partials` returns
-# the partial states before they are merged.
+# A pool with two branches: they share the tokens 0 to 5, then each goes on alone. `carry_out` carries out the copy of
+# copy-on-write.
 
 # %%
-LIBRARY
+pool = ta.Pool(num_blocks=6, block_tokens=4)
+key_pool = np.zeros((6, 1, 4, 4), np.float32)      # [num_blocks][num_kv_heads][block_tokens][head_dim]
+value_pool = np.zeros_like(key_pool)
+
+def write(branch, tokens):
+    answer = branch.append(len(tokens))
+    answer.carry_out(key_pool, value_pool)
+    for t, place in zip(tokens, answer.slots):
+        block, slot = divmod(int(place), 4)
+        key_pool[block, 0, slot], value_pool[block, 0, slot] = key(t), value(t)
+
+branch_0 = pool.branch()
+write(branch_0, [0, 1, 2, 3, 4, 5])
+branch_1 = branch_0.fork()
+write(branch_0, [6, 7, 8])
+write(branch_1, [9, 10, 11, 12])
+
+# %% [markdown]
+# The tree and a plan of strategy `node`, which has an item for each node. `tree_attention_ref_partials` returns the
+# states that the items leave, before any merge.
+
+# %%
+queries = np.array([[[2, 0, 4, -2]], [[0, 4, -2, 2]]], np.float32)   # [num_queries][num_heads][head_dim]
+plan = ta.Plan(pool.tree([branch_0, branch_1]), "node")
+states = ta.tree_attention_ref_partials(queries, key_pool, value_pool, plan, 0, 0.5)
+
+def show(name, m, l, o):
+    print("%-18s m %g   l %.4f   o[0] %7.4f" % (name, m, l, o[0]))
+
+for number, item in enumerate(plan.items):
+    for row, q in enumerate(plan.item_queries(number)):
+        state = states[item.first_partial + row]
+        show("item %d, query %d" % (number, q), state.m, state.l, state.o)
+
+# %% [markdown]
+# **Predicted**, by the cells above, are the two states of query 0. The library merges its states here from the last
+# to the first:
+
+# %%
+show("tokens 0 to 3", *node_0)
+show("tokens 4 to 8", *node_1)
+of_query_0 = plan.merge_partials[plan.merge_first[0]:plan.merge_first[1]]
+merged = states[of_query_0[-1]].copy()
+for partial in of_query_0[-2::-1]:
+    merged.merge(states[partial])
+print("merged by the library:", np.round(merged.normalize(), 4), "lse %.4f" % merged.lse)
 
 # %% [markdown]
 # ## float against double
