@@ -164,23 +164,23 @@ misses() { # NAME FILE SED_SCRIPT FAULT
     mv "$2.before" "$2"
 }
 misses "a chapter without its notebook" docs/book/06_caches.md 's/^\*\*Notebook:/**Note:/' \
-    "docs/book/06_caches.md: does not name notebooks/05_l2_riddle.ipynb, which names it
+    "docs/book/06_caches.md: does not name notebooks/05_l2_paradox.ipynb, which names it
 docs/book/06_caches.md: has no line **Notebook:** with a link"
 misses "a notebook without its chapter" notebooks/06_ladder.py '1,/^# %%$/ s#08_floor#08_roof#' \
     "notebooks/06_ladder.ipynb: its first cell does not name docs/book/08_floor.md, which names it
 docs/book/08_roof.md: does not name notebooks/06_ladder.ipynb, which names it"
-misses "another title of a notebook" notebooks/05_l2_riddle.py '2s/riddle/question/' \
-    "docs/book/06_caches.md: there is no notebook '5 The L2 riddle' in 05_l2_riddle.ipynb"
+misses "another title of a notebook" notebooks/05_l2_paradox.py '2s/paradox/question/' \
+    "docs/book/06_caches.md: there is no notebook '5 The L2 paradox' in 05_l2_paradox.ipynb"
 misses "a chapter names no exercise" docs/book/04_online_softmax.md '/^\*\*Write/ s/N=6/N=7/' \
     "docs/book/04_online_softmax.md: does not name exercise 6"
 misses "a chapter without functions to write" docs/book/06_caches.md '/^\*\*Write/d' \
     "docs/book/06_caches.md: has no line **Write it yourself:**"
 misses "a chapter without a panel" docs/book/06_caches.md 's/#panel-bytes//' \
     "docs/book/06_caches.md: names no panel of the explorer"
-misses "a notebook without a panel" notebooks/05_l2_riddle.py 's/#panel-bytes//' \
-    "notebooks/05_l2_riddle.py: its first cell names no panel of the explorer"
-misses "a notebook without an exercise" notebooks/05_l2_riddle.py 's#exercises/09#exercise/09#' \
-    "notebooks/05_l2_riddle.py: its first cell names no exercise"
+misses "a notebook without a panel" notebooks/05_l2_paradox.py 's/#panel-bytes//' \
+    "notebooks/05_l2_paradox.py: its first cell names no panel of the explorer"
+misses "a notebook without an exercise" notebooks/05_l2_paradox.py 's#exercises/09#exercise/09#' \
+    "notebooks/05_l2_paradox.py: its first cell names no exercise"
 rm docs/book/04_*.md
 expect_match "a chapter that is gone" 'README.md: there is no 04_' <(book_faults)
 cp docs/book/03_tree.md docs/book/11_more.md

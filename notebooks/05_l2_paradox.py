@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 5 The L2 riddle
+# # 5 The L2 paradox
 #
 # A kernel loads more bytes per second than the memory of its GPU can deliver. Where do the other bytes come from, and
 # is that kernel fast?
@@ -150,8 +150,8 @@ picture.table(["branches", "per branch, us", "one pass, us", "times as fast", "n
               ["%d", "%.1f", "%.1f", "%.1f", "%.0f"])
 
 # %% [markdown]
-# The riddle is solved: *per-branch reading exceeds the memory because a cache serves its loads; one pass exceeds both
-# because it counts loads that do not happen.* A rate alone tells neither which, nor whether the kernel is fast.
+# The paradox is resolved: *per-branch reading exceeds the memory because a cache serves its loads; one pass exceeds
+# both because it counts loads that do not happen.* A rate alone tells neither which, nor whether the kernel is fast.
 #
 # ## Does it explain the time?
 #
