@@ -60,9 +60,10 @@ exercise: setup-exercise ## the exercises: a list with your progress; one of the
 	@scripts/exercise.sh $(build) || case $$? in 1 | 77) ;; *) exit 1 ;; esac
 
 notebooks: export jobs := $(jobs)
+notebooks: export N := $(N)
 notebooks: export WRITE := $(WRITE)
 notebooks: setup-notebooks $(build)/CTestTestfile.cmake ## run notebooks/ and compare with the recorded outputs; N=2: one of them; WRITE=1: record
-	@scripts/notebooks.sh $(build) $(if $(N),"$$(printf %02d "$(N)")")
+	@scripts/notebooks.sh $(build)
 
 measure: setup-measure all ## measure this machine: rewrite figures/*.csv, then bench
 	@cmake --build $(build) --parallel $(jobs) --target measure_programs

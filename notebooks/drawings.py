@@ -76,3 +76,105 @@ def pools(sides, title, across=24):
                     + _boxes("boxes") + ", $labels using 1:2:3:4 with labels left tc rgb variable notitle",
                     "%s. %s" % (title, "; ".join("%s: %d blocks in use" % (name, sum(c > 0 for c in counts))
                                                  for name, counts in sides)), 840, 60 + 16 * (rows + 3))
+
+
+PARTS = {"K and V": "#0b2f7f", "queries": "#86b0ea", "masks": "#b07cd0", "partial states": "#e8a317"}
+
+
+def bars(names, parts, title, unit):
+    """Stacked bars from left to right. parts: for each name, a number for each of PARTS."""
+    boxes, labels = [], []
+    most = max(sum(row) for row in parts)
+    for i, (name, row) in enumerate(zip(names, parts)):
+        left = 0
+        for value, colour in zip(row, PARTS.values()):
+            boxes.append((left, left + value, -i - 0.36, -i + 0.36, colour))
+            left += value
+        labels.append((left + most * 0.01, -i, "%.1f %s" % (left, unit), "#000000"))
+    for i, (name, colour) in enumerate(PARTS.items()):
+        x = most * (0.02 + 0.25 * i)
+        boxes.append((x, x + most * 0.02, -len(names) - 0.75, -len(names) - 0.25, colour))
+        labels.append((x + most * 0.03, -len(names) - 0.5, name, "#000000"))
+    tics = ", ".join("%s %d" % (picture.text(name), -i) for i, name in enumerate(names))
+    script = _box(boxes, "boxes") + _labels(labels, "labels") + _plain(title, (0, most * 1.12), (-len(names) - 1, 0.7))
+    picture.gnuplot(script + "set lmargin 16; set rmargin 1; set ytics (%s) nomirror scale 0\nplot " % tics
+                    + _boxes("boxes", "#ffffff", width=0.5) + ", $labels using 1:2:3:4 with labels left tc rgb variable notitle",
+                    "%s: %s" % (title, "; ".join("%s %.1f %s" % (name, sum(row), unit) for name, row in zip(names, parts))),
+                    840, 90 + 30 * len(names))
+
+
+CYCLE = ("#86b0ea", "#a5d86a", "#f0c040", "#e8a07a", "#b07cd0", "#7fcac0", "#d9a3b8", "#c9b38c")  # items, in turn
+
+
+def items(tree, plan, tokens, title):
+    """A plan as rectangles: a column for each stored token, node by node, a row for each query, a colour and a number for
+    each item. A dot is a pair that a mask hides. tokens: the name of the token at each place of the pool, block *
+    block_tokens + slot."""
+    blocks, size, columns = tree.blocks, tree.block_tokens, {}
+    for node in tree.nodes:
+        for slot in range(node.first_slot, node.first_slot + node.num_tokens):
+            columns[int(blocks[node.first_block + slot // size]) * size + slot % size] = len(columns)
+    parts = [(number, columns[int(place)], int(query), not seen)
+             for number in range(plan.num_items)
+             for query, row in zip(plan.item_queries(number), plan.item_sees(number))
+             for place, seen in zip(plan.item_slots(number), row)]
+    boxes, labels, named = [], [], set()
+    for number, x, query, hidden in parts:
+        colour = CYCLE[number % len(CYCLE)]
+        boxes.append((x, x + 1, -query, -query + 1, colour))
+        if hidden:
+            labels.append((x + 0.5, -query + 0.5, "·", "#000000"))
+        elif (number, query) not in named:
+            labels.append((x + 0.5, -query + 0.5, str(number), "#000000"))
+            named.add((number, query))
+    for place, x in columns.items():
+        labels.append((x + 0.5, 1.4, str(int(tokens[place])), "#5f5f5f"))
+    queries = plan.num_queries
+    for query in range(queries):
+        labels.append((-0.9, -query + 0.5, "query %d" % query, "#000000"))
+    labels.append((-0.9, 1.4, "token", "#5f5f5f"))
+    script = _box(boxes, "boxes") + _labels(labels, "labels") + _plain(title, (-2, len(columns) + 0.5), (-queries + 0.6, 2))
+    picture.gnuplot(script + "set lmargin 1; set rmargin 1\nplot " + _boxes("boxes", "#ffffff")
+                    + ", $labels using 1:2:3:4 with labels tc rgb variable notitle",
+                    "%s: %d items" % (title, plan.num_items), 840, 80 + 32 * (queries + 1))
+
+
+def strips(plans, title, unit):
+    """The work of several plans on the same workers, from left to right. plans: for each plan its name and, for each
+    worker, the (price, number of queries) of its items in turn. A red line is the end of the last worker."""
+    boxes, ends, means, labels, y, tics = [], [], [], [], 0, []
+    most = max(sum(price for price, _ in worker) for _, workers in plans for worker in workers)
+    for name, workers in plans:
+        loads = [sum(price for price, _ in worker) for worker in workers]
+        top = y
+        for worker in workers:
+            x = 0
+            for price, queries in worker:
+                boxes.append((x, x + price, y - 0.92, y - 0.08, COUNTS[min(queries, 3)]))
+                x += price
+            y -= 1
+        end, mean = max(loads), sum(loads) / len(loads)
+        ends.append((end, end, y, top))
+        means.append((mean, mean, y, top))
+        labels.append((end + most * 0.01, (top + y) / 2, "%.0f" % end, "#000000"))
+        tics.append("%s %r" % (picture.text(name), (top + y) / 2))
+        y -= 1
+    for i, name in ((1, "an item for one query"), (2, "for two"), (3, "for three or more")):
+        x = most * (0, 0, 0.27, 0.42)[i]
+        boxes.append((x, x + most * 0.02, y - 1.6, y, COUNTS[i]))
+        labels.append((x + most * 0.03, y - 0.8, name, "#000000"))
+    script = _box(boxes, "boxes") + _labels(labels, "labels")
+    for name, lines in ("ends", ends), ("means", means):
+        script += picture.block(name, [(x, low, 0, high - low) for x, _, low, high in lines])
+    rows = -y
+    picture.gnuplot(script + _plain(title, (0, most * 1.08), (y - 4.2, 0.5)) + "set lmargin 14; set rmargin 1\n"
+                    "set ytics (%s) nomirror scale 0\nset label 1 'red: the last worker ends, in %s; "
+                    "black: all would end, if the work were even' at %r,%r left tc rgb '#5f5f5f'\nplot "
+                    % (", ".join(tics), unit, 0, y - 3)
+                    + _boxes("boxes", "#ffffff", width=0.5) +
+                    ", $ends using 1:2:3:4 with vectors nohead lc rgb '#c62828' lw 2.5 dt 1 notitle"
+                    ", $means using 1:2:3:4 with vectors nohead lc rgb '#000000' lw 2 dt (3,2) notitle"
+                    ", $labels using 1:2:3:4 with labels left tc rgb variable notitle",
+                    "%s. The last worker ends at: %s" % (title, ", ".join("%s %.0f" % (name, end[0])
+                                                         for (name, _), end in zip(plans, ends))),
+                    840, 120 + int(6.5 * rows))

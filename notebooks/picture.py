@@ -117,17 +117,23 @@ class Picture:
             self.axes.append("set %slabel %s" % (axis, text(label)))
             if log:
                 self.axes.append("set logscale %s %g" % (axis, log))
-            if limits:
-                self.axes.append("set %srange [%s]" % (axis, ":".join("*" if v is None else repr(v) for v in limits)))
+            if limits:  # a little more, or gnuplot leaves out the last tic of a logarithmic axis
+                least, most = limits
+                if log and most is not None:
+                    most *= 1.00001
+                self.axes.append("set %srange [%s]" % (axis, ":".join("*" if v is None else repr(v) for v in (least, most))))
             if tics:
                 named = tics.items() if isinstance(tics, dict) else ((repr(value), value) for value in tics)
                 self.axes.append("set %stics (%s)" % (axis, ", ".join("%s %r" % (text(n), v) for n, v in named)))
         self.blocks, self.plots, self.names = [], [], []
+        self.follows = bool(logx and not xrange)
+        self.ends = []
 
     def line(self, xs, ys, name=None, style="cost", kind="linespoints"):
         """style: a name of figures/style.gnuplot (radix, cost, dram_line, ...); kind: lines, linespoints, points or
         boxes."""
-        number = len(self.plots)
+        number, xs = len(self.plots), list(xs)
+        self.ends += xs
         self.blocks.append(block("line_%d" % number, zip(xs, ys)))
         look = "fill solid 0.8 lt %s" % style if kind == "boxes" else "lt %s" % style
         self.plots.append("$line_%d using 1:2 with %s %s %s" % (number, kind, look, "title " + text(name) if name else
@@ -144,6 +150,8 @@ class Picture:
     def show(self, title=None):
         title = self.title if title is None else title
         lines = ["set title " + text(title)] + self.axes
+        if self.follows:
+            lines.append("set xrange [%r:%r]" % (min(self.ends), max(self.ends) * 1.00001))
         lines.append("set key %s reverse Left" % self.key if self.key else "unset key")
         alt = self.alt or "%s. Lines: %s" % (title.replace("\n", " "), ", ".join(self.names))
         script = "\n".join(["".join(self.blocks)] + lines + [self.more, "plot " + ", \\\n     ".join(self.plots)])

@@ -28,5 +28,5 @@ except ImportError:
 try:
     import treeattn as ta
 except ImportError as error:
-    _stop("this notebook needs the library: " + " ".join(str(error).split()))
+    _stop("this notebook needs the library, which make notebooks builds: " + " ".join(str(error).split()))
 import picture

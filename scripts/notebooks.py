@@ -3,7 +3,7 @@
 
   --check   each .ipynb has the cells of its source, runs, and shows what is recorded in it; else status 1
   --write   runs each source and records cells and outputs; a notebook is replaced as a whole, and only if it changes
-  NAME      01, or 01_blocks; without one: all. NOTEBOOKS=FOLDER: another folder than notebooks
+  NAME      1, 01, or 01_blocks; without one: all. NOTEBOOKS=FOLDER: another folder than notebooks
 
 A source is a Python program that plain python3 runs, too. "# %%" begins a cell of code, "# %% [markdown]" one of text,
 whose lines begin with "# ". Texts of a cell's output are compared exactly; pictures by their size, their alternative
@@ -81,6 +81,7 @@ def refuse_source(cells):
                 raise Wrong("cell %d has %s: '%s'" % (number, name, found.group()))
         if cell["cell_type"] == "markdown":
             for link in re.findall(r"\]\(([^)#]+)[^)]*\)", source):
+                link = re.sub(r"(^\d\d_\w+)\.ipynb$", r"\1.py", link)  # another notebook, which may not be recorded yet
                 if not re.match(r"[a-z]+:", link) and not os.path.exists(os.path.join(FOLDER, link)):
                     raise Wrong("cell %d links to %s: no such file" % (number, link))
             continue
@@ -286,7 +287,7 @@ async def do(name, write, turn):
             with open(os.path.join(FOLDER, name + ".py"), encoding="utf-8") as file:
                 cells = cells_of(file.read())
             refuse_source(cells)
-            target, again = os.path.join(FOLDER, name + ".ipynb"), "scripts/notebooks.sh --write %s" % name[:2]
+            target, again = os.path.join(FOLDER, name + ".ipynb"), "make notebooks N=%d WRITE=1" % int(name[:2])
             if write:
                 await run(cells)
                 refuse_outputs(cells)
@@ -338,8 +339,9 @@ def main():
     sources = sorted(match.group(1) for match in map(SOURCE.fullmatch, os.listdir(FOLDER)) if match)
     names = sources
     if sys.argv[2:]:
-        names = [name for name in sources if name in sys.argv[2:] or name[:2] in sys.argv[2:]]
-        unknown = [wanted for wanted in sys.argv[2:] if not any(wanted in (name, name[:2]) for name in sources)]
+        called = {name: (name, name[:2], name[:2].lstrip("0")) for name in sources}
+        names = [name for name in sources if set(called[name]) & set(sys.argv[2:])]
+        unknown = [wanted for wanted in sys.argv[2:] if not any(wanted in calls for calls in called.values())]
         if unknown:
             sys.exit("no notebook %s; there are %s" % (unknown[0], ", ".join(sources) or "none"))
     good = bool(names)

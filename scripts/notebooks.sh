@@ -1,6 +1,6 @@
 #!/bin/bash
-# notebooks.sh [BUILD] [NAME...]: runs the notebooks, all or 01 02 ..., and compares them with their recorded outputs; with
-# WRITE=1, records them: scripts/notebooks.py. The library for Python is built first, in BUILD.
+# notebooks.sh [BUILD]: runs the notebooks, all or number N, and compares them with their recorded outputs; with WRITE=1,
+# records them: scripts/notebooks.py. The library for Python is built first, in BUILD.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 build=${1:-build}
@@ -25,4 +25,4 @@ if ! cmake --build "$build" --parallel "${jobs:-2}" --target treeattn_shared >"$
     cat "$log"
     exit 1
 fi
-TREEATTN_LIB=$(cd "$build" && pwd)/libtreeattn.so exec "$python" scripts/notebooks.py $verb "${@:2}"
+TREEATTN_LIB=$(cd "$build" && pwd)/python/libtreeattn.so exec "$python" scripts/notebooks.py $verb ${N:+"$N"}

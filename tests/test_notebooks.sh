@@ -14,7 +14,7 @@ if [ -z "$python" ] || ! command -v gnuplot >/dev/null; then
     skip notebooks "no $([ -n "$python" ] && echo gnuplot || echo nbclient)"
     exit 77
 fi
-export TREEATTN_LIB=$build/libtreeattn.so
+export TREEATTN_LIB=$build/python/libtreeattn.so
 
 # ---- the notebooks ----
 
@@ -62,7 +62,7 @@ says() {
     expect_match "$name" "$pattern" "$work/out"
 }
 says "no NumPy" '^this notebook needs NumPy: sudo apt-get install .*python3-numpy$' "$python" -S "tree/notebooks/$first.py"
-says "no library" '^this notebook needs the library: .*nowhere' env TREEATTN_LIB=nowhere "$python" "tree/notebooks/$first.py"
+says "no library" '^this notebook needs the library, which make notebooks builds: .*nowhere' env TREEATTN_LIB=nowhere "$python" "tree/notebooks/$first.py"
 mkdir bin
 for program in bash dirname cat env; do ln -s "$(command -v $program)" bin/; done
 printf '#!/bin/bash\nexit 1\n' >bin/python3
