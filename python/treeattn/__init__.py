@@ -41,5 +41,17 @@ from .plan import (NO_MASK, Plan, STRATEGIES, Traffic, VARIANTS, tree_plan_bytes
 from .attention import (ISAS, SoftmaxState, attention_ref, dense_mask_attention_ref, standard_attention_ref,
                         tree_attention_cpu, tree_attention_cpu_workspace_bytes, tree_attention_ref,
                         tree_attention_ref_partials, tree_isa_available, tree_isa_best, workspace)
+from .importance import (EVICTION_NONE, EVICTION_NOT_FINITE, Tokens, attention_weights, deletion_error, eviction_key,
+                         eviction_key_position, eviction_victim, eviction_victim_of_slots, importance_ref,
+                         tree_importance_cpu, tree_importance_cpu_workspace_bytes, tree_importance_ref,
+                         tree_importance_slots, value_norm)
+from .policy import (POLICIES, EvictionPolicy, EvictionView, eviction_all, eviction_between,
+                     eviction_policy_from_name)
+from .cache import EvictionCache, EvictionStep
+from .forest import EvictionForest, ForestBranch, ForestResult, ForestStep
+from .trace import Trace, TraceAccept, TraceDraft, TraceTree
+from .workload import KINDS, GameOf24, Thought, Workload, WorkloadSize, game_of_24_search
+from .replay import POISONS, KvStore, Replay, ReplayStep, replay_count_needs, replay_measure
+from .stream import PRESETS, Stream, StreamToken, stream_preset_from_name
 
 __version__ = "0.1.0"

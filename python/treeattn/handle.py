@@ -1,6 +1,9 @@
 """Ownership: memory of the library that lives as long as a Python object."""
 
 import threading
+from ctypes import c_char
+
+import numpy as np
 
 from .errors import Error
 
@@ -19,9 +22,11 @@ class Handle:
     def __init__(self, pointer, destroy, *needs):
         self.pointer = pointer
         self.open = True
-        self._destroy, self._needs, self._users = destroy, needs, 0
-        for handle in needs:
-            handle._users += 1
+        self.users = 0  # handles that need this one
+        self._destroy, self._needs = destroy, needs
+        with lock:
+            for handle in needs:
+                handle.users += 1
 
     def release(self):
         """Destroys it, or leaves that to the last handle that needs it. A second call does nothing."""
@@ -32,12 +37,12 @@ class Handle:
     __del__ = release
 
     def _destroy_unused(self):
-        if self.open or self._users or self.pointer is None:
+        if self.open or self.users or self.pointer is None:
             return
         pointer, self.pointer = self.pointer, None
         self._destroy(pointer)
         for handle in self._needs:
-            handle._users -= 1
+            handle.users -= 1
             handle._destroy_unused()
 
 
@@ -72,3 +77,13 @@ class Owner:
 
     def __exit__(self, *_):
         self.close()
+
+
+def borrowed(handle, address, shape, dtype, writeable=False):
+    """An array over memory of the library. It needs the handle, so the memory stays as long as the array does."""
+    count = int(np.prod(shape, dtype=object))
+    memory = (c_char * (count * np.dtype(dtype).itemsize)).from_address(address)
+    memory.handle = Handle(address, lambda _: None, handle)  # ctypes objects take attributes; the array keeps `memory`
+    values = np.frombuffer(memory, dtype).reshape(shape)
+    values.flags.writeable = writeable
+    return values

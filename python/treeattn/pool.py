@@ -282,7 +282,7 @@ class Pool(Owner):
     C: kv_pool_create, kv_pool_destroy.
     """
 
-    _changed_by_others = None  # the object that alone may change this pool's branches, in words
+    _of_a_forest = False
 
     def __init__(self, num_blocks, block_tokens=16, *, max_branches=1024, max_epochs=8, block_bytes=0, order="lifo",
                  seed=0, evicts=False):
@@ -290,12 +290,20 @@ class Pool(Owner):
                              block_bytes=block_bytes, order=order, seed=seed, evicts=evicts)
         pool = c.P(c.kv_pool)()
         raise_kv(c.kv_pool_create(byref(pool), byref(config)))
-        self._adopt_pointer(pool)
+        self._own(Handle(pool, _destroy))
 
-    def _adopt_pointer(self, pool):
-        self._handle = Handle(pool, lambda pool: c.kv_pool_destroy(pool, True, None))
+    def _own(self, handle):
+        self._handle = handle
         stats = self.stats
         self.num_blocks, self.block_tokens = stats.num_blocks, stats.block_tokens
+        return self
+
+    @classmethod
+    def _of_forest(cls, pool, forest):
+        """The pool inside of a forest, which destroys it."""
+        self = cls.__new__(cls)
+        self._of_a_forest = True
+        return self._own(Handle(pool, lambda _: None, forest))
 
     def close(self, force=True):
         """Frees the pool, also while branches live; with force=False, Error KV_BUSY while branches live or epochs are
@@ -408,9 +416,7 @@ class Pool(Owner):
         status = c.kv_pool_load(byref(pool), dump, len(dump), byref(error))
         raise_kv(status, f"line {error.line} column {error.column}: {error.message.decode(errors='replace')}"
                  if error.line else "")
-        self = cls.__new__(cls)
-        self._adopt_pointer(pool)
-        return self
+        return cls.__new__(cls)._own(Handle(pool, _destroy))
 
     # ---- epochs: blocks that a kernel may still read ----
 
@@ -418,12 +424,12 @@ class Pool(Owner):
         """Begins an epoch and returns its number: freed blocks wait until it is retired. Error: KV_BUSY.
         C: kv_pool_epoch_begin."""
         epoch = c_uint64()
-        self._change(c.kv_pool_epoch_begin, byref(epoch))
+        raise_kv(self._call(c.kv_pool_epoch_begin, byref(epoch)))
         return epoch.value
 
     def epoch_retire(self, epoch):
         """Retires an epoch and all before it. Error: KV_RANGE. C: kv_pool_epoch_retire."""
-        self._change(c.kv_pool_epoch_retire, integer("epoch", epoch, 0, U64_MAX))
+        raise_kv(self._call(c.kv_pool_epoch_retire, integer("epoch", epoch, 0, U64_MAX)))
 
     # ---- forgetting ----
 
@@ -448,8 +454,10 @@ class Pool(Owner):
     # ---- inside ----
 
     def _change(self, function, *arguments):
-        if self._changed_by_others:
-            raise Error(f"this pool belongs to {self._changed_by_others}, which alone changes its branches")
+        if self._of_a_forest:
+            raise Error("the branches of a forest's pool change through the forest alone: ForestBranch, step")
+        if not self.closed and self._handle.users:
+            raise Error("the pool is being replayed, and changes through Replay.step alone; close the replay first")
         raise_kv(self._call(function, *arguments))
 
     def _handle_of(self, name, branch):
@@ -474,6 +482,10 @@ class Pool(Owner):
         words = copied(keep.words, keep.num_blocks * keep.words_per_block)
         return Keep(words.reshape(keep.num_blocks, keep.words_per_block), self.block_tokens, keep.next_position,
                     keep.first_private)
+
+
+def _destroy(pool):
+    c.kv_pool_destroy(pool, True, None)
 
 
 def pool_config(num_blocks, block_tokens=16, *, max_branches=1024, max_epochs=8, block_bytes=0, order="lifo", seed=0,

@@ -2,7 +2,7 @@
 
 from ctypes import (c_bool, c_char, c_char_p, c_int, c_size_t, c_uint32, c_uint64)
 
-from .library import P, Structure, function, names
+from .load import P, Structure, function, names
 
 # ---- kv_pool.h ----
 

@@ -4,7 +4,7 @@ tree_isa.h, tree_attention_cpu.h."""
 from ctypes import c_bool, c_double, c_float, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 
 from .allocator import kv_tree
-from .library import P, Structure, function, names
+from .load import P, Structure, function, names
 from .plan import tree_plan, tree_shape, tree_status
 
 # ---- attention.h ----

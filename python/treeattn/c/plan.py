@@ -4,7 +4,7 @@ traffic.h."""
 from ctypes import (c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_float, c_uint16)
 
 from .allocator import kv_keep, kv_tree
-from .library import P, Structure, function, names
+from .load import P, Structure, function, names
 
 # ---- tree_status.h ----
 

@@ -1,0 +1,131 @@
+"""The choice of tokens to forget: reference/eviction/eviction_policy.h."""
+
+from ctypes import byref
+
+import numpy as np
+
+from . import c
+from .checks import U32_MAX, U64_MAX, array, describe, instance, integer, items, pointer, text
+from .errors import Error
+from .handle import lock
+from .importance import Tokens, _checked_tokens, _scale, attention_weights, token_struct, value_norm
+from .shape import shape_of
+
+
+class EvictionView:
+    """All that a policy sees: one branch and one layer, after the attention of a step.
+
+      queries     float32 [num_queries][num_heads][head_dim] of the last positions, the current last
+      key, value  float32 [num_blocks][num_kv_heads][block_tokens][head_dim]
+      tokens      the kept Tokens
+      budget      tokens
+      norm        value_norm of each token; None: computed
+      seed        for the policy random
+
+    weights and out are those of the current query, as attention_weights returns them.
+    """
+
+    def __init__(self, queries, key, value, tokens, budget, *, norm=None, scale=None, seed=0):
+        self.shape = shape_of(queries, key, value, storages=("fp32",))
+        if not len(queries):
+            raise Error("queries: expected at least the current query, got none")
+        self.tokens = _checked_tokens("tokens", tokens, self.shape.num_blocks, self.shape.block_tokens)
+        if not len(self.tokens.slots):
+            raise Error("tokens: expected at least one token, got none")
+        self.queries, self.key, self.value = queries, key, value
+        self.norm = value_norm(value) if norm is None else array("norm", norm, np.float32, key.shape[:3])
+        self.budget = integer("budget", budget, 1)
+        self.scale = _scale(scale, self.shape.head_dim)
+        self.seed = integer("seed", seed, 0, U64_MAX)
+        self.weights, self.out, _ = attention_weights(queries[-1], key, value, self.tokens, self.scale)
+
+    def _struct(self):
+        view = c.eviction_view()
+        self._tokens, self._shape = token_struct(self.tokens), self.shape._struct()
+        self._scratch = np.empty(2 * len(self.tokens.slots))
+        view.tokens, view.shape = c.P(c.token_list)(self._tokens), c.P(c.tree_shape)(self._shape)
+        for name in ("key", "value", "norm", "weights", "out", "queries"):
+            setattr(view, name, pointer(getattr(self, name)))
+        view.scratch = pointer(self._scratch)
+        view.num_queries, view.budget, view.scale, view.seed = len(self.queries), self.budget, self.scale, self.seed
+        return view
+
+
+class EvictionPolicy:
+    """A policy of the library: its name, variant (the difference to the publication), source, window (queries that a view
+    must hold) and interval (tokens above the budget that start an eviction; 0: nothing is evicted)."""
+
+    def __init__(self, name):
+        self._policy = c.eviction_policy_from_name(text("name", name))
+        if not self._policy:
+            raise Error(f"policy: expected one of {', '.join(map(repr, POLICIES))}, got {describe(name)}")
+        policy = self._policy.contents
+        self.name, self.variant, self.source = (value.decode() for value in
+                                                (policy.name, policy.variant, policy.source))
+        self.window, self.interval = policy.window, policy.interval
+
+    def __repr__(self):
+        return f"EvictionPolicy({self.name!r})"
+
+    def candidates(self, view):
+        """(first, end): the positions that may be evicted."""
+        struct = instance("view", view, EvictionView)._struct()
+        with lock:
+            found = self._policy.contents.candidates(byref(struct))
+        return found.first, found.end
+
+    def observe(self, view, history):
+        """Adds this step to history, float64 [num_tokens], in place; a policy without a history changes nothing."""
+        struct, history = self._arguments(view, history)
+        if self._policy.contents.observe:
+            with lock:
+                self._policy.contents.observe(pointer(history), byref(struct))
+
+    def score(self, view, history=None):
+        """float64 [num_tokens]: the lowest is evicted first; ties: the oldest. history: None means zeros."""
+        if history is None:
+            history = np.zeros(len(instance("view", view, EvictionView).tokens.slots))
+        struct, history = self._arguments(view, history)
+        score = np.empty(len(history))
+        with lock:
+            self._policy.contents.score(pointer(score), pointer(history), byref(struct))
+        return score
+
+    @staticmethod
+    def _arguments(view, history):
+        struct = instance("view", view, EvictionView)._struct()
+        array("history", history, np.float64, view.tokens.slots.shape, "[num_tokens]")
+        if not history.flags.writeable:
+            raise Error("history: expected an array that can be written")
+        return struct, history
+
+
+POLICIES = tuple(policy.contents.name.decode() for policy in c.eviction_policies)
+
+
+def eviction_policy_from_name(name):
+    """The EvictionPolicy of this name; None if there is none. C: eviction_policy_from_name."""
+    return EvictionPolicy(name) if c.eviction_policy_from_name(text("name", name)) else None
+
+
+def eviction_all(view):
+    """(first, end) of all positions. C: eviction_all."""
+    struct = instance("view", view, EvictionView)._struct()
+    found = c.eviction_all(byref(struct))
+    return found.first, found.end
+
+
+def eviction_between(view, num_sinks, num_recent):
+    """(first, end) of all positions but the first num_sinks and the last num_recent. C: eviction_between."""
+    struct = instance("view", view, EvictionView)._struct()
+    found = c.eviction_between(byref(struct), integer("num_sinks", num_sinks), integer("num_recent", num_recent))
+    return found.first, found.end
+
+
+def policy_pointer(name, policy):
+    """For C, from a name or an EvictionPolicy."""
+    if not isinstance(policy, EvictionPolicy):
+        if not isinstance(policy, str):
+            raise Error(f"{name}: expected a name or an EvictionPolicy, got {describe(policy)}")
+        policy = EvictionPolicy(policy)
+    return policy._policy
