@@ -23,7 +23,8 @@ import drawings
 # This pool has 6 blocks, and one branch appends 6 tokens. **Predict** its table.
 
 # %%
-pool = ta.Pool(num_blocks=6, block_tokens=4)
+num_blocks, block_tokens = 6, 4
+pool = ta.Pool(num_blocks, block_tokens)
 branch_0 = pool.branch()
 appended = branch_0.append(6)
 print("table", branch_0.table, "length", branch_0.length)
@@ -36,7 +37,7 @@ print("table", branch_0.table, "length", branch_0.length)
 # tokens, as 4 x block + slot, the place in the whole memory:
 
 # %%
-memory = np.full((6, 4), -1)
+memory = np.full((num_blocks, block_tokens), -1)
 memory.reshape(-1)[appended.slots] = [0, 1, 2, 3, 4, 5]
 print(memory)
 
@@ -87,7 +88,7 @@ print("branch 0", branch_0.table, " copied", copied)
 # a block: at most 3 tokens here, one less than a block has.
 
 # %%
-draw("Copy-on-write: branch 0 takes a copy of block 1, then writes", copied)
+draw("Copy-on-write: branch 0 takes a copy of its last block, then writes", copied)
 
 # %% [markdown]
 # Branch 1 goes on with tokens 9 to 12. **Predict:** does it have to copy, too?
@@ -95,7 +96,7 @@ draw("Copy-on-write: branch 0 takes a copy of block 1, then writes", copied)
 # %%
 copied = append(branch_1, [9, 10, 11, 12])
 print("branch 1", branch_1.table, " copied", copied)
-draw("Branch 1 alone lists block 1 now, and writes into it", copied)
+draw("Branch 1 alone lists its last block now, and writes into it", copied)
 
 # %% [markdown]
 # ## Prune
@@ -144,3 +145,80 @@ p = picture.Picture("Shared blocks store the prefix once", "branches", "GiB of k
 p.line(numbers, [2 * copies / 1024 for copies, _ in sizes], "a copy for each branch", style="copied")
 p.line(numbers, [2 * shared / 1024 for _, shared in sizes], "shared blocks", style="shared_blocks")
 p.show()
+
+# %% [markdown]
+# ## A real search
+#
+# Make 24 from 4, 9, 10 and 13, each used once. A search by *tree of thoughts* writes every possible first step, keeps the
+# best five, writes every second step behind these, and so on ([chapter 10](../docs/book/10_search.md)). The library
+# plays it without a model; a byte of text is a token. These thoughts were kept:
+
+# %%
+game = ta.game_of_24_search(numbers=(4, 9, 10, 13), breadth=5)
+for thought in game.thoughts:
+    if thought.kept:
+        print("    " * thought.level + thought.text)
+print(len(game.thoughts), "thoughts;", game.solution)
+
+# %% [markdown]
+# A `Replay` plays the search on a pool, which is just large enough: forks, appends, prunes. After each step the cell notes the blocks in use, and the
+# entries of all tables, as if each branch had a copy. **Predict** the shape of the two lines: what do forks do to them, and
+# what do prunes?
+
+# %%
+def play(game, block_tokens=16):
+    """For each step: entries of all tables, blocks in use, counts of the blocks, copied tokens so far."""
+    pool = ta.Pool(ta.replay_measure(game.workload, block_tokens).peak_blocks, block_tokens)
+    steps = []
+    for step in ta.Replay(game.workload, pool):
+        stats = pool.stats
+        steps.append((stats.table_blocks, stats.used_blocks, pool.references(), stats.copied_tokens))
+    return steps
+
+steps = play(game)
+p = picture.Picture("A fork adds no block, a new token may, and a prune frees them", "step", "blocks of 16 tokens",
+                    key="top left")
+p.line(range(1, len(steps) + 1), [step[0] for step in steps], "a copy for each branch", style="copied", kind="lines")
+p.line(range(1, len(steps) + 1), [step[1] for step in steps], "shared blocks", style="shared_blocks", kind="lines")
+p.show()
+
+# %% [markdown]
+# The prunes are the two cliffs. At the second one, 69 branches become 5, and those five fork again. Here is the pool on
+# both sides of it, a square for each block. Look for the dark blocks: few blocks are in many tables, and these hold the
+# prompt and the first thoughts.
+
+# %%
+peak = max(range(len(steps)), key=lambda i: (steps[i][1], i))  # the last step with the most blocks
+before, after = steps[peak], steps[peak + 1]
+drawings.pools([("before, %d blocks in use" % before[1], before[2][:before[1]]),
+                ("one step later, %d" % after[1], after[2][:before[1]])], "A prune in the pool of the search")
+counts = before[2][before[2] > 0]
+print(len(counts), "blocks,", sum(counts), "entries in tables, the largest count is", max(counts))
+
+# %% [markdown]
+# ## How large should a block be?
+#
+# A fork inside a block costs a copy of up to `block_tokens` - 1 tokens, and the last block of each branch is part empty.
+# Both speak for small blocks. But every block has an entry in a table, which a kernel has to read. **Predict** the first
+# line: how many tokens are copied if a block has room for one token?
+
+# %%
+lines = []
+for size in 1, 4, 16, 64, 256:
+    steps = play(game, size)
+    entries, used = max(step[0] for step in steps), max(step[1] for step in steps)
+    lines.append((size, used, used * size, steps[-1][3], entries))
+picture.table(["tokens per block", "blocks at the peak", "slots at the peak", "tokens copied", "table entries"], lines)
+
+# %% [markdown]
+# Blocks of 16 take 1.6 times the slots of blocks of one token, and a fifteenth of the table entries.
+#
+# ## Change and try
+#
+# 1. Set `num_blocks, block_tokens = 12, 2` and run the tiny tree again. 6 tokens fill three blocks exactly, so both
+#    branches begin a new block: nothing is copied, no slot has an orange frame, and only tokens that both see are stored
+#    once: 13 slots are filled, not 15.
+# 2. With blocks of 4 again, fork earlier: `branch_1 = branch_0.fork(4)`. Branch 1 lists block 0 alone and has 4 tokens.
+#    Branch 0 writes into block 1 in place, because no other branch lists it.
+# 3. Search wider: `breadth=10`. The solution is the same; there are 224 thoughts instead of 124, and 386 blocks at the
+#    peak instead of 203. With copies it would be 1305.
