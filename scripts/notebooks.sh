@@ -28,4 +28,4 @@ if ! cmake --build "$build" --parallel "${jobs:-2}" --target treeattn_shared >"$
     cat "$log"
     exit 1
 fi
-TREEATTN_LIB=$(cd "$build" && pwd)/python/libtreeattn.so exec "$python" scripts/notebooks.py $verb ${N:+"$N"}
+TREEATTN_LIB=$(cd "$build" && pwd)/python/libtreeattn.so exec "$python" scripts/notebooks.py "$verb" ${N:+"$N"}
