@@ -176,16 +176,17 @@ def play(game, block_tokens=16):
     return steps
 
 steps = play(game)
-p = picture.Picture("A fork adds no block, a new token may, and a prune frees them", "step", "blocks of 16 tokens",
+p = picture.Picture("A fork adds no block, a new token may, a prune frees blocks", "step", "blocks of 16 tokens",
                     key="top left")
 p.line(range(1, len(steps) + 1), [step[0] for step in steps], "a copy for each branch", style="copied", kind="lines")
 p.line(range(1, len(steps) + 1), [step[1] for step in steps], "shared blocks", style="shared_blocks", kind="lines")
 p.show()
 
 # %% [markdown]
-# The prunes are the two cliffs. At the second one, 69 branches become 5, and those five fork again. Here is the pool on
-# both sides of it, a square for each block. Look for the dark blocks: few blocks are in many tables, and these hold the
-# prompt and the first thoughts.
+# Step 35 begins with a prune that leaves 5 of 30 branches, and these fork into 69: the upper line leaps, the lower one even
+# falls. Step 65 begins with a prune that leaves 5 of 69, which fork into 25. Here is the pool on both sides of it, a
+# square for each block. Look for the dark blocks: few blocks are in many tables, and these hold the prompt and the
+# thoughts that were continued.
 
 # %%
 peak = max(range(len(steps)), key=lambda i: (steps[i][1], i))  # the last step with the most blocks

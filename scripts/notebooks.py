@@ -130,7 +130,7 @@ async def run(cells):
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
     book = nbformat.from_dict({"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5})
     client = NotebookClient(book, timeout=SECONDS, kernel_name="python3", record_timing=False,
-                            resources={"metadata": {"path": FOLDER}})
+                            startup_timeout=SECONDS, iopub_timeout=SECONDS, resources={"metadata": {"path": FOLDER}})
     try:
         await client.async_execute()
     except CellExecutionError:
@@ -152,7 +152,7 @@ def refuse_outputs(cells):
     """What no output may have, recorded or new."""
     host = socket.gethostname()
     names = [(PATH, "an absolute path"), (ADDRESS, "an address"), (re.compile(re.escape(ROOT)), "an absolute path")]
-    if len(host) > 3 and host != "localhost":
+    if len(host) > 3 and not host.isalpha():  # "cache" may be a machine's name, too
         names.append((re.compile(r"\b%s\b" % re.escape(host)), "the name of this machine"))
     for number, cell in enumerate(cells, 1):
         for output in cell.get("outputs", []):

@@ -4,8 +4,11 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 build=${1:-build}
-verb=--check
-[ "${WRITE:-}" = "" ] || verb=--write
+case ${WRITE:-0} in
+0) verb=--check ;;
+1) verb=--write ;;
+*) echo "WRITE=$WRITE: expected 1, to record the outputs, or nothing" && exit 1 ;;
+esac
 
 # The first python3 that has them: one that was installed beside Debian's may have not.
 while read -r python; do

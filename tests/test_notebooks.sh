@@ -69,6 +69,7 @@ printf '#!/bin/bash\nexit 1\n' >bin/python3
 chmod +x bin/python3
 says "no nbclient" '^make notebooks needs nbclient.*: sudo apt-get install .*python3-nbclient python3-ipykernel python3-numpy$' \
     env PATH="$work/bin" bash "$TREEATTN_SOURCE_DIR/scripts/notebooks.sh" "$build"
+says "no such verb" '^WRITE=yes: expected 1' env WRITE=yes bash "$TREEATTN_SOURCE_DIR/scripts/notebooks.sh" "$build"
 says "no such notebook" '^no notebook 99; there are 01_' "$python" "$TREEATTN_SOURCE_DIR/scripts/notebooks.py" --check 99
 cat >"$work/picture.py" <<'PYTHON'
 import sys
