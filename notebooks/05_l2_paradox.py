@@ -22,6 +22,7 @@ print(len(rows), "rows, each with", ", ".join(rows[0]))
 # Several branches begin with the same prefix, and each goes on with tokens of its own. `radix` is **per-branch
 # reading**: each branch loads its own path, so the prefix is loaded once per branch. `cold` says that K and V are in
 # no cache when the call begins. `column` takes one column of such rows, in the order of the branches.
+# (`[x for row in rows if ...]` is a loop that makes a list.)
 
 # %%
 STATE = "cold"
