@@ -111,7 +111,7 @@ picture.table(["branches", "stored, MB", "delivered, MB", "delivered / stored"],
 
 # %%
 p.line(branches, [l2] * len(branches), "read of the L2 cache, measured", style="l2_line", kind="lines")
-p.show("The L2 cache is the limit of per-branch reading")
+p.show("The L2 cache has a limit as well, and per-branch reading stays below it")
 
 # %% [markdown]
 # ## Line 4: load less
