@@ -22,6 +22,7 @@ print(len(rows), "rows, each with", ", ".join(rows[0]))
 # Several branches begin with the same prefix, and each goes on with tokens of its own. `radix` is **per-branch
 # reading**: each branch loads its own path, so the prefix is loaded once per branch. `cold` says that K and V are in
 # no cache when the call begins. `column` takes one column of such rows, in the order of the branches.
+# (`[x for row in rows if ...]` is a loop that makes a list.)
 
 # %%
 STATE = "cold"
@@ -110,7 +111,7 @@ picture.table(["branches", "stored, MB", "delivered, MB", "delivered / stored"],
 
 # %%
 p.line(branches, [l2] * len(branches), "read of the L2 cache, measured", style="l2_line", kind="lines")
-p.show("The L2 cache is the limit of per-branch reading")
+p.show("The L2 cache has a limit as well, and per-branch reading stays below it")
 
 # %% [markdown]
 # ## Line 4: load less

@@ -75,6 +75,7 @@ p.show()
 #
 # A policy deletes again and again. `greedy` deletes the token with the lowest score, computes all scores anew, and so
 # on. A measure is a function of the weights, the values and the output of the tokens that are left.
+# (`lambda a, v, out: a` is a function without a name: it takes three arguments and returns the first.)
 
 # %%
 MEASURES = {

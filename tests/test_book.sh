@@ -82,16 +82,29 @@ book_faults() {
     done
 }
 
-# way_faults: a chapter and a notebook name each other; a chapter names a function to write, those of exercises/ that belong
-# to it among them, and a panel of the explorer.
+# way_faults: a chapter and a notebook name each other; a chapter names functions to write, those of exercises/ that
+# belong to it among them, and a panel of the explorer, as a notebook does.
 way_faults() {
-    local chapter notebook title named pair text
-    named=$(for chapter in docs/book/[0-9]*.md; do
-        awk '/^\*\*Notebook:\*\* /, /^$/' "$chapter" | tr '\n' ' ' | grep -oE '\[[^]]*\]\(\.\./\.\./notebooks/[^)]*\)' |
-            sed -E "s#^\[(.*)\]\(\.\./\.\./notebooks/(.*)\)#${chapter##*/} \2 \1#"
-    done)
+    local chapter notebook title named naming sign pair number
+    named=$(awk '/^\*\*Notebook:\*\* /, /^$/ { text = text $0 " " }
+        /^$/ && text {
+            for (; match(text, /\[[^]]*\]\(\.\.\/\.\.\/notebooks\/[^)]*\)/); text = substr(text, RSTART + RLENGTH)) {
+                split(substr(text, RSTART + 1, RLENGTH - 2), link, /\]\(\.\.\/\.\.\/notebooks\//)
+                print substr(FILENAME, 11), link[2], link[1]
+            }
+            text = ""
+        }' docs/book/[0-9]*.md)
+    naming=$(awk 'FNR == 1 { first = 1; name = FILENAME; gsub(/.*\/|\.py$/, "", name) }
+        FNR > 1 && /^# %%/ { first = 0 }
+        first && /^# # / { print "title", name, substr($0, 5) }
+        first && /\.\.\/exercises\/[0-9]/ { print "exercise", name }
+        first && /\.\.\/docs\/explorer\.html#panel-/ { print "panel", name }
+        first {
+            for (; match($0, /\.\.\/docs\/book\/[0-9a-z_]+\.md/); $0 = substr($0, RSTART + RLENGTH))
+                print "names", substr($0, RSTART + 13, RLENGTH - 13), name ".ipynb"
+        }' notebooks/[0-9]*.py)
     while read -r chapter notebook title && [ -n "$chapter" ]; do
-        [ "$title" = "$(sed -n '1,3s/^# # //p' "notebooks/${notebook%.ipynb}.py" 2>/dev/null)" ] ||
+        grep -qx "title ${notebook%.ipynb} $title" <<<"$naming" ||
             echo "docs/book/$chapter: there is no notebook '$title' in $notebook"
     done <<<"$named"
     while read -r sign pair; do
@@ -99,20 +112,17 @@ way_faults() {
         '<') echo "notebooks/${pair#* }: its first cell does not name docs/book/${pair% *}, which names it" ;;
         '>') echo "docs/book/${pair% *}: does not name notebooks/${pair#* }, which names it" ;;
         esac
-    done < <(diff <(cut -d ' ' -f 1,2 <<<"$named" | sort) <(for notebook in notebooks/[0-9]*.py; do
-        awk 'NR > 1 && /^# %%/ { exit } 1' "$notebook" | grep -oE '\.\./docs/book/[0-9a-z_]+\.md' |
-            sed "s#.*/##; s#\$# $(basename "$notebook" .py).ipynb#"
-    done | sort -u))
+    done < <(diff <(cut -d ' ' -f 1,2 <<<"$named" | sort) <(sed -n 's/^names //p' <<<"$naming" | sort -u))
     for notebook in notebooks/[0-9]*.py; do
-        text=$(awk 'NR > 1 && /^# %%/ { exit } 1' "$notebook")
-        [[ $text == *../exercises/[0-9]* ]] || echo "$notebook: its first cell names no exercise"
-        [[ $text == *../docs/explorer.html#panel-* ]] || echo "$notebook: its first cell names no panel of the explorer"
+        title=${notebook#*/} title=${title%.py}
+        [[ $naming == *"exercise $title"* ]] || echo "$notebook: its first cell names no exercise"
+        [[ $naming == *"panel $title"* ]] || echo "$notebook: its first cell names no panel of the explorer"
     done
     for chapter in docs/book/[0-9]*.md; do
-        grep -q "^${chapter##*/} " <<<"$named" || echo "$chapter: has no line **Notebook:** with a link"
-        grep -q '^\*\*Write it yourself:\*\* ' "$chapter" || echo "$chapter: has no line **Write it yourself:**"
-        grep -q '](\.\./explorer\.html#panel-[a-z]*)' "$chapter" || echo "$chapter: names no panel of the explorer"
+        [[ $'\n'$named == *$'\n'"${chapter##*/} "* ]] || echo "$chapter: has no line **Notebook:** with a link"
     done
+    grep -L '^\*\*Write it yourself:\*\* ' docs/book/[0-9]*.md | sed 's/$/: has no line **Write it yourself:**/'
+    grep -L '](\.\./explorer\.html#panel-[a-z]*)' docs/book/[0-9]*.md | sed 's/$/: names no panel of the explorer/'
     while read -r number chapter && [ -n "$number" ]; do
         grep -qw "N=$number" "docs/book/$chapter" || echo "docs/book/$chapter: does not name exercise $number"
     done <<<"$(sed -nE 's#^\|\[([0-9]+) .*\(\.\./docs/book/(.*)\)\|$#\1 \2#p' exercises/README.md)"

@@ -32,7 +32,8 @@ library's name for it in .status ("KV_NOBLOCKS"); a lack of memory, MemoryError.
 """
 
 from .errors import Error, kv_status_string, tree_status_string
-from .pool import Append, Branch, Copy, Keep, Pool, SCOPES
+from .keep import Keep
+from .pool import Append, Branch, Copy, Pool, SCOPES, Table
 from .tree import NONE, Tree
 from .shape import (STORAGES, Shape, bf16_from_float, bf16_to_float, fp16_from_float, fp16_to_float, half_bits,
                     half_from_bits)

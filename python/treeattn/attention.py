@@ -105,13 +105,12 @@ class SoftmaxState:
 def _arguments(query, key, value, over, scale, storages=("fp32",)):
     """What the functions below have in common: out, lse, the shape for C, the scale."""
     shape = shape_of(query, key, value, storages=storages)
-    struct = shape._struct()
     if isinstance(over, Plan):
-        over._fits(struct, shape)
+        over.fits(shape)
     elif (over.num_queries, over.block_tokens) != (shape.num_queries, shape.block_tokens):
         raise Error(f"tree: expected {shape.num_queries} queries and blocks of {shape.block_tokens} tokens, as the arrays "
                     f"have, got {over.num_queries} and {over.block_tokens}")
-    return np.empty_like(query), np.empty(query.shape[:2], np.float32), struct, _scale(scale, shape.head_dim)
+    return np.empty_like(query), np.empty(query.shape[:2], np.float32), shape._struct(), _scale(scale, shape.head_dim)
 
 
 def tree_attention_ref(query, key, value, plan, scale=None):
@@ -238,7 +237,8 @@ def _standard(function, dims, query, key, value, tree, scale, arrays):
         out, lse, struct, scale = _arguments(query, key, value, tree, scale)
         kept = c.standard_arrays() if arrays else None
         raise_tree(function(pointer(out), pointer(lse), pointer(query), pointer(key), pointer(value), tree._pointer,
-                            byref(struct), scale, byref(kept) if arrays else None))
+                            byref(struct), scale, byref(kept) if arrays else None), TREE_BAD_PLAN=
+                   f"key: expected more blocks than {len(key)}, since the tree names a block beyond them")
         if not arrays:
             return out, lse
         try:

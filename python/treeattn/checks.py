@@ -16,11 +16,15 @@ def describe(value):
     """A short text for a value in a message."""
     if isinstance(value, np.ndarray):
         return f"{value.dtype} of shape {shape_text(value.shape)}"
-    text = repr(value)
-    return text if len(text) <= 40 else f"{type(value).__name__} {text[:30]}..."
+    text, kind = repr(value), type(value).__name__
+    if len(text) <= 40:
+        return text
+    return f"{text[:36]}..." if text.startswith(kind) else f"a {kind}, {text[:30]}..."
 
 
 def shape_text(shape):
+    """(2, 8, any): None stands for any length."""
+    shape = ["any" if length is None else length for length in shape]
     return "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
 
 
@@ -66,6 +70,7 @@ def choice(name, value, names):
 
 
 def flag(name, value):
+    """value as a bool; 0 and 1 are none."""
     if not isinstance(value, (bool, np.bool_)):
         raise Error(f"{name}: expected True or False, got {describe(value)}")
     return bool(value)
@@ -77,13 +82,15 @@ def text(name, value):
         raise Error(f"{name}: expected text without a 0 character, got {describe(value)}")
     try:
         return value.encode()
-    except UnicodeEncodeError:
+    except UnicodeEncodeError:  # a half of a surrogate pair
         raise Error(f"{name}: expected text that UTF-8 can hold, got {describe(value)}") from None
 
 
 def instance(name, value, kind):
+    """value, if it is an object of this class."""
     if not isinstance(value, kind):
-        raise Error(f"{name}: expected a {kind.__name__}, got {describe(value)}")
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise Error(f"{name}: expected {article} {kind.__name__}, got {describe(value)}")
     return value
 
 
@@ -98,9 +105,8 @@ def array(name, value, dtype, shape, dims=""):
             value.ndim == len(shape) and
             all(want is None or want == have for want, have in zip(shape, value.shape)))
     if not fits:
-        wanted = shape_text("any" if want is None else want for want in shape) if not isinstance(shape, str) else shape
         hint = "" if isinstance(value, np.ndarray) else f"; np.asarray(..., np.{dtype}) makes an array"
-        raise Error(f"{name}: expected {dtype} of shape {wanted}{' = ' + dims if dims else ''}, "
+        raise Error(f"{name}: expected {dtype} of shape {shape_text(shape)}{' = ' + dims if dims else ''}, "
                     f"got {describe(value)}{hint}")
     if not value.flags.c_contiguous:
         raise Error(f"{name}: expected elements in C order without gaps, got strides {value.strides}; "
@@ -123,7 +129,7 @@ def integers(name, values, high=U32_MAX, dtype=np.uint32, low=0):
     return np.array([integer(f"{name}[{i}]", value, low, high) for i, value in enumerate(values)], dtype)
 
 
-def items(name, values, kind):
+def objects(name, values, kind):
     """A list or tuple of objects of a class."""
     if not isinstance(values, (list, tuple)):
         raise Error(f"{name}: expected a list of {kind.__name__}, got {describe(values)}")

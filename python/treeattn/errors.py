@@ -14,24 +14,25 @@ class Error(ValueError):
         self.status = status
 
 
-def _raise(names, sentence, status, detail):
+def _raise(names, sentence, status, detail, reasons):
     if status == 0:
         return
-    name = names.get(status, str(status))
-    message = f"{detail or sentence(status).decode()} ({name})"
+    name = names[status]
+    message = f"{reasons.get(name) or detail or sentence(status).decode()} ({name})"
     if name in ("KV_NOMEM", "TREE_NOMEM"):
         raise MemoryError(message)
     raise Error(message, name)
 
 
-def raise_kv(status, detail=""):
-    """Raises what a kv_status says, with `detail`, where there is one, in place of its sentence."""
-    _raise(c.KV_STATUSES, c.kv_status_string, status, detail)
+def raise_kv(status, detail="", **reasons):
+    """Raises what a kv_status says, if it is not KV_OK. The message is reasons[its name], or detail, or the library's
+    sentence."""
+    _raise(c.KV_STATUSES, c.kv_status_string, status, detail, reasons)
 
 
-def raise_tree(status, detail=""):
-    """Raises what a tree_status says."""
-    _raise(c.TREE_STATUSES, c.tree_status_string, status, detail)
+def raise_tree(status, detail="", **reasons):
+    """The same for a tree_status."""
+    _raise(c.TREE_STATUSES, c.tree_status_string, status, detail, reasons)
 
 
 def _status_string(names, sentence, status):

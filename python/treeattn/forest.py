@@ -97,7 +97,8 @@ class EvictionForest(Owner):
             0 if scale is None else number("scale", scale), integer("seed", seed, 0, U64_MAX))
         forest = c.P(c.eviction_forest)()
         with lock:
-            raise_kv(c.eviction_forest_create(byref(forest), byref(config)))
+            raise_kv(c.eviction_forest_create(byref(forest), byref(config)), KV_INVAL=
+                     f"budget {budget} has no room for the sinks and recent tokens that are protected")
             self._handle = Handle(forest, c.eviction_forest_destroy)
             parts = self._parts()
             shape = {name: getattr(parts.shape, name) for name, *_ in c.tree_shape._fields_[:-1]}
@@ -143,7 +144,7 @@ class EvictionForest(Owner):
         handles = self.pool._handles(branches)
         counts = integers("num_tokens", [1] * len(handles) if num_tokens is None else num_tokens)
         if len(counts) != len(handles):
-            raise Error(f"num_tokens: expected {len(handles)} numbers, one for each branch, got {len(counts)}")
+            raise Error(f"num_tokens: expected as many numbers as branches, {len(handles)}, got {len(counts)}")
         heads = len(handles), self.shape.num_heads, self.shape.head_dim
         kv = int(counts.sum(dtype=np.uint64)), self.shape.num_kv_heads, self.shape.head_dim
         array("query", query, np.float32, heads, "[count][num_heads][head_dim]")
@@ -152,6 +153,7 @@ class EvictionForest(Owner):
         out, results = np.empty(heads, np.float32), (c.eviction_forest_result * len(handles))()
         with lock:
             raise_kv(self._call(c.eviction_forest_step, pointer(handles), len(handles), pointer(counts), pointer(out),
-                                pointer(query), pointer(key), pointer(value), results))
+                                pointer(query), pointer(key), pointer(value), results),
+                     KV_INVAL="branches: expected each branch once")
             return ForestStep(out, [ForestResult(c.TREE_STATUSES[result.status], result.num_tokens,
                                                  copied(result.victims, result.num_victims)) for result in results])

@@ -1,14 +1,16 @@
 """A strategy is a plan: reference/plan."""
 
+import dataclasses
 from ctypes import byref, c_int, c_uint64, create_string_buffer
 
 import numpy as np
 
 from . import c
-from .checks import U32_MAX, choice, copied, instance, integer, items, text
+from .checks import U32_MAX, choice, copied, instance, integer, objects, text
 from .errors import Error, raise_tree
 from .handle import Handle, Owner, lock
-from .pool import MESSAGE_BYTES, Keep
+from .keep import Keep
+from .pool import MESSAGE_BYTES
 from .shape import Shape
 from .tree import Tree
 
@@ -30,9 +32,9 @@ def _config(strategy, target, max_rows, piece_tokens, group_size, num_workers):
 
 
 def _keep_structs(tree, keeps):
-    keeps = items("keeps", keeps, Keep)
+    keeps = objects("keeps", keeps, Keep)
     if len(keeps) != tree.num_queries:
-        raise Error(f"keeps: expected {tree.num_queries}, one for each query, got {len(keeps)}")
+        raise Error(f"keeps: expected as many as queries, {tree.num_queries}, got {len(keeps)}")
     return (c.kv_keep * len(keeps))(*(keep._struct() for keep in keeps))
 
 
@@ -70,7 +72,8 @@ class Plan(Owner):
                 raise_tree(c.tree_plan_build(byref(plan), tree._pointer, byref(config)))
             else:
                 raise_tree(c.tree_plan_build_keep(byref(plan), tree._pointer, byref(config),
-                                                  _keep_structs(tree, keeps), masks))
+                                                  _keep_structs(tree, keeps), masks), TREE_INVAL=
+                           "keeps: expected those of the tree's tables, block by block, and a tree without drafts")
         self._handle = Handle(plan, c.tree_plan_destroy)
 
     def grow(self, tree):
@@ -100,12 +103,11 @@ class Plan(Owner):
 
     def fits(self, shape):
         """Error TREE_BAD_SHAPE or TREE_BAD_PLAN if attention of this Shape cannot run the plan. C: tree_plan_fits."""
-        self._fits(instance("shape", shape, Shape)._struct(), shape)
-
-    def _fits(self, struct, shape):
-        status = self._call(c.tree_plan_fits, byref(struct))
-        raise_tree(status, f"{shape!r} does not fit a plan of {self.num_queries} queries over blocks of "
-                   f"{self.block_tokens} tokens, the largest block id {self.max_block}")
+        instance("shape", shape, Shape).check()
+        with lock:
+            status = self._call(c.tree_plan_fits, byref(shape._struct()))
+            raise_tree(status, f"{shape!r} does not fit a plan of {self.num_queries} queries over blocks of "
+                       f"{self.block_tokens} tokens, the largest block id {self.max_block}")
 
     # ---- what it holds: copies ----
 
@@ -216,10 +218,10 @@ def tree_traffic_count(plan, shape, variant="packed"):
     instance("plan", plan, Plan)
     traffic = c.tree_traffic()
     with lock:
-        struct = instance("shape", shape, Shape)._struct(
-            num_queries=plan.num_queries, block_tokens=plan.block_tokens, num_blocks=min(plan.max_block + 1, U32_MAX))
-        plan._fits(struct, shape)
-        raise_tree(c.tree_traffic_count(byref(traffic), plan._pointer, byref(struct),
+        shape = dataclasses.replace(instance("shape", shape, Shape), num_queries=plan.num_queries,
+                                    block_tokens=plan.block_tokens, num_blocks=min(plan.max_block + 1, U32_MAX))
+        plan.fits(shape)
+        raise_tree(c.tree_traffic_count(byref(traffic), plan._pointer, byref(shape._struct()),
                                         choice("variant", variant, VARIANTS)))
     return Traffic(c.as_dict(traffic))
 
@@ -228,8 +230,10 @@ def _tree_traffic(function, tree, shape):
     instance("tree", tree, Tree)
     traffic = c.tree_traffic()
     with lock:
-        struct = instance("shape", shape, Shape)._struct(num_queries=tree.num_queries, block_tokens=tree.block_tokens)
-        raise_tree(function(byref(traffic), tree._pointer, byref(struct)), f"{shape!r} is no shape of attention")
+        shape = dataclasses.replace(instance("shape", shape, Shape), num_queries=tree.num_queries,
+                                    block_tokens=tree.block_tokens)
+        shape.check()
+        raise_tree(function(byref(traffic), tree._pointer, byref(shape._struct())))
     return Traffic(c.as_dict(traffic))
 
 

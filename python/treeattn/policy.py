@@ -5,7 +5,7 @@ from ctypes import byref
 import numpy as np
 
 from . import c
-from .checks import U32_MAX, U64_MAX, array, describe, instance, integer, items, pointer, text
+from .checks import U32_MAX, U64_MAX, array, describe, instance, integer, pointer, text
 from .errors import Error
 from .handle import lock
 from .importance import Tokens, _checked_tokens, _scale, attention_weights, token_struct, value_norm
@@ -56,7 +56,7 @@ class EvictionPolicy:
     must hold) and interval (tokens above the budget that start an eviction; 0: nothing is evicted)."""
 
     def __init__(self, name):
-        self._policy = c.eviction_policy_from_name(text("name", name))
+        self._policy = c.eviction_policy_from_name(text("policy", name))
         if not self._policy:
             raise Error(f"policy: expected one of {', '.join(map(repr, POLICIES))}, got {describe(name)}")
         policy = self._policy.contents

@@ -123,6 +123,7 @@ class Replay(Owner):
         instance("workload", workload, Workload), instance("pool", pool, Pool)
         self.events = [] if flag("events", events) else None
         with lock:
+            workload.check()
             needs = [workload, pool]
             if pool._of_a_forest:
                 raise Error("pool: expected a pool of its own, not that of a forest")
@@ -222,8 +223,8 @@ def replay_count_needs(workload, block_tokens=16):
     table_entries, most_table_entries, path_tokens, peak_queries. C: replay_count_needs."""
     needs = c.replay_needs()
     with lock:
-        raise_kv(instance("workload", workload, Workload)._count("status") or
-                 c.replay_count_needs(byref(needs), workload._pointer, power_of_two("block_tokens", block_tokens)))
+        instance("workload", workload, Workload).check()
+        raise_kv(c.replay_count_needs(byref(needs), workload._pointer, power_of_two("block_tokens", block_tokens)))
     return needs
 
 
@@ -232,6 +233,7 @@ def replay_measure(workload, block_tokens=16):
     C: replay_measure."""
     totals = c.replay_totals()
     with lock:
-        raise_kv(c.replay_measure(byref(totals), instance("workload", workload, Workload)._pointer,
-                                  power_of_two("block_tokens", block_tokens)))
+        instance("workload", workload, Workload).check()
+        raise_kv(c.replay_measure(byref(totals), workload._pointer, power_of_two("block_tokens", block_tokens)),
+                 KV_NOBLOCKS=f"more than {c.REPLAY_MEASURE_BLOCKS} blocks are needed at once")
     return totals

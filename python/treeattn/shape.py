@@ -66,11 +66,11 @@ class Shape:
                                        integer("kv_head", kv_head, 0, self.num_kv_heads - 1),
                                        integer("slot", slot, 0, self.block_tokens - 1))
 
-    def _struct(self, **known):
-        """For C; `known` replaces fields that a plan or a tree knows better."""
-        fields = {**self.__dict__, **known}
-        storage = choice("storage", fields.pop("storage"), STORAGES)
-        return c.tree_shape(*(integer(name, fields[name]) for name, *_ in c.tree_shape._fields_[:-1]), storage)
+    def _struct(self):
+        """For C."""
+        *sizes, _ = (name for name, _ in c.tree_shape._fields_)
+        return c.tree_shape(*(integer(name, getattr(self, name)) for name in sizes),
+                            choice("storage", self.storage, STORAGES))
 
 
 def shape_of(query, key, value, *, storages=STORAGES):

@@ -9,6 +9,7 @@ from . import c
 from .checks import U64_MAX, choice, integer, number, pointer, text
 from .errors import Error, raise_tree
 from .handle import Handle, Owner, lock
+from .shape import Shape
 
 PRESETS = tuple(preset.name.decode() for preset in c.stream_presets)
 
@@ -48,6 +49,7 @@ class Stream(Owner):
             if name not in fields:
                 raise Error(f"{name}: expected one of {', '.join(fields)}")
         fields.update(arguments)
+        Shape(fields["num_heads"], fields["num_kv_heads"], fields["head_dim"]).check()
         config = c.stream_config(
             *(integer(name, fields[name], 1) for name in ("num_heads", "num_kv_heads", "head_dim")),
             integer("num_topics", fields["num_topics"], 1, c.STREAM_MAX_TOPICS),

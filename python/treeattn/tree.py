@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import c
-from .checks import U64_MAX, copied, describe, instance, integer, integers, items, pointer, power_of_two
+from .checks import U64_MAX, copied, describe, instance, integer, integers, pointer, power_of_two
 from .errors import Error, raise_kv
 from .handle import Handle, Owner, lock
 from .pool import MESSAGE_BYTES, Pool
@@ -35,7 +35,7 @@ class Tables(NamedTuple):
         versions = integers("versions", [0] * len(tables) if versions is None else versions, U64_MAX, np.uint64)
         for name, values in (("lengths", lengths), ("versions", versions)):
             if len(values) != len(tables):
-                raise Error(f"{name}: expected {len(tables)} numbers, one for each table, got {len(values)}")
+                raise Error(f"{name}: expected as many numbers as tables, {len(tables)}, got {len(values)}")
         for i, (table, length) in enumerate(zip(tables, lengths)):
             if len(table) * block_tokens < length:
                 raise Error(f"tables[{i}]: expected {-(-int(length) // block_tokens)} blocks or more for {length} tokens, "
@@ -54,8 +54,7 @@ class Tables(NamedTuple):
         structs = None
         if drafts is not None:
             if not isinstance(drafts, (list, tuple)) or len(drafts) != len(rows):
-                raise Error(f"drafts: expected a list of {len(rows)} lists of parents, one for each table, "
-                            f"got {describe(drafts)}")
+                raise Error(f"drafts: expected as many lists of parents as tables, {len(rows)}, got {describe(drafts)}")
             parents = [draft_parents(f"drafts[{i}]", draft) for i, draft in enumerate(drafts)]
             structs = (c.kv_draft * len(rows))(*(c.kv_draft(len(parent), pointer(parent)) for parent in parents))
             arrays += parents
@@ -103,7 +102,7 @@ class Tree(Owner):
     @classmethod
     def _of_branches(cls, pool, branches, drafts):
         self = cls.__new__(cls)
-        self._build(Tables._make_of(pool._tables(branches), drafts, pool.block_tokens, pool.num_blocks))
+        self._build(Tables._make_of(pool.tables(branches), drafts, pool.block_tokens, pool.num_blocks))
         self._branches = list(branches)
         return self
 
@@ -137,7 +136,7 @@ class Tree(Owner):
                 if self._branches is None:
                     raise Error("tables: expected the tables of the engine, since the tree is not one of branches")
                 pool = self._branches[0].pool if self._branches else None
-                rows = pool._tables(self._branches) if pool else []
+                rows = pool.tables(self._branches) if pool else []
                 new = Tables._make_of(rows, None, old.block_tokens, old.pool_blocks)
             else:
                 new = Tables.of(tables, lengths, old.block_tokens, old.pool_blocks, versions, None)

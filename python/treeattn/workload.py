@@ -49,7 +49,9 @@ class Workload(Owner):
         if handle is None:
             workload = c.P(c.workload)()
             with lock:
-                raise_kv(function(byref(workload), *arguments))
+                raise_kv(function(byref(workload), *arguments), KV_RANGE=
+                         "expected a workload of at most 2^20 branches, 2^30 tokens of a branch, 2^32 - 1 operations and tokens",
+                         KV_INVAL="max_steps, prompt_tokens: expected a trace and counts that fit together")
             handle = Handle(workload, c.workload_destroy)
         self = cls.__new__(cls)
         self._handle = handle

@@ -44,6 +44,7 @@ def function(prototype):
     c_function = getattr(library, prototype.__name__)
     c_function.restype = types.pop("return")
     c_function.argtypes = list(types.values())
+    c_function.prototype = prototype  # for a reader, and for the test that compares it with the header
     return c_function
 
 
