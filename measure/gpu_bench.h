@@ -3,6 +3,7 @@
 #ifndef GPU_BENCH_H
 #define GPU_BENCH_H
 
+#include "gpu_protocol.h"
 #include "tree_plan.h"
 #include "workload.h"
 
@@ -10,13 +11,7 @@
 extern "C" {
 #endif
 
-/* How every time on a GPU is taken. */
-#define GPU_BENCH_STATISTIC \
-    "median of 7 replays of a CUDA graph, us per call; cold: K and V sets rotated, 600 MB in all and at most 64 sets; " \
-    "warm: one set again and again"
-
-/* The block size divides the lengths of the nodes of most level trees, so that no branch has to copy a part-filled block. */
-enum { GPU_BENCH_BLOCK_TOKENS = 8, GPU_BENCH_LAST_RUNG = -1 };
+enum { GPU_BENCH_LAST_RUNG = -1 };
 
 typedef struct gpu_bench_request {
     workload *work;     /* freed by a measurement; its step `iteration`, from 1, has at least one query */

@@ -69,7 +69,7 @@ FILE *bench_open(const char *path, const char *command)
     char name[512];
     bench_device(name, sizeof name);
     const bench_ceilings &most = bench_ceilings_of_gpu();
-    FILE *file = figure_open_on(is_counting ? "/dev/null" : path, name, command, GPU_BENCH_STATISTIC);
+    FILE *file = figure_open_on(is_counting ? "/dev/null" : path, name, command, GPU_STATISTIC);
     fprintf(file, "# ceilings: measured in this run, the fastest of 7 replays; GB/s, TFLOP/s, us\n# dram_gbps: %.0f\n# l2_gbps: %.0f\n"
                   "# matrix_tflops: %.0f\n# launch_us: %.2f\n",
             most.dram_gbps, most.l2_gbps, most.matrix_tflops, most.launch_us);

@@ -16,7 +16,7 @@ extern "C" {
 #include "tree_plan.h"
 }
 #include "eviction_gpu.h"
-#include "gpu_bench.h"
+#include "gpu_protocol.h"
 #include "kv_gpu.h"
 #include "standard_attention_gpu.h"
 #include "tree_attention_gpu.h"
@@ -51,8 +51,6 @@ int bench_keep(FILE *csv, const char *const *starts);
  * nothing was counted, one line on stderr says why. In the run under ncu, this function only removes --count from the
  * arguments. */
 void bench_count_all(int *argc, char **argv);
-
-enum { BENCH_BLOCK_TOKENS = GPU_BENCH_BLOCK_TOKENS };
 
 /* One step over a tree, with K and V of one layer: as many sets as make cold reads cold, 600 MB in all, at most 64. */
 struct bench_case {

@@ -1,5 +1,5 @@
-/* gpu_bench of a GPU that is not there, for tests/test_tool_bench_gpu.sh: times and ceilings are constants, and counts are those of the
- * tree and the plan that the program requested. FAKE_GPU=none or full: it refuses. */
+/* gpu_bench of a GPU that is not there, for tests/test_tool_bench_gpu.sh: times and ceilings are constants, and counts
+ * are those of the tree and the plan that the program requested. FAKE_GPU=none: it refuses. */
 #include "gpu_bench.h"
 
 #include <math.h>
@@ -22,7 +22,7 @@ static void must(bool condition, const char *what)
 /* Queries and bytes. */
 static void count_request(gpu_bench_result *r, const gpu_bench_request *request)
 {
-    kv_pool_config config = {.block_tokens = GPU_BENCH_BLOCK_TOKENS, .max_branches = request->work->max_live_branches};
+    kv_pool_config config = {.block_tokens = BENCH_BLOCK_TOKENS, .max_branches = request->work->max_live_branches};
     replay_totals totals;
     replay_result step = {.iteration = 0};
     kv_pool *pool;
@@ -65,7 +65,7 @@ gpu_bench_status gpu_bench_measure(gpu_bench_result *result, const gpu_bench_req
         snprintf(why, GPU_BENCH_WHY, "no CUDA device (CUDA: no CUDA-capable device is detected)");
         return GPU_BENCH_NO_GPU;
     }
-    if (request->rung > LAST || (fake && strcmp(fake, "full") == 0)) {
+    if (request->rung > LAST) {
         snprintf(why, GPU_BENCH_WHY, "expected a rung, 0 to %d; got %d", LAST, request->rung);
         return GPU_BENCH_BAD_INPUT;
     }

@@ -3,6 +3,7 @@
 #include "tool_bench.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "gpu_bench.h"
@@ -10,7 +11,11 @@
 #include "tool_input.h"
 #include "tool_limits.h"
 
-enum { MAX_NAME = 4352, PLANNINGS = 7, /* of a measurement */ ROWS = 8 /* whose truth is computed */ };
+enum {
+    MAX_NAME = 4352,
+    PLANNINGS = 7, /* of a measurement */
+    ROWS = 8       /* whose truth is computed */
+};
 
 typedef struct gpu_bench {
     const tool_call *call;
@@ -23,13 +28,13 @@ static void refuse_others(const tool_call *call)
     static const char *const names[] = {"--threads", "--repeats", "--isa", NULL};
     static const char *const blocks[] = {"--block-tokens", NULL};
     tool_refuse(call, names, "works only without --gpu");
-    tool_refuse(call, blocks, "works only without --gpu, whose blocks have %d tokens", GPU_BENCH_BLOCK_TOKENS);
+    tool_refuse(call, blocks, "works only without --gpu, whose blocks have %d tokens", BENCH_BLOCK_TOKENS);
 }
 
 static tree_shape read_shape(const tool_call *call)
 {
     tree_shape shape = tool_shape(call, 32, 8, 128, TREE_FP16);
-    shape.block_tokens = GPU_BENCH_BLOCK_TOKENS;
+    shape.block_tokens = BENCH_BLOCK_TOKENS;
     if (shape.storage == TREE_FP32)
         tool_bad_usage(call->verb, "--storage: expected fp16 or bf16 with --gpu, got 'fp32'");
     if (shape.head_dim != 64 && shape.head_dim != 128 && shape.head_dim != 256)
@@ -57,6 +62,16 @@ static void read_workload(gpu_bench *b)
     snprintf(b->name, sizeof b->name, "%s, step %u", file, b->request.iteration);
 }
 
+static double longest_path(const tool_scene *scene)
+{
+    kv_table *tables = tool_scene_tables(scene);
+    uint32_t longest = 0;
+    for (uint32_t q = 0; q < scene->step.num_queries; q++)
+        longest = tables[q].length > longest ? tables[q].length : longest;
+    free(tables);
+    return longest;
+}
+
 /* Ends the program if the step has no query, or if the host would need more than the limits allow. */
 static void need_host(const gpu_bench *b)
 {
@@ -73,7 +88,7 @@ static void need_host(const gpu_bench *b)
     kv_tree *tree = tool_scene_tree(&scene);
     if (tree->unique_tokens == 0)
         tool_bad_input("bench, %s: expected a step that has queries", b->name);
-    double path_tokens = (double)tree->path_tokens, longest = path_tokens < KV_MAX_LENGTH ? path_tokens : KV_MAX_LENGTH;
+    const double path_tokens = (double)tree->path_tokens, longest = longest_path(&scene);
     tree_plan_config config = {.strategy = b->request.strategy, .group_size = shape->num_heads / shape->num_kv_heads};
     uint64_t plan_bytes = 0;
     if (tree_plan_bytes(&plan_bytes, tree, &config) == TREE_OVERFLOW)
@@ -117,7 +132,7 @@ static void write_result(const gpu_bench *b, const gpu_bench_result *r)
     tool_put_decimal(table, "launch_us", r->launch_us, 2);
     if (b->call->format != TOOL_JSON)
         provenance_write(stdout, b->call->format == TOOL_CSV ? "# " : "", r->device, "treeattn bench --gpu",
-                         GPU_BENCH_STATISTIC);
+                         GPU_STATISTIC);
     tool_table_write(table, stdout, b->call->format, true);
     if (isnan(r->cold_us))
         tool_warn("bench --gpu: not measured cold: all sets of K and V of so small a tree stay in the L2 cache");
