@@ -69,7 +69,7 @@ gpu_bench_status gpu_bench_measure(gpu_bench_result *result, const gpu_bench_req
     snprintf(r.rung, sizeof r.rung, "%s", step->name);
     r.dram_gbps = most.dram_gbps, r.l2_gbps = most.l2_gbps;
     r.matrix_tflops = most.matrix_tflops, r.launch_us = most.launch_us;
-    const bool is_cold = (double)c.set_bytes * c.num_sets >= 2.0 * l2_bytes();
+    const bool is_cold = (double)c.set_bytes * c.num_sets > l2_bytes();
     const double floor_us = bench_floor(&c);
     bench_measured m = bench_measure(&c, &p, step);
     r.cold_us = is_cold ? m.cold_us : NAN, r.floor_us = is_cold ? floor_us : NAN;
