@@ -28,7 +28,7 @@ def check_raises(name, kind, pattern, call):
     try:
         answer = call()
     except Exception as error:  # pylint: disable=broad-except
-        if type(error) is kind and re.fullmatch(pattern, str(error), re.DOTALL):
+        if isinstance(error, kind) and re.fullmatch(pattern, str(error), re.DOTALL):
             print(f"pass {name}")
             return
         answer = f"{type(error).__name__}: {error}"

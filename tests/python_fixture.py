@@ -13,7 +13,7 @@ def fixture():
     b = a.fork()
     a.append(3)
     b.append(4)
-    pruned = pool.branch()
+    stranger, pruned = other.branch(), pool.branch()
     pruned.prune()
     closed = ta.Pool(8, 4)
     closed.close()

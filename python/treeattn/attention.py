@@ -53,13 +53,13 @@ class SoftmaxState:
     """
 
     def __init__(self, head_dim):
-        self.o = np.empty(integer("head_dim", head_dim, 1, 1 << 20))
-        self.o.flags.writeable = False
-        self._struct = c.softmax_state(0, 0, pointer(self.o))
-        c.inline_softmax_state_empty(byref(self._struct), len(self.o))
+        self._o = np.empty(integer("head_dim", head_dim, 1, 1 << 20))
+        self._struct = c.softmax_state(0, 0, pointer(self._o))
+        c.inline_softmax_state_empty(byref(self._struct), len(self._o))
 
     m = property(lambda self: self._struct.m, doc="The largest score; -inf: no token.")
     l = property(lambda self: self._struct.l, doc="The sum of exp(score - m).")
+    o = property(lambda self: self._o.copy(), doc="The sum of exp(score - m) * value, float64 [head_dim], a copy.")
 
     def absorb(self, score, value):
         """One more token. value: float32 [head_dim]. Returns the state. C: softmax_state_absorb."""
@@ -67,24 +67,24 @@ class SoftmaxState:
             score = float("nan")
         else:
             score = number("score", score)
-        array("value", value, np.float32, self.o.shape, "[head_dim]")
+        array("value", value, np.float32, self._o.shape, "[head_dim]")
         with lock:
-            c.inline_softmax_state_absorb(byref(self._struct), score, pointer(value), len(self.o))
+            c.inline_softmax_state_absorb(byref(self._struct), score, pointer(value), len(self._o))
         return self
 
     def merge(self, other):
         """The union with the state of other tokens. Returns the state. C: softmax_state_merge."""
         instance("other", other, SoftmaxState)
-        if len(other.o) != len(self.o):
-            raise Error(f"other: expected a state with head_dim {len(self.o)}, got {len(other.o)}")
+        if len(other._o) != len(self._o):
+            raise Error(f"other: expected a state with head_dim {len(self._o)}, got {len(other._o)}")
         with lock:
-            c.inline_softmax_state_merge(byref(self._struct), byref(other._struct), len(self.o))
+            c.inline_softmax_state_merge(byref(self._struct), byref(other._struct), len(self._o))
         return self
 
     def normalize(self):
         """out = o / l, float32 [head_dim]; 0 where no token was seen. C: softmax_state_normalize."""
-        out = np.empty(len(self.o), np.float32)
-        c.inline_softmax_state_normalize(pointer(out), byref(self._struct), len(self.o))
+        out = np.empty(len(self._o), np.float32)
+        c.inline_softmax_state_normalize(pointer(out), byref(self._struct), len(self._o))
         return out
 
     @property
@@ -94,10 +94,12 @@ class SoftmaxState:
 
     def copy(self):
         """A state of its own with the same tokens."""
-        return SoftmaxState(len(self.o)).merge(self) if self.l else SoftmaxState(len(self.o))
+        twin = SoftmaxState(len(self._o))
+        twin._o[:], twin._struct.m, twin._struct.l = self._o, self.m, self.l
+        return twin
 
     def __repr__(self):
-        return f"SoftmaxState(m={self.m:g}, l={self.l:g}, o={self.o})"
+        return f"SoftmaxState(m={self.m:g}, l={self.l:g}, o={self._o})"
 
 
 # ---- tree_attention.h ----
@@ -166,8 +168,8 @@ def tree_isa_best():
 def tree_attention_cpu_workspace_bytes(plan, shape, max_threads=0):
     """Bytes of workspace for a plan and a Shape with at most max_threads threads (0: OpenMP's default).
     C: tree_attention_cpu_workspace_bytes."""
-    plan.fits(shape)
-    return instance("plan", plan, Plan)._call(c.tree_attention_cpu_workspace_bytes, byref(shape._struct()),
+    instance("plan", plan, Plan).fits(shape)
+    return plan._call(c.tree_attention_cpu_workspace_bytes, byref(shape._struct()),
                                               threads(max_threads))
 
 

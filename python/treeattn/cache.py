@@ -50,7 +50,7 @@ class EvictionCache(Owner):
 
     def _own(self, cache, shape):
         self._handle = Handle(cache, c.eviction_cache_destroy)
-        self.shape = shape
+        self._shape = shape
 
     def step(self, query, key, value):
         """One token, at the next position. Returns an EvictionStep.
@@ -111,9 +111,9 @@ class EvictionCache(Owner):
         with lock:
             raise_tree(c.eviction_cache_fork(byref(child), self._pointer))
         copy = type(self).__new__(type(self))
-        copy._own(child, self.shape)
+        copy._own(child, self._shape)
         return copy
 
     def _dims(self):
-        shape = self.shape
+        shape = self._shape
         return (shape.num_heads, shape.head_dim), (shape.num_kv_heads, shape.head_dim)

@@ -35,7 +35,9 @@ def _keep_structs(tree, keeps):
     keeps = objects("keeps", keeps, Keep)
     if len(keeps) != tree.num_queries:
         raise Error(f"keeps: expected as many as queries, {tree.num_queries}, got {len(keeps)}")
-    return (c.kv_keep * len(keeps))(*(keep._struct() for keep in keeps))
+    structs = (c.kv_keep * len(keeps))(*(keep._struct() for keep in keeps))
+    structs.keeps = keeps  # their words live as long as the structs
+    return structs
 
 
 def tree_plan_bytes(tree, strategy="cost", *, target="gpu", max_rows=0, piece_tokens=0, group_size=0, num_workers=0):

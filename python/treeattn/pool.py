@@ -286,9 +286,6 @@ class Pool(Owner):
 
     def _own(self, handle):
         self._handle = handle
-        stats = self.stats
-        self.num_blocks, self.block_tokens = stats.num_blocks, stats.block_tokens
-        self.evicts = bool(self._call(c.kv_pool_positions))
         return self
 
     @classmethod
@@ -301,6 +298,7 @@ class Pool(Owner):
     def close(self, force=True):
         """Frees the pool, also while branches live; with force=False, Error KV_BUSY while branches live or epochs are
         unretired. A second call does nothing."""
+        flag("force", force)
         with lock:
             if not force and not self.closed:
                 stats = self.stats
@@ -329,7 +327,7 @@ class Pool(Owner):
         Error: KV_INVAL (a branch named twice), otherwise as Branch.append. C: kv_branch_append_many.
         """
         handles = self._handles(branches)
-        if np.ndim(num_tokens) == 0:
+        if not isinstance(num_tokens, (list, tuple, np.ndarray)):
             num_tokens = [num_tokens] * len(handles)
         counts = integers("num_tokens", num_tokens)
         if len(counts) != len(handles):
@@ -363,6 +361,10 @@ class Pool(Owner):
         stats = c.kv_pool_stats()
         raise_kv(self._call(c.kv_pool_get_stats, byref(stats)))
         return stats
+
+    num_blocks = property(lambda self: self.stats.num_blocks, doc="Blocks, free ones included.")
+    block_tokens = property(lambda self: self.stats.block_tokens, doc="Tokens of a block.")
+    evicts = property(lambda self: bool(self._call(c.kv_pool_positions)), doc="Whether branches have keep words.")
 
     @property
     def used(self):
@@ -433,7 +435,8 @@ class Pool(Owner):
             positions = self._call(c.kv_pool_positions)
             if not positions:
                 raise Error(_NEVER_EVICTS)
-            return copied(positions, self.num_blocks * self.block_tokens).reshape(self.num_blocks, self.block_tokens)
+            shape = self.num_blocks, self.block_tokens
+            return copied(positions, shape[0] * shape[1]).reshape(shape)
 
     def keeps(self, branches):
         """The Keep of each branch, for plans over evicted tokens. C: kv_branch_keeps."""

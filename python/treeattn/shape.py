@@ -14,7 +14,7 @@ STORAGES = c.TREE_STORAGES
 STORAGE_TYPES = {"fp32": np.dtype(np.float32), "fp16": np.dtype(np.float16), "bf16": np.dtype(np.uint16)}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Shape:
     """The sizes of one step of attention.
 

@@ -60,13 +60,11 @@ class Stream(Owner):
         with lock:
             raise_tree(c.stream_create(byref(stream), byref(config)))
         self._handle = Handle(stream, c.stream_destroy)
-        self.num_heads, self.num_kv_heads, self.head_dim = config.num_heads, config.num_kv_heads, config.head_dim
+        self._query, self._kv = (config.num_heads, config.head_dim), (config.num_kv_heads, config.head_dim)
 
     def next(self):
         """The next StreamToken. C: stream_next."""
-        token = StreamToken(np.empty((self.num_heads, self.head_dim), np.float32),
-                            np.empty((self.num_kv_heads, self.head_dim), np.float32),
-                            np.empty((self.num_kv_heads, self.head_dim), np.float32))
+        token = StreamToken(*(np.empty(shape, np.float32) for shape in (self._query, self._kv, self._kv)))
         self._call(c.stream_next, *map(pointer, token))
         return token
 

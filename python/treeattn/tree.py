@@ -26,7 +26,7 @@ class Tables(NamedTuple):
     def of(cls, tables, lengths, block_tokens, pool_blocks, versions, drafts):
         """Checks what an engine brings along."""
         power_of_two("block_tokens", block_tokens)
-        if not isinstance(tables, (list, tuple)) and np.ndim(tables) != 2:
+        if not isinstance(tables, (list, tuple)) and not (isinstance(tables, np.ndarray) and tables.ndim == 2):
             raise Error(f"tables: expected a list of block tables, got {describe(tables)}")
         tables = [integers(f"tables[{i}]", table) for i, table in enumerate(tables)]
         if lengths is None:

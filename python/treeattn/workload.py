@@ -51,7 +51,7 @@ class Workload(Owner):
             with lock:
                 raise_kv(function(byref(workload), *arguments), KV_RANGE=
                          "expected a workload of at most 2^20 branches, 2^30 tokens of a branch, 2^32 - 1 operations and tokens",
-                         KV_INVAL="max_steps, prompt_tokens: expected a trace and counts that fit together")
+                         KV_INVAL="expected in no step more accepted tokens than the depth of the draft tree + 1")
             handle = Handle(workload, c.workload_destroy)
         self = cls.__new__(cls)
         self._handle = handle
@@ -204,7 +204,7 @@ def _from_tree(tree, prompt_tokens, max_steps):
 
 
 def _from_accept(accept, num_leaves, prompt_tokens, max_steps):
-    return (instance("accept", accept, TraceAccept)._pointer_for("accept"), integer("num_leaves", num_leaves),
+    return (instance("accept", accept, TraceAccept)._pointer_for("accept"), integer("num_leaves", num_leaves, 1),
             integer("prompt_tokens", prompt_tokens), integer("max_steps", max_steps))
 
 
