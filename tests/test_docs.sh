@@ -27,7 +27,7 @@ for document in "${documents[@]}"; do
     while read -r file && [ -n "$file" ]; do
         checked=$((checked + 1))
         [ -e "$file" ] || [ -e "$(dirname "$document")/$file" ] || fail "$document names $file: no such file"
-    done <<<"$(grep -oE '`(allocator|reference|gpu|measure|tests|figures|tools|scripts|cmake|docs|notebooks)/[A-Za-z0-9_./-]+\.[a-z]+`' "$document" |
+    done <<<"$(grep -oE '`(allocator|reference|gpu|measure|tests|figures|tools|scripts|cmake|docs|notebooks|python)/[A-Za-z0-9_./-]+\.[a-z]+`' "$document" |
         tr -d '`')"
     while read -r link && [ -n "$link" ]; do
         checked=$((checked + 1))

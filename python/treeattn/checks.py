@@ -97,7 +97,7 @@ def instance(name, value, kind):
 def array(name, value, dtype, shape, dims=""):
     """value as it is, if it is a C-contiguous array of this type and shape. None in `shape`: any length.
 
-    Nothing is converted: a copy of K and V that nobody sees would be the opposite of what this library is about.
+    Nothing is converted: a hidden copy of K and V would be the opposite of this library's subject.
     dims: the shape in words, "[num_queries][num_heads][head_dim]".
     """
     dtype = np.dtype(dtype)

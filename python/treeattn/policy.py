@@ -36,7 +36,7 @@ class EvictionView:
         norm = value_norm(value) if norm is None else array("norm", norm, np.float32, key.shape[:3])
         scale = _scale(scale, self.shape.head_dim)
         self.weights, self.out, _ = attention_weights(queries[-1], key, value, self.tokens, scale)
-        # The struct points into these; whoever replaces an attribute above changes nothing in C.
+        # The struct points into these arrays, and not into attributes, which can be replaced.
         scratch = np.empty(2 * len(self.tokens.slots))
         arrays = key, value, norm, self.weights, self.out, queries
         self._memory = (*arrays, scratch, *self.tokens)

@@ -205,7 +205,7 @@ class Replay(Owner):
 
     @property
     def events(self):
-        """The events of the last call of step, a list of tuples; None if Replay was not asked for them."""
+        """The events of the last call of step, a list of tuples; None without events=True."""
         return None if self._events is None else list(self._events)
 
     @property
