@@ -1,6 +1,7 @@
 """The lives of python/treeattn's objects: arrays that outlive them, closing twice, any order of collection, threads, a
 child of fork; and the search for the library."""
 import copy
+import ctypes.util
 import gc
 import os
 import random
@@ -152,6 +153,9 @@ def import_with(library):
 said = "\n".join(import_with("/nonexistent/libtreeattn.so"))
 check("no library: the place and the command", True, re.search(
     r"treeattn found no library .*\n  /nonexistent/libtreeattn.so: no such file\n.*--target treeattn_shared", said) is not None)
+libm = ctypes.util.find_library("m")
+said = "\n".join(import_with(libm))
+check("another library", True, f"{libm} has no function kv_status_string, so it is not the library of this package." in said)
 said = "\n".join(import_with(os.path.join(SOURCE, "README.md")))
 check("no library in that file", True, re.search(r"\n  .*README.md: .*ELF", said) is not None)
 done()

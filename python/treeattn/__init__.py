@@ -23,10 +23,10 @@
     out, lse = ta.tree_attention_ref(query, key, value, plan)
     print(ta.tree_traffic_count(plan, shape).plan_bytes)
 
-A function of C has its name here, ta.tree_attention_ref, unless it works on an object of the library: then it is a method,
-and kv_branch_fork is Branch.fork. Enumerations are names: "cost", "fp32". Arrays that come back are copies; arrays that go
-in must have the right type, shape and order, and nothing is converted. What the library refuses raises ta.Error, with the
-library's name for it in .status ("KV_NOBLOCKS"); a lack of memory, MemoryError.
+A function of C has its name here, ta.tree_attention_ref, unless it works on an object of the library: then it is a
+method, and kv_branch_fork is Branch.fork. Enumerations are names: "cost", "fp32". Arrays that come back are copies;
+arrays that go in must have the right type, shape and order, and nothing is converted. What the library refuses raises
+ta.Error, with the library's name for it in .status ("KV_NOBLOCKS"); a lack of memory, MemoryError.
 
 `python3 -m treeattn` lists all names.
 """

@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from . import c
-from .checks import U64_MAX, array, choice, copied, describe, flag, instance, integer, integers, number, pointer
+from .checks import U64_MAX, array, choice, flag, instance, integer, integers, number
 from .errors import Error, raise_kv
-from .handle import Handle, Owner, borrowed, lock
+from .handle import Handle, Owner, lock
+from .memory import borrowed, copied, pointer
 from .importance import Tokens
 from .policy import policy_pointer
 from .pool import SCOPES, Branch, Pool, pool_config
@@ -44,7 +45,8 @@ class ForestBranch(Branch):
         return ForestBranch(self.forest, child.value)
 
     def append(self, keys, values):
-        """num_tokens tokens without a query: float32 [num_tokens][num_kv_heads][head_dim]. C: eviction_forest_append."""
+        """num_tokens tokens without a query: float32 [num_tokens][num_kv_heads][head_dim].
+        C: eviction_forest_append."""
         kv = self.forest.shape.num_kv_heads, self.forest.shape.head_dim
         array("keys", keys, np.float32, (None, *kv), "[num_tokens][num_kv_heads][head_dim]")
         array("values", values, np.float32, keys.shape, "that of keys")
@@ -66,10 +68,9 @@ class ForestBranch(Branch):
         """The Tokens that it keeps. C: eviction_forest_tokens."""
         with lock:
             count = self.keep.num_kept
-            tokens = Tokens(np.empty(count, np.uint64), np.empty(count, np.uint32))
-            raise_kv(self.forest._call(c.eviction_forest_tokens, self.handle, pointer(tokens.slots),
-                                       pointer(tokens.positions)))
-        return tokens
+            slots, positions = np.empty(count, np.uint64), np.empty(count, np.uint32)
+            raise_kv(self.forest._call(c.eviction_forest_tokens, self.handle, pointer(slots), pointer(positions)))
+        return Tokens(slots.astype(np.int64), positions)
 
 
 class EvictionForest(Owner):

@@ -5,8 +5,9 @@ from ctypes import byref
 import numpy as np
 
 from . import c
-from .checks import array, integer, pointer, power_of_two
+from .checks import array, integer, power_of_two
 from .errors import Error
+from .memory import pointer
 
 
 class Keep:
@@ -43,7 +44,8 @@ class Keep:
         return c.inline_kv_keep_slot(byref(self._struct()), self._block_tokens, slot)
 
     def _struct(self):
-        return c.kv_keep(pointer(self._words), self._words.shape[1], len(self._words), self.num_kept, self.next_position,
+        num_blocks, words_per_block = self._words.shape
+        return c.kv_keep(pointer(self._words), words_per_block, num_blocks, self.num_kept, self.next_position,
                          self.first_private)
 
     def __repr__(self):

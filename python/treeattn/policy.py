@@ -6,10 +6,12 @@ from ctypes import byref
 import numpy as np
 
 from . import c
-from .checks import U32_MAX, U64_MAX, array, describe, instance, integer, pointer, text
+from .checks import U64_MAX, array, describe, instance, integer, text
 from .errors import Error
 from .handle import lock
-from .importance import Tokens, _checked_tokens, _scale, attention_weights, token_struct, value_norm
+from .memory import pointer
+from .attention import scale_of
+from .importance import attention_weights, checked_tokens, token_struct, value_norm
 from .shape import shape_of
 
 
@@ -30,11 +32,11 @@ class EvictionView:
         self.shape = shape_of(queries, key, value, storages=("fp32",))
         if not len(queries):
             raise Error("queries: expected at least the current query, got none")
-        self.tokens = _checked_tokens("tokens", tokens, self.shape.num_blocks, self.shape.block_tokens)
+        self.tokens = checked_tokens("tokens", tokens, self.shape.num_blocks, self.shape.block_tokens)
         if not len(self.tokens.slots):
             raise Error("tokens: expected at least one token, got none")
         norm = value_norm(value) if norm is None else array("norm", norm, np.float32, key.shape[:3])
-        scale = _scale(scale, self.shape.head_dim)
+        scale = scale_of(scale, self.shape.head_dim)
         self.weights, self.out, _ = attention_weights(queries[-1], key, value, self.tokens, scale)
         # The struct points into these arrays, and not into attributes, which can be replaced.
         scratch = np.empty(2 * len(self.tokens.slots))
@@ -46,8 +48,8 @@ class EvictionView:
 
 
 class EvictionPolicy:
-    """A policy of the library: its name, variant (the difference to the publication), source, window (queries that a view
-    must hold) and interval (tokens above the budget that start an eviction; 0: nothing is evicted)."""
+    """A policy of the library: its name, variant (the difference to the publication), source, window (queries that a
+    view must hold) and interval (tokens above the budget that start an eviction; 0: nothing is evicted)."""
 
     def __init__(self, name):
         self._policy = c.eviction_policy_from_name(text("policy", name))
@@ -110,7 +112,8 @@ def eviction_all(view):
 
 def eviction_between(view, num_sinks, num_recent):
     """(first, end) of all positions but the first num_sinks and the last num_recent. C: eviction_between."""
-    found = c.eviction_between(byref(instance("view", view, EvictionView)._struct), integer("num_sinks", num_sinks), integer("num_recent", num_recent))
+    found = c.eviction_between(byref(instance("view", view, EvictionView)._struct), integer("num_sinks", num_sinks),
+                               integer("num_recent", num_recent))
     return found.first, found.end
 
 

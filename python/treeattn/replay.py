@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from . import c
-from .checks import U32_MAX, U64_MAX, choice, copied, flag, instance, integer, number, pointer, power_of_two
+from .checks import U64_MAX, choice, flag, instance, integer, number, power_of_two
 from .errors import Error, raise_kv
-from .handle import Handle, Owner, borrowed, lock
+from .handle import Handle, Owner, lock
+from .memory import borrowed, copied, pointer
 from .pool import Branch, Copy, Pool
 from .shape import STORAGE_TYPES, STORAGES, Shape
 from .workload import KINDS, Workload
@@ -18,7 +19,8 @@ POISONS = c.KV_POISONS
 
 
 class KvStore(Owner):
-    """K and V for the blocks of a pool, filled by a Replay with random vectors that depend on (seed, token, head) alone.
+    """K and V for the blocks of a pool, filled by a Replay with random vectors that depend on (seed, token, head)
+    alone.
 
       storage    "fp32", "fp16" or "bf16"
       poison     the contents of slots that no branch sees: "off", "nan", "inf" or "decoy" (values of 1e30)
@@ -34,7 +36,7 @@ class KvStore(Owner):
         Shape(num_kv_heads, num_kv_heads, head_dim, block_tokens, num_blocks, storage=storage).check()
         config = c.kv_store_config(choice("storage", storage, STORAGES), num_blocks, block_tokens, num_kv_heads,
                                    head_dim, integer("seed", seed, 0, U64_MAX), choice("poison", poison, POISONS),
-                                   number("key_scale", key_scale, 0))
+                                   number("key_scale", key_scale, 0, 1e30))
         store = c.P(c.kv_store)()
         with lock:
             raise_kv(c.kv_store_create(byref(store), byref(config)))
@@ -47,8 +49,8 @@ class KvStore(Owner):
 
     @property
     def key(self):
-        """[num_blocks][num_kv_heads][block_tokens][head_dim] of the storage type: a view that can be written, for tests.
-        It lives on after close(). C: kv_store_key."""
+        """[num_blocks][num_kv_heads][block_tokens][head_dim] of the storage type: a view that can be written, for
+        tests. It lives on after close(). C: kv_store_key."""
         return self._view(c.kv_store_key)
 
     @property
@@ -60,7 +62,7 @@ class KvStore(Owner):
         """The Shape for queries over this store; num_heads None: num_kv_heads. C: kv_store_shape."""
         struct = self._call(c.kv_store_shape, integer("num_queries", num_queries),
                             1 if num_heads is None else integer("num_heads", num_heads, 1))
-        return Shape(struct.num_kv_heads if num_heads is None else struct.num_heads, struct.num_kv_heads, struct.head_dim,
+        return Shape(struct.num_kv_heads if num_heads is None else num_heads, struct.num_kv_heads, struct.head_dim,
                      struct.block_tokens, struct.num_blocks, struct.num_queries, STORAGES[struct.storage])
 
     def check(self):
@@ -76,8 +78,8 @@ class KvStore(Owner):
             return copied(tokens, length.value)
 
     def gather(self, branch, kv_head):
-        """key and value of a branch, contiguous: float32 [length][head_dim], rounded to the storage type. Reads no block.
-        C: kv_store_gather."""
+        """key and value of a branch, contiguous: float32 [length][head_dim], rounded to the storage type. Reads no
+        block. C: kv_store_gather."""
         with lock:
             shape = self.shape(1)
             integer("kv_head", kv_head, 0, shape.num_kv_heads - 1)
@@ -105,7 +107,8 @@ class ReplayStep(NamedTuple):
 
 
 class Replay(Owner):
-    """Plays a Workload on a Pool, one step at a time; use it in a for statement. While it is open, only it changes the pool.
+    """Plays a Workload on a Pool, one step at a time; use it in a for statement. While it is open, only it changes the
+    pool.
 
       store   a KvStore of the pool's num_blocks and block_tokens, in which keys and values appear; each for one Replay
       events  True: after each call of step, Replay.events tells the owner of K and V what to do, in this order:
@@ -215,8 +218,8 @@ class Replay(Owner):
 
     @property
     def totals(self):
-        """Counts of the steps so far, with the fields of replay_totals: path_tokens_sum, unique_tokens_sum, ...; peaks and
-        copies once there is no step left. C: replay_count."""
+        """Counts of the steps so far, with the fields of replay_totals: path_tokens_sum, unique_tokens_sum, ...; peaks
+        and copies once there is no step left. C: replay_count."""
         return c.replay_totals.from_buffer_copy(self._totals)
 
 

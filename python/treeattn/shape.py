@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import c
-from .checks import array, choice, describe, integer, pointer
+from .checks import array, choice, describe, integer
 from .errors import Error, raise_tree
+from .memory import pointer
 
 STORAGES = c.TREE_STORAGES
 # NumPy has no bf16: its codes are uint16.
@@ -55,8 +56,8 @@ class Shape:
         return self.num_blocks, self.num_kv_heads, self.block_tokens, self.head_dim
 
     def check(self):
-        """Error TREE_BAD_SHAPE: a size is 0, num_heads is no multiple of num_kv_heads, block_tokens no power of two up to
-        256, or a buffer would exceed 2^48 elements. C: tree_shape_check."""
+        """Error TREE_BAD_SHAPE: a size is 0, num_heads is no multiple of num_kv_heads, block_tokens no power of two up
+        to 256, or a buffer would exceed 2^48 elements. C: tree_shape_check."""
         raise_tree(c.tree_shape_check(byref(self._struct())), f"{self!r} is no shape of attention")
 
     def kv_offset(self, block, kv_head, slot):

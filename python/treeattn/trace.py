@@ -3,12 +3,11 @@
 import os
 from ctypes import byref
 
-import numpy as np
-
 from . import c
-from .checks import copied, describe, instance, integer, text
+from .checks import describe, instance, integer, text
 from .errors import Error, raise_kv
 from .handle import Handle, Owner, lock
+from .memory import copied
 
 
 class _Part:
@@ -21,7 +20,6 @@ class _Part:
             value = getattr(struct, name)
             if name in arrays:
                 value = copied(value, getattr(struct, arrays[name]))
-                value = value.view(np.recarray) if value.dtype.names else value
             setattr(self, name, value.decode() if isinstance(value, bytes) else value)
 
     def _pointer_for(self, name):
@@ -31,8 +29,9 @@ class _Part:
 
 
 class TraceTree(_Part):
-    """A search tree: source, ordinal (-1: not finished), last_iteration, num_nodes, num_leaves, num_tokens, path_tokens;
-    nodes, a record array: parent (ta.NONE: the root), num_tokens, start, end: a query at iterations start .. end."""
+    """A search tree: source, ordinal (-1: not finished), last_iteration, num_nodes, num_leaves, num_tokens,
+    path_tokens; nodes, a record array: parent (ta.NONE: the root), num_tokens, start, end: a query at iterations start
+    .. end."""
 
     def __init__(self, trace, pointer):
         super().__init__(trace, pointer, {"nodes": "num_nodes"})
@@ -64,8 +63,8 @@ class TraceAccept(_Part):
 
 
 class Trace(Owner):
-    """A file of `ttr` version 1: kind ("reason", "draft" or "accept"), name, and the lists trees, drafts and accepts, two
-    of which are empty. Trace.read and Trace.read_file make one. C: trace_destroy."""
+    """A file of `ttr` version 1: kind ("reason", "draft" or "accept"), name, and the lists trees, drafts and accepts,
+    two of which are empty. Trace.read and Trace.read_file make one. C: trace_destroy."""
 
     def __init__(self):
         raise Error("Trace: expected Trace.read(text) or Trace.read_file(path)")
