@@ -1,7 +1,7 @@
 """Random calls into python/treeattn: arrays of wrong shapes, types, strides and byte orders, numbers that are negative,
 huge or NaN, objects of other classes, closed and pruned ones, in any order. Every call answers or raises one of our
-errors; no call ends the process (tests/test_python.sh runs this in one of its own). Arguments: calls, seed. A third one,
-"attributes": attributes are overwritten too, after which any error will do, but not the end of the process."""
+errors; no call ends the process (tests/test_python.sh runs this in one of its own). Arguments: calls, seed. A third,
+"attributes": attributes are overwritten too; then any error will do, but not the end of the process."""
 import inspect
 import os
 import random
@@ -22,10 +22,13 @@ rng = random.Random(seed)
 # Enough for a small pool; what is huge is a MemoryError and not a wait.
 resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
 
-INTEGERS = [0, 1, 2, 3, 4, 5, 7, 8, 16, 33, -1, -2**31, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1, 2**32, 2**63, 2**64 - 1, 2**64,
+INTEGERS = [0, 1, 2, 3, 4, 5, 7, 8, 16, 33, -1, -2**31, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1, 2**32, 2**63, 2**64 - 1,
+            2**64,
             10**30]
-ODD = [None, True, False, 0.5, float("nan"), float("inf"), -1e308, "", "cost", "cpu", "node", "mask", "a\0b", "\ud800", b"x",
-       (), [], {}, [1, 2], [[0, 1], [0, 2]], [-1], [2**40], ["x"], (0, 3), object(), np.float32(2), np.int64(3), np.uint8(1),
+ODD = [None, True, False, 0.5, float("nan"), float("inf"), -1e308, "", "cost", "cpu", "node", "mask", "a\0b", "\ud800",
+       b"x",
+       (), [], {}, [1, 2], [[0, 1], [0, 2]], [-1], [2**40], ["x"], (0, 3), object(), np.float32(2), np.int64(3),
+       np.uint8(1),
        int, len]
 NAMES = [*ta.STRATEGIES, *ta.POLICIES, *ta.ISAS, *ta.KINDS, *ta.STORAGES, *ta.SCOPES, *ta.PRESETS, *ta.POISONS]
 DTYPES = [np.float32, np.float64, np.float16, np.uint16, np.uint32, np.int64, np.uint64, np.uint8, bool, ">f4", "c8",
@@ -34,7 +37,8 @@ DTYPES = [np.float32, np.float64, np.float16, np.uint16, np.uint32, np.int64, np
 
 def an_array():
     """Of any type, shape and strides."""
-    dims = rng.choice([(), (0,), (3,), (2, 4, 4), (8, 2, 4, 4), (4, 4), (2, 4), (8, 2, 4), (1, 2, 4), (2, 0, 4), (5, 1, 1, 1, 2)])
+    dims = rng.choice([(), (0,), (3,), (2, 4, 4), (8, 2, 4, 4), (4, 4), (2, 4), (8, 2, 4), (1, 2, 4), (2, 0, 4),
+                       (5, 1, 1, 1, 2)])
     dims = tuple(d if rng.random() < 0.9 else rng.randrange(9) for d in dims)
     values = np.zeros(dims, np.float32)
     if rng.random() < 0.5:
@@ -81,15 +85,18 @@ def likely(objects):
     """Right arguments by the names of parameters."""
     a, b, e = objects["a"], objects["b"], objects["e"]
     vectors = {"head_dim": 4, "num_heads": 4, "num_kv_heads": 2, "block_tokens": 4, "num_blocks": 8, "budget": 4,
-               "policy": "longflow", "num_tokens": rng.randrange(6), "length": rng.randrange(9), "slots": [rng.randrange(9)],
-               "branches": rng.choice([[a, b], [e, objects["e2"]], [objects["f"]]]), "tables": [[0, 1], [0, 2]], "winner": b,
+               "policy": "longflow", "num_tokens": rng.randrange(6), "length": rng.randrange(9),
+               "slots": [rng.randrange(9)],
+               "branches": rng.choice([[a, b], [e, objects["e2"]], [objects["f"]]]), "tables": [[0, 1], [0, 2]],
+               "winner": b,
                "keeps": None, "strategy": rng.choice(ta.STRATEGIES), "scope": "mask", "kind": rng.choice(ta.KINDS),
                "values": objects["key"], "other": ta.SoftmaxState(4), "score": 1.5, "branch": rng.randrange(4),
                "store": None, "events": True, "nodes": "1,2", "dump": objects["pool"].dump(), "name": "node", "seed": 3,
                "scale": 0.5, "lengths": [7, 6], "versions": [1, 2], "positions": np.arange(3, dtype=np.uint32),
                "importance": np.ones(3), "weights": np.ones((4, 3)), "out": np.ones((4, 4)),
                "norm": np.ones((8, 2, 4), np.float32), "block": rng.randrange(8), "slot": rng.randrange(4),
-               "words": np.ones((2, 1), np.uint64), "num_steps": 3, "num_branches": 3, "prompt_tokens": 5, "max_steps": 3,
+               "words": np.ones((2, 1), np.uint64), "num_steps": 3, "num_branches": 3, "prompt_tokens": 5,
+               "max_steps": 3,
                "content": "ttr 1 draft x\n", "history": np.zeros(3), "max_branches": 8, "max_tokens": 5}
     return {**objects, **vectors}
 
@@ -105,7 +112,8 @@ def is_ours(error, thing):
 
 # Not those that hold an answer: NamedTuples, and what only the library makes.
 public = {name: thing for name, thing in vars(ta).items() if not name.startswith("_") and callable(thing) and
-          not (inspect.isclass(thing) and issubclass(thing, (Exception, dict, tuple, ta.Append, ta.TraceTree, ta.TraceDraft,
+          not (inspect.isclass(thing) and issubclass(thing, (Exception, dict, tuple, ta.Append, ta.TraceTree,
+                                                             ta.TraceDraft,
                                                              ta.TraceAccept)))}
 reached, answered, problems = set(), set(), []
 objects = likely(fixture())

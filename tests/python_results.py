@@ -1,5 +1,5 @@
-"""Results of python/treeattn: the same bits as a C program (argument: python_same_bits), float64 of NumPy within a bound,
-and models in Python of the allocator and of replays."""
+"""Results of python/treeattn: the same bits as a C program (argument: python_same_bits), float64 of NumPy within a
+bound, and models in Python of the allocator and of replays."""
 import os
 import subprocess
 import sys
@@ -8,6 +8,7 @@ from python_checks import SOURCE, check, check_raises, done
 
 import numpy as np
 import treeattn as ta
+from treeattn.c import as_dict
 
 F32 = np.float32
 program = sys.argv[1]
@@ -131,7 +132,8 @@ for strategy in ta.STRATEGIES:
         for q, row in zip(plan.item_queries(i), sees):
             if not set(places[row]) <= set(seen[q]):
                 check(f"{strategy}: item {i} shows query {q} its own tokens", True, False)
-    check(f"{strategy}: the items cover the path tokens", (tree.path_tokens, plan.loaded_tokens), (pairs, covered.sum()))
+    check(f"{strategy}: the items cover the path tokens", (tree.path_tokens, plan.loaded_tokens),
+          (pairs, covered.sum()))
     check(f"{strategy}: tree_plan_bytes", True, ta.tree_plan_bytes(tree, strategy) > 0)
 
 out, lse = ta.tree_attention_ref(query, key, value, plan)
@@ -147,11 +149,13 @@ for function, dims in ((ta.standard_attention_ref, (4, tree.path_tokens)),
 k, v = key[0, 0], value[0, 0]
 got, got_lse = ta.attention_ref(query[0, 0], k, v, 0.25)
 want, want_lse, _ = attention(query[0, 0], k, v, 0.25)
-check("attention_ref is NumPy's", True, np.allclose(got, want, rtol=1e-13) and np.isclose(got_lse, want_lse, rtol=1e-13))
+check("attention_ref is NumPy's", True, np.allclose(got, want, rtol=1e-13) and
+      np.isclose(got_lse, want_lse, rtol=1e-13))
 state = ta.SoftmaxState(16)
 for t in range(4):
     state.absorb(0.25 * float(k[t].astype(float) @ query[0, 0].astype(float)), v[t])
-check("absorbed token by token", True, np.allclose(state.normalize(), want, rtol=1e-6) and np.isclose(state.lse, want_lse))
+check("absorbed token by token", True, np.allclose(state.normalize(), want, rtol=1e-6) and
+      np.isclose(state.lse, want_lse))
 twin = state.copy()
 twin.absorb(100.0, v[0])
 check("a copy of a state is its own", False, twin.m == state.m)
@@ -162,22 +166,28 @@ check("NaN stays", True, np.isnan(ta.SoftmaxState(16).absorb(float("nan"), v[0])
 
 traffic = ta.tree_traffic_count(ta.Plan(tree, "node"), shape)
 token_bytes = 2 * 2 * 16 * 4
-check("traffic", (tree.path_tokens * token_bytes, tree.unique_tokens * token_bytes), (traffic.logical_bytes, traffic.plan_bytes))
+check("traffic", (tree.path_tokens * token_bytes, tree.unique_tokens * token_bytes),
+      (traffic.logical_bytes, traffic.plan_bytes))
 check("traffic of standard attention", tree.path_tokens * token_bytes, ta.tree_traffic_standard(tree, shape).plan_bytes)
-check("traffic of the dense mask", 2 * tree.unique_tokens * token_bytes, ta.tree_traffic_dense_mask(tree, shape).plan_bytes)
+check("traffic of the dense mask", 2 * tree.unique_tokens * token_bytes,
+      ta.tree_traffic_dense_mask(tree, shape).plan_bytes)
 check("kv_offset", key.ravel()[shape.kv_offset(3, 1, 2)], key[3, 1, 2, 0])
 check("storage_bytes", [4, 2, 2], [ta.Shape(1, 1, 1, storage=name).storage_bytes for name in ta.STORAGES])
 codes = np.arange(1 << 16, dtype=np.uint16)
 with np.errstate(invalid="ignore"):
     check("fp16 to float is NumPy's", True,
           np.array_equal(ta.fp16_to_float(codes), codes.view(np.float16).astype(F32), equal_nan=True))
-check("bf16 to float is a shift", True, np.array_equal(ta.half_bits(ta.bf16_to_float(codes)), codes.astype(np.uint32) << 16))
-values = np.concatenate([random.standard_normal(20000).astype(F32) * F32(10) ** random.integers(-8, 5, 20000).astype(F32),
+check("bf16 to float is a shift", True,
+      np.array_equal(ta.half_bits(ta.bf16_to_float(codes)), codes.astype(np.uint32) << 16))
+spread = F32(10) ** random.integers(-8, 5, 20000).astype(F32)
+values = np.concatenate([random.standard_normal(20000).astype(F32) * spread,
                          np.array([0, -0.0, np.inf, -np.inf, 65519.996, 65520, 2**-25, 3e-8], F32)]).astype(F32)
 with np.errstate(over="ignore"):
-    check("float to fp16 is NumPy's", True, np.array_equal(ta.fp16_from_float(values), values.astype(np.float16).view(np.uint16)))
-check("float to bf16 and back is near", True, np.isnan(ta.bf16_to_float(ta.bf16_from_float(np.array([np.nan], F32)))).all() and
-      np.allclose(ta.bf16_to_float(ta.bf16_from_float(values[:20000])), values[:20000], rtol=2**-8))
+    check("float to fp16 is NumPy's", True,
+          np.array_equal(ta.fp16_from_float(values), values.astype(np.float16).view(np.uint16)))
+back = ta.bf16_to_float(ta.bf16_from_float(values[:20000]))
+check("float to bf16 and back is near", True, np.allclose(back, values[:20000], rtol=2**-8))
+check("NaN stays NaN", True, np.isnan(ta.bf16_to_float(ta.bf16_from_float(np.array([np.nan], F32)))).all())
 check("half_from_bits turns half_bits back", True, np.array_equal(ta.half_from_bits(ta.half_bits(values)), values))
 check("numbers of every shape", (2, 3), ta.bf16_from_float(np.zeros((2, 3), F32)).shape)
 
@@ -262,7 +272,8 @@ check("a truncated branch is no growth", False, tree.grow())
 own = ta.Tree([[7, 3], [7, 5]], [6, 8], 4, versions=[1, 2])
 check("own tables", ([[0, 4], [4, 2], [4, 4]], 10, 14),
       ([[node.first_token, node.num_tokens] for node in own.nodes], own.unique_tokens, own.path_tokens))
-check("own tables grow", (True, True, 16), (own.grow([[7, 3], [7, 5]], [8, 8], [1, 2]), own.check() is None, own.path_tokens))
+check("own tables grow", (True, True, 16), (own.grow([[7, 3], [7, 5]], [8, 8], [1, 2]), own.check() is None,
+                                            own.path_tokens))
 check("a table of another version is no growth", False, own.grow([[7, 3], [7, 5]], [8, 8], [1, 3]))
 check("explain", "", ta.Tree.explain([[7, 3]], block_tokens=4))
 drafts = ta.Tree([[0, 1]], [7], 4, drafts=[[None, 0, 0]])
@@ -285,7 +296,8 @@ check("set_keep follows evictions", (True, True), (tree.grow(), plan.set_keep(tr
 plan.check(tree, pool.keeps(branches))
 kept = [branch.slots[branch.keep.kept.ravel()[:branch.length]] for branch in branches]
 check("kept tokens", [9, 6], [len(places) for places in kept])
-check("positions", [[0, 1, 2, 3, 4, 5, 6, 7, 9], [0, 2, 3, 5, 6, 8]], [sorted(pool.positions.ravel()[places].tolist()) for places in kept])
+check("positions", [[0, 1, 2, 3, 4, 5, 6, 7, 9], [0, 2, 3, 5, 6, 8]],
+      [sorted(pool.positions.ravel()[places].tolist()) for places in kept])
 shape = ta.Shape(4, 2, 8, 4, 16, 2)
 key, value = random.standard_normal(shape.kv_shape, F32), random.standard_normal(shape.kv_shape, F32)
 query = random.standard_normal(shape.query_shape, F32)
@@ -304,7 +316,8 @@ after = pool.positions
 check("compaction frees blocks", True, len(moves) > 0 and len(a.table) == 1)
 for move in moves:
     if after[move.to_block, move.to_slot] != before[move.from_block, move.from_slot]:
-        check("a move carries its position", before[move.from_block, move.from_slot], after[move.to_block, move.to_slot])
+        check("a move carries its position", before[move.from_block, move.from_slot],
+              after[move.to_block, move.to_slot])
 c = a.fork()
 check("compact_shared", True, len(c.compact_shared(0)) == c.keep.num_kept and not set(c.table) & set(a.table))
 pool.check()
@@ -315,16 +328,17 @@ weights, out, lse = ta.attention_weights(query[0], key, value, tokens)
 block, slot = divmod(tokens.slots, 4)
 for h in range(4):
     want, want_lse, _ = attention(query[0, h], key[block, h // 2, slot], value[block, h // 2, slot], 8 ** -0.5)
-    check(f"attention_weights of head {h}", True, np.allclose(out[h], want, rtol=1e-6) and np.isclose(lse[h], want_lse, rtol=1e-6))
+    check(f"attention_weights of head {h}", True, np.allclose(out[h], want, rtol=1e-6) and
+          np.isclose(lse[h], want_lse, rtol=1e-6))
 norm = ta.value_norm(value)
 check("value_norm", True, np.allclose(norm, abs(value).sum(-1), rtol=1e-6))
 importance = ta.importance_ref(weights, norm, tokens, 8)
 want = sum(norm[block, h // 2, slot].astype(float) * weights[h] for h in range(4)) / (4 * 8)
 check("importance_ref", True, np.allclose(importance, want, rtol=1e-12))
-lighter = [ta.attention_weights(query[0], key, value, ta.Tokens(np.delete(tokens.slots, t), np.delete(tokens.positions, t)))[1]
-           for t in range(3)]
+without = [ta.Tokens(np.delete(tokens.slots, t), np.delete(tokens.positions, t)) for t in range(3)]
+changed = [ta.attention_weights(query[0], key, value, rest)[1] - out for rest in without]
 check("deletion_error", True, np.allclose(ta.deletion_error(weights, out, value, tokens),
-                                          [np.linalg.norm(less - out) for less in lighter]))
+                                          [np.linalg.norm(change) for change in changed]))
 victim = ta.eviction_victim(importance, tokens)
 check("eviction_victim", tokens.positions[importance.argmin()], ta.eviction_key_position(victim))
 check("eviction_key orders", sorted([0.5, 0.25, 3.0]), sorted([0.5, 0.25, 3.0], key=lambda x: ta.eviction_key(x, 1)))
@@ -334,11 +348,13 @@ tree = pool.tree([a, c])
 plan = ta.Plan(tree, "node", keeps=pool.keeps([a, c]), group_size=2)
 _, _, scores = ta.tree_importance_ref(query, key, value, norm, plan)
 _, _, fast = ta.tree_importance_cpu(query, key, value, norm, plan, isa="portable")
-check("tree_importance_cpu is near tree_importance_ref", True, np.allclose(scores, fast, rtol=1e-4) and (scores >= 0).any())
+check("tree_importance_cpu is near tree_importance_ref", True,
+      np.allclose(scores, fast, rtol=1e-4) and (scores >= 0).any())
 positions = pool.positions[a.table].ravel()
 victim = ta.eviction_victim_of_slots(np.ascontiguousarray(scores[0, :len(positions)]), positions)
 seen = scores[0, :len(positions)] >= 0
-check("eviction_victim_of_slots", positions[seen][scores[0, :len(positions)][seen].argmin()], ta.eviction_key_position(victim))
+check("eviction_victim_of_slots", positions[seen][scores[0, :len(positions)][seen].argmin()],
+      ta.eviction_key_position(victim))
 
 heads = {"num_heads": 4, "num_kv_heads": 2, "head_dim": 8}
 for name in ta.POLICIES:
@@ -347,7 +363,8 @@ for name in ta.POLICIES:
     score = policy.score(view)
     history = np.zeros(3)
     policy.observe(view, history)
-    check(f"{name}: candidates and finite scores", (True, True), (policy.candidates(view)[0] <= 4, np.isfinite(score).all()))
+    check(f"{name}: candidates and finite scores", (True, True),
+          (policy.candidates(view)[0] <= 4, np.isfinite(score).all()))
     stream = ta.Stream("topics", **heads)
     cache = ta.EvictionCache(policy, 6, **heads)
     forest = ta.EvictionForest(name, 6, 64, 4, scope="mask", **heads)
@@ -359,15 +376,17 @@ for name in ta.POLICIES:
         if not np.array_equal(one.out, result.out[0]) or one.victims.tolist() != result.results[0].victims.tolist():
             check(f"{name}: cache and forest agree", (one.out, one.victims), (result.out[0], result.results[0].victims))
             break
-    check(f"{name}: the same tokens are left", cache.view()["tokens"].positions.tolist(), branch.tokens().positions.tolist())
+    check(f"{name}: the same tokens are left", cache.view()["tokens"].positions.tolist(),
+          branch.tokens().positions.tolist())
 twin = cache.fork()
 token = stream.next()
 check("a fork of a cache goes on alike", cache.step(*token).victims.tolist(), twin.step(*token).victims.tolist())
-view = twin.view()
-view = ta.EvictionView(np.concatenate([view["queries"], token.query[None]]), *(view[name] for name in ("key", "value", "tokens", "budget")),
-                       norm=view["norm"])
+memory = twin.view()
+view = ta.EvictionView(np.concatenate([memory["queries"], token.query[None]]), memory["key"], memory["value"],
+                       memory["tokens"], memory["budget"], norm=memory["norm"])
 check("a policy on a cache's view", len(view.tokens.slots), len(ta.EvictionPolicy("longflow").score(view)))
-check("ranges", ((0, 2**32 - 1), (2, int(view.tokens.positions[-1]) - 2)), (ta.eviction_all(view), ta.eviction_between(view, 2, 3)))
+check("ranges", ((0, 2**32 - 1), (2, int(view.tokens.positions[-1]) - 2)),
+      (ta.eviction_all(view), ta.eviction_between(view, 2, 3)))
 cache = ta.EvictionCache("h2o", 6, prompt_policy="longflow", **heads)
 prompt = [stream.next() for _ in range(9)]
 step = cache.prompt(*(np.stack([token[i] for token in prompt]) for i in range(3)))
@@ -380,8 +399,9 @@ for _ in range(4):
     pair = [stream.next() for _ in range(2)]
     forest.step([a, b], *(np.stack([token[i] for token in pair]) for i in range(3)))
 check("a vote", True, forest.counts.voted_tokens > 0)
-check("the forest's norm is value_norm", True, np.array_equal(forest.norm.reshape(-1, 4)[a.tokens().slots // 4 * 2, a.tokens().slots % 4],
-      ta.value_norm(forest.value)[a.tokens().slots // 4, 0, a.tokens().slots % 4]))
+block, slot = divmod(a.tokens().slots, 4)
+check("the forest's norm is value_norm", True,
+      np.array_equal(forest.norm[block, :, slot], ta.value_norm(forest.value)[block, :, slot]))
 a.truncate(9), b.adopt(a)
 check("adopted in a forest", (False, True), (a.alive, b.alive))
 b.prune()
@@ -400,7 +420,8 @@ for _ in range(3):
     workload.add("step")
 workload.check()
 check("a workload of one's own", (13, 3, 3, 11, "leaf 1", ""),
-      (workload.num_operations, workload.num_branches, workload.num_steps, workload.num_tokens, workload.label(2), workload.label(9)))
+      (workload.num_operations, workload.num_branches, workload.num_steps, workload.num_tokens, workload.label(2),
+       workload.label(9)))
 check("operations by name", ["create", "append", "fork"], [ta.KINDS[kind] for kind in workload.operations.kind[:3]])
 for name, built, size in (
         ("levels", ta.Workload.levels("1,4", "8,3|5"), ta.Workload.size_levels("1,4", "8,3|5")),
@@ -409,22 +430,26 @@ for name, built, size in (
     check(f"{name} builds", (True, True), (built.num_steps > 0, size is None or size ==
                                            (built.num_operations, built.num_branches, built.num_tokens)))
 traces = os.path.join(SOURCE, "docs", "examples", "traces")
-reason, draft, accept = (ta.Trace.read_file(os.path.join(traces, name + ".ttr")) for name in ("reason", "draft", "accept"))
+reason, draft, accept = (ta.Trace.read_file(os.path.join(traces, name))
+                         for name in ("reason.ttr", "draft.ttr", "accept.ttr"))
 with open(os.path.join(traces, "reason.ttr"), "rb") as file:
     check("read is read_file", reason.trees[0].nodes.tolist(), ta.Trace.read(file.read()).trees[0].nodes.tolist())
-check("found in traces", (0, True, "chat", None), (reason.find(0).ordinal, draft.find_draft(8).num_nodes == len(draft.find_draft(8).parent),
-                                                    accept.find_accept("chat").name, accept.find_accept("x")))
+check("found in traces", (0, 8, "chat"), (reason.find(0).ordinal, draft.find_draft(8).label,
+                                          accept.find_accept("chat").name))
+check("not found", (None, None, None), (reason.find(99), draft.find_draft(99), accept.find_accept("x")))
 for name, arguments in (("from_tree", (reason.trees[0],)), ("from_accept", (accept.accepts[0], 3)),
                         ("from_accept_draft", (accept.accepts[0], draft.drafts[0]))):
     built = getattr(ta.Workload, name)(*arguments, 10, 4)
-    check(f"{name}: its size", (built.num_operations, built.num_branches, built.num_tokens), getattr(ta.Workload, "size_" + name)(*arguments, 10, 4))
+    size = getattr(ta.Workload, "size_" + name)(*arguments, 10, 4)
+    check(f"{name}: its size", (built.num_operations, built.num_branches, built.num_tokens), size)
 check("draft", draft.drafts[0].num_nodes + 1, ta.Workload.draft(draft.drafts[0], 10).num_branches)
 
 # the events of a replay, carried out in Python, are the store's contents
 workload = ta.Workload.random(3, 30, 6, 9)
 needs, totals = ta.replay_count_needs(workload, 4), ta.replay_measure(workload, 4)
 check("needs and totals", (True, totals.path_tokens_sum), (needs.most_blocks >= totals.peak_blocks, needs.path_tokens))
-pool, store = ta.Pool(totals.peak_blocks, 4), ta.KvStore(totals.peak_blocks, 4, num_kv_heads=2, head_dim=4, poison="nan")
+pool = ta.Pool(totals.peak_blocks, 4)
+store = ta.KvStore(totals.peak_blocks, 4, num_kv_heads=2, head_dim=4, poison="nan")
 key = np.full(store.key.shape, np.nan, F32)
 replay = ta.Replay(workload, pool, store=store, events=True)
 done_steps, same = 0, True
@@ -447,7 +472,7 @@ while True:
         same = same and np.array_equal(store.gather(name, 1)[0], store.key[block, 1, slot])
         same = same and len(store.tokens(name)) == branch.length and replay.branch(name) == branch
 check("events, store and tables agree", (True, workload.num_steps), (same, done_steps))
-check("totals of a replay", (totals.path_tokens_sum, totals.copies, 0), (replay.totals.path_tokens_sum, replay.totals.copies, replay.totals.leaked_blocks))
+check("totals of a replay", as_dict(totals), as_dict(replay.totals))
 check("a replay at its end", (workload.num_operations, None, None), (replay.position, replay.step(), replay.branch(0)))
 store.check()
 replay.close()
@@ -457,15 +482,20 @@ replay = ta.Replay(ta.Workload.few_shot(6, 3, 3), small)
 check_raises("a replay without blocks stops", ta.Error, r".*KV_NOBLOCKS\)", lambda: list(replay))
 stream = ta.Stream("stationary", seed=9)
 check("a stream repeats", stream.next().key.tolist(), next(ta.Stream("stationary", seed=9)).key.tolist())
-check("presets", (ta.PRESETS, None), (tuple(name for name in ta.PRESETS if ta.stream_preset_from_name(name)[1]), ta.stream_preset_from_name("x")))
+check("presets", (ta.PRESETS, None), (tuple(name for name in ta.PRESETS if ta.stream_preset_from_name(name)[1]),
+                                      ta.stream_preset_from_name("x")))
 check("topics", True, stream.topic == 0)
 game = ta.game_of_24_search()
-check("game of 24", (24, True, 6), (round(eval(game.solution.split("=")[0])), game.solved, len(game.prompt.split()[-1:] * 6)))
+check("game of 24", (24, True), (round(eval(game.solution.split("=")[0])), game.solved))
+check("its thoughts", [len(thought.text) + 1 for thought in game.thoughts],
+      [thought.num_tokens for thought in game.thoughts])
+check("its workload", len(game.thoughts) + 1, game.workload.num_branches)
 
 # ---- names, statuses, instruction sets ----
 
 check("every strategy has its number", list(range(8)), [ta.tree_strategy_from_name(name) for name in ta.STRATEGIES])
 check("unknown names", (None, None), (ta.tree_strategy_from_name("x"), ta.eviction_policy_from_name("x")))
-check("sentences", (ta.kv_status_string("KV_STALE"), ta.tree_status_string(0)), (ta.kv_status_string(-6), ta.tree_status_string("TREE_OK")))
+check("sentences", (ta.kv_status_string("KV_STALE"), ta.tree_status_string(0)),
+      (ta.kv_status_string(-6), ta.tree_status_string("TREE_OK")))
 check("instruction sets", (True, True), (ta.tree_isa_available("portable"), ta.tree_isa_available(ta.tree_isa_best())))
 done()

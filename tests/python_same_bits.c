@@ -40,7 +40,7 @@ static void put_strategy(const kv_tree *tree, const tree_shape *shape, const flo
     put(plan->masks, plan->num_mask_words * sizeof *plan->masks);
     put(plan->merge_partials, plan->num_partials * sizeof *plan->merge_partials);
 
-    size_t num_outs = (size_t)shape->num_queries * NUM_HEADS * HEAD_DIM, num_lses = (size_t)shape->num_queries * NUM_HEADS;
+    size_t num_lses = (size_t)shape->num_queries * NUM_HEADS, num_outs = num_lses * HEAD_DIM;
     uint64_t num_slots = tree_importance_slots(plan);
     float *out = take(num_outs * sizeof *out), *lse = take(num_lses * sizeof *lse);
     float *importance = take(shape->num_queries * num_slots * sizeof *importance);

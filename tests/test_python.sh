@@ -40,8 +40,8 @@ script bad_input
 script lives
 script fuzz 4000 1
 script fuzz 4000 2 attributes
-if "$compiler" -std=c11 -O1 -Wall -Werror "${flags[@]}" -o "$work/same_bits" tests/python_same_bits.c -L"${TREEATTN_LIB%/*}" \
-    -ltreeattn "-Wl,-rpath,${TREEATTN_LIB%/*}" 2>"$work/err"; then
+if "$compiler" -std=c11 -O1 -Wall -Werror "${flags[@]}" -o "$work/same_bits" tests/python_same_bits.c \
+    -L"${TREEATTN_LIB%/*}" -ltreeattn "-Wl,-rpath,${TREEATTN_LIB%/*}" 2>"$work/err"; then
     script results "$work/same_bits"
 else
     fail "python_same_bits.c compiles" "$(cat "$work/err")"
