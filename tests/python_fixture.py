@@ -32,6 +32,7 @@ def fixture():
     query = random.standard_normal(shape.query_shape, np.float32)
     key = random.standard_normal(shape.kv_shape, np.float32)
     value = random.standard_normal(shape.kv_shape, np.float32)
+    misaligned = np.zeros(query.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(query.shape)
     tokens = ta.Tokens([0, 1, 8], [0, 1, 5])
     view = ta.EvictionView(query, key, value, tokens, 4)
     cache = ta.EvictionCache("longflow", 4, num_heads=4, num_kv_heads=2, head_dim=4)

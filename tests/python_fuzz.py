@@ -88,16 +88,15 @@ def likely(objects):
                "policy": "longflow", "num_tokens": rng.randrange(6), "length": rng.randrange(9),
                "slots": [rng.randrange(9)],
                "branches": rng.choice([[a, b], [e, objects["e2"]], [objects["f"]]]), "tables": [[0, 1], [0, 2]],
-               "winner": b,
-               "keeps": None, "strategy": rng.choice(ta.STRATEGIES), "scope": "mask", "kind": rng.choice(ta.KINDS),
+               "winner": b, "keeps": None, "strategy": rng.choice(ta.STRATEGIES), "scope": "mask",
+               "kind": rng.choice(ta.KINDS), "max_steps": 3, "content": "ttr 1 draft x\n", "history": np.zeros(3),
                "values": objects["key"], "other": ta.SoftmaxState(4), "score": 1.5, "branch": rng.randrange(4),
                "store": None, "events": True, "nodes": "1,2", "dump": objects["pool"].dump(), "name": "node", "seed": 3,
                "scale": 0.5, "lengths": [7, 6], "versions": [1, 2], "positions": np.arange(3, dtype=np.uint32),
                "importance": np.ones(3), "weights": np.ones((4, 3)), "out": np.ones((4, 4)),
                "norm": np.ones((8, 2, 4), np.float32), "block": rng.randrange(8), "slot": rng.randrange(4),
                "words": np.ones((2, 1), np.uint64), "num_steps": 3, "num_branches": 3, "prompt_tokens": 5,
-               "max_steps": 3,
-               "content": "ttr 1 draft x\n", "history": np.zeros(3), "max_branches": 8, "max_tokens": 5}
+               "max_branches": 8, "max_tokens": 5}
     return {**objects, **vectors}
 
 

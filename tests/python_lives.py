@@ -6,6 +6,7 @@ import gc
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -102,6 +103,30 @@ pool.check()
 check("four threads on one pool", ([], 1), (problems, pool.stats.live_branches))
 
 
+# a table that one thread reads while another one makes it longer and shorter
+long, blocks_of = pool.branch(), []
+long.append(6)
+stop = threading.Event()
+
+
+def reader():
+    """Reads until it is told to stop."""
+    while not stop.is_set():
+        table = pool.tables([long])[0]
+        if len(table.blocks) != -(-table.length // 4) or (table.blocks >= 4096).any():
+            problems.append(table)
+
+
+thread = threading.Thread(target=reader)
+thread.start()
+for i in range(300):
+    long.append(3000 - 8 * i)
+    long.truncate(6)
+stop.set()
+thread.join()
+check("tables that were not read as a whole", 0, len(problems))
+
+
 def until_closed(owner, call):
     """Calls until another thread closes the owner."""
     try:
@@ -139,6 +164,7 @@ keys = np.ones((8, 1, 4, 4), F32)
 want = ta.tree_attention_cpu(query, keys, keys, plan, num_threads=2)[0].tobytes()
 child = os.fork()
 if child == 0:
+    signal.alarm(30)  # instead of waiting forever
     os._exit(ta.tree_attention_cpu(query, keys, keys, plan, num_threads=2)[0].tobytes() != want)
 check("a child of fork", 0, os.waitpid(child, 0)[1])
 

@@ -52,4 +52,4 @@ script examples
 PYTHONPATH=python "$python" -m treeattn >"$work/out" 2>&1
 expect_match "python3 -m treeattn lists the names" '^Branch.fork +kv_branch_fork, kv_branch_fork_at$' "$work/out"
 
-finish && [ "$cases" -gt 500 ]
+finish && [ "$cases" -gt 450 ]
