@@ -75,12 +75,21 @@ def flag(name, value):
 
 
 def text(name, value):
-    """A str, as bytes for C."""
+    """A str, as bytes for C, which takes it to end at a 0."""
     if not isinstance(value, str) or "\0" in value:
         raise Error(f"{name}: expected text without a 0 character, got {describe(value)}")
+    return content(name, value)
+
+
+def content(name, value):
+    """A str or bytes of any content, as bytes for C, which is told the length."""
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str):
+        raise Error(f"{name}: expected str or bytes, got {describe(value)}")
     try:
         return value.encode()
-    except UnicodeEncodeError:  # a half of a surrogate pair
+    except UnicodeEncodeError:  # half of a surrogate pair
         raise Error(f"{name}: expected text that UTF-8 can hold, got {describe(value)}") from None
 
 

@@ -98,7 +98,7 @@ def _convert(function, values, from_type, to_type):
     values = np.asarray(values) if np.isscalar(values) else values
     if not isinstance(values, np.ndarray) or values.dtype != from_type:
         raise Error(f"values: expected {np.dtype(from_type)}, got {describe(values)}")
-    values = np.ascontiguousarray(values)
+    values = np.require(values, requirements="CA")  # in C order and aligned
     result = np.empty(values.shape, to_type)
     function(pointer(result), pointer(values), values.size)
     return result
