@@ -172,9 +172,10 @@ check("a child of fork", 0, os.waitpid(child, 0)[1])
 
 def import_with(library, *options):
     """What `import treeattn` says with this TREEATTN_LIB, python3 called with these options."""
-    run = subprocess.run([sys.executable, *options, "-c", "import treeattn"], env={**os.environ, "TREEATTN_LIB": library,
-                         "PYTHONPATH": os.path.join(SOURCE, "python"), "PYTHONDONTWRITEBYTECODE": "1"},
-                         capture_output=True, text=True, check=False)
+    environment = {**os.environ, "TREEATTN_LIB": library, "PYTHONPATH": os.path.join(SOURCE, "python"),
+                   "PYTHONDONTWRITEBYTECODE": "1"}
+    run = subprocess.run([sys.executable, *options, "-c", "import treeattn"], env=environment, capture_output=True,
+                         text=True, check=False)
     return run.stderr.strip().splitlines()[-4:]
 
 
@@ -186,5 +187,6 @@ said = "\n".join(import_with(libm))
 check("another library", True, f"{libm} has no function kv_status_string, so it is not the library" in said)
 said = "\n".join(import_with(os.path.join(SOURCE, "README.md")))
 check("no library in that file", True, re.search(r"\n  .*README.md: .*ELF", said) is not None)
-check("no NumPy", "ImportError: treeattn needs NumPy: apt-get install python3-numpy", import_with("", "-S")[-1])
+check("no NumPy", "ImportError: treeattn needs NumPy: apt-get install python3-numpy",
+      import_with("", "-S")[-1])
 done()
