@@ -1,46 +1,10 @@
-/* A plan in device memory: one allocation, laid out on the host in pinned memory and copied once. */
+/* A plan in device memory: the host sends an outline, one copy from pinned memory; the device fills in the arrays. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "plan_fill.h"
 #include "plan_memory.cuh"
-
-static void fill_partial_item(uint32_t *partial_item, const tree_plan *plan)
-{
-    for (uint32_t i = 0; i < plan->num_items; i++)
-        for (uint32_t row = 0; row < plan->items[i].num_rows; row++)
-            partial_item[plan->items[i].first_partial + row] = i;
-}
-
-/* Points the arrays of `gpu` to their places, and copies them to staging unless that is NULL. Returns the bytes. Masks
- * come first, those of the plan before those of the queue: update_masks copies no others. */
-static size_t lay_out(tree_plan_gpu *gpu, const tree_plan *plan, const plan_queue *queue, char *device, char *staging)
-{
-    size_t end = 0;
-    gpu->plan = *plan;
-    gpu->plan.growth = NULL;
-    gpu->queue = *queue;
-    gpu->queue.slice_place = NULL;
-    gpu->plan.masks = place(plan->masks, plan->num_mask_words, device, staging, &end);
-    gpu->queue.masks = place(queue->masks, queue->num_masks, device, staging, &end);
-    gpu->plan.items = place(plan->items, plan->num_items, device, staging, &end);
-    gpu->plan.ranges = place(plan->ranges, plan->num_ranges, device, staging, &end);
-    gpu->plan.blocks = place(plan->blocks, plan->num_blocks, device, staging, &end);
-    gpu->plan.table_index = place(plan->table_index, plan->num_blocks, device, staging, &end);
-    gpu->plan.rows = place(plan->rows, plan->num_queries, device, staging, &end);
-    gpu->plan.merge_first = place(plan->merge_first, (uint64_t)plan->num_queries + 1, device, staging, &end);
-    gpu->plan.merge_partials = place(plan->merge_partials, plan->num_partials, device, staging, &end);
-    gpu->queue.tasks = place(queue->tasks, queue->num_tasks, device, staging, &end);
-    gpu->queue.tiles = place(queue->tiles, queue->num_tiles, device, staging, &end);
-    gpu->queue.starts = place(queue->starts, queue->num_workers, device, staging, &end);
-    gpu->queue.kv_slots = place(queue->kv_slots, queue->num_tokens, device, staging, &end);
-    gpu->queue.queries = place(queue->queries, queue->num_partials, device, staging, &end);
-    gpu->arrivals = place((const uint32_t *)NULL, 1 + (uint64_t)gpu->shape.num_kv_heads, device, staging, &end);
-    if (staging)
-        fill_partial_item((uint32_t *)(staging + end), plan);
-    gpu->partial_item = place((const uint32_t *)NULL, plan->num_partials, device, NULL, &end);
-    return end;
-}
 
 static tree_status check_plan(const tree_plan *plan, const tree_shape *shape)
 {
@@ -52,30 +16,186 @@ static tree_status check_plan(const tree_plan *plan, const tree_shape *shape)
     return TREE_OK;
 }
 
+/* ---- arrays ---- */
+
+static plan_room room_of(const outline_builder *b)
+{
+    const tree_plan *plan = b->plan;
+    return {plan->num_items, plan->num_ranges, plan->num_blocks, plan->num_queries, plan->num_partials,
+            plan->num_mask_words, b->room.num_tasks, b->room.num_tiles, b->room.num_tokens, b->room.num_masks};
+}
+
+static bool fits(const plan_room *need, const plan_room *room)
+{
+    return need->items <= room->items && need->ranges <= room->ranges && need->blocks <= room->blocks
+           && need->queries <= room->queries && need->partials <= room->partials && need->mask_words <= room->mask_words
+           && need->tasks <= room->tasks && need->tiles <= room->tiles && need->tokens <= room->tokens
+           && need->masks <= room->masks;
+}
+
+/* A quarter more than a larger need: the next plans fit as well. */
+static uint64_t grown(uint64_t need, uint64_t room) { return need <= room ? room : need + need / 4 + 16; }
+
+static plan_room grown_room(const plan_room *need, const plan_room *room)
+{
+    return {grown(need->items, room->items), grown(need->ranges, room->ranges), grown(need->blocks, room->blocks),
+            grown(need->queries, room->queries), grown(need->partials, room->partials),
+            grown(need->mask_words, room->mask_words), grown(need->tasks, room->tasks),
+            grown(need->tiles, room->tiles), grown(need->tokens, room->tokens), grown(need->masks, room->masks)};
+}
+
+/* Points the arrays of `gpu` to their places; returns the bytes of all. */
+static size_t lay_out(tree_plan_gpu *gpu, char *device)
+{
+    const plan_room *room = &gpu->room;
+    size_t end = 0;
+    auto place_array = [&](auto *&array, uint64_t count) {
+        array = place((decltype(&*array))NULL, count, device, NULL, &end);
+    };
+    place_array(gpu->plan.masks, room->mask_words);
+    place_array(gpu->plan.items, room->items);
+    place_array(gpu->plan.ranges, room->ranges);
+    place_array(gpu->plan.blocks, room->blocks);
+    place_array(gpu->plan.rows, room->queries);
+    place_array(gpu->plan.merge_first, room->queries + 1);
+    place_array(gpu->plan.merge_partials, room->partials);
+    place_array(gpu->queue.masks, room->masks);
+    place_array(gpu->queue.tasks, room->tasks);
+    place_array(gpu->queue.tiles, room->tiles);
+    place_array(gpu->queue.starts, gpu->num_workers);
+    place_array(gpu->queue.kv_slots, room->tokens);
+    place_array(gpu->queue.queries, room->partials);
+    place_array(gpu->partial_item, room->partials);
+    place_array(gpu->arrivals, 1 + (uint64_t)gpu->shape.num_kv_heads);
+    return end;
+}
+
+/* New arrays for the room; those of before stay where they are. */
+static cudaError_t allocate(tree_plan_gpu *gpu)
+{
+    gpu->arrays = NULL;
+    gpu->new_blocks = NULL;
+    cudaError_t error = cudaMalloc((void **)&gpu->arrays, lay_out(gpu, NULL));
+    if (error == cudaSuccess)
+        error = cudaMallocHost((void **)&gpu->new_blocks, NEW_BLOCK_TURNS * gpu->room.blocks * sizeof(uint32_t));
+    if (error == cudaSuccess)
+        memset(gpu->new_blocks, 0, NEW_BLOCK_TURNS * gpu->room.blocks * sizeof(uint32_t));
+    lay_out(gpu, gpu->arrays);
+    return error;
+}
+
+/* Waits for all kernels that may still use them. */
+static void free_arrays(const tree_plan_gpu *gpu)
+{
+    if (gpu->arrays || gpu->new_blocks)
+        cudaDeviceSynchronize();
+    cudaFree(gpu->arrays);
+    cudaFreeHost(gpu->new_blocks);
+}
+
+/* ---- update ---- */
+
+static void take_counts(tree_plan_gpu *gpu, const tree_plan *plan)
+{
+    const tree_plan arrays = gpu->plan;
+    const plan_deal *deal = &gpu->builder.deal;
+    gpu->plan = *plan;
+    gpu->plan.growth = NULL;
+    gpu->plan.table_index = NULL;
+    gpu->plan.masks = arrays.masks;
+    gpu->plan.items = arrays.items;
+    gpu->plan.ranges = arrays.ranges;
+    gpu->plan.blocks = arrays.blocks;
+    gpu->plan.rows = arrays.rows;
+    gpu->plan.merge_first = arrays.merge_first;
+    gpu->plan.merge_partials = arrays.merge_partials;
+    gpu->queue.num_workers = gpu->num_workers;
+    gpu->queue.num_tasks = (uint32_t)deal->num_tasks;
+    gpu->queue.num_tiles = (uint32_t)deal->num_tiles;
+    gpu->queue.num_tokens = (uint32_t)deal->num_tokens;
+    gpu->queue.num_masks = (uint32_t)deal->num_masks;
+    gpu->queue.num_partials = plan->num_partials;
+    gpu->queue.is_small = deal->is_small;
+}
+
+static fill_arguments arguments_of(const tree_plan_gpu *gpu)
+{
+    return {(plan_outline *)gpu->outline.device, gpu->shape, gpu->plan, gpu->queue, gpu->partial_item, gpu->arrivals,
+            gpu->new_blocks, (uint32_t)gpu->room.blocks, gpu->num_workers};
+}
+
+static cudaError_t fill(const tree_plan_gpu *gpu, cudaStream_t stream)
+{
+    const fill_arguments a = arguments_of(gpu);
+    return plan_fill_new(&a, stream);
+}
+
+/* Enqueues the outline that the builder has begun. */
+static cudaError_t send(tree_plan_gpu *gpu, cudaStream_t stream)
+{
+    outline_builder *builder = &gpu->builder;
+    auto write = [&](char *device, char *staging) {
+        (void)device;
+        if (staging) {
+            builder->head.turn = (gpu->turn + 1) % NEW_BLOCK_TURNS;
+            plan_outline_write(builder, (plan_outline *)staging);
+            gpu->h_outline = (const plan_outline *)staging;
+            gpu->has_token_masks = builder->head.has_token_masks;
+            gpu->mask_place = builder->head.mask_words;
+        }
+        return (size_t)builder->head.num_bytes;
+    };
+    cudaError_t error = memory_upload(&gpu->outline, write, stream);
+    if (error == cudaSuccess)
+        error = fill(gpu, stream);
+    gpu->turn = (gpu->turn + 1) % NEW_BLOCK_TURNS;
+    gpu->steps = 0;
+    return error;
+}
+
+/* The builder is that of `gpu` itself, and is the same before and after an error. */
+static cudaError_t replace(tree_plan_gpu *gpu, const tree_plan *plan, cudaStream_t stream)
+{
+    tree_plan_gpu next = *gpu;
+    const plan_room need = room_of(&gpu->builder);
+    const bool grows = !gpu->arrays || !fits(&need, &gpu->room);
+    cudaError_t error = refuse_capture(stream);
+    if (error != cudaSuccess)
+        return error;
+    if (grows) {
+        next.room = grown_room(&need, &gpu->room);
+        error = allocate(&next);
+    }
+    take_counts(&next, plan);
+    if (error == cudaSuccess)
+        error = send(&next, stream);
+    if (grows)
+        free_arrays(error == cudaSuccess ? gpu : &next);
+    if (error != cudaSuccess)
+        return error;
+    next.shape.num_queries = plan->num_queries;
+    if (grows || next.outline.device != gpu->outline.device || next.plan.num_queries != gpu->plan.num_queries
+        || next.queue.is_small != gpu->queue.is_small)
+        next.version++;
+    *gpu = next;
+    return cudaSuccess;
+}
+
 tree_status tree_plan_gpu_update(tree_plan_gpu *gpu_plan, const tree_plan *plan, cudaStream_t stream, int *cuda_error)
 {
     assert(gpu_plan && plan && "an update needs a plan on the device and one on the host");
-    tree_plan_gpu next = *gpu_plan;
-    plan_queue queue;
-    next.shape.num_queries = plan->num_queries;
+    tree_shape shape = gpu_plan->shape;
+    shape.num_queries = plan->num_queries;
     gpu_status(cudaSuccess, cuda_error);
-    tree_status status = check_plan(plan, &next.shape);
+    tree_status status = check_plan(plan, &shape);
     if (status == TREE_OK)
-        status = plan_queue_build(&queue, plan, &next.shape, next.num_workers);
-    if (status != TREE_OK)
-        return status;
-    auto lay_out_next = [&](char *device, char *staging) { return lay_out(&next, plan, &queue, device, staging); };
-    status = setup_status(memory_upload(&next.memory, lay_out_next, stream), cuda_error);
-    if (status != TREE_OK) {
-        plan_queue_free(&queue);
-        return status;
-    }
-    plan_queue_free(&gpu_plan->host_queue);
-    plan_queue_trim(&queue);
-    next.host_queue = queue;
-    *gpu_plan = next;
-    return TREE_OK;
+        status = plan_outline_begin(&gpu_plan->builder, plan, &shape, gpu_plan->num_workers);
+    return status == TREE_OK ? setup_status(replace(gpu_plan, plan, stream), cuda_error) : status;
 }
+
+uint64_t tree_plan_gpu_version(const tree_plan_gpu *gpu_plan) { return gpu_plan->version; }
+
+/* ---- masks ---- */
 
 static bool same_counts(const tree_plan *a, const tree_plan *b)
 {
@@ -85,25 +205,24 @@ static bool same_counts(const tree_plan *a, const tree_plan *b)
            && a->block_tokens == b->block_tokens && a->config.strategy == b->config.strategy;
 }
 
-/* Enqueues the copy of the masks of plan and queue. */
-static cudaError_t upload_masks(tree_plan_gpu *gpu, const tree_plan *plan, cudaStream_t stream)
+/* Enqueues the copy of the plan's mask words to their place in the outline. */
+static cudaError_t send_masks(tree_plan_gpu *gpu, const tree_plan *plan, cudaStream_t stream)
 {
-    size_t plan_bytes = (plan->num_mask_words * sizeof(uint64_t) + 15) & ~(size_t)15;
-    size_t bytes = plan_bytes + gpu->host_queue.num_masks * sizeof(uint64_t);
-    char *staging = gpu->memory.staging + gpu->memory.turn * gpu->memory.capacity;
+    plan_memory *memory = &gpu->outline;
+    const size_t bytes = plan->num_mask_words * sizeof(uint64_t), place = gpu->mask_place;
+    char *staging = memory->staging + memory->turn * memory->capacity;
     cudaError_t error = refuse_capture(stream);
-    if (error != cudaSuccess || !bytes)
-        return error;
-    error = cudaEventSynchronize(gpu->memory.copied[gpu->memory.turn]);
+    if (error == cudaSuccess)
+        error = cudaEventSynchronize(memory->copied[memory->turn]);
     if (error != cudaSuccess)
         return error;
-    memcpy(staging, plan->masks, plan->num_mask_words * sizeof(uint64_t));
-    plan_queue_masks((uint64_t *)(staging + plan_bytes), &gpu->host_queue, plan);
-    error = cudaMemcpyAsync(gpu->memory.device, staging, bytes, cudaMemcpyHostToDevice, stream);
+    memcpy(staging, plan->masks, bytes);
+    gpu->h_outline = NULL;
+    error = cudaMemcpyAsync(memory->device + place, staging, bytes, cudaMemcpyHostToDevice, stream);
     if (error == cudaSuccess)
-        error = cudaEventRecord(gpu->memory.copied[gpu->memory.turn], stream);
-    gpu->memory.turn ^= 1;
-    return error;
+        error = cudaEventRecord(memory->copied[memory->turn], stream);
+    memory->turn ^= 1;
+    return error == cudaSuccess ? fill(gpu, stream) : error;
 }
 
 tree_status tree_plan_gpu_update_masks(tree_plan_gpu *gpu_plan, const tree_plan *plan, cudaStream_t stream,
@@ -113,17 +232,84 @@ tree_status tree_plan_gpu_update_masks(tree_plan_gpu *gpu_plan, const tree_plan 
     gpu_status(cudaSuccess, cuda_error);
     if (!same_counts(&gpu_plan->plan, plan))
         return TREE_INVAL;
-    tree_status status = setup_status(upload_masks(gpu_plan, plan, stream), cuda_error);
+    if (!gpu_plan->has_token_masks) /* masks of ranges were sent, and do not have the room */
+        return tree_plan_gpu_update(gpu_plan, plan, stream, cuda_error);
+    tree_status status = setup_status(send_masks(gpu_plan, plan, stream), cuda_error);
     if (status == TREE_OK)
         gpu_plan->plan.masked_pairs = plan->masked_pairs;
     return status;
 }
 
+/* ---- steps ---- */
+
+/* Whether each path that grows has one token more than at the last step, and no other path has. */
+static bool has_stepped(const tree_plan_gpu *gpu, const tree_plan *plan)
+{
+    const plan_outline *o = gpu->h_outline;
+    const uint32_t *ends = OUTLINE_ARRAY(const uint32_t, o, ends);
+    const outline_range *ranges = OUTLINE_ARRAY(const outline_range, o, ranges);
+    uint32_t num_growing = 0;
+    for (uint32_t q = 0; q < plan->num_queries; q++) {
+        if (ends[q] == OUTLINE_FIXED)
+            continue;
+        if (plan->ranges[ends[q]].num_tokens != outline_at(ranges[ends[q]].num_tokens, gpu->steps + 1))
+            return false;
+        num_growing++;
+    }
+    return plan->loaded_tokens == gpu->plan.loaded_tokens + num_growing;
+}
+
+/* The blocks whose first token this step writes. */
+static void name_new_blocks(tree_plan_gpu *gpu, const tree_plan *plan)
+{
+    const uint32_t *ends = OUTLINE_ARRAY(const uint32_t, gpu->h_outline, ends);
+    uint32_t *new_blocks = gpu->new_blocks + gpu->turn * gpu->room.blocks;
+    for (uint32_t q = 0; q < plan->num_queries; q++) {
+        if (ends[q] == OUTLINE_FIXED)
+            continue;
+        const tree_range *range = &plan->ranges[ends[q]];
+        const uint32_t newest = range->first_slot + range->num_tokens - 1, entry = newest / plan->block_tokens;
+        if (newest % plan->block_tokens == 0)
+            new_blocks[range->first_block + entry] = plan->blocks[range->first_block + entry];
+    }
+}
+
+bool tree_plan_gpu_grow(tree_plan_gpu *gpu_plan, const tree_plan *plan)
+{
+    assert(gpu_plan && plan && "a step needs a plan on the device and one on the host");
+    const tree_plan *before = &gpu_plan->plan;
+    if (!gpu_plan->h_outline || gpu_plan->steps >= gpu_plan->h_outline->num_steps
+        || plan->num_queries != before->num_queries || plan->num_items != before->num_items
+        || plan->num_ranges != before->num_ranges || plan->num_blocks != before->num_blocks
+        || plan->max_block >= gpu_plan->shape.num_blocks || !has_stepped(gpu_plan, plan))
+        return false;
+    name_new_blocks(gpu_plan, plan);
+    gpu_plan->steps++;
+    gpu_plan->plan.max_block = plan->max_block;
+    gpu_plan->plan.unique_tokens = plan->unique_tokens;
+    gpu_plan->plan.path_tokens = plan->path_tokens;
+    gpu_plan->plan.loaded_tokens = plan->loaded_tokens;
+    gpu_plan->plan.masked_pairs = plan->masked_pairs;
+    return true;
+}
+
+tree_status tree_plan_gpu_advance(tree_plan_gpu *gpu_plan, uint64_t *slots, cudaStream_t stream, int *cuda_error)
+{
+    assert(gpu_plan && "a plan on the device");
+    gpu_status(cudaSuccess, cuda_error);
+    if ((uintptr_t)slots % sizeof *slots != 0)
+        return TREE_INVAL;
+    const fill_arguments a = arguments_of(gpu_plan);
+    return gpu_status(plan_fill_step(&a, slots, stream), cuda_error);
+}
+
+/* ---- create, destroy ---- */
+
 static cudaError_t prepare(tree_plan_gpu *gpu, const tree_shape *shape)
 {
     gpu->shape = *shape;
     cudaError_t error = gpu_num_workers(&gpu->num_workers);
-    return error == cudaSuccess ? memory_prepare(&gpu->memory) : error;
+    return error == cudaSuccess ? memory_prepare(&gpu->outline) : error;
 }
 
 tree_status tree_plan_gpu_create(tree_plan_gpu **gpu_plan, const tree_plan *plan, const tree_shape *shape,
@@ -152,7 +338,8 @@ void tree_plan_gpu_destroy(tree_plan_gpu *gpu_plan)
 {
     if (!gpu_plan)
         return;
-    memory_destroy(&gpu_plan->memory);
-    plan_queue_free(&gpu_plan->host_queue);
+    memory_destroy(&gpu_plan->outline);
+    free_arrays(gpu_plan);
+    plan_outline_free(&gpu_plan->builder);
     free(gpu_plan);
 }

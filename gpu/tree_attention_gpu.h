@@ -46,6 +46,28 @@ tree_status tree_plan_gpu_update(tree_plan_gpu *gpu_plan, const tree_plan *plan,
 tree_status tree_plan_gpu_update_masks(tree_plan_gpu *gpu_plan, const tree_plan *plan, cudaStream_t stream,
                                        int *cuda_error);
 
+/* A decode loop whose steps only lengthen paths needs no update: the plan on the device grows by itself. In each step,
+ * after tree_plan_grow returned true for `plan`, the plan that gpu_plan was made from: whether the device can follow,
+ * with one token more on each path that ends in a node of its own, and none on any other. Nothing is enqueued; where a
+ * path begins a block, its id is left in pinned memory for the step. false: nothing has changed, call
+ * tree_plan_gpu_update. Also false after OUTLINE_STEPS (64) steps, where the plan has no more room, or where tokens
+ * have masks of their own (evicted ones). O(num_queries). */
+bool tree_plan_gpu_grow(tree_plan_gpu *gpu_plan, const tree_plan *plan);
+
+/* Enqueues the step itself, a small kernel before the attention of all layers. Call it once for each step, the step of
+ * an update included, which it leaves as it is; or capture it at the beginning of a graph that is launched once for
+ * each step. The plan is then as after tree_plan_grow and tree_plan_gpu_update, bit for bit but for the deal: which
+ * worker has a task, which no result depends on.
+ * slots [num_queries] on the device, or NULL: the slot of the newest token of each path that grows, for kv_append_gpu;
+ * KV_SKIP_SLOT of any other. TREE_INVAL: slots is not aligned to 8 bytes. Otherwise as tree_gpu_device_check. */
+tree_status tree_plan_gpu_advance(tree_plan_gpu *gpu_plan, uint64_t *slots, cudaStream_t stream, int *cuda_error);
+
+/* Changes where an update has moved the plan's arrays, or changed the number of queries, or how the last steps are
+ * launched: then calls of tree_plan_gpu_advance and tree_attention_gpu that were captured have to be captured again.
+ * As long as it stays, they may be replayed with every later plan: those of steps 8 and later, with a workspace that is
+ * large enough for it. A captured call of an earlier step holds the sizes of one plan. */
+uint64_t tree_plan_gpu_version(const tree_plan_gpu *gpu_plan);
+
 /* Waits for kernels that still read the plan. NULL is allowed. */
 void tree_plan_gpu_destroy(tree_plan_gpu *gpu_plan);
 

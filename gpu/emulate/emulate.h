@@ -229,6 +229,7 @@ static inline void discard_l2(float *line)
         line[i] = NAN;
 }
 static inline int __popc(uint32_t x) { return __builtin_popcount(x); }
+static inline int __ffsll(long long x) { return __builtin_ffsll(x); }
 static inline float __fmul_rn(float x, float y) { return x * y; }
 static inline uint32_t __float2uint_rn(float x) { return (uint32_t)lrintf(x); }
 static inline uint32_t __float_as_uint(float x) { return half_bits(x); }
