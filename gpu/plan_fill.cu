@@ -113,7 +113,8 @@ static __device__ void rank_slices(const plan_outline *o, const item_view &view,
     for (uint32_t w = 0; w < QUEUE_WARPS; w++)
         next[w] = shared.before[w];
     for (uint32_t begin = first; begin < end; begin += WARP) {
-        const uint32_t i = begin + lane, warp = i < end && i < num_full ? slice_warp(o, view, i, steps) : QUEUE_WARPS;
+        const uint32_t i = begin + lane;
+        const uint32_t warp = i < end && i < num_full ? slice_warp(o, view, i, steps) : (uint32_t)QUEUE_WARPS;
         uint32_t rank = 0, place = 0;
         for (uint32_t w = 0; w < QUEUE_WARPS; w++) {
             const uint32_t same = __ballot_sync(ALL_LANES, warp == w);

@@ -159,7 +159,7 @@ static cudaError_t replace(tree_plan_gpu *gpu, const tree_plan *plan, cudaStream
     tree_plan_gpu next = *gpu;
     const plan_room need = room_of(&gpu->builder);
     const bool grows = !gpu->arrays || !fits(&need, &gpu->room);
-    cudaError_t error = refuse_capture(stream);
+    cudaError_t error = grows ? refuse_capture(stream) : cudaSuccess; /* an allocation would end the capture */
     if (error != cudaSuccess)
         return error;
     if (grows) {
