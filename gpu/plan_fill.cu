@@ -30,14 +30,16 @@ struct item_view {
     bool is_masked;
 };
 
+static __device__ uint32_t grown(outline_line line, uint32_t steps) { return line.now + steps * line.per_step; }
+
 static __device__ item_view view_item(const plan_outline *o, uint32_t index, uint32_t steps)
 {
     const outline_item from = OUTLINE_ARRAY(const outline_item, o, items)[index];
     item_view view;
     view.item = OUTLINE_ARRAY(const tree_item, o, plan_items)[index];
-    view.first_token = outline_at(from.first_token, steps);
-    view.num_tokens = outline_at(from.num_tokens, steps);
-    view.first_mask = outline_at(from.first_mask, steps);
+    view.first_token = grown(from.first_token, steps);
+    view.num_tokens = grown(from.num_tokens, steps);
+    view.first_mask = grown(from.first_mask, steps);
     view.num_unmasked = from.num_unmasked;
     view.first_task = from.first_task;
     view.num_words = (view.item.num_rows + 63) / 64;
@@ -52,7 +54,7 @@ static __device__ uint32_t find_range(const plan_outline *o, const item_view &vi
     uint32_t low = view.item.first_range, high = low + view.item.num_ranges - 1;
     while (low < high) {
         const uint32_t middle = low + (high - low + 1) / 2;
-        if (outline_at(ranges[middle].first_token, steps) <= t)
+        if (grown(ranges[middle].first_token, steps) <= t)
             low = middle;
         else
             high = middle - 1;
@@ -75,7 +77,7 @@ static __device__ const uint64_t *mask_of(const plan_outline *o, const item_view
 static __device__ uint32_t slice_warp(const plan_outline *o, const item_view &view, uint32_t i, uint32_t steps)
 {
     const uint32_t t = view.num_unmasked + i * QUEUE_SLICE, range = find_range(o, view, t, steps);
-    const uint32_t first = outline_at(OUTLINE_ARRAY(const outline_range, o, ranges)[range].first_token, steps);
+    const uint32_t first = grown(OUTLINE_ARRAY(const outline_range, o, ranges)[range].first_token, steps);
     const uint64_t *words = mask_of(o, view, range, t - first);
     uint32_t row = view.item.num_rows - 1;
     if (!words)
@@ -165,7 +167,7 @@ static __device__ uint32_t slot_of(const fill_arguments &a, uint32_t range, uint
     const uint32_t at = from.first_slot + in_range, in_block = at % a.shape.block_tokens;
     const uint32_t entry = from.first_block + at / a.shape.block_tokens;
     uint32_t block;
-    if (steps && num_tokens.per_step && in_block == 0 && in_range + 1 == outline_at(num_tokens, steps)) {
+    if (steps && num_tokens.per_step && in_block == 0 && in_range + 1 == grown(num_tokens, steps)) {
         block = ((const volatile uint32_t *)a.new_blocks)[(uint64_t)o->turn * a.max_blocks + entry];
         a.plan.blocks[entry] = block;
     } else {
@@ -202,7 +204,7 @@ static __device__ void fill_chunk(const fill_arguments &a, const item_view &view
         place_slices(o, view, shared, first_slice, (end - unmasked + QUEUE_SLICE - 1) / QUEUE_SLICE, steps);
     for (uint32_t t = first + threadIdx.x; t < end; t += THREADS) {
         const uint32_t range = find_range(o, view, t, steps);
-        const uint32_t in_range = t - outline_at(OUTLINE_ARRAY(const outline_range, o, ranges)[range].first_token, steps);
+        const uint32_t in_range = t - grown(OUTLINE_ARRAY(const outline_range, o, ranges)[range].first_token, steps);
         uint32_t place = t;
         if (t >= unmasked)
             place = unmasked + shared.place[(t - unmasked) / QUEUE_SLICE - first_slice] * QUEUE_SLICE
@@ -223,7 +225,7 @@ static __device__ void fill_item(const fill_arguments &a, const item_view &view,
     for (uint32_t i = threadIdx.x; i < view.item.num_ranges; i += THREADS) {
         const uint32_t r = view.item.first_range + i;
         tree_range range = OUTLINE_ARRAY(const tree_range, o, plan_ranges)[r];
-        range.num_tokens = outline_at(OUTLINE_ARRAY(const outline_range, o, ranges)[r].num_tokens, steps);
+        range.num_tokens = grown(OUTLINE_ARRAY(const outline_range, o, ranges)[r].num_tokens, steps);
         a.plan.ranges[r] = range;
     }
     for (uint32_t i = threadIdx.x; i < num_parts * o->num_head_parts; i += THREADS) {
@@ -270,7 +272,7 @@ static __device__ queue_tile make_tile(const fill_arguments &a, const item_view 
     const uint32_t index = share / a.shape.num_kv_heads - view.first_task, kv_head = share % a.shape.num_kv_heads;
     const uint32_t part = index / o->num_head_parts, row = part * o->max_queries, rest = view.item.num_rows - row;
     const uint32_t head = index % o->num_head_parts * o->max_heads, heads = o->group_size - head;
-    const uint32_t tile_tokens = queue_tile_tokens(a.shape.head_dim), done = number * tile_tokens;
+    const uint32_t tile_tokens = o->tile_tokens, done = number * tile_tokens;
     const uint32_t left = view.num_tokens - done;
     queue_tile tile = {};
     tile.first_partial = view.item.first_partial + row;
@@ -324,7 +326,7 @@ static __device__ void fill_worker(const fill_arguments &a, uint32_t w, uint32_t
     const plan_outline *o = a.outline;
     const outline_worker *workers = OUTLINE_ARRAY(const outline_worker, o, workers);
     const uint32_t *shares = OUTLINE_ARRAY(const uint32_t, o, shares);
-    const uint32_t lane = threadIdx.x % WARP, tile_tokens = queue_tile_tokens(a.shape.head_dim);
+    const uint32_t lane = threadIdx.x % WARP, tile_tokens = o->tile_tokens;
     const uint32_t first_share = workers[w].first_share, end_share = workers[w + 1].first_share;
     queue_start start = {};
     start.first_tile = workers[w].first_tile;
@@ -418,7 +420,7 @@ static __device__ void fill_slots(const fill_arguments &a, uint64_t *slots, uint
         if (ends[q] == OUTLINE_FIXED)
             continue;
         const outline_line num_tokens = OUTLINE_ARRAY(const outline_range, o, ranges)[ends[q]].num_tokens;
-        const uint32_t slot = slot_of(a, ends[q], outline_at(num_tokens, steps) - 1, steps);
+        const uint32_t slot = slot_of(a, ends[q], grown(num_tokens, steps) - 1, steps);
         slots[q] = (uint64_t)(slot / head_slots) * a.shape.block_tokens + slot % head_slots;
     }
 }

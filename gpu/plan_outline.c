@@ -143,7 +143,7 @@ tree_status plan_outline_begin(outline_builder *b, const tree_plan *plan, const 
         .num_blocks = plan->num_blocks, .num_partials = plan->num_partials, .num_workers = num_workers,
         .is_small = b->deal.is_small, .has_token_masks = !has_range_masks(plan), .max_queries = b->deal.max_queries,
         .max_heads = b->deal.max_heads, .num_head_parts = b->deal.num_head_parts, .group_size = b->deal.group_size,
-        .is_new = 1};
+        .tile_tokens = b->deal.tile_tokens, .is_new = 1};
     find_growing(b);
     count_room(b);
     if (has_overflow(&b->room)) {

@@ -75,7 +75,7 @@ typedef struct plan_outline {
     uint32_t shares;      /* [tasks x KV heads] task * num_kv_heads + KV head, worker by worker, as they were dealt */
     uint32_t ends;        /* [num_queries] range that ends the query's path and grows with it, or OUTLINE_FIXED */
     uint32_t mask_words;  /* [num_mask_words] of 64 bits */
-    uint32_t reserved_2;
+    uint32_t tile_tokens; /* most tokens of a tile */
 } plan_outline;
 
 #define OUTLINE_ARRAY(type, outline, offset) ((type *)((char *)(outline) + (outline)->offset))
