@@ -54,8 +54,10 @@ struct tree_plan_gpu {
     uint32_t *partial_item, *arrivals;
     plan_memory outline;
     plan_room room;
-    char *arrays;
-    uint32_t *new_blocks;         /* [NEW_BLOCK_TURNS][room.blocks] pinned */
+    char *arrays;                 /* [arrays_bytes] */
+    size_t arrays_bytes;
+    uint32_t *new_blocks;         /* [NEW_BLOCK_TURNS][most_blocks] pinned */
+    uint64_t most_blocks;
     uint32_t turn, steps;         /* of new_blocks; steps that the host has seen since the update */
     const plan_outline *h_outline; /* as it was sent; NULL: masks were sent since, from the same memory */
     bool has_token_masks;          /* of the outline on the device */

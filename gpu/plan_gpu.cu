@@ -70,27 +70,55 @@ static size_t lay_out(tree_plan_gpu *gpu, char *device)
     return end;
 }
 
-/* New arrays for the room; those of before stay where they are. */
+/* New memory for the room; that of before stays. */
 static cudaError_t allocate(tree_plan_gpu *gpu)
 {
+    const size_t bytes = NEW_BLOCK_TURNS * gpu->room.blocks * sizeof(uint32_t);
+    gpu->arrays_bytes = lay_out(gpu, NULL);
+    gpu->most_blocks = gpu->room.blocks;
     gpu->arrays = NULL;
     gpu->new_blocks = NULL;
-    cudaError_t error = cudaMalloc((void **)&gpu->arrays, lay_out(gpu, NULL));
+    cudaError_t error = cudaMalloc((void **)&gpu->arrays, gpu->arrays_bytes);
     if (error == cudaSuccess)
-        error = cudaMallocHost((void **)&gpu->new_blocks, NEW_BLOCK_TURNS * gpu->room.blocks * sizeof(uint32_t));
+        error = cudaMallocHost((void **)&gpu->new_blocks, bytes);
     if (error == cudaSuccess)
-        memset(gpu->new_blocks, 0, NEW_BLOCK_TURNS * gpu->room.blocks * sizeof(uint32_t));
-    lay_out(gpu, gpu->arrays);
+        memset(gpu->new_blocks, 0, bytes);
     return error;
 }
 
-/* Waits for all kernels that may still use them. */
+/* Waits for all kernels that may still use it. */
 static void free_arrays(const tree_plan_gpu *gpu)
 {
     if (gpu->arrays || gpu->new_blocks)
         cudaDeviceSynchronize();
     cudaFree(gpu->arrays);
     cudaFreeHost(gpu->new_blocks);
+}
+
+/* Whether the arrays of such a room would fit the memory that is there; they have new places then. */
+static bool takes_room(tree_plan_gpu *gpu, plan_room room)
+{
+    const plan_room before = gpu->room;
+    gpu->room = room;
+    if (gpu->arrays && room.blocks <= gpu->most_blocks && lay_out(gpu, NULL) <= gpu->arrays_bytes)
+        return true;
+    gpu->room = before;
+    return false;
+}
+
+/* Room for the plan of the builder, in new memory only if there is not enough. */
+static cudaError_t make_room(tree_plan_gpu *gpu, const plan_room *need, cudaStream_t stream)
+{
+    const plan_room room = grown_room(need, &gpu->room);
+    cudaError_t error = cudaSuccess;
+    if (!takes_room(gpu, room) && !takes_room(gpu, *need)) {
+        gpu->room = room;
+        error = refuse_capture(stream); /* an allocation would end the capture */
+        if (error == cudaSuccess)
+            error = allocate(gpu);
+    }
+    lay_out(gpu, gpu->arrays);
+    return error;
 }
 
 /* ---- update ---- */
@@ -121,7 +149,7 @@ static void take_counts(tree_plan_gpu *gpu, const tree_plan *plan)
 static fill_arguments arguments_of(const tree_plan_gpu *gpu)
 {
     return {(plan_outline *)gpu->outline.device, gpu->shape, gpu->plan, gpu->queue, gpu->partial_item, gpu->arrivals,
-            gpu->new_blocks, (uint32_t)gpu->room.blocks, gpu->num_workers};
+            gpu->new_blocks, (uint32_t)gpu->most_blocks, gpu->num_workers};
 }
 
 static cudaError_t fill(const tree_plan_gpu *gpu, cudaStream_t stream)
@@ -153,28 +181,22 @@ static cudaError_t send(tree_plan_gpu *gpu, cudaStream_t stream)
     return error;
 }
 
-/* The builder is that of `gpu` itself, and is the same before and after an error. */
+/* On error nothing has changed but the builder. */
 static cudaError_t replace(tree_plan_gpu *gpu, const tree_plan *plan, cudaStream_t stream)
 {
     tree_plan_gpu next = *gpu;
     const plan_room need = room_of(&gpu->builder);
-    const bool grows = !gpu->arrays || !fits(&need, &gpu->room);
-    cudaError_t error = grows ? refuse_capture(stream) : cudaSuccess; /* an allocation would end the capture */
-    if (error != cudaSuccess)
-        return error;
-    if (grows) {
-        next.room = grown_room(&need, &gpu->room);
-        error = allocate(&next);
-    }
+    const bool stays = gpu->arrays && fits(&need, &gpu->room);
+    cudaError_t error = stays ? cudaSuccess : make_room(&next, &need, stream);
     take_counts(&next, plan);
     if (error == cudaSuccess)
         error = send(&next, stream);
-    if (grows)
+    if (next.arrays != gpu->arrays)
         free_arrays(error == cudaSuccess ? gpu : &next);
     if (error != cudaSuccess)
         return error;
     next.shape.num_queries = plan->num_queries;
-    if (grows || next.outline.device != gpu->outline.device || next.plan.num_queries != gpu->plan.num_queries
+    if (!stays || next.outline.device != gpu->outline.device || next.plan.num_queries != gpu->plan.num_queries
         || next.queue.is_small != gpu->queue.is_small)
         next.version++;
     *gpu = next;
@@ -263,7 +285,7 @@ static bool has_stepped(const tree_plan_gpu *gpu, const tree_plan *plan)
 static void name_new_blocks(tree_plan_gpu *gpu, const tree_plan *plan)
 {
     const uint32_t *ends = OUTLINE_ARRAY(const uint32_t, gpu->h_outline, ends);
-    uint32_t *new_blocks = gpu->new_blocks + gpu->turn * gpu->room.blocks;
+    uint32_t *new_blocks = gpu->new_blocks + gpu->turn * gpu->most_blocks;
     for (uint32_t q = 0; q < plan->num_queries; q++) {
         if (ends[q] == OUTLINE_FIXED)
             continue;

@@ -53,9 +53,9 @@ static void find_growing(outline_builder *b)
     b->num_steps = b->head.has_token_masks ? 0 : OUTLINE_STEPS;
     memset(b->num_growing, 0, plan->num_items * sizeof *b->num_growing);
     memset(b->grows, 0, plan->num_ranges);
-    for (uint32_t q = 0; q < plan->num_queries && !b->head.has_token_masks; q++) {
+    for (uint32_t q = 0; q < plan->num_queries; q++) {
         const struct tree_plan_growth *end = &plan->growth[q];
-        if (end->node == KV_NONE || end->room == 0)
+        if (end->range == KV_NONE)
             continue;
         b->grows[end->range] = 1;
         b->num_growing[end->item]++;
@@ -247,10 +247,8 @@ static void write_shares(const outline_builder *b, const outline_worker *workers
 
 static void write_ends(const outline_builder *b, uint32_t *ends)
 {
-    for (uint32_t q = 0; q < b->plan->num_queries; q++) {
-        const struct tree_plan_growth *end = &b->plan->growth[q];
-        ends[q] = end->node != KV_NONE && end->room && !b->head.has_token_masks ? end->range : OUTLINE_FIXED;
-    }
+    for (uint32_t q = 0; q < b->plan->num_queries; q++)
+        ends[q] = b->plan->growth[q].range;
 }
 
 static void copy(void *to, const void *from, uint64_t bytes)

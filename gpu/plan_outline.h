@@ -54,7 +54,7 @@ typedef struct outline_worker {
     uint32_t first_tile;
 } outline_worker;
 
-#define OUTLINE_FIXED UINT32_MAX /* a query whose path does not grow */
+#define OUTLINE_FIXED UINT32_MAX /* a query whose path does not grow: others see its last token, or it sees none */
 
 /* Arrays are given as bytes from the outline's beginning: the same on the host and on the device. */
 typedef struct plan_outline {
