@@ -62,7 +62,8 @@ struct loop {
 
 static __global__ void fill_random(__half *to, uint64_t count, uint32_t seed, float scale)
 {
-    for (uint64_t i = blockIdx.x * (uint64_t)blockDim.x + threadIdx.x; i < count; i += (uint64_t)gridDim.x * blockDim.x) {
+    const uint64_t step = (uint64_t)gridDim.x * blockDim.x;
+    for (uint64_t i = blockIdx.x * (uint64_t)blockDim.x + threadIdx.x; i < count; i += step) {
         uint32_t x = (uint32_t)i * 2654435761u ^ seed;
         x ^= x >> 15, x *= 2246822519u, x ^= x >> 13;
         to[i] = __float2half(((float)(x & 0xffff) / 65536 - 0.5f) * scale);
@@ -218,8 +219,8 @@ static step_times run_step(loop *l, uint32_t index, bool sends_always)
     s.event = step_plan(l, s.queries, sends_always);
     const double planned = measure_now_us();
     s.path_tokens = l->tree->path_tokens;
-    need(kv_copy_gpu(l->d_key, l->d_value, l->copies.data(), (uint32_t)l->copies.size(), &shape, l->stream, &cuda_error),
-         "copies");
+    need(kv_copy_gpu(l->d_key, l->d_value, l->copies.data(), (uint32_t)l->copies.size(), &shape, l->stream,
+                     &cuda_error), "copies");
     const double capturing = measure_now_us();
     if (!l->graph || l->version != tree_plan_gpu_version(l->gpu)) {
         capture(l);
@@ -267,9 +268,10 @@ int main(int argc, char **argv)
     FILE *csv = bench_open(argc > 1 ? argv[1] : "figures/decode_loop.csv", "make measure (measure_decode_loop)");
     fprintf(csv, "# %d searches of sorting at once, %d layers in one CUDA graph; fp16, 32/8 heads, head_dim 128, "
                  "block_tokens %d, plan cost, last rung\n"
-                 "# each step alone, us. pool: forks, prunes, appends, and the replay of the trace; plan: tables, tree, "
-                 "plan, update; launch: cudaGraphLaunch\n"
-                 "# event: 0 growth, which the device follows by itself; 1 a plan is sent; 2 and built; 3 and the tree\n"
+                 "# each step alone, us. pool: forks, prunes, appends, and the replay of the trace; plan: tables, "
+                 "tree, plan, update; launch: cudaGraphLaunch\n"
+                 "# event: 0 growth, which the device follows by itself; 1 a plan is sent; 2 and "
+                 "built; 3 and the tree\n"
                  "# sent: the same with an update in every step\n"
                  "step,queries,path_tokens,event,pool_us,plan_us,launch_us,capture_us,device_us,sent_plan_us,"
                  "sent_launch_us,sent_device_us\n",

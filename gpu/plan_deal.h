@@ -29,7 +29,8 @@ typedef struct plan_deal {
 } plan_deal;
 
 /* Counts, and num_unmasked. A new deal begins as zeros; an earlier one is replaced, and its memory is used again.
- * TREE_NOMEM; TREE_OVERFLOW as plan_queue_build. Cost: linear in the items, and in the ranges before their first mask. */
+ * TREE_NOMEM; TREE_OVERFLOW as plan_queue_build. Cost: linear in the items, and in the ranges before their first
+ * mask. */
 tree_status plan_deal_count(plan_deal *deal, const tree_plan *plan, const tree_shape *shape, uint32_t num_workers);
 
 /* Then the rest, by the rules of plan_queue_build. Cost: linear in the tasks x KV heads, and for each task

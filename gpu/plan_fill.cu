@@ -63,11 +63,13 @@ static __device__ uint32_t find_range(const plan_outline *o, const item_view &vi
 }
 
 /* The mask words of token `in_range` of a range; NULL: all rows see it. */
-static __device__ const uint64_t *mask_of(const plan_outline *o, const item_view &view, uint32_t range, uint32_t in_range)
+static __device__ const uint64_t *mask_of(const plan_outline *o, const item_view &view, uint32_t range,
+                                          uint32_t in_range)
 {
     if (OUTLINE_ARRAY(const tree_range, o, plan_ranges)[range].mask == TREE_NO_MASK)
         return NULL;
-    return OUTLINE_ARRAY(const uint64_t, o, mask_words) + OUTLINE_ARRAY(const outline_range, o, ranges)[range].first_word
+    return OUTLINE_ARRAY(const uint64_t, o, mask_words)
+           + OUTLINE_ARRAY(const outline_range, o, ranges)[range].first_word
            + (o->has_token_masks ? (uint64_t)in_range * view.num_words : 0);
 }
 
@@ -414,7 +416,8 @@ static __device__ void fill_all(const fill_arguments &a, job_shared &shared, uin
 static __device__ void fill_slots(const fill_arguments &a, uint64_t *slots, uint32_t steps)
 {
     const plan_outline *o = a.outline;
-    const uint32_t *ends = OUTLINE_ARRAY(const uint32_t, o, ends), head_slots = a.shape.num_kv_heads * a.shape.block_tokens;
+    const uint32_t *ends = OUTLINE_ARRAY(const uint32_t, o, ends);
+    const uint32_t head_slots = a.shape.num_kv_heads * a.shape.block_tokens;
     for (uint32_t q = blockIdx.x * THREADS + threadIdx.x; q < o->num_queries; q += gridDim.x * THREADS) {
         slots[q] = UINT64_MAX; /* KV_SKIP_SLOT */
         if (ends[q] == OUTLINE_FIXED)

@@ -17,7 +17,7 @@ typedef struct fill_arguments {
     tree_plan plan;
     plan_queue queue;
     uint32_t *partial_item, *arrivals;
-    const uint32_t *new_blocks; /* [..][max_blocks] pinned memory: entry i of plan.blocks, where a step needs a new one */
+    const uint32_t *new_blocks; /* [..][max_blocks] pinned: entry i of plan.blocks, where a step needs a new one */
     uint32_t max_blocks;
     uint32_t num_blocks; /* thread blocks */
 } fill_arguments;

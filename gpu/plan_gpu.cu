@@ -33,8 +33,8 @@ static bool fits(const plan_room *need, const plan_room *room)
            && need->masks <= room->masks;
 }
 
-/* A quarter more than a larger need: the next plans fit as well. */
-static uint64_t grown(uint64_t need, uint64_t room) { return need <= room ? room : need + need / 4 + 16; }
+/* Half as much again as a larger need: the next plans fit as well. */
+static uint64_t grown(uint64_t need, uint64_t room) { return need <= room ? room : need + need / 2 + 16; }
 
 static plan_room grown_room(const plan_room *need, const plan_room *room)
 {
@@ -70,12 +70,13 @@ static size_t lay_out(tree_plan_gpu *gpu, char *device)
     return end;
 }
 
-/* New memory for the room; that of before stays. */
+/* New memory for the room, and half as much again, where larger arrays may find room later; that of before stays. */
 static cudaError_t allocate(tree_plan_gpu *gpu)
 {
-    const size_t bytes = NEW_BLOCK_TURNS * gpu->room.blocks * sizeof(uint32_t);
     gpu->arrays_bytes = lay_out(gpu, NULL);
-    gpu->most_blocks = gpu->room.blocks;
+    gpu->arrays_bytes += gpu->arrays_bytes / 2;
+    gpu->most_blocks = gpu->room.blocks + gpu->room.blocks / 2;
+    const size_t bytes = NEW_BLOCK_TURNS * gpu->most_blocks * sizeof(uint32_t);
     gpu->arrays = NULL;
     gpu->new_blocks = NULL;
     cudaError_t error = cudaMalloc((void **)&gpu->arrays, gpu->arrays_bytes);

@@ -32,7 +32,8 @@ static bool has_range_masks(const tree_plan *plan)
 /* Scratch: num_growing, next_share, grows. */
 static bool reserve(outline_builder *b, uint32_t num_workers)
 {
-    uint64_t bytes = 4 * ((uint64_t)b->plan->num_items + num_workers) + b->plan->num_ranges, room = bytes + bytes / 4 + 64;
+    uint64_t bytes = 4 * ((uint64_t)b->plan->num_items + num_workers) + b->plan->num_ranges;
+    uint64_t room = bytes + bytes / 4 + 64;
     if (room <= SIZE_MAX && bytes > b->capacity) {
         free(b->memory);
         b->memory = malloc((size_t)room);
@@ -73,7 +74,8 @@ static void count_room(outline_builder *b)
         uint64_t num_tokens = item->num_tokens + (uint64_t)b->num_steps * b->num_growing[i];
         b->room.num_tokens += num_tokens;
         b->room.num_masks += deal->num_unmasked[i] == DEAL_NO_MASK ? 0 : num_parts * num_tokens;
-        b->room.num_tiles += num_parts * deal->num_head_parts * b->shape->num_kv_heads * deal_num_tiles(deal, num_tokens);
+        b->room.num_tiles += num_parts * deal->num_head_parts * b->shape->num_kv_heads
+                             * deal_num_tiles(deal, num_tokens);
     }
 }
 

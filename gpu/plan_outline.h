@@ -61,7 +61,7 @@ typedef struct plan_outline {
     uint32_t num_queries, num_items, num_ranges, num_blocks, num_partials;
     uint32_t num_jobs, num_workers, is_small;
     uint32_t num_mask_words; /* sent: of ranges, or of tokens */
-    uint32_t has_token_masks; /* each token has mask words of its own; otherwise each masked range, for all its tokens */
+    uint32_t has_token_masks; /* each token has mask words of its own; otherwise each masked range has */
     uint32_t max_queries, max_heads, num_head_parts, group_size;
     uint32_t turn;        /* which new blocks are meant: plan_gpu.cu */
     uint32_t num_steps;   /* most steps: no range outgrows its room in the plan, nor the arrays theirs */

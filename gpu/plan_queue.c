@@ -238,7 +238,8 @@ static void fill_kv_slots(queue_builder *b, uint32_t index, const uint32_t *slic
 {
     const tree_plan *plan = b->plan;
     const tree_item *item = &plan->items[index];
-    uint32_t num_unmasked = b->deal.num_unmasked[index], block_slots = b->shape->num_kv_heads * plan->block_tokens, t = 0;
+    uint32_t num_unmasked = b->deal.num_unmasked[index], t = 0;
+    uint32_t block_slots = b->shape->num_kv_heads * plan->block_tokens;
     uint32_t block_shift = (uint32_t)__builtin_ctz(plan->block_tokens), in_block = plan->block_tokens - 1;
     for (uint32_t r = item->first_range; r < item->first_range + item->num_ranges; r++) {
         const tree_range *range = &plan->ranges[r];

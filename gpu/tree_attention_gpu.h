@@ -41,8 +41,9 @@ tree_status tree_plan_gpu_update(tree_plan_gpu *gpu_plan, const tree_plan *plan,
                                  int *cuda_error);
 
 /* Replaces the masks alone, after tree_plan_set_keep on the plan that gpu_plan holds: copies 8 bytes for each masked
- * token and task, in the order of `stream`; the queue stays. TREE_INVAL: the plan differs in more than its masks (counts
- * are compared, contents are not). Otherwise as tree_plan_gpu_update. */
+ * token and 64 queries, in the order of `stream`; where the plan before had no token with a mask of its own, it is sent
+ * as a whole. TREE_INVAL: the plan differs in more than its masks (counts are compared, contents are not). Otherwise as
+ * tree_plan_gpu_update. */
 tree_status tree_plan_gpu_update_masks(tree_plan_gpu *gpu_plan, const tree_plan *plan, cudaStream_t stream,
                                        int *cuda_error);
 

@@ -1,5 +1,6 @@
-/* Claim: the device fills in the queue that plan_queue_build makes on the host, element by element; a step on the device
- * makes of it the queue of the plan that tree_plan_grow has grown; where the device cannot follow, nothing changes. */
+/* Claim: the device fills in the queue that plan_queue_build makes on the host, element by element; a step on the
+ * device makes of it the queue of the plan that tree_plan_grow has grown; where the device cannot follow, nothing
+ * changes. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,7 +107,8 @@ static void check_tiles(const tree_plan_gpu *gpu, const plan_queue *queue, bool 
     for (uint32_t w = 0; w < queue->num_workers; w++) {
         const uint32_t first = queue->worker_first[w], num_tiles = queue->worker_first[w + 1] - first;
         check(!same_deal || (starts[w].num_tiles == num_tiles && starts[w].kv_head == queue->starts[w].kv_head
-                             && starts[w].num_sharing == queue->starts[w].num_sharing), "the start of worker %" PRIu32, w);
+                             && starts[w].num_sharing == queue->starts[w].num_sharing),
+              "the start of worker %" PRIu32, w);
         check(count + starts[w].num_tiles <= queue->num_tiles, "no tiles but those of the queue");
         queue_tile *tiles = d_copy(gpu->queue.tiles + starts[w].first_tile, starts[w].num_tiles, sizeof *tiles);
         check_order(&starts[w], tiles);
@@ -241,7 +243,8 @@ static void check_slots(const kv_tree *tree, const d_array *d_slots, bool grows)
     check(slots, "memory");
     d_read(d_slots, slots, "slots");
     for (uint32_t q = 0; q < tree->num_queries; q++)
-        check(slots[q] == (grows && is_sole(tree, q) ? newest_slot(tree, q) : UINT64_MAX), "the slot of query %" PRIu32, q);
+        check(slots[q] == (grows && is_sole(tree, q) ? newest_slot(tree, q) : UINT64_MAX), "the slot of query %" PRIu32,
+              q);
     free(slots);
 }
 
@@ -345,7 +348,8 @@ static void run_refusals(const void *unused)
     for (uint32_t q = 0; q < 6; q++)
         check(plan_tree_grow(tree, q, 2), "two tokens");
     check(tree_plan_grow(plan, tree) && !tree_plan_gpu_grow(gpu, plan), "two tokens at once");
-    check(tree_plan_gpu_advance(gpu, (uint64_t *)(slots.data + 4), NULL, &cuda_error) == TREE_INVAL, "slots on half a word");
+    uint64_t *half_a_word = (uint64_t *)(slots.data + 4);
+    check(tree_plan_gpu_advance(gpu, half_a_word, NULL, &cuda_error) == TREE_INVAL, "slots are misaligned");
     put(&gpu, plan, h);
     check_filled(gpu, plan, h, true);
     check(tree_plan_gpu_version(gpu) == version, "plans that fit stay where they are");
