@@ -17,7 +17,7 @@ enum {
     NUM_TREES = 7,
     NUM_STEPS = 1000,
     NUM_LAYERS = 8,
-    MAX_QUERIES = 96, /* queries of the graph; those that no branch has see nothing */
+    MAX_QUERIES = 72, /* queries of the graph; those that no branch has see nothing */
     BLOCK_TOKENS = 16,
     NUM_BLOCKS = 8192,
     NUM_HEADS = 32,
@@ -257,16 +257,16 @@ int main(int argc, char **argv)
     if (!bench_has_gpu())
         return 0;
     const char *folder = argc > 2 ? argv[2] : "../shared/traces";
-    if (!figure_has_trace("decode_loop", "all steps keep their", folder, "reason_sorting.ttr"))
+    if (!figure_has_trace("decode_loop", "all steps keep their", folder, "reason_document.ttr"))
         return 0;
     trace *t;
     trace_error error;
-    const std::string path = std::string(folder) + "/reason_sorting.ttr";
+    const std::string path = std::string(folder) + "/reason_document.ttr";
     BENCH_MUST(trace_read_file(&t, path.c_str(), &error) == KV_OK, error.message);
     run(t, false); /* once for the caches, and for CUDA's own first calls */
     const std::vector<step_times> grows = run(t, false), sends = run(t, true);
     FILE *csv = bench_open(argc > 1 ? argv[1] : "figures/decode_loop.csv", "make measure (measure_decode_loop)");
-    fprintf(csv, "# %d searches of sorting at once, %d layers in one CUDA graph; fp16, 32/8 heads, head_dim 128, "
+    fprintf(csv, "# %d searches of document merging at once, %d layers in one CUDA graph; fp16, 32/8 heads, head_dim 128, "
                  "block_tokens %d, plan cost, last rung\n"
                  "# each step alone, us. pool: forks, prunes, appends, and the replay of the trace; plan: tables, "
                  "tree, plan, update; launch: cudaGraphLaunch\n"

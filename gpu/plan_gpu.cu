@@ -34,14 +34,16 @@ static bool fits(const plan_room *need, const plan_room *room)
 }
 
 /* Half as much again as a larger need: the next plans fit as well. */
-static uint64_t grown(uint64_t need, uint64_t room) { return need <= room ? room : need + need / 2 + 16; }
+static uint64_t grown(uint64_t need, uint64_t room) { return need <= room ? room : need + need / 2 + 64; }
 
-static plan_room grown_room(const plan_room *need, const plan_room *room)
+static uint64_t eased(uint64_t need, uint64_t room) { return need <= room ? room : need + need / 4; }
+
+static plan_room choose_room(const plan_room *need, const plan_room *room, uint64_t choose(uint64_t, uint64_t))
 {
-    return {grown(need->items, room->items), grown(need->ranges, room->ranges), grown(need->blocks, room->blocks),
-            grown(need->queries, room->queries), grown(need->partials, room->partials),
-            grown(need->mask_words, room->mask_words), grown(need->tasks, room->tasks),
-            grown(need->tiles, room->tiles), grown(need->tokens, room->tokens), grown(need->masks, room->masks)};
+    return {choose(need->items, room->items), choose(need->ranges, room->ranges), choose(need->blocks, room->blocks),
+            choose(need->queries, room->queries), choose(need->partials, room->partials),
+            choose(need->mask_words, room->mask_words), choose(need->tasks, room->tasks),
+            choose(need->tiles, room->tiles), choose(need->tokens, room->tokens), choose(need->masks, room->masks)};
 }
 
 /* Points the arrays of `gpu` to their places; returns the bytes of all. */
@@ -70,12 +72,12 @@ static size_t lay_out(tree_plan_gpu *gpu, char *device)
     return end;
 }
 
-/* New memory for the room, and half as much again, where larger arrays may find room later; that of before stays. */
+/* New memory, twice what the room takes, so that larger arrays may find room there later; that of before stays. */
 static cudaError_t allocate(tree_plan_gpu *gpu)
 {
     gpu->arrays_bytes = lay_out(gpu, NULL);
-    gpu->arrays_bytes += gpu->arrays_bytes / 2;
-    gpu->most_blocks = gpu->room.blocks + gpu->room.blocks / 2;
+    gpu->arrays_bytes *= 2;
+    gpu->most_blocks = 2 * gpu->room.blocks;
     const size_t bytes = NEW_BLOCK_TURNS * gpu->most_blocks * sizeof(uint32_t);
     gpu->arrays = NULL;
     gpu->new_blocks = NULL;
@@ -110,9 +112,9 @@ static bool takes_room(tree_plan_gpu *gpu, plan_room room)
 /* Room for the plan of the builder, in new memory only if there is not enough. */
 static cudaError_t make_room(tree_plan_gpu *gpu, const plan_room *need, cudaStream_t stream)
 {
-    const plan_room room = grown_room(need, &gpu->room);
+    const plan_room room = choose_room(need, &gpu->room, grown), small = choose_room(need, &gpu->room, eased);
     cudaError_t error = cudaSuccess;
-    if (!takes_room(gpu, room) && !takes_room(gpu, *need)) {
+    if (!takes_room(gpu, room) && !takes_room(gpu, small) && !takes_room(gpu, *need)) {
         gpu->room = room;
         error = refuse_capture(stream); /* an allocation would end the capture */
         if (error == cudaSuccess)
