@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "plan_queue.h"
-
 /* What a task costs, in bytes that its worker could have read in the same time: docs/gpu.md. */
 enum {
     TASK_BYTES = 49152,    /* starting and ending it */

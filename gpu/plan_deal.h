@@ -9,6 +9,14 @@
 extern "C" {
 #endif
 
+enum {
+    QUEUE_TILE_ROWS = 64, /* most rows of a task: its queries x their query heads of one KV head */
+    QUEUE_SMALL_ROWS = 4  /* most rows of a KV head in a small queue: one for each warp of a worker */
+};
+
+/* Most tokens of a tile: 16 KiB of K at two bytes per element. */
+static inline uint32_t queue_tile_tokens(uint32_t head_dim) { return 8192 / head_dim; }
+
 #define DEAL_NO_MASK UINT32_MAX
 
 typedef struct plan_deal {

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "plan_queue.h"
 #include "tree_plan_items_internal.h"
 
 /* ---- begin: which ranges grow, and how much room that takes ---- */

@@ -1,6 +1,5 @@
 /* A plan as the GPU runs it, in four steps: cut items into tasks, deal tasks to workers, interleave masked tokens, fill
  * the arrays that workers read. */
-#include "plan_deal.h"
 #include "plan_queue.h"
 
 #include <stdlib.h>

@@ -24,8 +24,10 @@ const char *tree_cuda_error_string(int cuda_error);
 /* A plan on the device, with the queue of tasks that the later steps run: made for one shape and one device. */
 typedef struct tree_plan_gpu tree_plan_gpu;
 
-/* Allocates, then enqueues one copy from pinned memory on `stream`: work that follows on the same stream sees the whole
- * plan. Keeps no pointer into `plan`. The shape's num_queries and num_blocks may differ from those of the calls.
+/* Allocates, then enqueues one copy from pinned memory on `stream`, and a small kernel: work that follows on the same
+ * stream sees the whole plan. The copy has 4 bytes for each block of the plan and for each KV head of a task, and less
+ * than 80 for each range, item and query. Keeps no pointer into `plan`. The shape's num_queries and num_blocks may differ
+ * from those of the calls.
  * TREE_BAD_SHAPE and TREE_BAD_PLAN as tree_plan_fits; TREE_UNSUPPORTED (head_dim other than 64, 128, 256);
  * TREE_OVERFLOW (more than 2^31 tasks, tiles, tokens or masks in the queue, 2^32 keys in the pool, 2^16 heads);
  * TREE_NOMEM; TREE_CUDA_ERROR if the stream is being captured; and as tree_gpu_device_check. On error *gpu_plan is
@@ -34,9 +36,9 @@ tree_status tree_plan_gpu_create(tree_plan_gpu **gpu_plan, const tree_plan *plan
                                  cudaStream_t stream, int *cuda_error);
 
 /* Replaces the plan, after tree_plan_grow or by another for the same shape, in the order of `stream`: kernels enqueued
- * there before still see the old one. It allocates, and waits for the device, only if the new plan is larger than
- * all before. It waits for the copy of the update before the previous one. As tree_plan_gpu_create; on error nothing
- * changed. */
+ * there before still see the old one. It allocates, on the host as on the device, only if the new plan is larger than
+ * all before; then it waits for the device. It waits for the copy of the update before the previous one. As
+ * tree_plan_gpu_create; on error nothing changed. */
 tree_status tree_plan_gpu_update(tree_plan_gpu *gpu_plan, const tree_plan *plan, cudaStream_t stream,
                                  int *cuda_error);
 
