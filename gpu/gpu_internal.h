@@ -27,7 +27,7 @@ typedef struct attention_arguments {
                      in fragment order from step 7 on (merge_ahead.cuh) */
 } attention_arguments;
 
-/* Memory for a plan (plan_memory.cuh): on the device, and twice in pinned memory, because the copy of one update may
+/* Memory for lists (plan_memory.cuh): on the device, and twice in pinned memory, because the copy of one update may
  * still be running while the host writes the next. */
 typedef struct plan_memory {
     size_t capacity;       /* a multiple of 16 */
@@ -36,6 +36,17 @@ typedef struct plan_memory {
     uint32_t turn;         /* half of staging that the next update writes */
     cudaEvent_t copied[2]; /* after the copy from each half */
 } plan_memory;
+
+/* Outlines on their way to the device, whose kernel reads them in pinned memory. There are two places, because the
+ * kernel of one update may still read while the host writes the next. */
+typedef struct outline_memory {
+    size_t capacity;          /* a multiple of 16 */
+    char *device;             /* [capacity] */
+    char *staging;            /* [2][capacity] pinned */
+    uint64_t number;          /* of outlines and masks that were sent: place number % 2 of staging */
+    volatile uint64_t *taken; /* pinned: the last number that the device has read */
+    uint32_t *barrier;        /* on the device, of wait_for_all */
+} outline_memory;
 
 /* Elements of the arrays of a plan on the device, that they have room for. */
 typedef struct plan_room {
@@ -52,13 +63,14 @@ struct tree_plan_gpu {
     tree_plan plan;
     plan_queue queue;
     uint32_t *partial_item, *arrivals;
-    plan_memory outline;
+    outline_memory outline;
     plan_room room;
     char *arrays;                 /* [arrays_bytes] */
     size_t arrays_bytes;
     uint32_t *new_blocks;         /* [NEW_BLOCK_TURNS][most_blocks] pinned */
     uint64_t most_blocks;
-    uint32_t turn, steps;         /* of new_blocks; steps that the host has seen since the update */
+    uint32_t turn;                /* of new_blocks */
+    uint32_t steps, steps_ahead;  /* that the host has seen since the update; that it need not see before the next */
     const plan_outline *h_outline; /* as it was sent; NULL: masks were sent since, from the same memory */
     bool has_token_masks;          /* of the outline on the device */
     uint32_t mask_place;           /* its mask_words */

@@ -22,8 +22,18 @@ typedef struct fill_arguments {
     uint32_t num_blocks; /* thread blocks */
 } fill_arguments;
 
-/* Everything, for an outline that was just copied. */
-cudaError_t plan_fill_new(const fill_arguments *a, cudaStream_t stream);
+/* What the kernel copies from pinned memory first. */
+typedef struct outline_copy {
+    const char *from;
+    char *to; /* the outline, or its masks */
+    uint32_t num_bytes; /* a multiple of 8; addresses are multiples of 16 */
+    uint64_t number;    /* stored to *taken after the copy */
+    volatile uint64_t *taken;
+    uint32_t *barrier;
+} outline_copy;
+
+/* Copies, then fills in everything. */
+cudaError_t plan_fill_new(const fill_arguments *a, const outline_copy *copy, cudaStream_t stream);
 
 /* Nothing but slots where the plan is new; otherwise each path that grows has one token more. slots [num_queries] may
  * be NULL. */

@@ -1,4 +1,4 @@
-/* A plan in device memory: the host sends an outline, one copy from pinned memory; the device fills in the arrays. */
+/* A plan in device memory: the host writes an outline to pinned memory; a kernel reads it and fills in the arrays. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -149,39 +149,100 @@ static void take_counts(tree_plan_gpu *gpu, const tree_plan *plan)
     gpu->queue.is_small = deal->is_small;
 }
 
+/* Of staging: where the next outline goes. */
+static char *next_place(const outline_memory *memory)
+{
+    return memory->staging + (memory->number + 1) % 2 * memory->capacity;
+}
+
 static fill_arguments arguments_of(const tree_plan_gpu *gpu)
 {
     return {(plan_outline *)gpu->outline.device, gpu->shape, gpu->plan, gpu->queue, gpu->partial_item, gpu->arrivals,
             gpu->new_blocks, (uint32_t)gpu->most_blocks, gpu->num_workers};
 }
 
-static cudaError_t fill(const tree_plan_gpu *gpu, cudaStream_t stream)
+/* Returns when the device has read what the place of the next outline holds. */
+static cudaError_t wait_until_taken(const outline_memory *memory, cudaStream_t stream)
 {
-    const fill_arguments a = arguments_of(gpu);
-    return plan_fill_new(&a, stream);
+    while (*memory->taken + 1 < memory->number) {
+        const cudaError_t error = cudaStreamQuery(stream);
+        if (error != cudaSuccess && error != cudaErrorNotReady)
+            return error;
+    }
+    return cudaSuccess;
 }
 
-/* Enqueues the outline that the builder has begun. */
+/* Enqueues the copy of bytes that lie in the next place of staging, and fills in all arrays. */
+static cudaError_t fill(tree_plan_gpu *gpu, size_t offset, size_t bytes, cudaStream_t stream)
+{
+    outline_memory *memory = &gpu->outline;
+    const fill_arguments a = arguments_of(gpu);
+    const outline_copy copy = {next_place(memory), memory->device + offset, (uint32_t)bytes, memory->number + 1,
+                               memory->taken, memory->barrier};
+    const cudaError_t error = plan_fill_new(&a, &copy, stream);
+    memory->number += error == cudaSuccess;
+    return error;
+}
+
+/* New memory for outlines; that of before stays. */
+static cudaError_t allocate_outline(outline_memory *memory, size_t bytes)
+{
+    memory->capacity = (bytes + bytes / 4 + 4096) & ~(size_t)15;
+    memory->device = memory->staging = NULL;
+    cudaError_t error = cudaMalloc((void **)&memory->device, memory->capacity);
+    if (error == cudaSuccess)
+        error = cudaMallocHost((void **)&memory->staging, 2 * memory->capacity);
+    return error;
+}
+
+/* Waits for all kernels that may still use it. */
+static void free_outline(const outline_memory *memory)
+{
+    if (memory->device || memory->staging)
+        cudaDeviceSynchronize();
+    cudaFree(memory->device);
+    cudaFreeHost(memory->staging);
+}
+
+/* Leaves the blocks whose first token this step writes; steps_ahead: until the next one, or the end of the room. */
+static void look_ahead(tree_plan_gpu *gpu, const tree_plan *plan)
+{
+    const uint32_t *ends = OUTLINE_ARRAY(const uint32_t, gpu->h_outline, ends);
+    uint32_t *new_blocks = gpu->new_blocks + gpu->turn * gpu->most_blocks;
+    gpu->steps_ahead = gpu->h_outline->num_steps - gpu->steps;
+    for (uint32_t q = 0; q < plan->num_queries; q++) {
+        if (ends[q] == OUTLINE_FIXED)
+            continue;
+        const tree_range *range = &plan->ranges[ends[q]];
+        const uint32_t newest = range->first_slot + range->num_tokens - 1, entry = newest / plan->block_tokens;
+        const uint32_t in_block = newest % plan->block_tokens, left = plan->block_tokens - 1 - in_block;
+        if (in_block == 0)
+            new_blocks[range->first_block + entry] = plan->blocks[range->first_block + entry];
+        gpu->steps_ahead = left < gpu->steps_ahead ? left : gpu->steps_ahead;
+    }
+}
+
+/* Sends the outline that the builder has begun. On error gpu->outline is to be dropped. */
 static cudaError_t send(tree_plan_gpu *gpu, cudaStream_t stream)
 {
     outline_builder *builder = &gpu->builder;
-    auto write = [&](char *device, char *staging) {
-        (void)device;
-        if (staging) {
-            builder->head.turn = (gpu->turn + 1) % NEW_BLOCK_TURNS;
-            plan_outline_write(builder, (plan_outline *)staging);
-            gpu->h_outline = (const plan_outline *)staging;
-            gpu->has_token_masks = builder->head.has_token_masks;
-            gpu->mask_place = builder->head.mask_words;
-        }
-        return (size_t)builder->head.num_bytes;
-    };
-    cudaError_t error = memory_upload(&gpu->outline, write, stream);
-    if (error == cudaSuccess)
-        error = fill(gpu, stream);
+    const size_t bytes = builder->head.num_bytes;
+    cudaError_t error = refuse_capture(stream);
+    if (error == cudaSuccess && bytes > gpu->outline.capacity)
+        error = allocate_outline(&gpu->outline, bytes);
+    else if (error == cudaSuccess)
+        error = wait_until_taken(&gpu->outline, stream);
+    if (error != cudaSuccess)
+        return error;
     gpu->turn = (gpu->turn + 1) % NEW_BLOCK_TURNS;
     gpu->steps = 0;
-    return error;
+    builder->head.turn = gpu->turn;
+    gpu->h_outline = (const plan_outline *)next_place(&gpu->outline);
+    gpu->has_token_masks = builder->head.has_token_masks;
+    gpu->mask_place = builder->head.mask_words;
+    plan_outline_write(builder, (plan_outline *)next_place(&gpu->outline));
+    look_ahead(gpu, builder->plan);
+    return fill(gpu, 0, bytes, stream);
 }
 
 /* On error nothing has changed but the builder. */
@@ -196,6 +257,8 @@ static cudaError_t replace(tree_plan_gpu *gpu, const tree_plan *plan, cudaStream
         error = send(&next, stream);
     if (next.arrays != gpu->arrays)
         free_arrays(error == cudaSuccess ? gpu : &next);
+    if (next.outline.staging != gpu->outline.staging || next.outline.device != gpu->outline.device)
+        free_outline(error == cudaSuccess ? &gpu->outline : &next.outline);
     if (error != cudaSuccess)
         return error;
     next.shape.num_queries = plan->num_queries;
@@ -230,24 +293,19 @@ static bool same_counts(const tree_plan *a, const tree_plan *b)
            && a->block_tokens == b->block_tokens && a->config.strategy == b->config.strategy;
 }
 
-/* Enqueues the copy of the plan's mask words to their place in the outline. */
+/* The plan's mask words, to their place in the outline. */
 static cudaError_t send_masks(tree_plan_gpu *gpu, const tree_plan *plan, cudaStream_t stream)
 {
-    plan_memory *memory = &gpu->outline;
-    const size_t bytes = plan->num_mask_words * sizeof(uint64_t), place = gpu->mask_place;
-    char *staging = memory->staging + memory->turn * memory->capacity;
+    const size_t bytes = plan->num_mask_words * sizeof(uint64_t);
     cudaError_t error = refuse_capture(stream);
     if (error == cudaSuccess)
-        error = cudaEventSynchronize(memory->copied[memory->turn]);
+        error = wait_until_taken(&gpu->outline, stream);
     if (error != cudaSuccess)
         return error;
-    memcpy(staging, plan->masks, bytes);
+    memcpy(next_place(&gpu->outline), plan->masks, bytes);
     gpu->h_outline = NULL;
-    error = cudaMemcpyAsync(memory->device + place, staging, bytes, cudaMemcpyHostToDevice, stream);
-    if (error == cudaSuccess)
-        error = cudaEventRecord(memory->copied[memory->turn], stream);
-    memory->turn ^= 1;
-    return error == cudaSuccess ? fill(gpu, stream) : error;
+    gpu->steps_ahead = 0;
+    return fill(gpu, gpu->mask_place, bytes, stream);
 }
 
 tree_status tree_plan_gpu_update_masks(tree_plan_gpu *gpu_plan, const tree_plan *plan, cudaStream_t stream,
@@ -267,49 +325,37 @@ tree_status tree_plan_gpu_update_masks(tree_plan_gpu *gpu_plan, const tree_plan 
 
 /* ---- steps ---- */
 
-/* Whether each path that grows has one token more than at the last step, and no other path has. */
-static bool has_stepped(const tree_plan_gpu *gpu, const tree_plan *plan)
+/* Tokens that each path that grows has more than at the last step; 0: not all of them so many, or another path grew. */
+static uint32_t count_steps(const tree_plan_gpu *gpu, const tree_plan *plan)
 {
     const plan_outline *o = gpu->h_outline;
     const uint32_t *ends = OUTLINE_ARRAY(const uint32_t, o, ends);
     const outline_range *ranges = OUTLINE_ARRAY(const outline_range, o, ranges);
-    uint32_t num_growing = 0;
+    uint32_t num_growing = 0, count = 0;
     for (uint32_t q = 0; q < plan->num_queries; q++) {
         if (ends[q] == OUTLINE_FIXED)
             continue;
-        if (plan->ranges[ends[q]].num_tokens != outline_at(ranges[ends[q]].num_tokens, gpu->steps + 1))
-            return false;
-        num_growing++;
+        const uint32_t grown = plan->ranges[ends[q]].num_tokens - outline_at(ranges[ends[q]].num_tokens, gpu->steps);
+        if (num_growing++ && grown != count)
+            return 0;
+        count = grown;
     }
-    return plan->loaded_tokens == gpu->plan.loaded_tokens + num_growing;
-}
-
-/* The blocks whose first token this step writes. */
-static void name_new_blocks(tree_plan_gpu *gpu, const tree_plan *plan)
-{
-    const uint32_t *ends = OUTLINE_ARRAY(const uint32_t, gpu->h_outline, ends);
-    uint32_t *new_blocks = gpu->new_blocks + gpu->turn * gpu->most_blocks;
-    for (uint32_t q = 0; q < plan->num_queries; q++) {
-        if (ends[q] == OUTLINE_FIXED)
-            continue;
-        const tree_range *range = &plan->ranges[ends[q]];
-        const uint32_t newest = range->first_slot + range->num_tokens - 1, entry = newest / plan->block_tokens;
-        if (newest % plan->block_tokens == 0)
-            new_blocks[range->first_block + entry] = plan->blocks[range->first_block + entry];
-    }
+    return plan->loaded_tokens == gpu->plan.loaded_tokens + (uint64_t)count * num_growing ? count : 0;
 }
 
 bool tree_plan_gpu_grow(tree_plan_gpu *gpu_plan, const tree_plan *plan)
 {
     assert(gpu_plan && plan && "a step needs a plan on the device and one on the host");
     const tree_plan *before = &gpu_plan->plan;
-    if (!gpu_plan->h_outline || gpu_plan->steps >= gpu_plan->h_outline->num_steps
-        || plan->num_queries != before->num_queries || plan->num_items != before->num_items
+    if (!gpu_plan->h_outline || plan->num_queries != before->num_queries || plan->num_items != before->num_items
         || plan->num_ranges != before->num_ranges || plan->num_blocks != before->num_blocks
-        || plan->max_block >= gpu_plan->shape.num_blocks || !has_stepped(gpu_plan, plan))
+        || plan->max_block >= gpu_plan->shape.num_blocks)
         return false;
-    name_new_blocks(gpu_plan, plan);
-    gpu_plan->steps++;
+    const uint32_t count = count_steps(gpu_plan, plan);
+    if (count == 0 || count > gpu_plan->steps_ahead + 1 || count > gpu_plan->h_outline->num_steps - gpu_plan->steps)
+        return false;
+    gpu_plan->steps += count;
+    look_ahead(gpu_plan, plan);
     gpu_plan->plan.max_block = plan->max_block;
     gpu_plan->plan.unique_tokens = plan->unique_tokens;
     gpu_plan->plan.path_tokens = plan->path_tokens;
@@ -317,6 +363,8 @@ bool tree_plan_gpu_grow(tree_plan_gpu *gpu_plan, const tree_plan *plan)
     gpu_plan->plan.masked_pairs = plan->masked_pairs;
     return true;
 }
+
+uint32_t tree_plan_gpu_steps_ahead(const tree_plan_gpu *gpu_plan) { return gpu_plan->steps_ahead; }
 
 tree_status tree_plan_gpu_advance(tree_plan_gpu *gpu_plan, uint64_t *slots, cudaStream_t stream, int *cuda_error)
 {
@@ -330,11 +378,20 @@ tree_status tree_plan_gpu_advance(tree_plan_gpu *gpu_plan, uint64_t *slots, cuda
 
 /* ---- create, destroy ---- */
 
-static cudaError_t prepare(tree_plan_gpu *gpu, const tree_shape *shape)
+static cudaError_t prepare(tree_plan_gpu *gpu, const tree_shape *shape, cudaStream_t stream)
 {
     gpu->shape = *shape;
-    cudaError_t error = gpu_num_workers(&gpu->num_workers);
-    return error == cudaSuccess ? memory_prepare(&gpu->outline) : error;
+    cudaError_t error = refuse_capture(stream);
+    if (error == cudaSuccess)
+        error = gpu_num_workers(&gpu->num_workers);
+    if (error == cudaSuccess)
+        error = cudaMallocHost((void **)&gpu->outline.taken, sizeof *gpu->outline.taken);
+    if (error == cudaSuccess)
+        error = cudaMalloc((void **)&gpu->outline.barrier, sizeof *gpu->outline.barrier);
+    if (error != cudaSuccess)
+        return error;
+    *gpu->outline.taken = 0;
+    return cudaMemsetAsync(gpu->outline.barrier, 0, sizeof *gpu->outline.barrier, stream);
 }
 
 tree_status tree_plan_gpu_create(tree_plan_gpu **gpu_plan, const tree_plan *plan, const tree_shape *shape,
@@ -348,7 +405,7 @@ tree_status tree_plan_gpu_create(tree_plan_gpu **gpu_plan, const tree_plan *plan
     tree_plan_gpu *gpu = (tree_plan_gpu *)calloc(1, sizeof *gpu);
     if (!gpu)
         return TREE_NOMEM;
-    status = setup_status(prepare(gpu, shape), cuda_error);
+    status = setup_status(prepare(gpu, shape, stream), cuda_error);
     if (status == TREE_OK)
         status = tree_plan_gpu_update(gpu, plan, stream, cuda_error);
     if (status != TREE_OK) {
@@ -363,8 +420,10 @@ void tree_plan_gpu_destroy(tree_plan_gpu *gpu_plan)
 {
     if (!gpu_plan)
         return;
-    memory_destroy(&gpu_plan->outline);
+    free_outline(&gpu_plan->outline);
     free_arrays(gpu_plan);
+    cudaFreeHost((void *)gpu_plan->outline.taken);
+    cudaFree(gpu_plan->outline.barrier);
     plan_outline_free(&gpu_plan->builder);
     free(gpu_plan);
 }

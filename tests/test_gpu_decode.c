@@ -36,7 +36,7 @@ typedef struct decode {
     cudaGraphExec_t graph;
     uint64_t version;
     const tree_gpu_step *step;
-    uint32_t num_followed, num_captured;
+    uint32_t num_followed, num_captured, num_skipped, ahead;
 } decode;
 
 static float *create_random(size_t count, float size)
@@ -173,10 +173,14 @@ static void follow(decode *d)
         tree_plan_destroy(d->plan);
         check(tree_plan_build(&d->plan, d->tree, &config) == TREE_OK, "a plan");
     }
-    bool follows = same_plan && tree_plan_gpu_grow(d->grows, d->plan);
+    bool skips = same_plan && d->ahead > 0 && test_below(4), follows = skips;
+    if (!skips)
+        follows = same_plan && tree_plan_gpu_grow(d->grows, d->plan);
     d->num_followed += follows;
+    d->num_skipped += skips;
     if (!follows)
         put(d, &d->grows);
+    d->ahead = skips ? d->ahead - 1 : tree_plan_gpu_steps_ahead(d->grows);
     put(d, &d->updated);
 }
 
@@ -275,7 +279,9 @@ static void run_decode(const void *argument)
     }
     check(d.num_followed >= NUM_STEPS * 3 / 4, "%u of %d steps without an update", d.num_followed, NUM_STEPS);
     check(d.num_captured <= 6, "%u graphs", d.num_captured);
-    test_note("worst error/limit %.2g, %u steps without an update, %u graphs", worst, d.num_followed, d.num_captured);
+    check((d.num_skipped > 0) == (d.of->block_tokens > 1), "%u steps without a look", d.num_skipped);
+    test_note("worst error/limit %.2g, %u steps without an update, %u without a look, %u graphs", worst, d.num_followed,
+              d.num_skipped, d.num_captured);
     end(&d);
 }
 

@@ -345,9 +345,11 @@ static void run_refusals(const void *unused)
     advance(gpu, &slots);
     check_filled(gpu, plan, h, false);
     check(!tree_plan_gpu_grow(gpu, plan), "not twice");
+    const uint32_t ahead = tree_plan_gpu_steps_ahead(gpu); /* slot 52 is the fifth of a block */
+    check(ahead == 11, "%" PRIu32 " steps until blocks begin", ahead);
     for (uint32_t q = 0; q < 6; q++)
-        check(plan_tree_grow(tree, q, 2), "two tokens");
-    check(tree_plan_grow(plan, tree) && !tree_plan_gpu_grow(gpu, plan), "two tokens at once");
+        check(plan_tree_grow(tree, q, ahead + 2), "more tokens");
+    check(tree_plan_grow(plan, tree) && !tree_plan_gpu_grow(gpu, plan), "blocks that no step has named");
     uint64_t *half_a_word = (uint64_t *)(slots.data + 4);
     check(tree_plan_gpu_advance(gpu, half_a_word, NULL, &cuda_error) == TREE_INVAL, "slots are misaligned");
     put(&gpu, plan, h);
