@@ -22,8 +22,12 @@ void plan_fill_masks(uint64_t *masks, uint32_t num_words, uint32_t first_seen, u
         uint32_t from = plan_max(first_seen, 64 * w), to = plan_min(first_seen + num_seen, 64 * w + 64);
         masks[w] = from >= to ? 0 : UINT64_MAX >> (64 - (to - from)) << (from - 64 * w);
     }
-    for (uint32_t t = 1; num_words == 1 && t < num_tokens; t++)
-        masks[t] = masks[0];
+    const uint64_t four[4] = {masks[0], masks[0], masks[0], masks[0]};
+    uint32_t done = 1;
+    for (; num_words == 1 && done + 4 <= num_tokens; done += 4)
+        memcpy(masks + done, four, sizeof four);
+    for (; num_words == 1 && done < num_tokens; done++)
+        masks[done] = masks[0];
     for (uint64_t t = 1; num_words > 1 && t < num_tokens; t *= 2) {
         uint64_t num_copied = t < num_tokens - t ? t : num_tokens - t;
         memcpy(masks + t * num_words, masks, num_copied * num_words * sizeof *masks);
