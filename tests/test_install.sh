@@ -1,6 +1,7 @@
 #!/bin/bash
 # Claim: a ten-line program finds the installed library by pkg-config and by CMake's find_package, and runs; so does
-# docs/examples/gpu_step.c with the GPU library, where there is a CUDA toolkit. It runs where there is a GPU.
+# docs/examples/gpu_step.c and decode_loop.cu with the GPU library, where there is a CUDA toolkit. They run where there
+# is a GPU.
 set -eu
 read_cache() { sed -n "s/^$1:[A-Z]*=//p" "$TREEATTN_BUILD_DIR/CMakeCache.txt"; }
 if [ -n "$(read_cache TREEATTN_SANITIZE)" ] || [ "$(read_cache TREEATTN_COVERAGE)" = ON ]; then
@@ -83,6 +84,12 @@ if grep -q libtreeattn_gpu "$TREEATTN_BUILD_DIR/cmake_install.cmake"; then
         # shellcheck disable=SC2046 # words of flags
         "$cc" -std=c11 -o gpu_by_pkg_config "$example" $(pkg-config --cflags --libs treeattn_gpu)
         expect_gpu gpu_pkg-config ./gpu_by_pkg_config
+        # shellcheck disable=SC2046 # words of flags
+        "$(read_cache CMAKE_CUDA_COMPILER)" -std=c++17 -c -o decode_loop.o "${example%/*}/decode_loop.cu" \
+            $(pkg-config --cflags treeattn_gpu)
+        # shellcheck disable=SC2046 # words of flags
+        "$(read_cache CMAKE_CXX_COMPILER)" -o decode_loop decode_loop.o $(pkg-config --libs treeattn_gpu)
+        expect_gpu gpu_decode_loop ./decode_loop
     else
         echo "skip gpu_pkg-config no pkg-config"
     fi
