@@ -46,6 +46,9 @@ has_notebooks() {
 # clang, lld, wasi-libc and clang's own library for WebAssembly.
 has_wasm() { clang --target=wasm32-wasi -x c -o /dev/null - <<<'int main(void) { return 0; }' >/dev/null 2>&1; }
 
+# clang does not bring its MemorySanitizer.
+has_msan() { clang -fsanitize=memory -x c -o /dev/null - <<<'int main(void) { return 0; }' >/dev/null 2>&1; }
+
 # Missing packages of the verb: needed ones, and those that it can go on without.
 find_missing() {
     missing=() optional=()
@@ -77,7 +80,7 @@ find_missing() {
     ci)
         local tool
         has_cxx || missing+=(g++)
-        for tool in gnuplot:gnuplot-nox clang:clang valgrind:valgrind cppcheck:cppcheck shellcheck:shellcheck \
+        for tool in gnuplot:gnuplot-nox clang:clang cppcheck:cppcheck shellcheck:shellcheck \
             pkg-config:pkg-config gcovr:gcovr python3:python3 git:git gdb:gdb qemu-x86_64:qemu-user \
             chromium-headless-shell:chromium-headless-shell node:nodejs; do
             has "${tool%%:*}" || missing+=("${tool##*:}")
@@ -85,6 +88,7 @@ find_missing() {
         has_sphinx || missing+=(python3-sphinx python3-myst-parser)
         has_wasm || missing+=("${wasm[@]}")
         has_notebooks || missing+=("${notebooks[@]}")
+        has_msan || missing+=(libclang-rt-dev)
         ;;
     esac
 }

@@ -19,7 +19,7 @@ def check(name, expected, got):
     if isinstance(expected, set):
         print(f"FAIL {name}: missing {sorted(expected - got)}, not expected {sorted(got - expected)}")
     else:
-        print(f"FAIL {name}: expected {expected!r}, got {got!r}")
+        print(f"FAIL {name}: expected {expected!r:.400}, got {got!r:.400}")
 
 
 def check_raises(name, kind, pattern, call):
@@ -28,7 +28,7 @@ def check_raises(name, kind, pattern, call):
     try:
         answer = call()
     except Exception as error:  # pylint: disable=broad-except
-        if type(error) is kind and re.fullmatch(pattern, str(error), re.DOTALL):
+        if isinstance(error, kind) and re.fullmatch(pattern, str(error), re.DOTALL):
             print(f"pass {name}")
             return
         answer = f"{type(error).__name__}: {error}"

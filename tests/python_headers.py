@@ -80,7 +80,7 @@ for name, (inline, parameters, result) in functions.items():
         check(f"signature of {name}", expected, got)
 check("functions were found", True, len(functions) > 140 and len(HALF) == 6)
 declared = {name.removeprefix("inline_") for name, value in vars(c).items() if hasattr(value, "prototype")}
-check("python/treeattn/c declares the functions of the headers and no others", set(functions) - set(EXCEPTIONS), declared)
+check("python/treeattn/c has the functions of the headers and no others", set(functions) - set(EXCEPTIONS), declared)
 check("the exceptions are functions", set(), set(EXCEPTIONS) - set(functions))
 
 # ---- their names in Python ----

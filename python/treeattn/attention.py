@@ -1,14 +1,15 @@
 """Attention: the definition, any plan over a tree, the fast path, the baselines: reference/*.h, reference/cpu."""
 
 import os
-from ctypes import byref, c_double, sizeof
+from ctypes import byref, c_double
 
 import numpy as np
 
 from . import c
-from .checks import array, choice, copied, describe, flag, instance, integer, number, pointer
+from .checks import array, choice, flag, instance, integer, number
 from .errors import Error, raise_tree
 from .handle import lock
+from .memory import copied, pointer
 from .plan import Plan
 from .shape import shape_of
 from .tree import Tree
@@ -17,7 +18,8 @@ ISAS = c.TREE_ISAS
 MAX_THREADS = max(64, os.cpu_count() or 1)  # OpenMP ends the process if it cannot start a thread
 
 
-def _scale(scale, head_dim):
+def scale_of(scale, head_dim):
+    """scale, checked; None: 1 / sqrt(head_dim)."""
     return head_dim ** -0.5 if scale is None else number("scale", scale)
 
 
@@ -38,7 +40,7 @@ def attention_ref(query, key, value, scale=None):
     out, lse = np.empty(len(query)), c_double()
     with lock:
         c.attention_ref(pointer(out), byref(lse), pointer(query), pointer(key), pointer(value), len(key), len(query),
-                        _scale(scale, len(query)))
+                        scale_of(scale, len(query)))
     return out, lse.value
 
 
@@ -53,38 +55,35 @@ class SoftmaxState:
     """
 
     def __init__(self, head_dim):
-        self.o = np.empty(integer("head_dim", head_dim, 1, 1 << 20))
-        self.o.flags.writeable = False
-        self._struct = c.softmax_state(0, 0, pointer(self.o))
-        c.inline_softmax_state_empty(byref(self._struct), len(self.o))
+        self._o = np.empty(integer("head_dim", head_dim, 1, 1 << 20))
+        self._struct = c.softmax_state(0, 0, pointer(self._o))
+        c.inline_softmax_state_empty(byref(self._struct), len(self._o))
 
     m = property(lambda self: self._struct.m, doc="The largest score; -inf: no token.")
     l = property(lambda self: self._struct.l, doc="The sum of exp(score - m).")
+    o = property(lambda self: self._o.copy(), doc="The sum of exp(score - m) * value, float64 [head_dim], a copy.")
 
     def absorb(self, score, value):
         """One more token. value: float32 [head_dim]. Returns the state. C: softmax_state_absorb."""
-        if isinstance(score, float) and score != score:
-            score = float("nan")
-        else:
-            score = number("score", score)
-        array("value", value, np.float32, self.o.shape, "[head_dim]")
+        score = number("score", score)
+        array("value", value, np.float32, self._o.shape, "[head_dim]")
         with lock:
-            c.inline_softmax_state_absorb(byref(self._struct), score, pointer(value), len(self.o))
+            c.inline_softmax_state_absorb(byref(self._struct), score, pointer(value), len(self._o))
         return self
 
     def merge(self, other):
         """The union with the state of other tokens. Returns the state. C: softmax_state_merge."""
         instance("other", other, SoftmaxState)
-        if len(other.o) != len(self.o):
-            raise Error(f"other: expected a state with head_dim {len(self.o)}, got {len(other.o)}")
+        if len(other._o) != len(self._o):
+            raise Error(f"other: expected a state with head_dim {len(self._o)}, got {len(other._o)}")
         with lock:
-            c.inline_softmax_state_merge(byref(self._struct), byref(other._struct), len(self.o))
+            c.inline_softmax_state_merge(byref(self._struct), byref(other._struct), len(self._o))
         return self
 
     def normalize(self):
         """out = o / l, float32 [head_dim]; 0 where no token was seen. C: softmax_state_normalize."""
-        out = np.empty(len(self.o), np.float32)
-        c.inline_softmax_state_normalize(pointer(out), byref(self._struct), len(self.o))
+        out = np.empty(len(self._o), np.float32)
+        c.inline_softmax_state_normalize(pointer(out), byref(self._struct), len(self._o))
         return out
 
     @property
@@ -94,23 +93,26 @@ class SoftmaxState:
 
     def copy(self):
         """A state of its own with the same tokens."""
-        return SoftmaxState(len(self.o)).merge(self) if self.l else SoftmaxState(len(self.o))
+        twin = SoftmaxState(len(self._o))
+        twin._o[:], twin._struct.m, twin._struct.l = self._o, self.m, self.l
+        return twin
 
     def __repr__(self):
-        return f"SoftmaxState(m={self.m:g}, l={self.l:g}, o={self.o})"
+        return f"SoftmaxState(m={self.m:g}, l={self.l:g}, o={self._o})"
 
 
 # ---- tree_attention.h ----
 
-def _arguments(query, key, value, over, scale, storages=("fp32",)):
-    """What the functions below have in common: out, lse, the shape for C, the scale."""
+def arguments_of(query, key, value, over, scale, storages=("fp32",)):
+    """What all attention has in common: new arrays out and lse, the shape as C takes it, the scale. over: a Plan or
+    Tree."""
     shape = shape_of(query, key, value, storages=storages)
     if isinstance(over, Plan):
         over.fits(shape)
     elif (over.num_queries, over.block_tokens) != (shape.num_queries, shape.block_tokens):
-        raise Error(f"tree: expected {shape.num_queries} queries and blocks of {shape.block_tokens} tokens, as the arrays "
-                    f"have, got {over.num_queries} and {over.block_tokens}")
-    return np.empty_like(query), np.empty(query.shape[:2], np.float32), shape._struct(), _scale(scale, shape.head_dim)
+        raise Error(f"tree: expected {shape.num_queries} queries and blocks of {shape.block_tokens} tokens, as the "
+                    f"arrays have, got {over.num_queries} and {over.block_tokens}")
+    return np.empty_like(query), np.empty(query.shape[:2], np.float32), shape._struct(), scale_of(scale, shape.head_dim)
 
 
 def tree_attention_ref(query, key, value, plan, scale=None):
@@ -125,7 +127,7 @@ def tree_attention_ref(query, key, value, plan, scale=None):
     """
     instance("plan", plan, Plan)
     with lock:
-        out, lse, struct, scale = _arguments(query, key, value, plan, scale)
+        out, lse, struct, scale = arguments_of(query, key, value, plan, scale)
         raise_tree(c.tree_attention_ref(pointer(out), pointer(lse), pointer(query), pointer(key), pointer(value),
                                         plan._pointer, byref(struct), scale))
     return out, lse
@@ -139,7 +141,7 @@ def tree_attention_ref_partials(query, key, value, plan, head, scale=None):
     """
     instance("plan", plan, Plan)
     with lock:
-        _, _, struct, scale = _arguments(query, key, value, plan, scale)
+        _, _, struct, scale = arguments_of(query, key, value, plan, scale)
         integer("head", head, 0, struct.num_heads - 1)
         states = [SoftmaxState(struct.head_dim) for _ in range(plan.num_partials)]
         structs = (c.softmax_state * len(states))(*(state._struct for state in states))
@@ -166,9 +168,8 @@ def tree_isa_best():
 def tree_attention_cpu_workspace_bytes(plan, shape, max_threads=0):
     """Bytes of workspace for a plan and a Shape with at most max_threads threads (0: OpenMP's default).
     C: tree_attention_cpu_workspace_bytes."""
-    plan.fits(shape)
-    return instance("plan", plan, Plan)._call(c.tree_attention_cpu_workspace_bytes, byref(shape._struct()),
-                                              threads(max_threads))
+    instance("plan", plan, Plan).fits(shape)
+    return plan._call(c.tree_attention_cpu_workspace_bytes, byref(shape._struct()), threads(max_threads))
 
 
 _forked = False  # in a child of fork(), GCC's OpenMP would wait forever for threads that only the parent has
@@ -195,7 +196,8 @@ def workspace(bytes):
     return values[first:first + bytes]
 
 
-def _workspace(given, needed):
+def workspace_of(given, needed):
+    """The caller's workspace, checked, or a new one."""
     if given is None:
         return workspace(needed)
     array("workspace", given, np.uint8, (None,), "[workspace_bytes]")
@@ -220,8 +222,8 @@ def tree_attention_cpu(query, key, value, plan, scale=None, *, num_threads=0, is
     instance("plan", plan, Plan)
     isa, num_threads = choice("isa", isa, ISAS), threads(num_threads)
     with lock:
-        out, lse, struct, scale = _arguments(query, key, value, plan, scale, c.TREE_STORAGES)
-        space = _workspace(workspace, plan._call(c.tree_attention_cpu_workspace_bytes, byref(struct), num_threads))
+        out, lse, struct, scale = arguments_of(query, key, value, plan, scale, c.TREE_STORAGES)
+        space = workspace_of(workspace, plan._call(c.tree_attention_cpu_workspace_bytes, byref(struct), num_threads))
         raise_tree(c.tree_attention_cpu(pointer(out), pointer(lse), pointer(query), key.ctypes.data, value.ctypes.data,
                                         plan._pointer, byref(struct), scale, space.ctypes.data, len(space),
                                         num_threads, isa))
@@ -234,7 +236,7 @@ def _standard(function, dims, query, key, value, tree, scale, arrays):
     instance("tree", tree, Tree)
     flag("arrays", arrays)
     with lock:
-        out, lse, struct, scale = _arguments(query, key, value, tree, scale)
+        out, lse, struct, scale = arguments_of(query, key, value, tree, scale)
         kept = c.standard_arrays() if arrays else None
         raise_tree(function(pointer(out), pointer(lse), pointer(query), pointer(key), pointer(value), tree._pointer,
                             byref(struct), scale, byref(kept) if arrays else None), TREE_BAD_PLAN=
@@ -243,8 +245,7 @@ def _standard(function, dims, query, key, value, tree, scale, arrays):
             return out, lse
         try:
             shapes = dims(struct, tree, kept.num_tokens)
-            copies = {name: copied(getattr(kept, name), int(np.prod(shape))).reshape(shape)
-                      for name, shape in shapes.items()}
+            copies = {name: copied(getattr(kept, name), *shape) for name, shape in shapes.items()}
         finally:
             num_bytes = kept.bytes
             c.standard_arrays_free(byref(kept))

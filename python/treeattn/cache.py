@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from . import c
-from .checks import U64_MAX, array, choice, copied, integer, number, pointer
+from .checks import U64_MAX, array, choice, integer, number
 from .errors import raise_tree
 from .handle import Handle, Owner, lock
+from .memory import copied, pointer
 from .importance import Tokens
 from .policy import policy_pointer
 from .shape import Shape
@@ -50,7 +51,7 @@ class EvictionCache(Owner):
 
     def _own(self, cache, shape):
         self._handle = Handle(cache, c.eviction_cache_destroy)
-        self.shape = shape
+        self._shape = shape
 
     def step(self, query, key, value):
         """One token, at the next position. Returns an EvictionStep.
@@ -89,20 +90,19 @@ class EvictionCache(Owner):
             return EvictionStep(None, step.num_tokens, copied(step.victims, step.num_victims))
 
     def view(self):
-        """The cache's memory, copied: a dict with tokens (Tokens), key, value, norm, queries (past ones), budget, scale,
-        seed, as EvictionView takes them, once the current query is appended to queries. C: eviction_cache_view."""
+        """The cache's memory, copied: a dict with tokens (Tokens), key, value, norm, queries (past ones), budget,
+        scale, seed, as EvictionView takes them, once the current query is appended to queries.
+        C: eviction_cache_view."""
         view = c.eviction_view()
         with lock:
             self._call(c.eviction_cache_view, byref(view))
             shape, tokens = view.shape.contents, view.tokens.contents
             kv = (shape.num_blocks, shape.num_kv_heads, shape.block_tokens, shape.head_dim)
             queries = (view.num_queries, shape.num_heads, shape.head_dim)
-            return {"tokens": Tokens(copied(tokens.slots, tokens.num_tokens),
+            return {"tokens": Tokens(copied(tokens.slots, tokens.num_tokens).astype(np.int64),
                                      copied(tokens.positions, tokens.num_tokens)),
-                    "key": copied(view.key, int(np.prod(kv))).reshape(kv),
-                    "value": copied(view.value, int(np.prod(kv))).reshape(kv),
-                    "norm": copied(view.norm, int(np.prod(kv[:3]))).reshape(kv[:3]),
-                    "queries": copied(view.queries, int(np.prod(queries))).reshape(queries),
+                    "key": copied(view.key, *kv), "value": copied(view.value, *kv), "norm": copied(view.norm, *kv[:3]),
+                    "queries": copied(view.queries, *queries),
                     "budget": view.budget, "scale": view.scale, "seed": view.seed}
 
     def fork(self):
@@ -111,9 +111,9 @@ class EvictionCache(Owner):
         with lock:
             raise_tree(c.eviction_cache_fork(byref(child), self._pointer))
         copy = type(self).__new__(type(self))
-        copy._own(child, self.shape)
+        copy._own(child, self._shape)
         return copy
 
     def _dims(self):
-        shape = self.shape
+        shape = self._shape
         return (shape.num_heads, shape.head_dim), (shape.num_kv_heads, shape.head_dim)

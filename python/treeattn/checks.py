@@ -1,10 +1,8 @@
 """Arguments, checked before the library sees them: each refusal names the argument, what was expected and what came."""
 
 import operator
-from ctypes import POINTER
 
 import numpy as np
-from numpy.ctypeslib import as_ctypes_type
 
 from .errors import Error
 
@@ -19,7 +17,7 @@ def describe(value):
     text, kind = repr(value), type(value).__name__
     if len(text) <= 40:
         return text
-    return f"{text[:36]}..." if text.startswith(kind) else f"a {kind}, {text[:30]}..."
+    return f"{text[:36]}..." if text.startswith(kind) else f"{kind} {text[:30]}..."
 
 
 def shape_text(shape):
@@ -49,17 +47,17 @@ def power_of_two(name, value, high=256):
     return number
 
 
-def number(name, value, low=-float("inf"), high=float("inf")):
-    """value as a float from low to high: neither bool nor text, and not NaN."""
+def number(name, value, low=None, high=None):
+    """value as a float, from low to high if they are given; neither bool nor text."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise Error(f"{name}: expected a number, got {describe(value)}")
     try:
-        value = float(value)
+        result = float(value)
     except OverflowError:
-        value = float("nan")
-    if not low <= value <= high:
-        raise Error(f"{name}: expected a number from {low} to {high}, got {value}")
-    return value
+        raise Error(f"{name}: expected a number that a float can hold, got {describe(value)}") from None
+    if low is not None and not low <= result <= high:  # NaN is not between them
+        raise Error(f"{name}: expected a number from {low} to {high}, got {result}")
+    return result
 
 
 def choice(name, value, names):
@@ -77,12 +75,21 @@ def flag(name, value):
 
 
 def text(name, value):
-    """A str, as bytes for C."""
+    """A str, as bytes for C, which takes it to end at a 0."""
     if not isinstance(value, str) or "\0" in value:
         raise Error(f"{name}: expected text without a 0 character, got {describe(value)}")
+    return content(name, value)
+
+
+def content(name, value):
+    """A str or bytes of any content, as bytes for C, which is told the length."""
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str):
+        raise Error(f"{name}: expected str or bytes, got {describe(value)}")
     try:
         return value.encode()
-    except UnicodeEncodeError:  # a half of a surrogate pair
+    except UnicodeEncodeError:  # half of a surrogate pair
         raise Error(f"{name}: expected text that UTF-8 can hold, got {describe(value)}") from None
 
 
@@ -95,14 +102,13 @@ def instance(name, value, kind):
 
 
 def array(name, value, dtype, shape, dims=""):
-    """value as it is, if it is a C-contiguous array of this type and shape. None in `shape`: any length.
+    """value as it is, if it is an array of this type and shape in C order. None in `shape`: any length.
 
-    Nothing is converted: a copy of K and V that nobody sees would be the opposite of what this library is about.
+    Nothing is converted: a hidden copy of K and V would be the opposite of this library's subject.
     dims: the shape in words, "[num_queries][num_heads][head_dim]".
     """
     dtype = np.dtype(dtype)
-    fits = (isinstance(value, np.ndarray) and value.dtype == dtype and value.dtype.isnative and
-            value.ndim == len(shape) and
+    fits = (isinstance(value, np.ndarray) and value.dtype == dtype and value.ndim == len(shape) and
             all(want is None or want == have for want, have in zip(shape, value.shape)))
     if not fits:
         hint = "" if isinstance(value, np.ndarray) else f"; np.asarray(..., np.{dtype}) makes an array"
@@ -116,17 +122,17 @@ def array(name, value, dtype, shape, dims=""):
     return value
 
 
-def integers(name, values, high=U32_MAX, dtype=np.uint32, low=0):
-    """A list, tuple or array of integers as a new array."""
+def integers(name, values, high=U32_MAX, dtype=np.uint32):
+    """A list, tuple or array of integers from 0 to high, as a new array."""
     if isinstance(values, np.ndarray):
         if values.ndim != 1 or values.dtype.kind not in "iu":
             raise Error(f"{name}: expected integers in one dimension, got {describe(values)}")
-        if values.size and not (low <= int(values.min()) and int(values.max()) <= high):
-            raise Error(f"{name}: expected integers from {low} to {high}, got {values.min()} to {values.max()}")
+        if values.size and not (0 <= values.min() and values.max() <= high):
+            raise Error(f"{name}: expected integers from 0 to {high}, got {values.min()} to {values.max()}")
         return np.ascontiguousarray(values.astype(dtype))
     if not isinstance(values, (list, tuple, range)):
         raise Error(f"{name}: expected a list or an array of integers, got {describe(values)}")
-    return np.array([integer(f"{name}[{i}]", value, low, high) for i, value in enumerate(values)], dtype)
+    return np.array([integer(f"{name}[{i}]", value, 0, high) for i, value in enumerate(values)], dtype)
 
 
 def objects(name, values, kind):
@@ -134,18 +140,3 @@ def objects(name, values, kind):
     if not isinstance(values, (list, tuple)):
         raise Error(f"{name}: expected a list of {kind.__name__}, got {describe(values)}")
     return [instance(f"{name}[{i}]", value, kind) for i, value in enumerate(values)]
-
-
-def pointer(values):
-    """The address of an array's elements, as the type of pointer that the C function expects; None stays None: NULL."""
-    if values is None:
-        return None
-    return values.ctypes.data_as(POINTER(as_ctypes_type(values.dtype)))
-
-
-def copied(address, count, dtype=None):
-    """A new array with `count` elements from a pointer of C: no view, since C may move or free them at its next call."""
-    kind = np.dtype(dtype if dtype is not None else address._type_)
-    if not count:
-        return np.empty(0, kind)
-    return np.ctypeslib.as_array(address, (count,)).astype(kind, copy=True)

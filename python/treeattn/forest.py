@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from . import c
-from .checks import U64_MAX, array, choice, copied, describe, flag, instance, integer, integers, number, pointer
+from .checks import U64_MAX, array, choice, flag, instance, integer, integers, number
 from .errors import Error, raise_kv
-from .handle import Handle, Owner, borrowed, lock
+from .handle import Handle, Owner, lock
+from .memory import borrowed, copied, pointer
 from .importance import Tokens
 from .policy import policy_pointer
 from .pool import SCOPES, Branch, Pool, pool_config
@@ -33,8 +34,9 @@ class ForestBranch(Branch):
     """A branch of a forest. Positions in place of lengths, and the forest writes K and V."""
 
     def __init__(self, forest, handle):
+        """For EvictionForest.branch and fork."""
+        self.forest = instance("forest", forest, EvictionForest)
         super().__init__(forest.pool, handle)
-        self.forest = forest
 
     def fork(self):
         """A new ForestBranch with the same tokens, histories and last queries. C: eviction_forest_fork."""
@@ -43,7 +45,8 @@ class ForestBranch(Branch):
         return ForestBranch(self.forest, child.value)
 
     def append(self, keys, values):
-        """num_tokens tokens without a query: float32 [num_tokens][num_kv_heads][head_dim]. C: eviction_forest_append."""
+        """num_tokens tokens without a query: float32 [num_tokens][num_kv_heads][head_dim].
+        C: eviction_forest_append."""
         kv = self.forest.shape.num_kv_heads, self.forest.shape.head_dim
         array("keys", keys, np.float32, (None, *kv), "[num_tokens][num_kv_heads][head_dim]")
         array("values", values, np.float32, keys.shape, "that of keys")
@@ -65,10 +68,9 @@ class ForestBranch(Branch):
         """The Tokens that it keeps. C: eviction_forest_tokens."""
         with lock:
             count = self.keep.num_kept
-            tokens = Tokens(np.empty(count, np.uint64), np.empty(count, np.uint32))
-            raise_kv(self.forest._call(c.eviction_forest_tokens, self.handle, pointer(tokens.slots),
-                                       pointer(tokens.positions)))
-        return tokens
+            slots, positions = np.empty(count, np.uint64), np.empty(count, np.uint32)
+            raise_kv(self.forest._call(c.eviction_forest_tokens, self.handle, pointer(slots), pointer(positions)))
+        return Tokens(slots.astype(np.int64), positions)
 
 
 class EvictionForest(Owner):
@@ -102,8 +104,12 @@ class EvictionForest(Owner):
             self._handle = Handle(forest, c.eviction_forest_destroy)
             parts = self._parts()
             shape = {name: getattr(parts.shape, name) for name, *_ in c.tree_shape._fields_[:-1]}
-            self.shape, self.scale = Shape(**shape), parts.scale
-            self.pool = Pool._of_forest(parts.pool, self._handle)
+            self._shape, self._scale = Shape(**shape), parts.scale
+            self._pool = Pool._of_forest(parts.pool, self._handle)
+
+    shape = property(lambda self: self._shape, doc="The Shape of its keys and values.")
+    scale = property(lambda self: self._scale, doc="It multiplies q.k.")
+    pool = property(lambda self: self._pool, doc="Its Pool, for reading: trees, keeps, stats.")
 
     def _parts(self):
         parts = c.eviction_forest_parts()
@@ -119,10 +125,10 @@ class EvictionForest(Owner):
         with lock:
             return borrowed(self._handle, cast(getattr(self._parts(), name), c_void_p).value, shape, np.float32)
 
-    key = property(lambda self: self._view("key", self.shape.kv_shape), doc=
+    key = property(lambda self: self._view("key", self._shape.kv_shape), doc=
                    "float32 [num_blocks][num_kv_heads][block_tokens][head_dim], a view for reading.")
-    value = property(lambda self: self._view("value", self.shape.kv_shape), doc="As key.")
-    norm = property(lambda self: self._view("norm", self.shape.kv_shape[:3]), doc=
+    value = property(lambda self: self._view("value", self._shape.kv_shape), doc="As key.")
+    norm = property(lambda self: self._view("norm", self._shape.kv_shape[:3]), doc=
                     "float32 [num_blocks][num_kv_heads][block_tokens], a view for reading.")
 
     def branch(self):
@@ -141,12 +147,12 @@ class EvictionForest(Owner):
         Error: KV_INVAL (a branch named twice), KV_NOBLOCKS, KV_STALE, KV_RANGE; nothing has changed then.
         C: eviction_forest_step.
         """
-        handles = self.pool._handles(branches)
+        handles = self._pool._handles(branches)
         counts = integers("num_tokens", [1] * len(handles) if num_tokens is None else num_tokens)
         if len(counts) != len(handles):
             raise Error(f"num_tokens: expected as many numbers as branches, {len(handles)}, got {len(counts)}")
-        heads = len(handles), self.shape.num_heads, self.shape.head_dim
-        kv = int(counts.sum(dtype=np.uint64)), self.shape.num_kv_heads, self.shape.head_dim
+        heads = len(handles), self._shape.num_heads, self._shape.head_dim
+        kv = int(counts.sum(dtype=np.uint64)), self._shape.num_kv_heads, self._shape.head_dim
         array("query", query, np.float32, heads, "[count][num_heads][head_dim]")
         array("key", key, np.float32, kv, "[sum of num_tokens][num_kv_heads][head_dim]")
         array("value", value, np.float32, kv, "that of key")

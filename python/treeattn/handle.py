@@ -1,9 +1,6 @@
 """Ownership: memory of the library that lives as long as a Python object."""
 
 import threading
-from ctypes import c_char
-
-import numpy as np
 
 from .errors import Error
 
@@ -50,6 +47,7 @@ class Owner:
     """Base of the classes that own memory of the library: usable until close(), also in a with statement."""
 
     _handle = None
+    lock = lock
 
     @property
     def _pointer(self):
@@ -61,6 +59,11 @@ class Owner:
         """function(pointer, *arguments) of C."""
         with lock:
             return function(self._pointer, *arguments)
+
+    def _field(self, name):
+        """A field of the struct that the pointer points to."""
+        with lock:
+            return getattr(self._pointer.contents, name)
 
     @property
     def closed(self):
@@ -77,13 +80,3 @@ class Owner:
 
     def __exit__(self, *_):
         self.close()
-
-
-def borrowed(handle, address, shape, dtype, writeable=False):
-    """An array over memory of the library. It needs the handle, so the memory stays as long as the array does."""
-    count = int(np.prod(shape, dtype=object))
-    memory = (c_char * (count * np.dtype(dtype).itemsize)).from_address(address)
-    memory.handle = Handle(address, lambda _: None, handle)  # ctypes objects take attributes; the array keeps `memory`
-    values = np.frombuffer(memory, dtype).reshape(shape)
-    values.flags.writeable = writeable
-    return values

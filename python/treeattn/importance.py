@@ -1,4 +1,4 @@
-"""The contribution of each token to the output: reference/eviction/importance.h, tree_importance.h, cpu."""
+"""The contribution of each token to the output: importance.h, tree_importance.h, tree_importance_cpu.h."""
 
 from ctypes import byref
 from typing import NamedTuple
@@ -6,10 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from . import c
-from .attention import ISAS, _arguments, _workspace, threads
-from .checks import U32_MAX, U64_MAX, array, choice, describe, instance, integer, integers, number, pointer
+from .attention import ISAS, arguments_of, scale_of, threads, workspace_of
+from .checks import U32_MAX, U64_MAX, array, choice, describe, instance, integer, integers, number
 from .errors import Error, raise_tree
 from .handle import lock
+from .memory import pointer
 from .plan import Plan
 from .shape import Shape, shape_of
 from .tree import NONE
@@ -21,14 +22,15 @@ EVICTION_NOT_FINITE = c.EVICTION_NOT_FINITE
 class Tokens(NamedTuple):
     """The tokens that one query sees, in the order of their positions.
 
-    slots      [num_tokens] places in the pool, block * block_tokens + slot in the block
-    positions  [num_tokens] ascending
+      slots      [num_tokens] places in the pool, block * block_tokens + slot in the block
+      positions  [num_tokens] ascending
     """
     slots: np.ndarray
     positions: np.ndarray
 
 
-def _checked_tokens(name, tokens, num_blocks, block_tokens):
+def checked_tokens(name, tokens, num_blocks, block_tokens):
+    """Tokens with the types that C takes, all within the pool."""
     instance(name, tokens, Tokens)
     slots = integers(f"{name}.slots", tokens.slots, num_blocks * block_tokens - 1, np.uint64)
     positions = integers(f"{name}.positions", tokens.positions)
@@ -40,6 +42,7 @@ def _checked_tokens(name, tokens, num_blocks, block_tokens):
 
 
 def token_struct(tokens):
+    """checked_tokens for C; the struct points into their arrays."""
     return c.token_list(len(tokens.slots), pointer(tokens.slots), pointer(tokens.positions))
 
 
@@ -78,17 +81,13 @@ def attention_weights(query, key, value, tokens, scale=None):
     """
     array("query", query, np.float32, (None, None), "[num_heads][head_dim]")
     shape = shape_of(query[None], key, value, storages=("fp32",))
-    tokens = _checked_tokens("tokens", tokens, shape.num_blocks, shape.block_tokens)
+    tokens = checked_tokens("tokens", tokens, shape.num_blocks, shape.block_tokens)
     weights, out = np.empty((shape.num_heads, len(tokens.slots))), np.empty(query.shape)
     lse = np.empty(shape.num_heads)
     with lock:
         c.attention_weights(pointer(weights), pointer(out), pointer(lse), pointer(query), pointer(key), pointer(value),
-                            byref(token_struct(tokens)), byref(shape._struct()), _scale(scale, shape.head_dim))
+                            byref(token_struct(tokens)), byref(shape._struct()), scale_of(scale, shape.head_dim))
     return weights, out, lse
-
-
-def _scale(scale, head_dim):
-    return head_dim ** -0.5 if scale is None else number("scale", scale)
 
 
 def importance_ref(weights, norm, tokens, head_dim):
@@ -103,7 +102,7 @@ def importance_ref(weights, norm, tokens, head_dim):
     array("weights", weights, np.float64, (None, None), "[num_heads][num_tokens]")
     shape = Shape(len(weights), norm.shape[1], head_dim, norm.shape[2], norm.shape[0])
     shape.check()
-    tokens = _checked_tokens("tokens", tokens, shape.num_blocks, shape.block_tokens)
+    tokens = checked_tokens("tokens", tokens, shape.num_blocks, shape.block_tokens)
     array("weights", weights, np.float64, (None, len(tokens.slots)), "[num_heads][num_tokens]")
     importance = np.empty(len(tokens.slots))
     with lock:
@@ -124,7 +123,7 @@ def deletion_error(weights, out, value, tokens):
     array("value", value, np.float32, (None, None, None, out.shape[1]))
     shape = Shape(len(out), value.shape[1], value.shape[3], value.shape[2], value.shape[0])
     shape.check()
-    tokens = _checked_tokens("tokens", tokens, shape.num_blocks, shape.block_tokens)
+    tokens = checked_tokens("tokens", tokens, shape.num_blocks, shape.block_tokens)
     array("weights", weights, np.float64, (len(out), len(tokens.slots)), "[num_heads][num_tokens]")
     error = np.empty(len(tokens.slots))
     with lock:
@@ -138,9 +137,7 @@ def deletion_error(weights, out, value, tokens):
 def eviction_key(importance, position):
     """An int that orders candidates: the smallest is evicted. EVICTION_NOT_FINITE for NaN, infinity, or less than 0.
     C: eviction_key."""
-    if not isinstance(importance, (int, float, np.floating)) or isinstance(importance, bool):
-        raise Error(f"importance: expected a number, got {describe(importance)}")
-    return c.eviction_key(importance, integer("position", position))
+    return c.eviction_key(number("importance", importance), integer("position", position))
 
 
 def eviction_key_position(key):
@@ -149,15 +146,15 @@ def eviction_key_position(key):
 
 
 def eviction_victim(importance, tokens, candidates=None):
-    """The smallest eviction_key among the candidates. EVICTION_NONE: there is none; EVICTION_NOT_FINITE: an importance is
-    not finite.
+    """The smallest eviction_key among the candidates. EVICTION_NONE: there is none; EVICTION_NOT_FINITE: an importance
+    is not finite.
 
       importance  float64 [num_tokens]
       candidates  (first, end): first <= position < end; None: all
 
     C: eviction_victim.
     """
-    tokens = _checked_tokens("tokens", tokens, 1 << 32, 256)
+    tokens = checked_tokens("tokens", tokens, 1 << 32, 256)
     array("importance", importance, np.float64, tokens.slots.shape, "[num_tokens]")
     with lock:
         return c.eviction_victim(pointer(importance), byref(token_struct(tokens)), candidate_range(candidates))
@@ -189,7 +186,7 @@ def tree_importance_slots(plan):
 
 
 def _importance_arguments(query, key, value, norm, plan, scale, num_slots, storages):
-    out, lse, struct, scale = _arguments(query, key, value, plan, scale, storages)
+    out, lse, struct, scale = arguments_of(query, key, value, plan, scale, storages)
     array("norm", norm, np.float32, key.shape[:3], "[num_blocks][num_kv_heads][block_tokens]")
     least = tree_importance_slots(plan)
     num_slots = least if num_slots is None else integer("num_slots", num_slots, least, 1 << 40)
@@ -230,7 +227,7 @@ def tree_importance_cpu(query, key, value, norm, plan, scale=None, *, num_slots=
     with lock:
         out, lse, importance, struct, scale = _importance_arguments(query, key, value, norm, plan, scale, num_slots,
                                                                     c.TREE_STORAGES)
-        space = _workspace(workspace, plan._call(c.tree_importance_cpu_workspace_bytes, byref(struct), num_threads))
+        space = workspace_of(workspace, plan._call(c.tree_importance_cpu_workspace_bytes, byref(struct), num_threads))
         raise_tree(c.tree_importance_cpu(pointer(out), pointer(lse), pointer(importance), importance.shape[1],
                                          pointer(query), key.ctypes.data, value.ctypes.data, pointer(norm),
                                          plan._pointer, byref(struct), scale, space.ctypes.data, len(space),

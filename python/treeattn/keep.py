@@ -5,8 +5,9 @@ from ctypes import byref
 import numpy as np
 
 from . import c
-from .checks import array, integer, pointer, power_of_two
+from .checks import array, integer, power_of_two
 from .errors import Error
+from .memory import pointer
 
 
 class Keep:
@@ -19,30 +20,33 @@ class Keep:
     """
 
     def __init__(self, words, block_tokens, next_position=0, first_private=0):
-        self.block_tokens = power_of_two("block_tokens", block_tokens)
-        array("words", words, np.uint64, (None, (block_tokens + 63) // 64), "[num_blocks][words_per_block]")
+        self._block_tokens = power_of_two("block_tokens", block_tokens)
+        array("words", words, np.uint64, (None, (self._block_tokens + 63) // 64), "[num_blocks][words_per_block]")
         if block_tokens < 64 and words.size and int(words.max()) >> block_tokens:
             raise Error(f"words: expected no bit beyond slot {block_tokens - 1}, got {int(words.max()):#x}")
-        self.words = words.copy()
-        self.words.flags.writeable = False
-        self.num_kept = int(np.unpackbits(self.words.view(np.uint8)).sum())
+        self._words = words.copy()
+        self._words.flags.writeable = False
+        self.num_kept = int(np.unpackbits(self._words.view(np.uint8)).sum())
         self.next_position = integer("next_position", next_position)
         self.first_private = integer("first_private", first_private)
+
+    words = property(lambda self: self._words, doc="uint64 [num_blocks][words_per_block], for reading.")
 
     @property
     def kept(self):
         """bool [num_blocks][block_tokens]: True where the slot's token is kept."""
-        bits = np.unpackbits(self.words.view(np.uint8), axis=1, bitorder="little")
-        return bits[:, :self.block_tokens].astype(bool)
+        bits = np.unpackbits(self._words.view(np.uint8), axis=1, bitorder="little")
+        return bits[:, :self._block_tokens].astype(bool)
 
     def slot(self, slot):
         """Whether the branch keeps this slot of its table. C: kv_keep_slot."""
-        integer("slot", slot, 0, len(self.words) * self.block_tokens - 1)
-        return c.inline_kv_keep_slot(byref(self._struct()), self.block_tokens, slot)
+        integer("slot", slot, 0, len(self._words) * self._block_tokens - 1)
+        return c.inline_kv_keep_slot(byref(self._struct()), self._block_tokens, slot)
 
     def _struct(self):
-        return c.kv_keep(pointer(self.words), self.words.shape[1], len(self.words), self.num_kept, self.next_position,
+        num_blocks, words_per_block = self._words.shape
+        return c.kv_keep(pointer(self._words), words_per_block, num_blocks, self.num_kept, self.next_position,
                          self.first_private)
 
     def __repr__(self):
-        return "Keep(" + " ".join("".join("01"[bit] for bit in block) for block in self.kept) + ")"
+        return "Keep(" + " ".join("".join("01"[int(bit)] for bit in block) for block in self.kept) + ")"

@@ -6,9 +6,10 @@ from ctypes import byref, c_int, c_uint64, create_string_buffer
 import numpy as np
 
 from . import c
-from .checks import U32_MAX, choice, copied, instance, integer, objects, text
+from .checks import U32_MAX, choice, instance, integer, objects, text
 from .errors import Error, raise_tree
 from .handle import Handle, Owner, lock
+from .memory import array_field, copied, field
 from .keep import Keep
 from .pool import MESSAGE_BYTES
 from .shape import Shape
@@ -35,7 +36,9 @@ def _keep_structs(tree, keeps):
     keeps = objects("keeps", keeps, Keep)
     if len(keeps) != tree.num_queries:
         raise Error(f"keeps: expected as many as queries, {tree.num_queries}, got {len(keeps)}")
-    return (c.kv_keep * len(keeps))(*(keep._struct() for keep in keeps))
+    structs = (c.kv_keep * len(keeps))(*(keep._struct() for keep in keeps))
+    structs.keeps = keeps  # their words live as long as the structs
+    return structs
 
 
 def tree_plan_bytes(tree, strategy="cost", *, target="gpu", max_rows=0, piece_tokens=0, group_size=0, num_workers=0):
@@ -50,12 +53,14 @@ def tree_plan_bytes(tree, strategy="cost", *, target="gpu", max_rows=0, piece_to
 class Plan(Owner):
     """The work of one step over a tree, as data: a list of items, each some queries and the tokens that they see.
 
-    strategy      "flash", "flash_decoding", "radix", "tree_mask", "node", "node_chunk", "flatten" or "cost"
-    target        whose prices "cost" uses, "gpu" or "cpu"
-    max_rows      queries of one item; piece_tokens: tokens of a piece; 0: the strategy's own
-    group_size    num_heads / num_kv_heads, for "cost"; 0: 4. num_workers: that it balances over; 0: 132
-    keeps         pool.keeps(branches), for branches that evicted tokens; masks: the ranges that get a mask, "needed",
-                  "private" or "all"
+      strategy      "flash", "flash_decoding", "radix", "tree_mask", "node", "node_chunk", "flatten" or "cost"
+      target        whose prices "cost" uses, "gpu" or "cpu"
+      max_rows      queries of one item; 0: the strategy's own
+      piece_tokens  tokens of a piece; 0: the strategy's own
+      group_size    num_heads / num_kv_heads, for "cost"; 0: 4
+      num_workers   SMs or cores that "cost" balances over; 0: 132
+      keeps         pool.keeps(branches), for branches that evicted tokens
+      masks         the ranges that get a mask besides those that need one: "needed" (none), "private" or "all"
 
     The plan does not need the tree afterwards. Error: TREE_INVAL, TREE_OVERFLOW (too large).
     C: tree_plan_build, tree_plan_build_keep, tree_plan_destroy.
@@ -111,53 +116,42 @@ class Plan(Owner):
 
     # ---- what it holds: copies ----
 
-    def _count(self, name):
-        with lock:
-            return getattr(self._pointer.contents, name)
-
-    def _array(self, name, count):
-        with lock:
-            plan = self._pointer.contents
-            return copied(getattr(plan, name), count if isinstance(count, int) else getattr(plan, count))
-
     @property
     def config(self):
         """The arguments by name, defaults filled in."""
         with lock:
-            config = c.as_dict(self._pointer.contents.config)
+            config = c.as_dict(self._field("config"))
         return {**config, "strategy": STRATEGIES[config["strategy"]], "target": c.TREE_TARGETS[config["target"]]}
 
-    block_tokens = property(lambda self: self._count("block_tokens"), doc="Tokens of a block.")
-    num_queries = property(lambda self: self._count("num_queries"), doc="Queries.")
-    num_items = property(lambda self: self._count("num_items"), doc="Items.")
-    num_ranges = property(lambda self: self._count("num_ranges"), doc="Ranges of all items.")
-    num_partials = property(lambda self: self._count("num_partials"), doc="Partial states: rows of all items.")
-    max_block = property(lambda self: self._count("max_block"), doc="The largest block id; 0 if none.")
-    unique_tokens = property(lambda self: self._count("unique_tokens"), doc="U of the tree.")
-    path_tokens = property(lambda self: self._count("path_tokens"), doc="S of the tree.")
-    loaded_tokens = property(lambda self: self._count("loaded_tokens"), doc="Tokens that the items load.")
-    masked_pairs = property(lambda self: self._count("masked_pairs"), doc="Pairs that a mask hides: computed, not used.")
-    items = property(lambda self: self._array("items", "num_items").view(np.recarray), doc=
-                     """[num_items] record array: first_row, num_rows (of rows), first_range, num_ranges (of ranges),
-                     num_tokens, first_partial: row r of the item writes partial state first_partial + r.""")
-    ranges = property(lambda self: self._array("ranges", "num_ranges").view(np.recarray), doc=
-                      """[num_ranges] record array: first_block (of blocks), first_slot, num_tokens, mask (of masks;
-                      NO_MASK: every row sees every token).""")
-    blocks = property(lambda self: self._array("blocks", "num_blocks"), doc="Block ids.")
-    table_index = property(lambda self: self._array("table_index", "num_blocks"), doc=
-                           "Index of each block in the tables that list it; NONE in a plan over draft tokens.")
-    rows = property(lambda self: self._array("rows", "num_queries"), doc="[num_queries] query ids.")
-    masks = property(lambda self: self._array("masks", "num_mask_words"), doc=
-                     """uint64. Token t of a masked range of an item: masks[range.mask + t * words:][:words], words =
-                     ceil(num_rows / 64); bit j of word w: row 64 * w + j sees it.""")
-    merge_partials = property(lambda self: self._array("merge_partials", "num_partials"), doc=
-                              "[num_partials] partial states in the order of the queries that merge them.")
+    block_tokens = field("block_tokens", "Tokens of a block.")
+    num_queries = field("num_queries", "Queries.")
+    num_items = field("num_items", "Items.")
+    num_ranges = field("num_ranges", "Ranges of all items.")
+    num_partials = field("num_partials", "Partial states: rows of all items.")
+    max_block = field("max_block", "The largest block id; 0 if none.")
+    unique_tokens = field("unique_tokens", "U of the tree.")
+    path_tokens = field("path_tokens", "S of the tree.")
+    loaded_tokens = field("loaded_tokens", "Tokens that the items load.")
+    masked_pairs = field("masked_pairs", "(row, token) pairs that a mask hides: computed, but not used.")
+
+    items = array_field("items", "num_items", """[num_items] record array: first_row, num_rows (of rows), first_range,
+        num_ranges (of ranges), num_tokens, first_partial: row r of the item writes partial state first_partial + r.""")
+    ranges = array_field("ranges", "num_ranges", """[num_ranges] record array: first_block (of blocks), first_slot,
+        num_tokens, mask (of masks; NO_MASK: every row sees every token).""")
+    blocks = array_field("blocks", "num_blocks", "Block ids.")
+    table_index = array_field("table_index", "num_blocks", """Index of each block in the tables that list it; NONE in
+        a plan over draft tokens.""")
+    rows = array_field("rows", "num_queries", "[num_queries] query ids.")
+    masks = array_field("masks", "num_mask_words", """uint64. Token t of a masked range of an item has the words
+        masks[range.mask + t * words:][:words], words = ceil(num_rows / 64); bit j of word w: row 64 w + j sees it.""")
+    merge_partials = array_field("merge_partials", "num_partials", """[num_partials] partial states in the order of the
+        queries that merge them.""")
 
     @property
     def merge_first(self):
         """[num_queries + 1] query q merges merge_partials[merge_first[q]:merge_first[q + 1]]."""
         with lock:
-            return self._array("merge_first", self.num_queries + 1)
+            return copied(self._field("merge_first"), self.num_queries + 1)
 
     def item_queries(self, item):
         """[num_rows] the queries of an item."""
@@ -199,8 +193,8 @@ class Plan(Owner):
 # ---- traffic.h ----
 
 class Traffic(dict):
-    """Bytes of one layer and step by name, also as attributes: logical_bytes (K and V of S tokens), unique_bytes (of U),
-    plan_bytes (that the items load), query_bytes, out_bytes, mask_bytes, partial_bytes."""
+    """Bytes of one layer and step by name, also as attributes: logical_bytes (K and V of S tokens), unique_bytes (of
+    U), plan_bytes (that the items load), query_bytes, out_bytes, mask_bytes, partial_bytes."""
 
     def __getattr__(self, name):
         try:

@@ -1,14 +1,17 @@
 """The choice of tokens to forget: reference/eviction/eviction_policy.h."""
 
+import ctypes
 from ctypes import byref
 
 import numpy as np
 
 from . import c
-from .checks import U32_MAX, U64_MAX, array, describe, instance, integer, pointer, text
+from .checks import U64_MAX, array, describe, instance, integer, text
 from .errors import Error
 from .handle import lock
-from .importance import Tokens, _checked_tokens, _scale, attention_weights, token_struct, value_norm
+from .memory import pointer
+from .attention import scale_of
+from .importance import attention_weights, checked_tokens, token_struct, value_norm
 from .shape import shape_of
 
 
@@ -29,31 +32,24 @@ class EvictionView:
         self.shape = shape_of(queries, key, value, storages=("fp32",))
         if not len(queries):
             raise Error("queries: expected at least the current query, got none")
-        self.tokens = _checked_tokens("tokens", tokens, self.shape.num_blocks, self.shape.block_tokens)
+        self.tokens = checked_tokens("tokens", tokens, self.shape.num_blocks, self.shape.block_tokens)
         if not len(self.tokens.slots):
             raise Error("tokens: expected at least one token, got none")
-        self.queries, self.key, self.value = queries, key, value
-        self.norm = value_norm(value) if norm is None else array("norm", norm, np.float32, key.shape[:3])
-        self.budget = integer("budget", budget, 1)
-        self.scale = _scale(scale, self.shape.head_dim)
-        self.seed = integer("seed", seed, 0, U64_MAX)
-        self.weights, self.out, _ = attention_weights(queries[-1], key, value, self.tokens, self.scale)
-
-    def _struct(self):
-        view = c.eviction_view()
-        self._tokens, self._shape = token_struct(self.tokens), self.shape._struct()
-        self._scratch = np.empty(2 * len(self.tokens.slots))
-        view.tokens, view.shape = c.P(c.token_list)(self._tokens), c.P(c.tree_shape)(self._shape)
-        for name in ("key", "value", "norm", "weights", "out", "queries"):
-            setattr(view, name, pointer(getattr(self, name)))
-        view.scratch = pointer(self._scratch)
-        view.num_queries, view.budget, view.scale, view.seed = len(self.queries), self.budget, self.scale, self.seed
-        return view
+        norm = value_norm(value) if norm is None else array("norm", norm, np.float32, key.shape[:3])
+        scale = scale_of(scale, self.shape.head_dim)
+        self.weights, self.out, _ = attention_weights(queries[-1], key, value, self.tokens, scale)
+        # The struct points into these arrays, and not into attributes, which can be replaced.
+        scratch = np.empty(2 * len(self.tokens.slots))
+        arrays = key, value, norm, self.weights, self.out, queries
+        self._memory = (*arrays, scratch, *self.tokens)
+        self._struct = c.eviction_view(
+            ctypes.pointer(token_struct(self.tokens)), ctypes.pointer(self.shape._struct()), *map(pointer, arrays),
+            len(queries), integer("budget", budget, 1), scale, integer("seed", seed, 0, U64_MAX), pointer(scratch))
 
 
 class EvictionPolicy:
-    """A policy of the library: its name, variant (the difference to the publication), source, window (queries that a view
-    must hold) and interval (tokens above the budget that start an eviction; 0: nothing is evicted)."""
+    """A policy of the library: its name, variant (the difference to the publication), source, window (queries that a
+    view must hold) and interval (tokens above the budget that start an eviction; 0: nothing is evicted)."""
 
     def __init__(self, name):
         self._policy = c.eviction_policy_from_name(text("policy", name))
@@ -69,7 +65,7 @@ class EvictionPolicy:
 
     def candidates(self, view):
         """(first, end): the positions that may be evicted."""
-        struct = instance("view", view, EvictionView)._struct()
+        struct = instance("view", view, EvictionView)._struct
         with lock:
             found = self._policy.contents.candidates(byref(struct))
         return found.first, found.end
@@ -84,7 +80,7 @@ class EvictionPolicy:
     def score(self, view, history=None):
         """float64 [num_tokens]: the lowest is evicted first; ties: the oldest. history: None means zeros."""
         if history is None:
-            history = np.zeros(len(instance("view", view, EvictionView).tokens.slots))
+            history = np.zeros(instance("view", view, EvictionView)._struct.tokens.contents.num_tokens)
         struct, history = self._arguments(view, history)
         score = np.empty(len(history))
         with lock:
@@ -93,8 +89,8 @@ class EvictionPolicy:
 
     @staticmethod
     def _arguments(view, history):
-        struct = instance("view", view, EvictionView)._struct()
-        array("history", history, np.float64, view.tokens.slots.shape, "[num_tokens]")
+        struct = instance("view", view, EvictionView)._struct
+        array("history", history, np.float64, (struct.tokens.contents.num_tokens,), "[num_tokens]")
         if not history.flags.writeable:
             raise Error("history: expected an array that can be written")
         return struct, history
@@ -110,15 +106,14 @@ def eviction_policy_from_name(name):
 
 def eviction_all(view):
     """(first, end) of all positions. C: eviction_all."""
-    struct = instance("view", view, EvictionView)._struct()
-    found = c.eviction_all(byref(struct))
+    found = c.eviction_all(byref(instance("view", view, EvictionView)._struct))
     return found.first, found.end
 
 
 def eviction_between(view, num_sinks, num_recent):
     """(first, end) of all positions but the first num_sinks and the last num_recent. C: eviction_between."""
-    struct = instance("view", view, EvictionView)._struct()
-    found = c.eviction_between(byref(struct), integer("num_sinks", num_sinks), integer("num_recent", num_recent))
+    found = c.eviction_between(byref(instance("view", view, EvictionView)._struct), integer("num_sinks", num_sinks),
+                               integer("num_recent", num_recent))
     return found.first, found.end
 
 

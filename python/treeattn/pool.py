@@ -6,10 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from . import c
-from .checks import (U32_MAX, U64_MAX, choice, copied, describe, flag, instance, integer, integers, objects, pointer,
+from .checks import (U32_MAX, U64_MAX, choice, content, describe, flag, instance, integer, integers, objects,
                      power_of_two, shape_text)
 from .errors import Error, raise_kv
 from .handle import Handle, Owner, lock
+from .memory import copied, pointer
 from .keep import Keep
 
 SCOPES = c.KV_SCOPES
@@ -17,15 +18,16 @@ MESSAGE_BYTES = 512
 
 
 class Copy(NamedTuple):
-    """Copy the first num_tokens slots of from_block to to_block, in every layer and head, before anything is written."""
+    """Copy the first num_tokens slots of from_block to to_block, in every layer and head, before anything is
+    written."""
     from_block: int
     to_block: int
     num_tokens: int
 
 
 class Table(NamedTuple):
-    """blocks: uint32 [num_blocks], token t lies in blocks[t // block_tokens]; length in tokens; version: changes with every
-    change but growth at the end."""
+    """blocks: uint32 [num_blocks], token t lies in blocks[t // block_tokens]; length in tokens; version: changes with
+    every change but growth at the end."""
     blocks: np.ndarray
     length: int
     version: int
@@ -69,14 +71,15 @@ class Append:
         return self._table._places(np.arange(first, first + self.num_tokens), self._block_tokens)
 
     def carry_out(self, *arrays):
-        """Carries out the copy, if there is one, in arrays [num_blocks][num_kv_heads][block_tokens]...: key, value, norm."""
+        """Carries out the copy, if there is one, in arrays [num_blocks][num_kv_heads][block_tokens]...: key, value,
+        norm."""
         for i, values in enumerate(arrays):
             instance(f"arrays[{i}]", values, np.ndarray)
             if self.copy is None:
                 continue
             blocks = max(self.copy.from_block, self.copy.to_block)
             if values.ndim < 3 or len(values) <= blocks or values.shape[2] != self._block_tokens:
-                raise Error(f"arrays[{i}]: expected [more than {blocks} blocks][num_kv_heads][{self._block_tokens}]..., "
+                raise Error(f"arrays[{i}]: expected more than {blocks} blocks, heads, and {self._block_tokens} tokens, "
                             f"got shape {shape_text(values.shape)}")
             values[self.copy.to_block, :, :self.copy.num_tokens] = \
                 values[self.copy.from_block, :, :self.copy.num_tokens]
@@ -234,7 +237,8 @@ class Branch:
         return self._compact(c.kv_branch_compact)
 
     def compact_shared(self, first_index):
-        """Replaces shared blocks of the table, from first_index on, by packed blocks of its own. Returns moves as compact.
+        """Replaces shared blocks of the table, from first_index on, by packed blocks of its own. Returns moves as
+        compact.
 
         Error: KV_RANGE (first_index beyond the table), KV_NOBLOCKS. C: kv_branch_compact_shared.
         """
@@ -286,9 +290,6 @@ class Pool(Owner):
 
     def _own(self, handle):
         self._handle = handle
-        stats = self.stats
-        self.num_blocks, self.block_tokens = stats.num_blocks, stats.block_tokens
-        self.evicts = bool(self._call(c.kv_pool_positions))
         return self
 
     @classmethod
@@ -301,12 +302,13 @@ class Pool(Owner):
     def close(self, force=True):
         """Frees the pool, also while branches live; with force=False, Error KV_BUSY while branches live or epochs are
         unretired. A second call does nothing."""
+        flag("force", force)
         with lock:
             if not force and not self.closed:
                 stats = self.stats
                 if stats.live_branches or stats.open_epochs:
-                    raise Error(f"{stats.live_branches} branches live, {stats.open_epochs} epochs are unretired (KV_BUSY)",
-                                "KV_BUSY")
+                    raise Error(f"{stats.live_branches} branches live, {stats.open_epochs} epochs are unretired "
+                                "(KV_BUSY)", "KV_BUSY")
             super().close()
 
     def __repr__(self):
@@ -329,7 +331,7 @@ class Pool(Owner):
         Error: KV_INVAL (a branch named twice), otherwise as Branch.append. C: kv_branch_append_many.
         """
         handles = self._handles(branches)
-        if np.ndim(num_tokens) == 0:
+        if not isinstance(num_tokens, (list, tuple, np.ndarray)):
             num_tokens = [num_tokens] * len(handles)
         counts = integers("num_tokens", num_tokens)
         if len(counts) != len(handles):
@@ -363,6 +365,10 @@ class Pool(Owner):
         stats = c.kv_pool_stats()
         raise_kv(self._call(c.kv_pool_get_stats, byref(stats)))
         return stats
+
+    num_blocks = property(lambda self: self.stats.num_blocks, doc="Blocks, free ones included.")
+    block_tokens = property(lambda self: self.stats.block_tokens, doc="Tokens of a block.")
+    evicts = property(lambda self: bool(self._call(c.kv_pool_positions)), doc="Whether branches have keep words.")
 
     @property
     def used(self):
@@ -403,7 +409,7 @@ class Pool(Owner):
 
         Error: KV_FORMAT with line and column, KV_CORRUPT. C: kv_pool_load.
         """
-        dump = dump.encode() if isinstance(dump, str) else instance("dump", dump, bytes)
+        dump = content("dump", dump)
         pool, error = c.P(c.kv_pool)(), c.kv_text_error()
         status = c.kv_pool_load(byref(pool), dump, len(dump), byref(error))
         raise_kv(status, KV_FORMAT=f"line {error.line} column {error.column}: {error.message.decode(errors='replace')}")
@@ -415,7 +421,8 @@ class Pool(Owner):
         """Begins an epoch and returns its number: freed blocks wait until it is retired. Error: KV_BUSY (max_epochs).
         C: kv_pool_epoch_begin."""
         epoch = c_uint64()
-        raise_kv(self._call(c.kv_pool_epoch_begin, byref(epoch)), KV_BUSY="max_epochs are unretired: retire one, then retry")
+        raise_kv(self._call(c.kv_pool_epoch_begin, byref(epoch)),
+                 KV_BUSY="max_epochs are unretired: retire one, then retry")
         return epoch.value
 
     def epoch_retire(self, epoch):
@@ -427,13 +434,13 @@ class Pool(Owner):
 
     @property
     def positions(self):
-        """uint32 [num_blocks][block_tokens] position of the token in each slot, a copy; meaningless where no branch keeps
-        one. C: kv_pool_positions."""
+        """uint32 [num_blocks][block_tokens] position of the token in each slot, a copy; meaningless where no branch
+        keeps one. C: kv_pool_positions."""
         with lock:
             positions = self._call(c.kv_pool_positions)
             if not positions:
                 raise Error(_NEVER_EVICTS)
-            return copied(positions, self.num_blocks * self.block_tokens).reshape(self.num_blocks, self.block_tokens)
+            return copied(positions, self.num_blocks, self.block_tokens)
 
     def keeps(self, branches):
         """The Keep of each branch, for plans over evicted tokens. C: kv_branch_keeps."""
@@ -466,10 +473,10 @@ class Pool(Owner):
                 raise Error("the pool is being replayed, and changes through Replay.step alone; close the replay first")
             status = self._call(function, *arguments)
             if status:
-                stats = self.stats
+                free = self.stats.free_blocks - self.stats.reserved_blocks
                 raise_kv(status, **_REASONS, **reasons, KV_NOBLOCKS=
-                         f"not enough free blocks ({stats.free_blocks - stats.reserved_blocks} of {self.num_blocks} are free "
-                         "and not promised): prune or retire an epoch, then retry")
+                         f"not enough free blocks ({free} of {self.num_blocks} are free and not promised): prune or "
+                         "retire an epoch, then retry")
 
     def _handle_of(self, name, branch):
         if instance(name, branch, Branch).pool is not self:
@@ -481,8 +488,7 @@ class Pool(Owner):
         return np.array([self._handle_of(f"branches[{i}]", branch) for i, branch in enumerate(branches)], np.uint64)
 
     def _keep(self, keep):
-        words = copied(keep.words, keep.num_blocks * keep.words_per_block)
-        return Keep(words.reshape(keep.num_blocks, keep.words_per_block), self.block_tokens, keep.next_position,
+        return Keep(copied(keep.words, keep.num_blocks, keep.words_per_block), self.block_tokens, keep.next_position,
                     keep.first_private)
 
 

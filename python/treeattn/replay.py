@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from . import c
-from .checks import U32_MAX, U64_MAX, choice, copied, flag, instance, integer, number, pointer, power_of_two
+from .checks import U64_MAX, choice, flag, instance, integer, number, power_of_two
 from .errors import Error, raise_kv
-from .handle import Handle, Owner, borrowed, lock
+from .handle import Handle, Owner, lock
+from .memory import borrowed, copied, pointer
 from .pool import Branch, Copy, Pool
 from .shape import STORAGE_TYPES, STORAGES, Shape
 from .workload import KINDS, Workload
@@ -18,7 +19,8 @@ POISONS = c.KV_POISONS
 
 
 class KvStore(Owner):
-    """K and V for the blocks of a pool, filled by a Replay with random vectors that depend on (seed, token, head) alone.
+    """K and V for the blocks of a pool, filled by a Replay with random vectors that depend on (seed, token, head)
+    alone.
 
       storage    "fp32", "fp16" or "bf16"
       poison     the contents of slots that no branch sees: "off", "nan", "inf" or "decoy" (values of 1e30)
@@ -34,22 +36,21 @@ class KvStore(Owner):
         Shape(num_kv_heads, num_kv_heads, head_dim, block_tokens, num_blocks, storage=storage).check()
         config = c.kv_store_config(choice("storage", storage, STORAGES), num_blocks, block_tokens, num_kv_heads,
                                    head_dim, integer("seed", seed, 0, U64_MAX), choice("poison", poison, POISONS),
-                                   number("key_scale", key_scale, 0))
+                                   number("key_scale", key_scale, 0, 1e30))
         store = c.P(c.kv_store)()
         with lock:
             raise_kv(c.kv_store_create(byref(store), byref(config)))
         self._handle = Handle(store, c.kv_store_destroy)
-        self.num_blocks, self.block_tokens, self.storage = num_blocks, block_tokens, storage
 
     def _view(self, function):
-        shape = self.shape(1, None)
         with lock:
-            return borrowed(self._handle, self._call(function), shape.kv_shape, STORAGE_TYPES[self.storage], True)
+            shape = self.shape(1)
+            return borrowed(self._handle, self._call(function), shape.kv_shape, STORAGE_TYPES[shape.storage], True)
 
     @property
     def key(self):
-        """[num_blocks][num_kv_heads][block_tokens][head_dim] of the storage type: a view that can be written, for tests.
-        It lives on after close(). C: kv_store_key."""
+        """[num_blocks][num_kv_heads][block_tokens][head_dim] of the storage type: a view that can be written, for
+        tests. It lives on after close(). C: kv_store_key."""
         return self._view(c.kv_store_key)
 
     @property
@@ -59,11 +60,10 @@ class KvStore(Owner):
 
     def shape(self, num_queries, num_heads=None):
         """The Shape for queries over this store; num_heads None: num_kv_heads. C: kv_store_shape."""
-        with lock:
-            num_heads = integer("num_heads", 1 if num_heads is None else num_heads, 1) if num_heads else None
-            struct = self._call(c.kv_store_shape, integer("num_queries", num_queries), num_heads or 1)
-        return Shape(num_heads or struct.num_kv_heads, struct.num_kv_heads, struct.head_dim, struct.block_tokens,
-                     struct.num_blocks, struct.num_queries, self.storage)
+        struct = self._call(c.kv_store_shape, integer("num_queries", num_queries),
+                            1 if num_heads is None else integer("num_heads", num_heads, 1))
+        return Shape(struct.num_kv_heads if num_heads is None else num_heads, struct.num_kv_heads, struct.head_dim,
+                     struct.block_tokens, struct.num_blocks, struct.num_queries, STORAGES[struct.storage])
 
     def check(self):
         """Error KV_NOMEM (MemoryError) if an event could not be followed: the store is unusable. C: kv_store_status."""
@@ -78,8 +78,8 @@ class KvStore(Owner):
             return copied(tokens, length.value)
 
     def gather(self, branch, kv_head):
-        """key and value of a branch, contiguous: float32 [length][head_dim], rounded to the storage type. Reads no block.
-        C: kv_store_gather."""
+        """key and value of a branch, contiguous: float32 [length][head_dim], rounded to the storage type. Reads no
+        block. C: kv_store_gather."""
         with lock:
             shape = self.shape(1)
             integer("kv_head", kv_head, 0, shape.num_kv_heads - 1)
@@ -107,7 +107,8 @@ class ReplayStep(NamedTuple):
 
 
 class Replay(Owner):
-    """Plays a Workload on a Pool, one step at a time; use it in a for statement. While it is open, only it changes the pool.
+    """Plays a Workload on a Pool, one step at a time; use it in a for statement. While it is open, only it changes the
+    pool.
 
       store   a KvStore of the pool's num_blocks and block_tokens, in which keys and values appear; each for one Replay
       events  True: after each call of step, Replay.events tells the owner of K and V what to do, in this order:
@@ -121,7 +122,7 @@ class Replay(Owner):
 
     def __init__(self, workload, pool, *, store=None, events=False):
         instance("workload", workload, Workload), instance("pool", pool, Pool)
-        self.events = [] if flag("events", events) else None
+        self._events = [] if flag("events", events) else None
         with lock:
             workload.check()
             needs = [workload, pool]
@@ -135,15 +136,14 @@ class Replay(Owner):
             self._handle = Handle(replay, c.replay_destroy, *(owner._handle for owner in needs))
             if store is not None:
                 store._replayed = True
-        self.workload, self.pool, self.store = workload, pool, store
-        self._totals = c.replay_totals()
+        self._pool, self._totals = pool, c.replay_totals()
 
     @staticmethod
     def _checked_store(store, pool):
-        instance("store", store, KvStore)._pointer
-        if (store.num_blocks, store.block_tokens) != (pool.num_blocks, pool.block_tokens):
+        shape = instance("store", store, KvStore).shape(1)
+        if (shape.num_blocks, shape.block_tokens) != (pool.num_blocks, pool.block_tokens):
             raise Error(f"store: expected {pool.num_blocks} blocks of {pool.block_tokens} tokens, as the pool has, "
-                        f"got {store.num_blocks} of {store.block_tokens}")
+                        f"got {shape.num_blocks} of {shape.block_tokens}")
         if store._replayed:
             raise Error("store: expected one that no replay has used, since names and tokens would repeat")
         return store
@@ -151,9 +151,9 @@ class Replay(Owner):
     def _make_events(self, store):
         """Functions for C that note each event, then tell it to the store. No code of a user runs inside of C."""
         own = store._call(c.kv_store_events) if store is not None else None
-        if self.events is None:
+        if self._events is None:
             return own or c.replay_events()
-        note = self.events.append
+        note = self._events.append
         kinds = dict(c.replay_events._fields_)
 
         def branch(context, kind, branch, value):
@@ -188,13 +188,13 @@ class Replay(Owner):
         """
         result = c.replay_result()
         with lock:
-            if self.events:
-                self.events.clear()
+            if self._events:
+                self._events.clear()
             raise_kv(self._call(c.replay_step, byref(result)))
-            c.replay_count(byref(self._totals), self.pool._handle.pointer, byref(result))
+            c.replay_count(byref(self._totals), self._pool._handle.pointer, byref(result))
             if result.done:
                 return None
-            queries = [Branch(self.pool, handle) for handle in result.queries[:result.num_queries]]
+            queries = [Branch(self._pool, handle) for handle in result.queries[:result.num_queries]]
             return ReplayStep(result.iteration, queries, copied(result.query_names, result.num_queries))
 
     def __iter__(self):
@@ -204,7 +204,12 @@ class Replay(Owner):
     def branch(self, name):
         """The Branch of a name in the workload; None if it is unborn or dead. C: replay_handle."""
         handle = self._call(c.replay_handle, integer("name", name))
-        return Branch(self.pool, handle) if handle else None
+        return Branch(self._pool, handle) if handle else None
+
+    @property
+    def events(self):
+        """The events of the last call of step, a list of tuples; None without events=True."""
+        return None if self._events is None else list(self._events)
 
     @property
     def position(self):
@@ -213,8 +218,8 @@ class Replay(Owner):
 
     @property
     def totals(self):
-        """Counts of the steps so far, with the fields of replay_totals: path_tokens_sum, unique_tokens_sum, ...; peaks and
-        copies once there is no step left. C: replay_count."""
+        """Counts of the steps so far, with the fields of replay_totals: path_tokens_sum, unique_tokens_sum, ...; peaks
+        and copies once there is no step left. C: replay_count."""
         return c.replay_totals.from_buffer_copy(self._totals)
 
 

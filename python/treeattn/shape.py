@@ -6,15 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import c
-from .checks import array, choice, describe, integer, pointer
+from .checks import array, choice, describe, integer
 from .errors import Error, raise_tree
+from .memory import pointer
 
 STORAGES = c.TREE_STORAGES
 # NumPy has no bf16: its codes are uint16.
 STORAGE_TYPES = {"fp32": np.dtype(np.float32), "fp16": np.dtype(np.float16), "bf16": np.dtype(np.uint16)}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Shape:
     """The sizes of one step of attention.
 
@@ -55,8 +56,8 @@ class Shape:
         return self.num_blocks, self.num_kv_heads, self.block_tokens, self.head_dim
 
     def check(self):
-        """Error TREE_BAD_SHAPE: a size is 0, num_heads is no multiple of num_kv_heads, block_tokens no power of two up to
-        256, or a buffer would exceed 2^48 elements. C: tree_shape_check."""
+        """Error TREE_BAD_SHAPE: a size is 0, num_heads is no multiple of num_kv_heads, block_tokens no power of two up
+        to 256, or a buffer would exceed 2^48 elements. C: tree_shape_check."""
         raise_tree(c.tree_shape_check(byref(self._struct())), f"{self!r} is no shape of attention")
 
     def kv_offset(self, block, kv_head, slot):
@@ -97,7 +98,7 @@ def _convert(function, values, from_type, to_type):
     values = np.asarray(values) if np.isscalar(values) else values
     if not isinstance(values, np.ndarray) or values.dtype != from_type:
         raise Error(f"values: expected {np.dtype(from_type)}, got {describe(values)}")
-    values = np.ascontiguousarray(values)
+    values = np.require(values, requirements="CA")  # in C order and aligned
     result = np.empty(values.shape, to_type)
     function(pointer(result), pointer(values), values.size)
     return result

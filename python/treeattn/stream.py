@@ -1,16 +1,19 @@
 """Queries, keys and values of a synthetic decode: reference/workloads/stream.h."""
 
+import sys
 from ctypes import byref
 from typing import NamedTuple
 
 import numpy as np
 
 from . import c
-from .checks import U64_MAX, choice, integer, number, pointer, text
+from .checks import U64_MAX, choice, integer, number, text
 from .errors import Error, raise_tree
 from .handle import Handle, Owner, lock
+from .memory import pointer
 from .shape import Shape
 
+MOST = sys.float_info.max
 PRESETS = tuple(preset.name.decode() for preset in c.stream_presets)
 
 
@@ -54,19 +57,17 @@ class Stream(Owner):
             *(integer(name, fields[name], 1) for name in ("num_heads", "num_kv_heads", "head_dim")),
             integer("num_topics", fields["num_topics"], 1, c.STREAM_MAX_TOPICS),
             integer("dwell_tokens", fields["dwell_tokens"]), number("rho", fields["rho"], 0, 1),
-            number("logit_scale", fields["logit_scale"], 0, 1e300), number("focus", fields["focus"], 0, 1),
-            number("value_noise", fields["value_noise"], 0, 1e300), integer("seed", fields["seed"], 0, U64_MAX))
+            number("logit_scale", fields["logit_scale"], 0, MOST), number("focus", fields["focus"], 0, 1),
+            number("value_noise", fields["value_noise"], 0, MOST), integer("seed", fields["seed"], 0, U64_MAX))
         stream = c.P(c.stream)()
         with lock:
             raise_tree(c.stream_create(byref(stream), byref(config)))
         self._handle = Handle(stream, c.stream_destroy)
-        self.num_heads, self.num_kv_heads, self.head_dim = config.num_heads, config.num_kv_heads, config.head_dim
+        self._query, self._kv = (config.num_heads, config.head_dim), (config.num_kv_heads, config.head_dim)
 
     def next(self):
         """The next StreamToken. C: stream_next."""
-        token = StreamToken(np.empty((self.num_heads, self.head_dim), np.float32),
-                            np.empty((self.num_kv_heads, self.head_dim), np.float32),
-                            np.empty((self.num_kv_heads, self.head_dim), np.float32))
+        token = StreamToken(*(np.empty(shape, np.float32) for shape in (self._query, self._kv, self._kv)))
         self._call(c.stream_next, *map(pointer, token))
         return token
 

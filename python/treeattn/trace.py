@@ -3,12 +3,11 @@
 import os
 from ctypes import byref
 
-import numpy as np
-
-from . import c
-from .checks import copied, describe, instance, integer, text
+from . import c, checks
+from .checks import describe, integer, text
 from .errors import Error, raise_kv
 from .handle import Handle, Owner, lock
+from .memory import copied
 
 
 class _Part:
@@ -21,7 +20,6 @@ class _Part:
             value = getattr(struct, name)
             if name in arrays:
                 value = copied(value, getattr(struct, arrays[name]))
-                value = value.view(np.recarray) if value.dtype.names else value
             setattr(self, name, value.decode() if isinstance(value, bytes) else value)
 
     def _pointer_for(self, name):
@@ -31,8 +29,9 @@ class _Part:
 
 
 class TraceTree(_Part):
-    """A search tree: source, ordinal (-1: not finished), last_iteration, num_nodes, num_leaves, num_tokens, path_tokens;
-    nodes, a record array: parent (ta.NONE: the root), num_tokens, start, end: a query at iterations start .. end."""
+    """A search tree: source, ordinal (-1: not finished), last_iteration, num_nodes, num_leaves, num_tokens,
+    path_tokens; nodes, a record array: parent (ta.NONE: the root), num_tokens, start, end: a query at iterations start
+    .. end."""
 
     def __init__(self, trace, pointer):
         super().__init__(trace, pointer, {"nodes": "num_nodes"})
@@ -64,8 +63,8 @@ class TraceAccept(_Part):
 
 
 class Trace(Owner):
-    """A file of `ttr` version 1: kind ("reason", "draft" or "accept"), name, and the lists trees, drafts and accepts, two
-    of which are empty. Trace.read and Trace.read_file make one. C: trace_destroy."""
+    """A file of `ttr` version 1: kind ("reason", "draft" or "accept"), name, and the lists trees, drafts and accepts,
+    two of which are empty. Trace.read and Trace.read_file make one. C: trace_destroy."""
 
     def __init__(self):
         raise Error("Trace: expected Trace.read(text) or Trace.read_file(path)")
@@ -76,15 +75,19 @@ class Trace(Owner):
 
         Error: KV_FORMAT with line and column, KV_RANGE (beyond 64 MiB). C: trace_read.
         """
-        content = content.encode() if isinstance(content, str) else instance("content", content, bytes)
+        content = checks.content("content", content)
         return cls._read(c.trace_read, content, len(content), text("file", file))
 
     @classmethod
     def read_file(cls, path):
         """A Trace from a file. Error: as read, and KV_INVAL if it cannot be read. C: trace_read_file."""
-        if not isinstance(path, (str, bytes, os.PathLike)) or b"\0" in os.fsencode(path):
-            raise Error(f"path: expected a path, got {describe(path)}")
-        return cls._read(c.trace_read_file, os.fsencode(path))
+        try:
+            path = os.fsencode(path)
+        except (TypeError, UnicodeEncodeError):
+            raise Error(f"path: expected a path, got {describe(path)}") from None
+        if b"\0" in path:
+            raise Error(f"path: expected a path without a 0 character, got {describe(path)}")
+        return cls._read(c.trace_read_file, path)
 
     @classmethod
     def _read(cls, function, *arguments):

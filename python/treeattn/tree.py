@@ -6,15 +6,16 @@ from typing import NamedTuple
 import numpy as np
 
 from . import c
-from .checks import U64_MAX, copied, describe, instance, integer, integers, pointer, power_of_two
+from .checks import U64_MAX, describe, integer, integers, power_of_two
 from .errors import Error, raise_kv
 from .handle import Handle, Owner, lock
-from .pool import MESSAGE_BYTES, Pool
+from .memory import array_field, field, pointer
+from .pool import MESSAGE_BYTES
 
 NONE = c.KV_NONE
 
 
-class Tables(NamedTuple):
+class TableStructs(NamedTuple):
     """Block tables for C. arrays holds the memory that `tables` and `drafts` point to."""
     tables: object  # kv_table[num_tables]
     drafts: object  # kv_draft[num_tables], or None
@@ -23,10 +24,10 @@ class Tables(NamedTuple):
     pool_blocks: int
 
     @classmethod
-    def of(cls, tables, lengths, block_tokens, pool_blocks, versions, drafts):
+    def of_lists(cls, tables, lengths, block_tokens, pool_blocks, versions, drafts):
         """Checks what an engine brings along."""
         power_of_two("block_tokens", block_tokens)
-        if not isinstance(tables, (list, tuple)) and np.ndim(tables) != 2:
+        if not isinstance(tables, (list, tuple)) and not (isinstance(tables, np.ndarray) and tables.ndim == 2):
             raise Error(f"tables: expected a list of block tables, got {describe(tables)}")
         tables = [integers(f"tables[{i}]", table) for i, table in enumerate(tables)]
         if lengths is None:
@@ -38,14 +39,14 @@ class Tables(NamedTuple):
                 raise Error(f"{name}: expected as many numbers as tables, {len(tables)}, got {len(values)}")
         for i, (table, length) in enumerate(zip(tables, lengths)):
             if len(table) * block_tokens < length:
-                raise Error(f"tables[{i}]: expected {-(-int(length) // block_tokens)} blocks or more for {length} tokens, "
-                            f"got {len(table)}")
+                raise Error(f"tables[{i}]: expected blocks for {length} tokens, {block_tokens} each, got {len(table)}")
         largest = max((int(table.max()) for table in tables if len(table)), default=0)
         pool_blocks = largest + 1 if pool_blocks is None else integer("pool_blocks", pool_blocks)
-        return cls._make_of(zip(tables, lengths, versions), drafts, block_tokens, pool_blocks)
+        return cls.of_tables(zip(tables, lengths, versions), drafts, block_tokens, pool_blocks)
 
     @classmethod
-    def _make_of(cls, rows, drafts, block_tokens, pool_blocks):
+    def of_tables(cls, rows, drafts, block_tokens, pool_blocks):
+        """rows: (blocks, length, version) of each table."""
         rows = list(rows)
         arrays = [blocks for blocks, _, _ in rows]
         tables = (c.kv_table * len(rows))(*(
@@ -84,25 +85,25 @@ class Tree(Owner):
     """The nodes of a set of branches: maximal runs of tokens that the same branches see. pool.tree(branches) makes one;
     Tree(tables) does so for an engine with block tables of its own.
 
-    tables        a list of block tables, each a list of block ids
-    lengths       tokens of each table; None: whole blocks
-    pool_blocks   the block ids are below it; None: no bound
-    versions      for grow: changes with every change of a table but growth at the end; None: not known
-    drafts        the last tokens of table i are drafts[i]: a tree of draft tokens, each with its parent, an earlier one of
-                  the list or -1: it continues the past. Each is a query of its own
+      tables       a list of block tables, each a list of block ids
+      lengths      tokens of each table; None: whole blocks
+      pool_blocks  the block ids are below it; None: no bound
+      versions     for grow: changes with every change of a table but growth at the end; None: not known
+      drafts       drafts[i]: the last tokens of table i are a tree of draft tokens, each given by its parent: an
+                   earlier one of the list, or -1, the past. Each is a query of its own
 
     Error: KV_INVAL or KV_RANGE, with the entry of the table that forms no tree. C: kv_tree_build, kv_tree_build_drafts,
     kv_tree_destroy.
     """
 
     def __init__(self, tables, lengths=None, block_tokens=16, *, pool_blocks=None, versions=None, drafts=None):
-        self._build(Tables.of(tables, lengths, block_tokens, pool_blocks, versions, drafts))
+        self._build(TableStructs.of_lists(tables, lengths, block_tokens, pool_blocks, versions, drafts))
         self._branches = None
 
     @classmethod
     def _of_branches(cls, pool, branches, drafts):
         self = cls.__new__(cls)
-        self._build(Tables._make_of(pool.tables(branches), drafts, pool.block_tokens, pool.num_blocks))
+        self._build(TableStructs.of_tables(pool.tables(branches), drafts, pool.block_tokens, pool.num_blocks))
         self._branches = list(branches)
         return self
 
@@ -122,13 +123,13 @@ class Tree(Owner):
     @staticmethod
     def explain(tables, lengths=None, block_tokens=16, *, pool_blocks=None, drafts=None):
         """Why Tree refuses these tables: a sentence with the first bad entry; "" if it does not. C: kv_tree_explain."""
-        return Tables.of(tables, lengths, block_tokens, pool_blocks, None, drafts).explain()
+        return TableStructs.of_lists(tables, lengths, block_tokens, pool_blocks, None, drafts).explain()
 
     def grow(self, tables=None, lengths=None, versions=None):
-        """Follows branches that only got longer. False: something else changed, build again; nothing has changed then.
+        """Follows branches that only got longer. False: something else changed; the tree is as before, build again.
 
         Without arguments, for a tree of branches; with tables, lengths and versions for one of tables.
-        C: kv_tree_grow.
+        Error: KV_STALE (a branch is pruned). C: kv_tree_grow.
         """
         with lock:
             old = self._tables
@@ -137,9 +138,9 @@ class Tree(Owner):
                     raise Error("tables: expected the tables of the engine, since the tree is not one of branches")
                 pool = self._branches[0].pool if self._branches else None
                 rows = pool.tables(self._branches) if pool else []
-                new = Tables._make_of(rows, None, old.block_tokens, old.pool_blocks)
+                new = TableStructs.of_tables(rows, None, old.block_tokens, old.pool_blocks)
             else:
-                new = Tables.of(tables, lengths, old.block_tokens, old.pool_blocks, versions, None)
+                new = TableStructs.of_lists(tables, lengths, old.block_tokens, old.pool_blocks, versions, None)
                 for i, blocks in enumerate(new.arrays):
                     if len(blocks) and blocks.max() >= old.pool_blocks:
                         raise Error(f"tables[{i}]: expected block ids below {old.pool_blocks}, got {blocks.max()}")
@@ -163,27 +164,17 @@ class Tree(Owner):
 
     # ---- what it holds: copies ----
 
-    def _count(self, name):
-        with lock:
-            return getattr(self._pointer.contents, name)
-
-    def _array(self, name, count):
-        with lock:
-            tree = self._pointer.contents
-            return copied(getattr(tree, name), getattr(tree, count))
-
-    block_tokens = property(lambda self: self._count("block_tokens"), doc="Tokens of a block.")
-    num_nodes = property(lambda self: self._count("num_nodes"), doc="Nodes.")
-    num_queries = property(lambda self: self._count("num_queries"), doc="Tables, or draft tokens.")
-    unique_tokens = property(lambda self: self._count("unique_tokens"), doc="U: the tokens of all nodes.")
-    path_tokens = property(lambda self: self._count("path_tokens"), doc="S: the tokens that each query sees, summed.")
-    nodes = property(lambda self: self._array("nodes", "num_nodes").view(np.recarray), doc=
-                     """[num_nodes] record array, a parent before its children: parent (NONE for a root), first_token,
-                     num_tokens, first_block (index into blocks), first_slot, first_row (index into rows), num_rows.""")
-    blocks = property(lambda self: self._array("blocks", "num_blocks"), doc="Block ids, node after node.")
-    rows = property(lambda self: self._array("rows", "num_queries"), doc="[num_queries] query ids, depth first.")
-    query_node = property(lambda self: self._array("query_node", "num_queries"), doc=
-                          "[num_queries] node where the query's path ends; NONE: it sees no token.")
+    block_tokens = field("block_tokens", "Tokens of a block.")
+    num_nodes = field("num_nodes", "Nodes.")
+    num_queries = field("num_queries", "Tables, or draft tokens.")
+    unique_tokens = field("unique_tokens", "U: the tokens of all nodes.")
+    path_tokens = field("path_tokens", "S: the tokens that each query sees, summed.")
+    nodes = array_field("nodes", "num_nodes", """[num_nodes] record array, a parent before its children: parent (NONE
+        for a root), first_token, num_tokens, first_block (of blocks), first_slot, first_row, num_rows (of rows).""")
+    blocks = array_field("blocks", "num_blocks", "Block ids, node after node.")
+    rows = array_field("rows", "num_queries", "[num_queries] query ids, depth first.")
+    query_node = array_field("query_node", "num_queries",
+                             "[num_queries] node where the query's path ends; NONE: it sees no token.")
 
     def __repr__(self):
         if self.closed:

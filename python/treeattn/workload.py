@@ -3,12 +3,11 @@
 from ctypes import byref, c_uint32, create_string_buffer
 from typing import NamedTuple
 
-import numpy as np
-
 from . import c
-from .checks import U64_MAX, array, choice, copied, describe, instance, integer, text
+from .checks import U64_MAX, choice, describe, instance, integer, text
 from .errors import Error, raise_kv
 from .handle import Handle, Owner, lock
+from .memory import array_field, field
 from .pool import MESSAGE_BYTES
 from .trace import TraceAccept, TraceDraft, TraceTree
 
@@ -50,8 +49,8 @@ class Workload(Owner):
             workload = c.P(c.workload)()
             with lock:
                 raise_kv(function(byref(workload), *arguments), KV_RANGE=
-                         "expected a workload of at most 2^20 branches, 2^30 tokens of a branch, 2^32 - 1 operations and tokens",
-                         KV_INVAL="max_steps, prompt_tokens: expected a trace and counts that fit together")
+                         "expected at most 2^20 branches, 2^30 tokens of a branch, 2^32 - 1 operations and tokens",
+                         KV_INVAL="expected in no step more accepted tokens than the depth of the draft tree + 1")
             handle = Handle(workload, c.workload_destroy)
         self = cls.__new__(cls)
         self._handle = handle
@@ -61,11 +60,11 @@ class Workload(Owner):
 
     def create(self, label=None):
         """An empty branch; returns its name. label: text for drawings. C: workload_add_create."""
-        return self._add(c.workload_add_create, None if label is None else text("label", label))
+        return self._add(c.workload_add_create, _label(label))
 
     def fork(self, parent, label=None):
         """A branch with the tokens of another; returns its name. C: workload_add_fork."""
-        return self._add(c.workload_add_fork, integer("parent", parent), None if label is None else text("label", label))
+        return self._add(c.workload_add_fork, integer("parent", parent), _label(label))
 
     def add(self, kind, branch=0, value=0):
         """An operation: "append" (value tokens), "decode", "query", "truncate" (to value tokens), "adopt" (the branch
@@ -77,7 +76,7 @@ class Workload(Owner):
             if not self.closed and self._handle.users:
                 raise Error("the workload is being replayed, and cannot change; close the replay first")
             answer = self._call(function, *arguments)
-            raise_kv(self._count("status"))
+            raise_kv(self._field("status"))
         return answer
 
     def check(self):
@@ -88,23 +87,15 @@ class Workload(Owner):
 
     # ---- what it holds ----
 
-    def _count(self, name):
-        with lock:
-            return getattr(self._pointer.contents, name)
-
-    num_operations = property(lambda self: self._count("num_operations"), doc="Operations.")
-    num_branches = property(lambda self: self._count("num_branches"), doc="Branches that were born.")
-    num_steps = property(lambda self: self._count("num_steps"), doc="Steps.")
-    num_tokens = property(lambda self: self._count("num_tokens"), doc="Tokens appended and decoded.")
-    live_branches = property(lambda self: self._count("live_branches"), doc="Alive now.")
-    max_live_branches = property(lambda self: self._count("max_live_branches"), doc=
-                                 "The most at any time: a pool's max_branches must be at least that.")
-
-    @property
-    def operations(self):
-        """[num_operations] record array, a copy: kind (index into ta.KINDS), branch, value."""
-        with lock:
-            return copied(self._pointer.contents.operations, self.num_operations).view(np.recarray)
+    num_operations = field("num_operations", "Operations.")
+    num_branches = field("num_branches", "Branches that were born.")
+    num_steps = field("num_steps", "Steps.")
+    num_tokens = field("num_tokens", "Tokens appended and decoded.")
+    live_branches = field("live_branches", "Alive now.")
+    max_live_branches = field("max_live_branches", """The most at any time: a pool's max_branches must be at least
+        that.""")
+    operations = array_field("operations", "num_operations", """[num_operations] record array: kind (index into
+        ta.KINDS), branch, value.""")
 
     def label(self, branch):
         """The text of a branch; "" where there is none. C: workload_label."""
@@ -126,7 +117,8 @@ class Workload(Owner):
 
     @classmethod
     def levels(cls, nodes, tokens):
-        """One step over a tree given by levels: nodes "1,16,64" of tokens "1024,256,32|40"; the leaves have the queries.
+        """One step over a tree given by levels: nodes "1,16,64" of tokens "1024,256,32|40"; the leaves have the
+        queries.
 
         Error: KV_FORMAT with the column. C: workload_levels.
         """
@@ -193,6 +185,10 @@ class Workload(Owner):
         return cls._built(c.workload_draft, draft._pointer_for("draft"), integer("past_tokens", past_tokens))
 
 
+def _label(label):
+    return None if label is None else text("label", label)
+
+
 def _levels_error(error):
     return f"{('nodes', 'tokens')[error.line - 1]}, column {error.column}: {error.message.decode()}" \
         if error.line in (1, 2) else ""
@@ -204,7 +200,7 @@ def _from_tree(tree, prompt_tokens, max_steps):
 
 
 def _from_accept(accept, num_leaves, prompt_tokens, max_steps):
-    return (instance("accept", accept, TraceAccept)._pointer_for("accept"), integer("num_leaves", num_leaves),
+    return (instance("accept", accept, TraceAccept)._pointer_for("accept"), integer("num_leaves", num_leaves, 1),
             integer("prompt_tokens", prompt_tokens), integer("max_steps", max_steps))
 
 
@@ -230,8 +226,9 @@ class Thought(NamedTuple):
 
 
 class GameOf24(NamedTuple):
-    """A search: numbers and breadth as used, the prompt, its thoughts level by level, solved, solution_thought (index of the last
-    step; None), solution ("(10 - 4) * (13 - 9) = 24" or ""), and the workload, whose branch 0 is the prompt."""
+    """A search: numbers and breadth as used, the prompt, its thoughts level by level, solved, solution_thought (index
+    of the last step; None), solution ("(10 - 4) * (13 - 9) = 24" or ""), and the workload, whose branch 0 is the
+    prompt."""
     numbers: tuple
     breadth: int
     prompt: str
@@ -243,8 +240,8 @@ class GameOf24(NamedTuple):
 
 
 def game_of_24_search(numbers=(4, 9, 10, 13), breadth=5):
-    """Makes 24 from four numbers, 1 .. 99, by a breadth-first tree of thoughts that keeps `breadth` states, 1 .. 64, per
-    level. Deterministic. Returns a GameOf24. C: game_of_24_search, game_of_24_destroy."""
+    """Makes 24 from four numbers, 1 .. 99, by a breadth-first tree of thoughts that keeps `breadth` states, 1 .. 64,
+    per level. Deterministic. Returns a GameOf24. C: game_of_24_search, game_of_24_destroy."""
     if not isinstance(numbers, (list, tuple)) or len(numbers) != 4:
         raise Error(f"numbers: expected four integers, got {describe(numbers)}")
     config = c.game_of_24_config((c_uint32 * 4)(*(integer(f"numbers[{i}]", n, 1, 99) for i, n in enumerate(numbers))),

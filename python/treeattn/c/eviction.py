@@ -62,7 +62,8 @@ def eviction_victim_of_slots(importance: P(c_float), positions: P(c_uint32), num
                              candidates: eviction_range) -> c_uint64: ...
 
 @function
-def tree_importance_cpu_workspace_bytes(plan: P(tree_plan), shape: P(tree_shape), max_threads: c_uint32) -> c_size_t: ...
+def tree_importance_cpu_workspace_bytes(plan: P(tree_plan), shape: P(tree_shape),
+                                        max_threads: c_uint32) -> c_size_t: ...
 
 @function
 def tree_importance_cpu(out: P(c_float), lse: P(c_float), importance: P(c_float), num_slots: c_uint64,

@@ -2,12 +2,11 @@
 
 import os
 import pathlib
-from ctypes import POINTER, PyDLL, Structure
-
-P = POINTER
+from ctypes import POINTER as P, PyDLL, Structure, c_char_p
 
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 NAME = "libtreeattn.so"
+BUILD = "cmake -S . -B build && cmake --build build --target treeattn_shared"
 
 
 def places():
@@ -19,17 +18,17 @@ def places():
 
 
 def load():
+    """The first library in these places."""
     tried = []
     for place in places():
         try:
             # PyDLL, not CDLL: Python's lock (the GIL) stays held during a call, so that calls of several threads follow
-            # one another, as the headers demand of their caller. The threads of OpenMP run inside of one call.
+            # one another, as the headers require. The threads of OpenMP run inside a call.
             return PyDLL(str(place))
         except OSError as error:
             tried.append(f"  {place}: {error if place.exists() else 'no such file'}")
     raise ImportError("treeattn found no library that it can load. Tried (TREEATTN_LIB names another place):\n" +
-                      "\n".join(tried) + "\nIn a checkout, this builds it: "
-                      "cmake -S . -B build && cmake --build build --target treeattn_shared")
+                      "\n".join(tried) + f"\nIn a checkout, this builds it: {BUILD}")
 
 
 library = load()
@@ -41,7 +40,11 @@ def function(prototype):
     The annotations are the C types. Without them, ctypes would take each argument for an int and cut pointers in half.
     """
     types = dict(prototype.__annotations__)
-    c_function = getattr(library, prototype.__name__)
+    try:
+        c_function = getattr(library, prototype.__name__)
+    except AttributeError:
+        raise ImportError(f"{library._name} has no function {prototype.__name__}, so it is not the library of this "
+                          f"package. This builds it: {BUILD}") from None
     c_function.restype = types.pop("return")
     c_function.argtypes = list(types.values())
     c_function.prototype = prototype  # for a reader, and for the test that compares it with the header
@@ -50,7 +53,6 @@ def function(prototype):
 
 def names(count, symbol):
     """A table of names, `const char *const symbol[count]`, as a tuple of str."""
-    from ctypes import c_char_p
     return tuple(name.decode() for name in (c_char_p * count).in_dll(library, symbol))
 
 
