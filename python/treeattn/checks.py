@@ -84,6 +84,18 @@ def text(name, value):
         raise Error(f"{name}: expected text that UTF-8 can hold, got {describe(value)}") from None
 
 
+def encoded(name, value):
+    """Bytes, or a str as UTF-8."""
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str):
+        raise Error(f"{name}: expected a str or bytes, got {describe(value)}")
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        raise Error(f"{name}: expected text that UTF-8 can hold, got {describe(value)}") from None
+
+
 def instance(name, value, kind):
     """value, if it is an object of this class."""
     if not isinstance(value, kind):
@@ -101,6 +113,8 @@ def array(name, value, dtype, shape, dims=""):
     dtype = np.dtype(dtype)
     fits = (isinstance(value, np.ndarray) and value.dtype == dtype and value.ndim == len(shape) and
             all(want is None or want == have for want, have in zip(shape, value.shape)))
+    if isinstance(value, np.ma.MaskedArray):
+        raise Error(f"{name}: expected an array without a mask, which C would not see, got a MaskedArray")
     if not fits:
         hint = "" if isinstance(value, np.ndarray) else f"; np.asarray(..., np.{dtype}) makes an array"
         raise Error(f"{name}: expected {dtype} of shape {shape_text(shape)}{' = ' + dims if dims else ''}, "

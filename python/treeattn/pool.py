@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from . import c
-from .checks import (U32_MAX, U64_MAX, choice, describe, flag, instance, integer, integers, objects, power_of_two,
-                     shape_text)
+from .checks import (U32_MAX, U64_MAX, choice, describe, encoded, flag, instance, integer, integers, objects,
+                     power_of_two, shape_text)
 from .errors import Error, raise_kv
 from .handle import Handle, Owner, lock
 from .memory import copied, pointer
@@ -165,7 +165,7 @@ class Branch:
 
         Error: KV_RANGE (beyond 2^30 tokens), KV_NOBLOCKS (prune, then try again). C: kv_branch_append.
         """
-        integer("num_tokens", num_tokens)
+        num_tokens = integer("num_tokens", num_tokens)
         answer = c.kv_append()
         with lock:
             self._change(c.kv_branch_append, num_tokens, byref(answer), KV_RANGE=
@@ -409,7 +409,7 @@ class Pool(Owner):
 
         Error: KV_FORMAT with line and column, KV_CORRUPT. C: kv_pool_load.
         """
-        dump = dump.encode() if isinstance(dump, str) else instance("dump", dump, bytes)
+        dump = encoded("dump", dump)
         pool, error = c.P(c.kv_pool)(), c.kv_text_error()
         status = c.kv_pool_load(byref(pool), dump, len(dump), byref(error))
         raise_kv(status, KV_FORMAT=f"line {error.line} column {error.column}: {error.message.decode(errors='replace')}")

@@ -4,7 +4,7 @@ import os
 from ctypes import byref
 
 from . import c
-from .checks import describe, instance, integer, text
+from .checks import describe, encoded, integer, text
 from .errors import Error, raise_kv
 from .handle import Handle, Owner, lock
 from .memory import copied
@@ -75,7 +75,7 @@ class Trace(Owner):
 
         Error: KV_FORMAT with line and column, KV_RANGE (beyond 64 MiB). C: trace_read.
         """
-        content = content.encode() if isinstance(content, str) else instance("content", content, bytes)
+        content = encoded("content", content)
         return cls._read(c.trace_read, content, len(content), text("file", file))
 
     @classmethod
