@@ -236,7 +236,7 @@ c.show()
 #
 # Predict first, then run all cells again.
 #
-# 1. `STATE = "warm"`: K and V are still in L2 from the call before. Line 2 falls out of the picture up to 32
+# 1. `STATE = "warm"`: K and V are still in L2 from the call before. Line 2 falls out of the picture up to 64
 #    branches, since memory delivers almost nothing. Do the times fall as far? (They hardly do: the largest gain is
 #    below a tenth.)
 # 2. `TABLES = [[0, 1, 2], [0, 1, 3]]`: now two blocks are shared, and 8 lines are stored. How much room does each

@@ -54,7 +54,7 @@ print("floor: %.2f us" % floor)
 # %% [markdown]
 # Gains multiply, so the axis of a picture of gains should be logarithmic: equal gains are then equal steps.
 #
-# *Look for the three steepest steps,* and for the one that goes up.
+# *Look for the three steepest steps,* and for the one that goes up by far.
 
 # %%
 p = picture.Picture("Time over the floor: each rung has one idea more", ylabel="time / floor (1: the floor)", logy=10,

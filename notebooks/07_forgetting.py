@@ -333,8 +333,8 @@ picture.table(["scope", "kept tokens", "blocks at the end", "most blocks", "mean
 #
 # Predict first, then run all cells again.
 #
-# 1. `STREAM = "stationary_slow"`: one topic that stays, and queries that change slowly. Which policy errs least now?
-#    (LongFlow: the present query is a good guess of the next ones. `h2o` errs more, since it also counts weights of
+# 1. `STREAM = "stationary_slow"`: one topic that stays, and queries that change slowly. Which policies err least now?
+#    (LongFlow and `exact_deletion`: the present query is a good guess of the next ones. `h2o` errs more, since it also counts weights of
 #    long ago.)
 # 2. Add a measure of your own to `MEASURES`, for example the distance of a value from the output:
 #    `"distance": lambda a, v, out: np.linalg.norm(v - out, axis=1)`. Is it better than the weight? (After 4 deletions

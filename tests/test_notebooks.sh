@@ -1,7 +1,7 @@
 #!/bin/bash
 # Claim: each notebook has the cells of its source, runs, and shows what is recorded in it; under plain python3 its source
-# prints the same texts. A notebook that is stale, wrong or depends on the machine is refused with a line of its own, and
-# what a machine lacks is said in one line.
+# prints the same texts. What its texts say in words comes true, also after the changes that they propose. A notebook that
+# is stale, wrong or depends on the machine is refused with a line of its own, and what a machine lacks is said in one line.
 # Not sanitized: Python does not load a library with sanitizers.
 # shellcheck source=tests/tool_checks.sh
 . "$(dirname "$0")/tool_checks.sh"
@@ -49,6 +49,13 @@ recorded_text "$TREEATTN_SOURCE_DIR/notebooks/$first.ipynb" >"$work/recorded"
 expect "$first prints the recorded texts" "" "$(diff "$work/recorded" "$work/plain" | head -n 5)"
 expect "its pictures are files" "$(grep -c '^\[picture: ' "$work/plain")" \
     "$(find "$work/tree/build/notebooks" -name "${first}_*.png" | wc -l)"
+
+# ---- what the texts say in words of their own ----
+
+(cd "$TREEATTN_SOURCE_DIR" && "$python" tests/notebooks_promises.py) >"$work/out" 2>&1 </dev/null
+expect "the promises of the texts: status" 0 $?
+cat "$work/out"
+cases=$((cases + $(grep -c '^pass' "$work/out")))
 
 # ---- what a machine lacks ----
 
