@@ -19,7 +19,7 @@ def check(name, expected, got):
     if isinstance(expected, set):
         print(f"FAIL {name}: missing {sorted(expected - got)}, not expected {sorted(got - expected)}")
     else:
-        print(f"FAIL {name}: expected {expected!r}, got {got!r}")
+        print(f"FAIL {name}: expected {expected!r:.400}, got {got!r:.400}")
 
 
 def check_raises(name, kind, pattern, call):

@@ -64,7 +64,7 @@ for order in range(6):
     box.parts[3].step()
     box.parts += [box.parts[2].key, ta.EvictionForest("longflow", 4, 8, 4, num_heads=1, num_kv_heads=1, head_dim=2)]
     box.parts += [box.parts[5].pool, box.parts[5].branch(), box.parts[5].value]
-    random.shuffle(box.parts)
+    random.Random(order).shuffle(box.parts)
     gone = weakref.ref(box)
     del box
     gc.collect()
@@ -223,11 +223,12 @@ check("also that of an append", 1, len(ta.Pool(8, 4).branch().append(Wavering(1,
 
 # ---- finding the library ----
 
-def import_with(library):
-    """What `import treeattn` says with this TREEATTN_LIB."""
-    run = subprocess.run([sys.executable, "-c", "import treeattn"], env={**os.environ, "TREEATTN_LIB": library,
-                         "PYTHONPATH": os.path.join(SOURCE, "python"), "PYTHONDONTWRITEBYTECODE": "1"},
-                         capture_output=True, text=True, check=False)
+def import_with(library, *options):
+    """What `import treeattn` says with this TREEATTN_LIB, python3 called with these options."""
+    environment = {**os.environ, "TREEATTN_LIB": library, "PYTHONPATH": os.path.join(SOURCE, "python"),
+                   "PYTHONDONTWRITEBYTECODE": "1"}
+    run = subprocess.run([sys.executable, *options, "-c", "import treeattn"], env=environment, capture_output=True,
+                         text=True, check=False)
     return run.stderr.strip().splitlines()[-4:]
 
 
@@ -239,4 +240,6 @@ said = "\n".join(import_with(libm))
 check("another library", True, f"{libm} has no function kv_status_string, so it is not the library" in said)
 said = "\n".join(import_with(os.path.join(SOURCE, "README.md")))
 check("no library in that file", True, re.search(r"\n  .*README.md: .*ELF", said) is not None)
+check("no NumPy", "ImportError: treeattn needs NumPy: apt-get install python3-numpy",
+      import_with("", "-S")[-1])
 done()

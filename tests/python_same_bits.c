@@ -74,26 +74,26 @@ int main(void)
     must(replay_measure(&totals, game->workload, BLOCK_TOKENS));
     kv_pool *pool;
     kv_store *store;
-    replay *replay;
-    stream *stream;
+    replay *player;
+    stream *source;
     kv_pool_config pool_config = {.num_blocks = totals.peak_blocks, .block_tokens = BLOCK_TOKENS};
     kv_store_config store_config = {.num_blocks = totals.peak_blocks, .block_tokens = BLOCK_TOKENS,
                                     .num_kv_heads = NUM_KV_HEADS, .head_dim = HEAD_DIM, .seed = 7};
-    stream_config stream_config = stream_preset_from_name("topics")->config;
-    stream_config.num_heads = NUM_HEADS, stream_config.num_kv_heads = NUM_KV_HEADS, stream_config.head_dim = HEAD_DIM;
+    stream_config settings = stream_preset_from_name("topics")->config;
+    settings.num_heads = NUM_HEADS, settings.num_kv_heads = NUM_KV_HEADS, settings.head_dim = HEAD_DIM;
     must(kv_pool_create(&pool, &pool_config));
     must(kv_store_create(&store, &store_config));
-    must(stream_create(&stream, &stream_config));
+    must(stream_create(&source, &settings));
     replay_events events = kv_store_events(store);
-    must(replay_create(&replay, game->workload, pool, &events));
+    must(replay_create(&player, game->workload, pool, &events));
 
     uint64_t num_norms = (uint64_t)totals.peak_blocks * NUM_KV_HEADS * BLOCK_TOKENS;
     float *norm = take(num_norms * sizeof *norm), token[NUM_KV_HEADS * HEAD_DIM], token_value[NUM_KV_HEADS * HEAD_DIM];
     replay_result step;
     for (int i = 0; i < 4; i++) {
-        must(replay_step(replay, &step));
+        must(replay_step(player, &step));
         for (int skipped = 0; skipped < 20; skipped++)
-            must(replay_step(replay, &step));
+            must(replay_step(player, &step));
         kv_table *tables = take(step.num_queries * sizeof *tables);
         kv_tree *tree;
         must(kv_branch_tables(pool, step.queries, step.num_queries, tables));
@@ -106,7 +106,7 @@ int main(void)
             norm[n] = value_norm(value + n * HEAD_DIM, HEAD_DIM);
         float *query = take((size_t)step.num_queries * NUM_HEADS * HEAD_DIM * sizeof *query);
         for (uint32_t q = 0; q < step.num_queries; q++)
-            stream_next(stream, query + (size_t)q * NUM_HEADS * HEAD_DIM, token, token_value);
+            stream_next(source, query + (size_t)q * NUM_HEADS * HEAD_DIM, token, token_value);
         for (int strategy = 0; strategy < TREE_NUM_STRATEGIES; strategy++)
             put_strategy(tree, &shape, query, kv_store_key(store), value, norm, (tree_strategy)strategy);
         free(tables), free(query);
@@ -117,6 +117,6 @@ int main(void)
     kv_pool_dump(pool, text, size);
     put(text, size - 1);
     free(text), free(norm);
-    replay_destroy(replay), stream_destroy(stream), kv_store_destroy(store), game_of_24_destroy(game);
+    replay_destroy(player), stream_destroy(source), kv_store_destroy(store), game_of_24_destroy(game);
     return kv_pool_destroy(pool, true, NULL);
 }

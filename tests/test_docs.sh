@@ -217,6 +217,28 @@ while read -r step a c && [ -n "$step" ]; do
 done <<<"$(awk -F, '$5 == "cost" && $1 ~ /^"64 branches/ { a[$6] = $7 }
     $5 == "cost" && $1 ~ /^"512 leaves/ { sub("step_", "", $6); printf "%s %.0f %.0f\n", $6, a["step_" $6], $7 }' figures/ladder.csv)"
 
+# docs/tried_h200.csv: of each dropped kernel its scores and those of step 12 in the same run, and two trees with two launches at once.
+while IFS='|' read -r kernel scores; do
+    checked=$((checked + 1))
+    grep -F "|$kernel|" docs/gpu.md | grep -qF "|$scores|" || fail "docs/gpu.md: $kernel has the scores $scores"
+done <<<"$(awk -F'"' '/^[0-9]/ {
+        split($1, first, ","); split($5, x, ",")
+        place = first[1] FS $2 FS x[2]
+        sum[place] += log(x[4] / x[5]); count[place]++; run[$2] = first[1]
+    }
+    function score(kernel, heads, place) { place = kernel FS heads; return exp(sum[place] / count[place]) }
+    END {
+        for (k in run) if (k != "last rung")
+            printf "%s|%.3f|%.3f|%.3f|%.3f\n", k, score(run[k] FS k, 32), score(run[k] FS "last rung", 32), \
+                score(run[k] FS k, 16), score(run[k] FS "last rung", 16)
+    }' docs/tried_h200.csv)"
+while read -r sentence; do
+    checked=$((checked + 1))
+    tr '\n' ' ' <docs/gpu.md | grep -qF "$sentence" || fail "docs/gpu.md: $sentence"
+done <<<"$(awk -F'"' '$1 == "3," && $5 ~ /^,16,/ { split($5, x, ","); us[$2, $4] = x[5] }
+    function instead(tree) { return sprintf("%.1f us instead of %.1f", us["copying warps, early, no barrier launch, one worker", tree], us["last rung", tree]) }
+    END { print instead("prefix 1"); t = instead("10 branches"); sub(" us", "", t); print t }' docs/tried_h200.csv)"
+
 # The same for the ladder of eviction: "wins A to B us on N branches", from the rung before, for the N that the file names.
 for file in gpu/eviction/evict_[1-9]_*.cu; do
     step=$(basename "$file" .cu)

@@ -28,8 +28,20 @@ method, and kv_branch_fork is Branch.fork. Enumerations are names: "cost", "fp32
 arrays that go in must have the right type, shape and order, and nothing is converted. What the library refuses raises
 ta.Error, with the library's name for it in .status ("KV_NOBLOCKS"); a lack of memory, MemoryError.
 
-`python3 -m treeattn` lists all names.
+`python3 -m treeattn` lists all names; help(ta.Pool) and help(ta.tree_attention_ref) have shapes, units and errors.
+
+    pool, keep, tree                    allocator/
+    shape, plan, attention              reference/, its shape/, plan/ and cpu/
+    importance, policy, cache, forest   reference/eviction/
+    trace, workload, replay, stream     reference/workloads/
+    c                                   the headers once more, as ctypes
+    errors, checks, handle, memory      what all of these need
 """
+
+try:
+    import numpy as _
+except ImportError:
+    raise ImportError("treeattn needs NumPy: apt-get install python3-numpy") from None
 
 from .errors import Error, kv_status_string, tree_status_string
 from .keep import Keep

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import signal
 
 import treeattn
 
@@ -26,6 +27,7 @@ def names():
 
 def main():
     """Prints the list."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it without a word
     print(f"treeattn {treeattn.__version__}: names in Python, and the functions of C that they call.\n"
           "import treeattn as ta; help(ta), help(ta.Pool), help(ta.tree_attention_ref) say more.\n")
     for name, thing in names():

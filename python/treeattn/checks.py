@@ -75,24 +75,21 @@ def flag(name, value):
 
 
 def text(name, value):
-    """A str, as bytes for C."""
+    """A str, as bytes for C, which takes it to end at a 0."""
     if not isinstance(value, str) or "\0" in value:
         raise Error(f"{name}: expected text without a 0 character, got {describe(value)}")
-    try:
-        return value.encode()
-    except UnicodeEncodeError:  # a half of a surrogate pair
-        raise Error(f"{name}: expected text that UTF-8 can hold, got {describe(value)}") from None
+    return content(name, value)
 
 
-def encoded(name, value):
-    """Bytes, or a str as UTF-8."""
+def content(name, value):
+    """A str or bytes of any content, as bytes for C, which is told the length."""
     if isinstance(value, bytes):
         return value
     if not isinstance(value, str):
-        raise Error(f"{name}: expected a str or bytes, got {describe(value)}")
+        raise Error(f"{name}: expected str or bytes, got {describe(value)}")
     try:
         return value.encode()
-    except UnicodeEncodeError:
+    except UnicodeEncodeError:  # half of a surrogate pair
         raise Error(f"{name}: expected text that UTF-8 can hold, got {describe(value)}") from None
 
 

@@ -49,4 +49,4 @@ class Keep:
                          self.first_private)
 
     def __repr__(self):
-        return "Keep(" + " ".join("".join("01"[bit] for bit in block) for block in self.kept) + ")"
+        return "Keep(" + " ".join("".join("01"[int(bit)] for bit in block) for block in self.kept) + ")"

@@ -39,7 +39,7 @@ def field(name, doc):
 
 
 def array_field(name, count, doc):
-    """A property of an Owner: a copy of an array that its struct points to, and whose length is in the field `count`."""
+    """A property of an Owner: a copy of an array that its struct points to; the field `count` is its length."""
     def get(owner):
         with owner.lock:
             return copied(owner._field(name), owner._field(count))

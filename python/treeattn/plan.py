@@ -149,7 +149,7 @@ class Plan(Owner):
         a plan over draft tokens.""")
     rows = array_field("rows", "num_queries", "[num_queries] query ids.")
     masks = array_field("masks", "num_mask_words", """uint64. Token t of a masked range of an item has the words
-        masks[range.mask + t * words:][:words], words = ceil(num_rows / 64). Bit j of word w: row 64 * w + j sees it.""")
+        masks[range.mask + t * words:][:words], words = ceil(num_rows / 64); bit j of word w: row 64 w + j sees it.""")
     merge_partials = array_field("merge_partials", "num_partials", """[num_partials] partial states in the order of the
         queries that merge them.""")
 

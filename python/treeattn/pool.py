@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import c
-from .checks import (U32_MAX, U64_MAX, choice, describe, encoded, flag, instance, integer, integers, objects,
+from .checks import (U32_MAX, U64_MAX, choice, content, describe, flag, instance, integer, integers, objects,
                      power_of_two, shape_text)
 from .errors import Error, raise_kv
 from .handle import Handle, Owner, lock
@@ -409,7 +409,7 @@ class Pool(Owner):
 
         Error: KV_FORMAT with line and column, KV_CORRUPT. C: kv_pool_load.
         """
-        dump = encoded("dump", dump)
+        dump = content("dump", dump)
         pool, error = c.P(c.kv_pool)(), c.kv_text_error()
         status = c.kv_pool_load(byref(pool), dump, len(dump), byref(error))
         raise_kv(status, KV_FORMAT=f"line {error.line} column {error.column}: {error.message.decode(errors='replace')}")

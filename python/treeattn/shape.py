@@ -100,7 +100,7 @@ def _convert(function, values, from_type, to_type):
         raise Error(f"values: expected {np.dtype(from_type)}, got {describe(values)}")
     if isinstance(values, np.ma.MaskedArray):
         raise Error("values: expected an array without a mask, got a MaskedArray")
-    values = np.ascontiguousarray(values)
+    values = np.require(values, requirements="CA")  # in C order and aligned
     if values.dtype == np.float16:  # C takes its codes
         values = values.view(np.uint16)
     result = np.empty(values.shape, to_type)

@@ -3,8 +3,8 @@
 import os
 from ctypes import byref
 
-from . import c
-from .checks import describe, encoded, integer, text
+from . import c, checks
+from .checks import describe, integer, text
 from .errors import Error, raise_kv
 from .handle import Handle, Owner, lock
 from .memory import copied
@@ -75,15 +75,19 @@ class Trace(Owner):
 
         Error: KV_FORMAT with line and column, KV_RANGE (beyond 64 MiB). C: trace_read.
         """
-        content = encoded("content", content)
+        content = checks.content("content", content)
         return cls._read(c.trace_read, content, len(content), text("file", file))
 
     @classmethod
     def read_file(cls, path):
         """A Trace from a file. Error: as read, and KV_INVAL if it cannot be read. C: trace_read_file."""
-        if not isinstance(path, (str, bytes, os.PathLike)) or b"\0" in os.fsencode(path):
-            raise Error(f"path: expected a path, got {describe(path)}")
-        return cls._read(c.trace_read_file, os.fsencode(path))
+        try:
+            path = os.fsencode(path)
+        except (TypeError, UnicodeEncodeError):
+            raise Error(f"path: expected a path, got {describe(path)}") from None
+        if b"\0" in path:
+            raise Error(f"path: expected a path without a 0 character, got {describe(path)}")
+        return cls._read(c.trace_read_file, path)
 
     @classmethod
     def _read(cls, function, *arguments):
