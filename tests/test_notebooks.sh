@@ -68,7 +68,7 @@ says() {
     expect "$name: one line" 1 "$(wc -l <"$work/out")"
     expect_match "$name" "$pattern" "$work/out"
 }
-says "no NumPy" "^this notebook needs NumPy, which .*python3[0-9.]* lacks: sudo apt-get install .*python3-numpy, and Debian's python3$" "$python" -S "tree/notebooks/$first.py"
+says "no NumPy" '^this notebook needs NumPy, which .*python3[0-9.]* lacks: sudo apt-get install .*python3-numpy, then /usr/bin/python3$' "$python" -S "tree/notebooks/$first.py"
 says "no library" '^this notebook needs the library, which make notebooks builds: .*nowhere' env TREEATTN_LIB=nowhere "$python" "tree/notebooks/$first.py"
 mkdir bin
 for program in bash dirname cat env; do ln -s "$(command -v $program)" bin/; done
