@@ -211,6 +211,16 @@ while read -r heads ours others wins trees && [ -n "$heads" ]; do
     16/1) tr '\n' ' ' <README.md | grep -qE "16/1 heads on +$wins\." || fail "README: $wins trees at $heads" ;;
     esac
 done <<<"$(sed 's/\. At /.\nAt /g' figures/gpu_trees.md | sed -n "$score")"
+peers=$(sed -n 's/^# peers: //p' docs/peers_h200.csv)
+count=$(awk -F', ' '{ split("one two three four five six seven eight nine ten", words, " "); print words[NF] }' <<<"$peers")
+checked=$((checked + 4))
+[ "$(tr '\n' ' ' <README.md | grep -oE "best of +$count other kernels" | wc -l)" = 2 ] || fail "README: the best of $count others, twice"
+grep -q "^The others are $count kernels" docs/gpu.md || fail "docs/gpu.md: $count others"
+pat=$(grep -c '^".*",32,8,PAT,' docs/peers_h200.csv)
+grep -q "is the best of the $count on $pat trees" docs/gpu.md || fail "docs/gpu.md: PAT is the best on $pat trees"
+while read -r peer; do
+    [[ ", $peers," = *", $peer,"* ]] || fail "docs/peers_h200.csv: $peer is not among its peers"
+done <<<"$(sed -nE 's/^"[^"]*",[0-9]+,[0-9]+,([^,]*),.*/\1/p' docs/peers_h200.csv)"
 while read -r step a c && [ -n "$step" ]; do
     checked=$((checked + 1))
     grep -qE "^\|${step//_/ }[^|]*\|[^|]*\|$a\|[^|]*\|$c\|" docs/gpu.md || fail "docs/gpu.md: rung $step takes $a and $c us"
