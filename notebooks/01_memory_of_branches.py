@@ -109,8 +109,8 @@ branch_0.prune()
 draw("Prune: blocks that branch 0 alone listed are free")
 
 # %% [markdown]
-# No token was erased or moved: a free block keeps its old contents until a branch takes it. (The picture leaves them out,
-# because no branch can see them.) Tokens 4 and 5 are still there, in block 1, for branch 1.
+# No token was erased or moved: a free block keeps its old contents until a branch takes it. (The picture leaves them
+# out, because no branch can see them.) Tokens 4 and 5 are still there, in block 1, for branch 1.
 
 # %% [markdown]
 # ## What sharing saves
@@ -135,9 +135,9 @@ sizes = [blocks_of(n) for n in numbers]
 picture.table(["branches", "copied", "shared"], [(n,) + size for n, size in zip(numbers, sizes)])
 
 # %% [markdown]
-# A token takes 131,072 bytes in a model of 32 layers ([chapter 0](../docs/book/00_kv_cache.md)), so a block takes 2 MiB.
-# Look at the slopes: both lines grow with the branches, but a further branch adds its whole path to the upper line, and
-# to the lower one only its own tokens.
+# A token takes 131,072 bytes in a model of 32 layers ([chapter 0](../docs/book/00_kv_cache.md)), so a block takes 2
+# MiB. Look at the slopes: both lines grow with the branches, but a further branch adds its whole path to the upper
+# line, and to the lower one only its own tokens.
 
 # %%
 p = picture.Picture("Shared blocks store the prefix once", "branches", "GiB of keys and values", logx=2, logy=10,
@@ -149,8 +149,8 @@ p.show()
 # %% [markdown]
 # ## A real search
 #
-# Make 24 from 4, 9, 10 and 13, each used once. A search by *tree of thoughts* writes every possible first step, keeps the
-# best five, writes every second step behind these, and so on ([chapter 10](../docs/book/10_search.md)). The library
+# Make 24 from 4, 9, 10 and 13, each used once. A search by *tree of thoughts* writes every possible first step, keeps
+# the best five, writes every second step behind these, and so on ([chapter 10](../docs/book/10_search.md)). The library
 # plays it without a model; a byte of text is a token. These thoughts were kept:
 
 # %%
@@ -161,9 +161,9 @@ for thought in game.thoughts:
 print(len(game.thoughts), "thoughts;", game.solution)
 
 # %% [markdown]
-# A `Replay` plays the search on a pool, which is just large enough: forks, appends, prunes. After each step the cell notes the blocks in use, and the
-# entries of all tables, as if each branch had a copy. **Predict** the shape of the two lines: what do forks do to them, and
-# what do prunes?
+# A `Replay` plays the search on a pool: forks, appends, prunes. `replay_measure` says before how many blocks that
+# takes. After each step the cell notes the blocks in use, and the entries of all tables: so many blocks would be in use
+# if each branch had a copy. **Predict** the shape of the two lines: what do forks do to them, and what do prunes?
 
 # %%
 def play(game, block_tokens=16):
@@ -183,9 +183,9 @@ p.line(range(1, len(steps) + 1), [step[1] for step in steps], "shared blocks", s
 p.show()
 
 # %% [markdown]
-# Step 35 begins with a prune that leaves 5 of 30 branches, and these fork into 69: the upper line leaps, the lower one even
-# falls. Step 65 begins with a prune that leaves 5 of 69, which fork into 25. Here is the pool on both sides of it, a
-# square for each block. Look for the dark blocks: few blocks are in many tables, and these hold the prompt and the
+# Step 35 begins with a prune that leaves 5 of 30 branches, and these fork into 69: the upper line leaps, the lower one
+# even falls. Step 65 begins with a prune that leaves 5 of 69, which fork into 25. Here is the pool on both sides of it,
+# a square for each block. Look for the dark blocks: few blocks are in many tables, and these hold the prompt and the
 # thoughts that were continued.
 
 # %%
@@ -199,9 +199,9 @@ print(len(counts), "blocks,", sum(counts), "entries in tables, the largest count
 # %% [markdown]
 # ## How large should a block be?
 #
-# A fork inside a block costs a copy of up to `block_tokens` - 1 tokens, and the last block of each branch is part empty.
-# Both speak for small blocks. But every block has an entry in a table, which a kernel has to read. **Predict** the first
-# line: how many tokens are copied if a block has room for one token?
+# A fork inside a block costs a copy of up to `block_tokens` - 1 tokens, and the last block of each branch is part
+# empty. Both speak for small blocks. But every block has an entry in a table, which a kernel has to read. **Predict**
+# the first line: how many tokens are copied if a block has room for one token?
 
 # %%
 lines = []
@@ -217,8 +217,8 @@ picture.table(["tokens per block", "blocks at the peak", "slots at the peak", "t
 # ## Change and try
 #
 # 1. Set `num_blocks, block_tokens = 12, 2` and run the tiny tree again. 6 tokens fill three blocks exactly, so both
-#    branches begin a new block: nothing is copied, no slot has an orange frame, and only tokens that both see are stored
-#    once: 13 slots are filled, not 15.
+#    branches begin a new block: nothing is copied, whatever the titles say. No slot has an orange frame, and each token
+#    is stored once: before the prune 13 slots are filled, not 15.
 # 2. With blocks of 4 again, fork earlier: `branch_1 = branch_0.fork(4)`. Branch 1 lists block 0 alone and has 4 tokens.
 #    Branch 0 writes into block 1 in place, because no other branch lists it.
 # 3. Search wider: `breadth=10`. The solution is the same; there are 224 thoughts instead of 124, and 386 blocks at the

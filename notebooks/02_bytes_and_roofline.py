@@ -28,7 +28,8 @@ token_flop = heads * 4 * head_dim
 print(token_bytes, "bytes,", token_flop, "FLOP,", token_flop / token_bytes, "FLOP per byte")
 
 # %% [markdown]
-# This ratio, the arithmetic intensity, does not depend on the length of the text: bytes and operations both grow with it.
+# This ratio, the arithmetic intensity, does not depend on the length of the text: bytes and operations both grow with
+# it.
 #
 # ## A tree of branches
 #
@@ -53,10 +54,11 @@ picture.table(["branches", "S", "U", "S / U"], [(n, t.path_tokens, t.unique_toke
 # %% [markdown]
 # ## The bytes of each strategy
 #
-# A strategy decides which queries and tokens are computed together; its list of work items is a plan
-# ([notebook 3](03_plans.ipynb) draws them). A plan knows the bytes that it moves before it runs. `plan_bytes` are the keys and values that its items load. Beside
-# them it reads queries and masks, and writes and reads partial states. **Predict** for 64 branches: how many times more
-# do the strategies that read per branch load than those that group the branches?
+# A strategy decides which queries and tokens are computed together; its list of work items is a plan ([notebook
+# 3](03_plans.ipynb) draws them). A plan knows the bytes that it moves before it runs. `plan_bytes` are the keys and
+# values that its items load. Beside them it reads queries and masks, and writes and reads partial states. The first
+# three strategies, `flash` to `radix`, read per branch; the others group branches. **Predict** for 64 branches: how
+# many times as much do the first three load?
 
 # %%
 shape = ta.Shape(heads, kv_heads, head_dim, storage="fp16")
@@ -69,15 +71,17 @@ kinds = ["plan_bytes", "query_bytes", "mask_bytes", "partial_bytes"]
 picture.table(["strategy"] + kinds, [[name] + [row[kind] for kind in kinds] for name, row in zip(ta.STRATEGIES, rows)])
 
 # %% [markdown]
-# Look at the lengths of the bars, and at their ends: what a strategy saves in keys and values it may pay in partial states.
+# Look at the lengths of the bars, and at their ends: what a strategy saves in keys and values it may pay in partial
+# states. (The masks are too short to be seen.)
 
 # %%
 drawings.bars(ta.STRATEGIES, [[row[kind] / 1e6 for kind in kinds] for row in rows],
               "One step and layer of 64 branches, on a GPU", "MB")
 
 # %% [markdown]
-# None of them loads less than U tokens, and none of the first three less than S: sharing the *storage* of the prefix does
-# not yet save a single load.
+# None of them loads less than U tokens, and none of the first three less than S: sharing the *storage* of the prefix
+# does not yet save a single load. Only `tree_mask` loads each token once. An item of the other strategies has a limited
+# number of queries, 32, or 16 in `cost`, so 64 branches load the prefix twice or four times.
 
 # %%
 print("U x %d = %.1f MB, S x %d = %.1f MB" % (token_bytes, trees[64].unique_tokens * token_bytes / 1e6,
@@ -97,12 +101,13 @@ peak = max(head["simd_fp32_gflops"], head["simd_bf16_gflops"])
 print("memory %.1f GB/s, peak %.0f GFLOP/s, corner at %.1f FLOP per byte" % (memory, peak, peak / memory))
 
 # %% [markdown]
-# Left of the corner a step waits for memory, right of it for arithmetic. **Predict** where a step with one branch lies, and
-# in which direction it moves when branches are added: first if each branch reads for itself, then if all share one pass.
+# Left of the corner a step waits for memory, right of it for arithmetic. **Predict** where a step with one branch lies,
+# and in which direction it moves when branches are added: first if each branch reads for itself, then if all share one
+# pass.
 
 # %%
 def intensity(branches, strategy):
-    """FLOP per loaded byte of keys and values."""
+    """FLOP per loaded byte of keys and values. On a CPU an item of cost has room for all branches."""
     loaded = traffic(trees[branches], strategy, target="cpu").plan_bytes
     return trees[branches].path_tokens * token_flop / loaded
 
@@ -111,7 +116,7 @@ for strategy in "flash", "cost":
 
 # %% [markdown]
 # The csv has the measured time of each of these steps. Are they the same steps? The program that measured them recorded
-# the bytes that it loaded; the C counters must arrive at the same number.
+# the bytes that it loaded; the C counters have to give the same number.
 
 # %%
 measured = {(row["plan"], row["branches"]): row for row in recorded if row["machine"] == "cpu"}
@@ -120,14 +125,14 @@ same = [row["loaded_bytes"] == traffic(trees[n], strategy, target="cpu").plan_by
 print(sum(same), "of", len(same), "recorded steps loaded the bytes of the plan")
 
 # %% [markdown]
-# Now the points: to the right by FLOP per byte, upwards by operations in the measured time. Look at the black line first,
-# then at the four points of each strategy. The numbers are those of the branches.
+# Now the points: to the right by FLOP per byte, upwards by operations in the measured time. Look at the black line
+# first, then at the four points of each strategy. The numbers are those of the branches.
 
 # %%
 p = picture.Picture("Per-branch reading stays where it is; one pass for all branches moves to the right",
                     "FLOP per loaded byte", "GFLOP/s", logx=2, logy=10, xrange=(1, 256), yrange=(10, 1000),
                     key="bottom right")
-xs = [2 ** (i / 16) for i in range(129)]
+xs = [1, peak / memory, 256]
 p.line(xs, [min(peak, memory * x) for x in xs], "the roof", style="floor_line dt 1 lw 3", kind="lines")
 for strategy, name in ("flash", "per-branch reading"), ("cost", "one pass for all branches"):
     points = [(intensity(n, strategy), measured[strategy, n]["gflops"]) for n in numbers]
@@ -154,12 +159,13 @@ picture.table(["plan", "branches", "memory, us", "arithmetic, us", "limit", "mea
               [None, "%d", "%.0f", "%.0f", None, "%.0f"])
 
 # %% [markdown]
-# Per-branch reading is limited by memory in every line, with as many FLOP per byte as a single branch. In one pass, the
-# limit is arithmetic from 4 branches on: the processor has something to do while it waits.
+# Per-branch reading has as many FLOP per byte as a single branch, so further branches do not change which limit it
+# meets. One pass does more FLOP per byte with each branch. Where they exceed the corner, arithmetic is the limit, and
+# the memory waits for the processor.
 #
 # ## Change and try
 #
-# 1. Your own machine: `build/treeattn bench` prints a line "ceiling: memory read" and a line "ceiling: multiply-add". Put
+# 1. Your own machine: `make bench` prints a line "ceiling: memory read" and a line "ceiling: multiply-add". Put
 #    its two numbers into `memory` and `peak`, and run the cells from there. The roof moves, the points do not: they are
 #    another machine's. Your corner is at GFLOP/s divided by GB/s. If it is below 4, even a single branch is limited by
 #    arithmetic.

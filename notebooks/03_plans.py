@@ -20,8 +20,8 @@ import drawings, heapq
 # %% [markdown]
 # ## A plan as rectangles
 #
-# The tiny tree: branch 0 has tokens 0 to 8; branch 1 has 0 to 5, then 9 to 12 ([notebook 1](01_memory_of_branches.ipynb)).
-# `tokens` is the memory: the token at each place.
+# The tiny tree: branch 0 has tokens 0 to 8; branch 1 has 0 to 5, then 9 to 12 ([notebook
+# 1](01_memory_of_branches.ipynb)). `tokens` is the memory: the token at each place.
 
 # %%
 pool = ta.Pool(num_blocks=6, block_tokens=4)
@@ -43,9 +43,10 @@ tree = pool.tree([branch_0, branch_1])
 print(tree.unique_tokens, "tokens in memory,", tree.path_tokens, "along the two paths")
 
 # %% [markdown]
-# Each branch has one query. The picture has a column for each token in memory and a row for each query. A colour is an
-# item: it loads its columns once, for all of its rows. Look at tokens 0 to 3: `flash` has them in two items, so it loads
-# them twice.
+# Each branch has one query. The picture has a column for each token in memory and a row for each query. Tokens 4 and 5
+# have two columns, since copy-on-write copied them. A colour is an item, whose number is in the first cell of each row:
+# it loads its columns once, for all of its rows. Look at tokens 0 to 3: `flash` has them in two items, so it loads them
+# twice.
 
 # %%
 drawings.items(tree, ta.Plan(tree, "flash"), tokens, "flash: a query and its whole path")
@@ -98,8 +99,8 @@ picture.table(["strategy", "items", "loaded tokens", "partial states", "masked p
 #
 # The queue of the GPU deals with this price, in bytes that could be loaded in the same time
 # ([plan_queue.h](../gpu/plan_queue.h)): 49,152 to start an item; then, for each token, its K and V in one KV head, 512
-# bytes at head_dim 128, and 2 bytes for each row of scores. A query has a row for each query head of the KV head, here 4;
-# rows are counted in steps of 16.
+# bytes at head_dim 128, and 2 bytes for each row of scores. A query has a row for each query head of the KV head, here
+# 4; rows are counted in steps of 16.
 
 # %%
 def price(item):
@@ -108,7 +109,8 @@ def price(item):
 
 for name, plan in plans.items():
     prices = [price(item) / 1024 for item in plan.items]
-    print("%-10s  cheapest %5.0f KiB  most expensive %5.0f KiB  sum %6.0f KiB" % (name, min(prices), max(prices), sum(prices)))
+    print("%-10s  cheapest %5.0f KiB  most expensive %5.0f KiB  sum %6.0f KiB" %
+          (name, min(prices), max(prices), sum(prices)))
 
 # %% [markdown]
 # ## Dealing
@@ -134,17 +136,17 @@ print([len(worker) for worker in deal(plans["cost"], 16)], "items of cost on eac
 #
 # An H200 has 132 multiprocessors for 8 KV heads: 16 workers for each. Each line of the picture is a worker, and each
 # rectangle one of its items. All workers begin at the left, and the step ends when the last one is ready: the red line.
-# If the same work were spread evenly, all would end at the black line. **Predict** which strategy has the longest strip,
-# and which has the least work in all.
+# If the same work were spread evenly, all would end at the black line. **Predict** which strategy has the longest
+# strip, and which has the least work in all.
 
 # %%
 strips = [(name, deal(plan, 16)) for name, plan in plans.items()]
 drawings.strips(strips, "One step of 16 branches on 16 workers", "KiB")
 
 # %% [markdown]
-# `flash` is balanced and slow: all workers load the prefix. `node` loads it once, but in one item, and 15 workers wait for
-# the one that has it. The others cut the prefix, so that all workers load a part of it. Balance alone is not enough, and
-# little work alone is not enough; the red line counts.
+# `flash` is balanced and slow: all workers load the prefix. `node` loads it once, but in one item, and 15 workers wait
+# for the one that has it. The others cut the prefix, so that all workers load a part of it. Balance alone is not
+# enough, and little work alone is not enough; the red line counts.
 
 # %%
 def end(workers):
@@ -160,8 +162,9 @@ picture.table(["strategy", "the last ends, KiB", "even, KiB", "balance, %"],
 # %% [markdown]
 # ## More workers
 #
-# **Predict:** which strategy gains from each further worker, and which one from none? Look where the lines become flat:
-# there a single item is as long as everything else.
+# **Predict:** which strategy is the first that further workers do not help? Look where the lines become flat: there a
+# worker has nothing but the longest item, and the step ends when it does. (These are the plans from above. `cost` has
+# cut its items for the 132 multiprocessors of a GPU; with another `num_workers` it makes other items.)
 
 # %%
 numbers = [1, 2, 4, 8, 16, 32, 64, 128]
@@ -175,8 +178,9 @@ p.show()
 # ## Does the longest strip tell the time?
 #
 # The strips above are a prediction. [figures/deft_attention.csv](../figures/deft_attention.csv) has measured times: one
-# kernel of an H200 that ran every strategy. Its workload "few-shot" is a prefix of 4000 tokens with 20, 30 or 50 branches
-# of 200 tokens each, so its plans can be built here. First, are they the same plans? Items and partial states must agree.
+# kernel of an H200 that ran every strategy. Its workload "few-shot" is a prefix of 4000 tokens with 20, 30 or 50
+# branches of 200 tokens each, so its plans can be built here. First, are they the same plans? Items and partial states
+# must agree.
 
 # %%
 recorded, _ = picture.read_csv("figures/deft_attention.csv")
@@ -191,8 +195,8 @@ for n in 20, 30, 50:
 print(len(few_shot), "plans, all with the recorded items and partial states")
 
 # %% [markdown]
-# On the GPU, an item with more than 16 queries becomes several tasks, and every task is done for 8 KV heads. These tasks
-# are dealt to 132 workers.
+# On the GPU, an item with more than 16 queries becomes several tasks, and every task is done for 8 KV heads. These
+# tasks are dealt to 132 workers.
 
 # %%
 def longest_strip(plan):
@@ -212,7 +216,8 @@ picture.table(["50 branches", "longest strip, MB", "measured, us", "us per MB"],
               [None, "%.2f", "%.1f", "%.0f"])
 
 # %% [markdown]
-# Each point of the picture is a plan of one of the three trees. Look along the diagonal: twice the strip, twice the time.
+# Each point of the picture is a plan of one of the three trees. Look along the diagonal: twice the strip, twice the
+# time. (The three points of `node` nearly coincide: in each tree its longest strip is the prefix.)
 
 # %%
 p = picture.Picture("The plan with the shortest longest strip is the fastest", "longest strip, MB", "measured, us", logx=2,
@@ -223,10 +228,21 @@ for name in ta.STRATEGIES:
 p.show()
 
 # %% [markdown]
-# A price need not be exact to choose a plan: it has to put the plans in the right order. For each of the three trees,
-# `cost` has the shortest longest strip, and the shortest time. But strips are not times. A MB takes 16 to 19 us where each
-# item has one query, and 28 to 42 where it has several; and two plans whose strips are nearly equal, `node_chunk` and
-# `flatten`, may finish in the other order.
+# A price need not be exact to choose a plan: it has to put the plans in the right order. Is the plan with the shortest
+# longest strip the fastest, for each of the three trees? And does a MB always take the same time?
+
+# %%
+for n in 20, 30, 50:
+    strip, us = ({name: pairs[n, name][i] for name in ta.STRATEGIES} for i in (0, 1))
+    print("%d branches: shortest strip %s, shortest time %s" % (n, min(strip, key=strip.get), min(us, key=us.get)))
+for text, names in ("each item has one query", ta.STRATEGIES[:3]), ("items have several", ta.STRATEGIES[3:]):
+    rates = [pairs[n, name][1] / pairs[n, name][0] for n in (20, 30, 50) for name in names]
+    print("us per MB where %s: %.0f to %.0f" % (text, min(rates), max(rates)))
+
+# %% [markdown]
+# So the prices choose well, but strips are not times: a MB of an item with several queries takes longer than one of a
+# single query. And two plans whose strips are nearly equal, as `node_chunk` and `flatten` here, may finish in either
+# order.
 #
 # ## Change and try
 #

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 4 Softmax states
 #
-# The weights of softmax need the sum over all tokens, yet the tokens come one by one, in pieces, from several places.
-# A state of three numbers makes that possible. Here you build it in Python, take it apart, break it, and compare it
-# with the library.
+# The weights of softmax need the sum over all tokens, yet the tokens come one by one, in pieces, from several places. A
+# state of two numbers and a vector makes that possible. Here you build it in Python, take it apart, break it, and
+# compare it with the library.
 #
 # - **Chapter:** [4 Online softmax](../docs/book/04_online_softmax.md)
 # - **Exercises:** [5 Online softmax: rescale](../exercises/05_online_softmax/README.md),
@@ -73,7 +73,7 @@ picture.table(["token", "score", "m", "rescale", "l", "o[0]"], lines, ["%d", "%.
 # The same as a picture: l is a sum, with one piece for each token so far.
 #
 # *Look at the column of token 2:* all older pieces have shrunk by the same factor. From then on m stays, and each
-# token only puts its own piece on top.
+# token only puts its own piece on top. (Pieces of one colour are tokens with the same t % 4, and so the same score.)
 
 # %%
 steps = list(range(len(TOKENS)))
@@ -89,7 +89,7 @@ p = picture.Picture("l = the sum of exp(score - m): one piece for each token", x
                     more="set boxwidth 0.6; set style fill solid 1.0 border rgb '#ffffff'")
 for top in reversed(steps):   # the tallest boxes first: each next one hides their lower part
     p.line(steps[top:], [l_after(step, top + 1) for step in steps[top:]], "token %d" % TOKENS[top],
-           style="%d dt 1" % (21 + top % 4), kind="boxes")
+           style="%d dt 1" % (21 + TOKENS[top] % 4), kind="boxes")
 for step in steps:            # the names of the thick pieces, beside the last column
     below, above = l_after(steps[-1], step), l_after(steps[-1], step + 1)
     if above - below > 0.3:
@@ -252,11 +252,12 @@ write(branch_0, [6, 7, 8])
 write(branch_1, [9, 10, 11, 12])
 
 # %% [markdown]
-# The tree and a plan of strategy `node`, which has an item for each node. `tree_attention_ref_partials` returns the
-# states that the items leave, before any merge.
+# The tree and a plan of strategy `node`, which has an item for each node. The shared node ends at token 3, since branch
+# 0 got a copy of tokens 4 and 5. `tree_attention_ref_partials` returns the states that the items leave, before any
+# merge.
 
 # %%
-queries = np.array([[[2, 0, 4, -2]], [[0, 4, -2, 2]]], np.float32)   # [num_queries][num_heads][head_dim]
+queries = np.array([[QUERY], [[0, 4, -2, 2]]], np.float32)   # [num_queries][num_heads][head_dim]
 plan = ta.Plan(pool.tree([branch_0, branch_1]), "node")
 states = ta.tree_attention_ref_partials(queries, key_pool, value_pool, plan, 0, 0.5)
 
@@ -342,7 +343,8 @@ alone = [error(n, DTYPE, n) / EPS for n in lengths]
 sliced = [error(n, DTYPE, 64) / EPS for n in lengths]
 
 # %% [markdown]
-# *Look at the slope of the upper two lines,* which is the same, and at the lower line, which is flat.
+# *Look at the slope of the upper two lines,* which is nearly the same, and at the lower line, which stops rising at 64
+# tokens.
 
 # %%
 q = picture.Picture("Error of the output: states in float, against double", xlabel="tokens",
@@ -360,7 +362,7 @@ picture.table(["tokens", "predicted, EPS", "one after another, EPS", "in slices,
 # %% [markdown]
 # So to cut a path and merge is not only allowed: in float it is also more accurate. A GPU cuts paths for speed.
 #
-# ## Change something
+# ## Change and try
 #
 # Predict first, then run all cells again.
 #

@@ -54,7 +54,8 @@ print("the memory delivers at most", memory, "GB/s: the fastest of several plain
 # %%
 p = picture.Picture("Per-branch reading loads faster than the memory delivers", xlabel="branches", ylabel="GB/s",
                     logx=2, logy=10, xrange=(0.94, 272), yrange=(100, 60000), xtics=branches,
-                    ytics=[100, 300, 1000, 3000, 10000, 30000], height=460, key="outside bottom center maxrows 3")
+                    ytics=[100, 300, 1000, 3000, 10000, 30000], height=460, key="outside bottom center maxrows 3",
+                    more="set bmargin 8.5")
 p.line(branches, [memory] * len(branches), "read of memory, measured", style="dram_line", kind="lines")
 p.line(branches, rate("radix", "plan_bytes"), "per-branch reading: loaded bytes / time", style="radix")
 p.show()
@@ -231,15 +232,17 @@ c.line(sizes, [delivered(one_pass, s) for s in sizes], "one pass for all branche
 c.show()
 
 # %% [markdown]
-# ## Change something
+# ## Change and try
 #
 # Predict first, then run all cells again.
 #
-# 1. `STATE = "warm"`: K and V are still in L2 from the call before. Line 2 falls out of the picture up to 32
+# 1. `STATE = "warm"`: K and V are still in L2 from the call before. Line 2 falls out of the picture up to 64
 #    branches, since memory delivers almost nothing. Do the times fall as far? (They hardly do: the largest gain is
 #    below a tenth.)
 # 2. `TABLES = [[0, 1, 2], [0, 1, 3]]`: now two blocks are shared, and 8 lines are stored. How much room does each
 #    order need, so that memory delivers no line twice? (One after another 6 lines, as before; in turns only 2, since
 #    both branches read the same block at the same time, and afterwards each has a single token left or two.)
-# 3. Let the branches take turns block by block instead of token by token. What does a cache of 2 lines deliver now?
-#    (10 lines: both blocks of a turn are loaded as a whole, so nothing is loaded again.)
+# 3. Let the branches take turns block by block instead of token by token: `in_turns = [line for blocks in zip(*TABLES)
+#    for block in blocks for line in lines_of(block)]`. How many lines does memory deliver to a cache of 2 lines now? (10:
+#    each block is loaded as a whole before the next one, and the shared block 0 twice in a row, so nothing is delivered
+#    again.)

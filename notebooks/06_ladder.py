@@ -54,7 +54,7 @@ print("floor: %.2f us" % floor)
 # %% [markdown]
 # Gains multiply, so the axis of a picture of gains should be logarithmic: equal gains are then equal steps.
 #
-# *Look for the three steepest steps,* and for the one that goes up.
+# *Look for the three steepest steps,* and for the one that goes up by far.
 
 # %%
 p = picture.Picture("Time over the floor: each rung has one idea more", ylabel="time / floor (1: the floor)", logy=10,
@@ -151,8 +151,9 @@ print("per-branch reading loads %.1f times as many bytes" % predicted)
 
 # %% [markdown]
 # *Look at rungs 0 to 2 first:* they load each token again for each row, whatever the plan says, so the line is near
-# 1. Rung 3 is the first that loads a token once for its item. It saves the loads, and the line rises a little:
-#    arithmetic still takes most of the time. With tensor cores, at rung 4, it no longer does.
+# 1, or even below: these rungs gain nothing from one pass. Rung 3 is the first that loads a token once for its item. It
+# saves the loads, and the line rises a little: arithmetic still takes most of the time. With tensor cores, at rung 4,
+# it no longer does.
 
 # %%
 q = picture.Picture("How much longer does per-branch reading take than one pass?",
@@ -237,7 +238,7 @@ show(sorted(TASKS, key=TASKS.get, reverse=True))
 print("if tasks could be cut anywhere: %.1f tiles" % (sum(TASKS.values()) / 3))
 
 # %% [markdown]
-# ## Change something
+# ## Change and try
 #
 # Predict first, then run all cells again.
 #

@@ -60,7 +60,7 @@ picture.table(["token", "weight", "norm", "norm x weight", "error predicted", "e
 # computed once. The error is the truth, for this query. Do the two agree?
 #
 # *Compare the order from left to right with the order from bottom to top.* Token 3 is the first in both. Then they
-# differ: from left to right token 1 comes next, but three tokens lie below it.
+# differ: from left to right token 1 comes next, but from bottom to top tokens 7, 4 and 5 come before it.
 
 # %%
 p = picture.Picture("LongFlow's measure and the exact error, for each token of branch 0", xlabel="norm x weight",
@@ -102,9 +102,10 @@ for name, (gone, _) in runs.items():
 
 # %% [markdown]
 # *Look at the distance between the upper line and the other three:* a measure that knows the weights errs far less
-# than the age. *Then look at 2 and 5 deleted tokens:* there the other three differ. At 4 even the exact error is not
-# the best: each deletion was the cheapest at its time, but not all four together. At 6 the three have deleted the
-# same tokens. The seventh deletion makes the error smaller: tokens 2 and 6 are left, and their mean is 4.
+# than the age. *Then look at 2 to 5 deleted tokens:* there the other three differ. At 4 even the exact error is not
+# the best, by little: each deletion was the cheapest at its time, but not all four together. At 6 the three have
+# deleted the same tokens. Their seventh deletion makes the error smaller: tokens 2 and 6 are left, whose values have a
+# mean of 4 in element 0, and the output is near it.
 
 # %%
 q = picture.Picture("Error of the output while tokens are deleted, by four measures", xlabel="deleted tokens",
@@ -328,16 +329,16 @@ picture.table(["scope", "kept tokens", "blocks at the end", "most blocks", "mean
               ["%s", "%d", "%d", "%d", "%.3f"])
 
 # %% [markdown]
-# ## Change something
+# ## Change and try
 #
 # Predict first, then run all cells again.
 #
-# 1. `STREAM = "stationary_slow"`: one topic that stays, and queries that change slowly. Which policy errs least now?
-#    (LongFlow: the present query is a good guess of the next ones. `h2o` errs more, since it also counts weights of
+# 1. `STREAM = "stationary_slow"`: one topic that stays, and queries that change slowly. Which policies err least now?
+#    (LongFlow and `exact_deletion`: the present query is a good guess of the next ones. `h2o` errs more, since it also counts weights of
 #    long ago.)
 # 2. Add a measure of your own to `MEASURES`, for example the distance of a value from the output:
 #    `"distance": lambda a, v, out: np.linalg.norm(v - out, axis=1)`. Is it better than the weight? (After 4 deletions
 #    it is far worse: token 2 is gone, whose weight is large. After 5 and 6 it is better, by luck: the values that are
 #    left have a mean close to the output.)
 # 3. `TREE_BUDGET = 160`, more than the prefix: which scope gains most? (`private`: each branch has room for 32 tokens
-#    of its own, and the error falls to a fiftieth. It needs half of the blocks.)
+#    of its own, and the error falls to a fiftieth. It needs half as many blocks as without eviction.)

@@ -117,10 +117,10 @@ class Picture:
             self.axes.append("set %slabel %s" % (axis, text(label)))
             if log:
                 self.axes.append("set logscale %s %g" % (axis, log))
-            if limits:  # a little more, or gnuplot leaves out the last tic of a logarithmic axis
+            if limits:  # a little more on both sides, or gnuplot leaves out the outer tics of a logarithmic axis
                 least, most = limits
-                if log and most is not None:
-                    most *= 1.00001
+                if log:
+                    least, most = (v and v * factor for v, factor in ((least, 0.99999), (most, 1.00001)))
                 self.axes.append("set %srange [%s]" % (axis, ":".join("*" if v is None else repr(v) for v in (least, most))))
             if tics:
                 named = tics.items() if isinstance(tics, dict) else ((repr(value), value) for value in tics)

@@ -24,7 +24,8 @@ sys.path.insert(0, os.path.join(ROOT, "python"))
 try:
     import numpy as np
 except ImportError:
-    _stop("this notebook needs NumPy: sudo apt-get install -y --no-install-recommends python3-numpy")
+    _stop("this notebook needs NumPy, which %s lacks: sudo apt-get install -y --no-install-recommends python3-numpy, "
+          "then /usr/bin/python3" % sys.executable)
 try:
     import treeattn as ta
 except ImportError as error:

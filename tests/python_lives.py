@@ -4,6 +4,7 @@ import copy
 import ctypes.util
 import gc
 import os
+import pickle
 import random
 import re
 import signal
@@ -167,6 +168,58 @@ if child == 0:
     signal.alarm(30)  # instead of waiting forever
     os._exit(ta.tree_attention_cpu(query, keys, keys, plan, num_threads=2)[0].tobytes() != want)
 check("a child of fork", 0, os.waitpid(child, 0)[1])
+
+# ... and the lock, which another thread may hold at that moment
+stop = threading.Event()
+
+
+def until_stopped():
+    """Calls, and so holds the lock most of the time."""
+    while not stop.is_set():
+        ta.tree_attention_ref(query, keys, keys, plan)
+
+
+threads = [threading.Thread(target=until_stopped) for _ in range(2)]
+for thread in threads:
+    thread.start()
+ends = []
+while len(ends) < 20 and not any(ends):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        ta.tree_attention_ref(query, keys, keys, plan)
+        os._exit(0)
+    ends.append(os.waitpid(child, 0)[1])
+stop.set()
+for thread in threads:
+    thread.join()
+check("children of fork while other threads call", {0}, set(ends))
+
+# ---- copies, indices ----
+
+check_raises("a copy", ta.Error, "a Pool owns memory of the library, so it cannot be copied or pickled",
+             lambda: copy.copy(pool))
+check_raises("a deep copy of a branch", ta.Error, "a Pool owns memory .*", lambda: copy.deepcopy(branch))
+check_raises("a pickled plan", ta.Error, "a Plan owns memory .*", lambda: pickle.dumps(plan))
+state = ta.SoftmaxState(2).absorb(1.0, np.ones(2, F32))
+copies = [copy.copy(state), copy.deepcopy(state)]
+state.absorb(2.0, np.ones(2, F32))
+check("a state's copies are states of their own", [1.0, 1.0, 2.0], [one.m for one in copies + [state]])
+
+
+class Wavering:
+    """An index that is another number at each look."""
+
+    def __init__(self, *numbers):
+        self.numbers = list(numbers)
+
+    def __index__(self):
+        return self.numbers.pop(0)
+
+
+check("an index is looked at once", plan.num_partials,
+      len(ta.tree_attention_ref_partials(query, keys, keys, plan, Wavering(0, 1 << 20))))
+check("also that of an append", 1, len(ta.Pool(8, 4).branch().append(Wavering(1, 1 << 31)).slots))
 
 # ---- finding the library ----
 

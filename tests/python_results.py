@@ -177,7 +177,7 @@ check("storage_bytes", [4, 2, 2], [ta.Shape(1, 1, 1, storage=name).storage_bytes
 codes = np.arange(1 << 16, dtype=np.uint16)
 with np.errstate(invalid="ignore"):
     check("fp16 to float is NumPy's", True,
-          np.array_equal(ta.fp16_to_float(codes), codes.view(np.float16).astype(F32), equal_nan=True))
+          np.array_equal(ta.fp16_to_float(codes.view(np.float16)), codes.view(np.float16).astype(F32), equal_nan=True))
 check("bf16 to float is a shift", True,
       np.array_equal(ta.half_bits(ta.bf16_to_float(codes)), codes.astype(np.uint32) << 16))
 spread = F32(10) ** random.integers(-8, 5, 20000).astype(F32)
@@ -185,7 +185,7 @@ values = np.concatenate([random.standard_normal(20000).astype(F32) * spread,
                          np.array([0, -0.0, np.inf, -np.inf, 65519.996, 65520, 2**-25, 3e-8], F32)]).astype(F32)
 with np.errstate(over="ignore"):
     check("float to fp16 is NumPy's", True,
-          np.array_equal(ta.fp16_from_float(values), values.astype(np.float16).view(np.uint16)))
+          np.array_equal(ta.fp16_from_float(values).view(np.uint16), values.astype(np.float16).view(np.uint16)))
 back = ta.bf16_to_float(ta.bf16_from_float(values[:20000]))
 check("float to bf16 and back is near", True, np.allclose(back, values[:20000], rtol=2**-8))
 check("NaN stays NaN", True, np.isnan(ta.bf16_to_float(ta.bf16_from_float(np.array([np.nan], F32)))).all())

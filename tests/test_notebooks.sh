@@ -1,7 +1,7 @@
 #!/bin/bash
 # Claim: each notebook has the cells of its source, runs, and shows what is recorded in it; under plain python3 its source
-# prints the same texts. A notebook that is stale, wrong or depends on the machine is refused with a line of its own, and
-# what a machine lacks is said in one line.
+# prints the same texts. What its texts say in words comes true, also after the changes that they propose. A notebook that
+# is stale, wrong or depends on the machine is refused with a line of its own, and what a machine lacks is said in one line.
 # Not sanitized: Python does not load a library with sanitizers.
 # shellcheck source=tests/tool_checks.sh
 . "$(dirname "$0")/tool_checks.sh"
@@ -50,6 +50,13 @@ expect "$first prints the recorded texts" "" "$(diff "$work/recorded" "$work/pla
 expect "its pictures are files" "$(grep -c '^\[picture: ' "$work/plain")" \
     "$(find "$work/tree/build/notebooks" -name "${first}_*.png" | wc -l)"
 
+# ---- what the texts say in words of their own ----
+
+(cd "$TREEATTN_SOURCE_DIR" && "$python" tests/notebooks_promises.py) >"$work/out" 2>&1 </dev/null
+expect "the promises of the texts: status" 0 $?
+cat "$work/out"
+cases=$((cases + $(grep -c '^pass' "$work/out")))
+
 # ---- what a machine lacks ----
 
 # says NAME PATTERN COMMAND...: it ends with a status other than 0 and this one line.
@@ -61,7 +68,7 @@ says() {
     expect "$name: one line" 1 "$(wc -l <"$work/out")"
     expect_match "$name" "$pattern" "$work/out"
 }
-says "no NumPy" '^this notebook needs NumPy: sudo apt-get install .*python3-numpy$' "$python" -S "tree/notebooks/$first.py"
+says "no NumPy" '^this notebook needs NumPy, which .*python3[0-9.]* lacks: sudo apt-get install .*python3-numpy, then /usr/bin/python3$' "$python" -S "tree/notebooks/$first.py"
 says "no library" '^this notebook needs the library, which make notebooks builds: .*nowhere' env TREEATTN_LIB=nowhere "$python" "tree/notebooks/$first.py"
 mkdir bin
 for program in bash dirname cat env; do ln -s "$(command -v $program)" bin/; done

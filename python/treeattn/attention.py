@@ -97,6 +97,11 @@ class SoftmaxState:
         twin._o[:], twin._struct.m, twin._struct.l = self._o, self.m, self.l
         return twin
 
+    __copy__ = copy
+
+    def __deepcopy__(self, _):
+        return self.copy()
+
     def __repr__(self):
         return f"SoftmaxState(m={self.m:g}, l={self.l:g}, o={self._o})"
 
@@ -142,7 +147,7 @@ def tree_attention_ref_partials(query, key, value, plan, head, scale=None):
     instance("plan", plan, Plan)
     with lock:
         _, _, struct, scale = arguments_of(query, key, value, plan, scale)
-        integer("head", head, 0, struct.num_heads - 1)
+        head = integer("head", head, 0, struct.num_heads - 1)
         states = [SoftmaxState(struct.head_dim) for _ in range(plan.num_partials)]
         structs = (c.softmax_state * len(states))(*(state._struct for state in states))
         raise_tree(c.tree_attention_ref_partials(structs, pointer(query), pointer(key), pointer(value), plan._pointer,

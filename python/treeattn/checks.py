@@ -110,6 +110,8 @@ def array(name, value, dtype, shape, dims=""):
     dtype = np.dtype(dtype)
     fits = (isinstance(value, np.ndarray) and value.dtype == dtype and value.ndim == len(shape) and
             all(want is None or want == have for want, have in zip(shape, value.shape)))
+    if isinstance(value, np.ma.MaskedArray):
+        raise Error(f"{name}: expected an array without a mask, which C would not see, got a MaskedArray")
     if not fits:
         hint = "" if isinstance(value, np.ndarray) else f"; np.asarray(..., np.{dtype}) makes an array"
         raise Error(f"{name}: expected {dtype} of shape {shape_text(shape)}{' = ' + dims if dims else ''}, "

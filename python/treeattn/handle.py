@@ -1,5 +1,6 @@
 """Ownership: memory of the library that lives as long as a Python object."""
 
+import os
 import threading
 
 from .errors import Error
@@ -7,6 +8,8 @@ from .errors import Error
 # Held during each call: a pool has one writer, a plan must not grow while it is read, and nothing may be freed between
 # the look at a pointer and its use. One lock for all objects, since a call may use several.
 lock = threading.RLock()
+# fork() copies a held lock, but not the thread that would release it: so the thread that forks holds it.
+os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
 
 
 class Handle:
@@ -80,3 +83,7 @@ class Owner:
 
     def __exit__(self, *_):
         self.close()
+
+    def __reduce_ex__(self, _):
+        """For copy and pickle: two objects would free one memory."""
+        raise Error(f"a {type(self).__name__} owns memory of the library, so it cannot be copied or pickled")

@@ -112,7 +112,8 @@ def importance_ref(weights, norm, tokens, head_dim):
 
 
 def deletion_error(weights, out, value, tokens):
-    """The L2 norm of the change of the whole output if a token were deleted, float64 [num_tokens]: the oracle.
+    """The L2 norm of the change of the whole output if a token were deleted, float64 [num_tokens]; infinite where its
+    weight is 1: the oracle.
 
       weights, out  as attention_weights returns them
       value         float32 [num_blocks][num_kv_heads][block_tokens][head_dim]

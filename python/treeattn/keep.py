@@ -40,7 +40,7 @@ class Keep:
 
     def slot(self, slot):
         """Whether the branch keeps this slot of its table. C: kv_keep_slot."""
-        integer("slot", slot, 0, len(self._words) * self._block_tokens - 1)
+        slot = integer("slot", slot, 0, len(self._words) * self._block_tokens - 1)
         return c.inline_kv_keep_slot(byref(self._struct()), self._block_tokens, slot)
 
     def _struct(self):

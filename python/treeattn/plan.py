@@ -1,6 +1,7 @@
 """A strategy is a plan: reference/plan."""
 
 import dataclasses
+import weakref
 from ctypes import byref, c_int, c_uint64, create_string_buffer
 
 import numpy as np
@@ -80,12 +81,17 @@ class Plan(Owner):
                                                   _keep_structs(tree, keeps), masks), TREE_INVAL=
                            "keeps: expected those of the tree's tables, block by block, and a tree without drafts")
         self._handle = Handle(plan, c.tree_plan_destroy)
+        self._tree = weakref.ref(tree)
 
     def grow(self, tree):
-        """Follows a tree whose grow() returned True. False: build again; nothing has changed then.
-        C: tree_plan_grow."""
+        """Follows the tree that it was built from, whose grow() returned True. False: build again; nothing has changed
+        then. C: tree_plan_grow."""
         with lock:
-            return self._call(c.tree_plan_grow, instance("tree", tree, Tree)._pointer)
+            self._pointer  # raises if the plan is closed
+            if self._tree() is not instance("tree", tree, Tree):
+                raise Error("tree: expected the one that the plan was built from, since block ids are not compared; "
+                            "build a new Plan")
+            return self._call(c.tree_plan_grow, tree._pointer)
 
     def set_keep(self, tree, keeps):
         """Rewrites the masks for new keep words of the same tables. False: build again; nothing has changed then.

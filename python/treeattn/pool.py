@@ -165,7 +165,7 @@ class Branch:
 
         Error: KV_RANGE (beyond 2^30 tokens), KV_NOBLOCKS (prune, then try again). C: kv_branch_append.
         """
-        integer("num_tokens", num_tokens)
+        num_tokens = integer("num_tokens", num_tokens)
         answer = c.kv_append()
         with lock:
             self._change(c.kv_branch_append, num_tokens, byref(answer), KV_RANGE=
@@ -173,7 +173,8 @@ class Branch:
             return Append(answer, self._table(), num_tokens, self.pool.block_tokens)
 
     def truncate(self, length):
-        """Keeps the first `length` tokens. Error: KV_RANGE (length beyond the branch). C: kv_branch_truncate."""
+        """Keeps the first `length` tokens, and cancels a promise of reserve. Error: KV_RANGE (length beyond the branch).
+        C: kv_branch_truncate."""
         self._change(c.kv_branch_truncate, integer("length", length),
                      KV_RANGE=f"length: expected at most that of the branch, got {length}")
 

@@ -81,8 +81,8 @@ class KvStore(Owner):
         """key and value of a branch, contiguous: float32 [length][head_dim], rounded to the storage type. Reads no
         block. C: kv_store_gather."""
         with lock:
-            shape = self.shape(1)
-            integer("kv_head", kv_head, 0, shape.num_kv_heads - 1)
+            shape, branch = self.shape(1), integer("branch", branch)
+            kv_head = integer("kv_head", kv_head, 0, shape.num_kv_heads - 1)
             key = np.empty((len(self.tokens(branch)), shape.head_dim), np.float32)
             value = np.empty_like(key)
             self._call(c.kv_store_gather, branch, kv_head, pointer(key), pointer(value))
@@ -92,7 +92,7 @@ class KvStore(Owner):
         """float32 [head_dim] the key or the value of one token, rounded to the storage type. C: kv_store_vector."""
         with lock:
             shape = self.shape(1)
-            integer("kv_head", kv_head, 0, shape.num_kv_heads - 1)
+            kv_head = integer("kv_head", kv_head, 0, shape.num_kv_heads - 1)
             vector = np.empty(shape.head_dim, np.float32)
             self._call(c.kv_store_vector, integer("token", token), kv_head, flag("is_value", is_value),
                        pointer(vector))

@@ -98,7 +98,11 @@ def _convert(function, values, from_type, to_type):
     values = np.asarray(values) if np.isscalar(values) else values
     if not isinstance(values, np.ndarray) or values.dtype != from_type:
         raise Error(f"values: expected {np.dtype(from_type)}, got {describe(values)}")
+    if isinstance(values, np.ma.MaskedArray):
+        raise Error("values: expected an array without a mask, got a MaskedArray")
     values = np.require(values, requirements="CA")  # in C order and aligned
+    if values.dtype == np.float16:  # C takes its codes
+        values = values.view(np.uint16)
     result = np.empty(values.shape, to_type)
     function(pointer(result), pointer(values), values.size)
     return result
@@ -115,14 +119,13 @@ def bf16_to_float(codes):
 
 
 def fp16_from_float(values):
-    """float32 [...] -> fp16 codes, uint16 [...], rounded to nearest even; .view(np.float16) is the storage "fp16".
-    C: fp16_from_float."""
-    return _convert(c.inline_fp16_from_float, values, np.float32, np.uint16)
+    """float32 [...] -> float16 [...], rounded to nearest even: the storage "fp16". C: fp16_from_float."""
+    return _convert(c.inline_fp16_from_float, values, np.float32, np.uint16).view(np.float16)
 
 
-def fp16_to_float(codes):
-    """fp16 codes, uint16 [...] -> float32 [...], exact. C: fp16_to_float."""
-    return _convert(c.inline_fp16_to_float, codes, np.uint16, np.float32)
+def fp16_to_float(values):
+    """float16 [...] -> float32 [...], exact. C: fp16_to_float."""
+    return _convert(c.inline_fp16_to_float, values, np.float16, np.float32)
 
 
 def half_bits(values):
