@@ -49,13 +49,16 @@ function showBranches() {
     if (focused) document.querySelector('[name=branch]:is(select, :checked)')?.focus();
 }
 
+const BESIDE = {back: 'at', forward: 'at', undo: 'append', 'token-back': 'token', 'token-forward': 'token'};
 function show() {
+    const focused = $(document.activeElement.id);
     showControls();
     for (const panel of PANELS) {
         const key = [played, innerWidth, ...panel.of.map(name => name === 'flash' ? flashing : state[name])].join();
         if (panel.key !== key && guarded(panel.draw)) panel.key = key;
     }
     const address = '#' + Object.keys(DEFAULTS).map(name => `${name}=${state[name]}`).join('&');
+    if (focused?.disabled) $(BESIDE[focused.id] || 'undo').focus(); /* or the keyboard would have to begin anew */
     if (location.hash !== address) history.replaceState(null, '', address);
     flashing = false;
 }

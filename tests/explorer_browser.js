@@ -229,6 +229,13 @@ async function tinyTree() {
         await evaluate('new Promise(done => setTimeout(done, 50)).then(() => location.hash)'), address);
     await open(address);
     check('the address restores it', await words('plan-text'), /^flatten: 4 items/);
+
+    for (const [button, times, next] of [['back', 4, 'at'], ['forward', 4, 'at'], ['token-back', 14, 'token'],
+        ['prune', 2, 'undo'], ['undo', 6, 'append']]) {
+        await tabTo(`#${button}`);
+        await press(' ', times);
+        check(`keyboard: the focus leaves ${button} when it is spent`, await evaluate('document.activeElement.id'), next);
+    }
 }
 
 async function others() {

@@ -118,6 +118,23 @@ else
     echo "pass without the GPU library, its component is refused"
 fi
 
+package=$(dirname "$(dirname "$(find "$work/prefix" -path '*/treeattn/__init__.py')")")
+while read -r python; do
+    "$python" -c 'import numpy' 2>/dev/null </dev/null || continue
+    output=$(env -u TREEATTN_LIB PYTHONDONTWRITEBYTECODE=1 "PYTHONPATH=$package" "$python" -c '
+import treeattn as ta
+pool = ta.Pool(8, 4)
+parent = pool.branch()
+parent.append(10)
+copy = parent.fork().append(1).copy
+print(f"copy {copy.from_block} -> {copy.to_block}, {copy.num_tokens} tokens")' </dev/null 2>&1) || true
+    [ "$output" = "copy 2 -> 3, 2 tokens" ] || { echo "FAIL python: it printed '$output'"; exit 1; }
+    echo "pass python"
+    numpy=found
+    break
+done < <(type -aP python3)
+[ -n "${numpy-}" ] || echo "skip python no python3 with NumPy"
+
 "$work/prefix/bin/treeattn" --version | grep -q '^treeattn [0-9]' || { echo "FAIL treeattn --version"; exit 1; }
 echo "pass installed program"
 "$work/prefix/bin/treeattn" --man | cmp - "$work/prefix/share/man/man1/treeattn.1"
