@@ -28,7 +28,7 @@ static void run_create_and_update(const void *argument)
         check(status == TREE_OK || allocations_left < 0, "a status of its own: %s", tree_status_string(status));
         allocations_left = INT64_MAX;
     }
-    check(status == TREE_OK && num_refused == 9, "%" PRId64 " allocations: %s", num_refused,
+    check(status == TREE_OK && num_refused == 8, "%" PRId64 " allocations: %s", num_refused,
           tree_status_string(status));
     const int64_t num_create = num_refused;
     num_refused = -1;
@@ -37,7 +37,7 @@ static void run_create_and_update(const void *argument)
         status = tree_eviction_gpu_update(lists, larger, NULL, &cuda_error);
         allocations_left = INT64_MAX;
     }
-    check(status == TREE_OK && num_refused == 8, "%" PRId64 " allocations: %s", num_refused,
+    check(status == TREE_OK && num_refused == 7, "%" PRId64 " allocations: %s", num_refused,
           tree_status_string(status));
     test_note("%" PRId64 " allocations of a creation, %" PRId64 " of an update refused", num_create, num_refused);
     tree_eviction_gpu_destroy(lists);

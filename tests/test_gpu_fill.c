@@ -354,6 +354,10 @@ static void run_refusals(const void *unused)
     check(tree_plan_gpu_advance(gpu, half_a_word, NULL, &cuda_error) == TREE_INVAL, "slots are misaligned");
     put(&gpu, plan, h);
     check_filled(gpu, plan, h, true);
+    for (uint32_t q = 0; q < 6; q++) /* six tokens in all, but two of them on one path */
+        check(q == 1 || plan_tree_grow(tree, q, q == 0 ? 2 : 1), "uneven growth");
+    check(tree_plan_grow(plan, tree) && !tree_plan_gpu_grow(gpu, plan), "not a token for each path");
+    put(&gpu, plan, h);
     check(tree_plan_gpu_version(gpu) == version, "plans that fit stay where they are");
     put(&gpu, other_plan, h);
     check(tree_plan_gpu_version(gpu) != version, "another number of queries");
@@ -363,6 +367,35 @@ static void run_refusals(const void *unused)
     tree_plan_destroy(other_plan);
     plan_tree_destroy(tree);
     plan_tree_destroy(other);
+}
+
+/* Masked ends of paths have room for fewer steps than a large block has slots. */
+static void run_room(const void *unused)
+{
+    (void)unused;
+    need_gpu();
+    const heads h = head_cases[0];
+    tree_plan_gpu *gpu = NULL;
+    kv_tree *tree = plan_tree_levels("1,9/300,5", 256, 90);
+    tree_plan *plan = plan_tree_plan(tree, (tree_plan_config){.strategy = TREE_COST});
+    d_array slots = d_create(tree->num_queries * sizeof(uint64_t));
+    check(plan->num_mask_words > 0, "masks");
+    put(&gpu, plan, h);
+    advance(gpu, &slots);
+    const uint32_t ahead = tree_plan_gpu_steps_ahead(gpu);
+    check(ahead > 0 && ahead < 64, "%" PRIu32 " steps ahead", ahead);
+    for (uint32_t q = 0; q < tree->num_queries; q++)
+        check(plan_tree_grow(tree, q, ahead), "as many tokens");
+    check(tree_plan_grow(plan, tree) && tree_plan_gpu_grow(gpu, plan), "plan and device have room for these steps");
+    check(tree_plan_gpu_steps_ahead(gpu) == 0, "and for no other");
+    for (uint32_t step = 0; step < ahead; step++)
+        advance(gpu, &slots);
+    check_filled(gpu, plan, h, false);
+    check_slots(tree, &slots, true);
+    d_destroy(&slots);
+    tree_plan_gpu_destroy(gpu);
+    tree_plan_destroy(plan);
+    plan_tree_destroy(tree);
 }
 
 int main(int argc, char **argv)
@@ -384,6 +417,7 @@ int main(int argc, char **argv)
             test_add(run_steps, &steps[2 * s + i], "steps_%s_block_%u", tree_strategy_name[s], i ? 4 : 16);
         }
     }
+    test_add(run_room, NULL, "room_of_masks");
     test_add(run_refusals, NULL, "refusals");
     return test_end();
 }

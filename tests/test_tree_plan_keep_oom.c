@@ -30,7 +30,7 @@ static void run(const void *argument)
         allocations_left = INT64_MAX;
     }
     /* those of tree_plan_build, and room for the masks */
-    check(status == TREE_OK && num_refused == (config.strategy == TREE_COST ? 6 : 3), "%" PRId64 " allocations: %s",
+    check(status == TREE_OK && num_refused == (config.strategy == TREE_COST ? 7 : 3), "%" PRId64 " allocations: %s",
           num_refused, tree_status_string(status));
 
     keep_evict_random(&set, 30, false);

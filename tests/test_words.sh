@@ -76,7 +76,7 @@ L2 cache|cold L2|warm L2|logical_bytes|unique_bytes|plan_bytes|dram_bytes|effect
 arithmetic intensity|roofline|memory-bound|compute-bound|floor|score of a kernel|evict|budget|victim|policy|
 candidates|mass|norm|importance|deferred|eager|keep words|position|hole|dead block|scope|compaction|forest|
 kernel|launch|multiprocessor|thread block|warp|lane|shuffle|register|shared memory|barrier|coalesced|
-tensor core|warpgroup|fragment|bank conflict|swizzle|prefetch|persistent kernel|queue|worker|
+tensor core|warpgroup|fragment|bank conflict|swizzle|prefetch|persistent kernel|queue|outline|worker|
 cooperative launch|programmatic dependent launch|occupancy|spill|reference|fast path|rung|trace|replay'
 if [ $# = 0 ]; then
     defined=$(sed -n 's/^#### //p' docs/glossary.md | sort)
