@@ -13,6 +13,8 @@
  *   vec_transpose(v)           v[LANES], units
  *   vec_pair(even, odd, part)  PAIRS 2: units (even[j], odd[j]) for half `part` of the columns
  *   vec_put_p(dest, v)         stores LANES probabilities as LANES / PAIRS units
+ *   TILE_UNITS, multiply       only where tiles multiply (tree_attention_cpu_amx.c): the units that one instruction takes,
+ *                              and the product that is defined below for registers, with the same arguments
  *
  * No token that a row does not see may touch its sums: scores are replaced (not added to) before the maximum, and the
  * caller never passes a tile in which a masked token's value is not finite. */
@@ -49,10 +51,26 @@ enum {
 #ifdef __AVX512BF16__
                    | CPU_AVX512BF16
 #endif
+#ifdef __AMX_TILE__
+                   | CPU_AMX_TILE
+#endif
+#ifdef __AMX_BF16__
+                   | CPU_AMX_BF16
+#endif
 };
 
 #define BLOCK_COLUMNS (PANEL_VECS * LANES)
 #define always_inline inline __attribute__((always_inline))
+
+/* Units of a packed query or key: those past head_dim are 0. */
+static always_inline uint32_t units_of(uint32_t head_dim)
+{
+#ifdef TILE_UNITS
+    return cpu_round_up(cpu_round_up(head_dim, 2) / PAIRS, TILE_UNITS);
+#else
+    return cpu_round_up(head_dim, 2) / PAIRS;
+#endif
+}
 
 /* 2^x by 2^n * 2^f, |f| <= 1/2; the polynomial is within 1e-8 and exact at 0. NaN stays NaN, -infinity gives 0. */
 static always_inline vec vec_exp2(vec x)
@@ -69,6 +87,7 @@ static always_inline vec vec_exp2(vec x)
     return vec_scale2(p, n);
 }
 
+#ifndef TILE_UNITS
 /* c [rows][BLOCK_COLUMNS] = keep[row] * c + a [rows][units] * b [units][CPU_PANEL]; keep NULL: c is overwritten. The
  * product is summed before c is added, so a sum has few terms, however many tokens c has absorbed. */
 static always_inline void block_multiply(int num_rows, float *c, uint32_t c_stride, const uint32_t *a,
@@ -125,6 +144,8 @@ static always_inline void multiply(uint32_t num_rows, float *c, uint32_t c_strid
     }
 }
 
+#endif
+
 /* Scores of one row, scaled and masked; returns their maximum. */
 static always_inline float keep_visible(float *scores, const uint64_t *visible, uint32_t num_tokens, float score_scale)
 {
@@ -174,7 +195,7 @@ static always_inline void absorb_scores(const cpu_rows *rows, uint32_t first, ui
 static void absorb_tile(const cpu_rows *rows, const cpu_tile *tile, cpu_prefetch *prefetch,
                         const cpu_operands *operands)
 {
-    uint32_t query_units = cpu_round_up(rows->head_dim, 2) / PAIRS;
+    uint32_t query_units = units_of(rows->head_dim);
     uint32_t num_tokens = cpu_round_up(tile->num_tokens, BLOCK_COLUMNS);
     uint32_t o_columns = cpu_round_up(rows->head_dim, BLOCK_COLUMNS);
     for (uint32_t row = 0; row < rows->num_rows; row += CPU_ROWS) {
@@ -249,7 +270,7 @@ static always_inline vec units_at(const char *row, uint32_t unit, uint32_t head_
  * token repeat the first: their scores are replaced. */
 static always_inline void pack_key(uint32_t *dest, const cpu_tile *tile, uint32_t head_dim, stored type)
 {
-    uint32_t num_units = cpu_round_up(head_dim, 2) / PAIRS, width = cpu_round_up(tile->num_tokens, CPU_PANEL);
+    uint32_t num_units = units_of(head_dim), width = cpu_round_up(tile->num_tokens, CPU_PANEL);
     for (uint32_t t = 0; t < width; t += LANES) {
         uint32_t *dest_t = dest + (size_t)(t / CPU_PANEL) * num_units * CPU_PANEL + t % CPU_PANEL;
         const char *row[LANES];
@@ -333,6 +354,8 @@ static void pack_query(uint32_t *dest, const float *source, uint32_t head_dim, t
     for (; d < head_dim; d += 2)
         dest[d / 2] = bf16_from_float(source[d]) |
                       (uint32_t)(d + 1 < head_dim ? bf16_from_float(source[d + 1]) : 0) << 16;
+    for (uint32_t unit = cpu_round_up(head_dim, 2) / PAIRS; unit < units_of(head_dim); unit++)
+        dest[unit] = 0;
 #else
     for (uint32_t d = 0; d < head_dim; d++) {
         float rounded = storage == TREE_BF16   ? bf16_to_float(bf16_from_float(source[d]))

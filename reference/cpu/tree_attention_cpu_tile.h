@@ -6,7 +6,7 @@
  *   scores [rows][tokens]   = query [rows][units] * key   [units][tokens]      units = head_dim / pairs
  *   o      [rows][head_dim] += p    [rows][units] * value [units][head_dim]    units = tokens   / pairs
  *
- * A unit is 32 bits: one float, or (avx512_bf16) a pair of bf16 that one instruction multiplies and adds. */
+ * A unit is 32 bits: one float, or (avx512_bf16, amx) a pair of bf16 that one instruction multiplies and adds. */
 #ifndef TREE_ATTENTION_CPU_TILE_H
 #define TREE_ATTENTION_CPU_TILE_H
 
@@ -19,6 +19,7 @@ enum {
     CPU_ROWS = 48,           /* rows that use a panel while it is in L1: their scores fit beside it */
     CPU_BLOCK_ROWS = 6,      /* most rows of one register block */
     CPU_PIECE_TILES = 32,    /* tiles that one float sum takes; the pieces of an item are added in double */
+    CPU_QUERY_UNITS = 16,    /* a packed query has room for so many units at least: a tile of AMX is as wide */
     CPU_PREFETCH_RUNS = 2048 /* a power of two, at least 2 (CPU_QUEUE_TOKENS + CPU_TILE_TOKENS) */
 };
 
