@@ -41,14 +41,21 @@ static inline void shape_tiles(uint32_t num_rows)
     _tile_loadconfig(&config);
 }
 
-/* c [rows of the shape][CPU_PANEL] = a [rows][units] * b [units][CPU_PANEL] */
+/* c [rows of the shape][CPU_PANEL] = c or 0, + a [rows][units] * b [units][CPU_PANEL] */
 static inline void multiply_tiles(float *c, uint32_t c_stride, const uint32_t *a, uint32_t a_stride, const uint32_t *b,
-                                  uint32_t num_units, cpu_prefetch *prefetch)
+                                  uint32_t num_units, bool adds, cpu_prefetch *prefetch)
 {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    if (adds) {
+        _tile_loadd(0, c, c_stride * 4);
+        _tile_loadd(1, c + 16, c_stride * 4);
+        _tile_loadd(2, c + 32, c_stride * 4);
+        _tile_loadd(3, c + 48, c_stride * 4);
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    }
     for (uint32_t unit = 0; unit < num_units; unit += TILE_UNITS) {
         const uint32_t *b_u = b + (size_t)unit * CPU_PANEL;
         for (int line = 0; line < 8; line++)
@@ -69,29 +76,33 @@ static inline void multiply_tiles(float *c, uint32_t c_stride, const uint32_t *a
     _tile_stored(3, c + 48, c_stride * 4);
 }
 
+/* Most tiles raise the maximum of no row: keep is 1. */
+static inline void scale_rows(float *c, uint32_t c_stride, uint32_t num_rows, uint32_t num_columns, const float *keep)
+{
+    for (uint32_t row = 0; row < num_rows; row++) {
+        float *c_r = c + (size_t)row * c_stride;
+        for (uint32_t column = 0; keep[row] != 1 && column < num_columns; column += LANES)
+            vec_store(c_r + column, vec_mul(vec_load(c_r + column), vec_set1(keep[row])));
+    }
+}
+
 /* c [rows][columns] = keep[row] * c + a [rows][units] * b [units][columns], as in tree_attention_cpu_body.h */
 static inline void multiply(uint32_t num_rows, float *c, uint32_t c_stride, const uint32_t *a, uint32_t a_stride,
                             const uint32_t *b, uint32_t panel_units, uint32_t num_units, uint32_t num_columns,
                             const float *keep, cpu_prefetch *prefetch)
 {
-    _Alignas(64) float product[TILE_ROWS * CPU_PANEL];
     uint32_t shaped_for = 0;
-    memory_is_seen(a);
+    if (keep)
+        scale_rows(c, c_stride, num_rows, num_columns, keep);
+    memory_is_seen(c);
     for (uint32_t column = 0; column < num_columns; column += CPU_PANEL) {
         const uint32_t *b_c = b + (size_t)column * panel_units;
         for (uint32_t row = 0; row < num_rows; row += TILE_ROWS) {
             uint32_t tile_rows = num_rows - row < TILE_ROWS ? num_rows - row : TILE_ROWS;
-            float *c_rc = c + (size_t)row * c_stride + column;
             if (tile_rows != shaped_for)
                 shape_tiles(shaped_for = tile_rows);
-            multiply_tiles(keep ? product : c_rc, keep ? CPU_PANEL : c_stride, a + (size_t)row * a_stride, a_stride, b_c,
-                           num_units, prefetch);
-            for (uint32_t r = 0; keep && r < tile_rows; r++) {
-                vec keep_r = vec_set1(keep[row + r]);
-                float *c_r = c_rc + (size_t)r * c_stride;
-                for (int v = 0; v < CPU_PANEL; v += LANES)
-                    vec_store(c_r + v, vec_fma(vec_load(c_r + v), keep_r, vec_load(product + r * CPU_PANEL + v)));
-            }
+            multiply_tiles(c + (size_t)row * c_stride + column, c_stride, a + (size_t)row * a_stride, a_stride, b_c,
+                           num_units, keep, prefetch);
         }
     }
     _tile_release();
@@ -99,5 +110,4 @@ static inline void multiply(uint32_t num_rows, float *c, uint32_t c_stride, cons
 
 #include "tree_attention_cpu_body.h"
 
-const cpu_kernel cpu_kernel_amx = {COMPILED_FOR, pack_query,  pack_tile,   absorb_tile,
-                                   add_state,    scale_state, weigh_tokens};
+const cpu_kernel cpu_kernel_amx = CPU_KERNEL;

@@ -9,5 +9,4 @@ static inline vec vec_dot(vec acc, uint32_t unit, vec v)
 
 #include "tree_attention_cpu_body.h"
 
-const cpu_kernel cpu_kernel_avx512_bf16 = {COMPILED_FOR, pack_query,  pack_tile,   absorb_tile,
-                                           add_state,    scale_state, weigh_tokens};
+const cpu_kernel cpu_kernel_avx512_bf16 = CPU_KERNEL;

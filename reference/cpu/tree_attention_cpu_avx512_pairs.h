@@ -23,7 +23,7 @@ static inline vec vec_pair(vec even, vec odd, int part)
     return _mm512_castsi512_ps(_mm512_permutex2var_epi16(_mm512_castps_si512(even), index, _mm512_castps_si512(odd)));
 }
 
-static inline void vec_put_p(uint32_t *dest, vec v)
+static inline void vec_put_p(uint32_t *dest, vec v, vec w)
 {
-    _mm256_storeu_si256((__m256i *)dest, (__m256i)_mm512_cvtneps_pbh(v));
+    _mm512_storeu_si512(dest, (__m512i)_mm512_cvtne2ps_pbh(w, v));
 }

@@ -88,8 +88,7 @@ typedef struct cpu_rows {
 /* Room for the operands of one tile. */
 typedef struct cpu_operands {
     uint32_t *key, *value; /* packed tile */
-    float *scores;         /* [CPU_ROWS][CPU_TILE_TOKENS] if rows->scores is NULL */
-    uint32_t *p;           /* [CPU_ROWS][CPU_TILE_TOKENS] */
+    uint32_t *p;           /* [CPU_ROWS][CPU_TILE_TOKENS] first the scores, if rows->scores is NULL */
 } cpu_operands;
 
 /* The weights of the tokens of a tile for one query: exp2(score - m) * scale. */
@@ -103,6 +102,7 @@ typedef struct cpu_weights {
 
 typedef struct cpu_kernel {
     uint32_t needs; /* features: tree_isa_internal.h */
+    uint32_t (*query_units)(uint32_t head_dim);
     /* dest [query units] from source [head_dim], rounded to the storage type; units past head_dim are 0 */
     void (*pack_query)(uint32_t *dest, const float *source, uint32_t head_dim, tree_storage storage);
     /* operands->key and ->value from the tile's tokens */
