@@ -232,6 +232,8 @@ uint32_t __wrap_cpu_machine_features(void)
     return __real_cpu_machine_features() | (emulated ? (uint32_t)(CPU_AMX_TILE | CPU_AMX_BF16) : 0);
 }
 
+bool amx_emulator_runs(void) { return emulated; }
+
 unsigned long amx_emulator_count(void) { return atomic_load(&num_instructions); }
 
 int amx_emulator_holders(void) { return atomic_load(&num_holders); }
@@ -240,6 +242,8 @@ int amx_emulator_holders(void) { return atomic_load(&num_holders); }
 void amx_emulator_begin(void) {}
 
 uint32_t __wrap_cpu_machine_features(void) { return __real_cpu_machine_features(); }
+
+bool amx_emulator_runs(void) { return false; }
 
 unsigned long amx_emulator_count(void) { return 0; }
 

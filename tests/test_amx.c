@@ -25,7 +25,7 @@ static const attention_backend *amx_backend(void)
 /* Whether this thread holds tiles: XGETBV tells which of its registers are in use. */
 static bool holds_tiles(void)
 {
-    if (amx_emulator_count() > 0)
+    if (amx_emulator_runs())
         return amx_emulator_holders() != 0;
 #ifdef __x86_64__
     uint32_t in_use, high;
@@ -38,7 +38,7 @@ static bool holds_tiles(void)
 
 static void check_used_and_released(unsigned long count)
 {
-    check(amx_emulator_count() == 0 || amx_emulator_count() > count, "tiles multiply: %lu instructions were emulated",
+    check(!amx_emulator_runs() || amx_emulator_count() > count, "tiles multiply: %lu instructions were emulated",
           amx_emulator_count());
     check(!holds_tiles(), "no tiles are held after the call");
 }

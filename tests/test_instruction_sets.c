@@ -112,6 +112,12 @@ static void run_feature_sets(const void *unused)
               tree_isa_name[cpu_best_isa(features)], tree_isa_name[best]);
     }
     check(!cpu_features_suffice(CPU_ALL_FEATURES, TREE_NUM_ISAS), "no set of that number");
+    for (int i = 0; i < NUM_SETS; i++) {
+        check(cpu_kernel_of(sets[i].isa, TREE_BF16) == sets[i].kernel, "bf16: %s", tree_isa_name[sets[i].isa]);
+        for (tree_storage storage = TREE_FP32; storage <= TREE_FP16; storage++)
+            check(cpu_kernel_of(sets[i].isa, storage) == sets[sets[i].isa == TREE_ISA_AVX2 ? 0 : 1].kernel,
+                  "storage %d: %s", (int)storage, tree_isa_name[sets[i].isa]);
+    }
 }
 
 static bool has_word(const char *line, const char *word)

@@ -51,10 +51,10 @@ enum {
 #ifdef __AVX512BF16__
                    | CPU_AVX512BF16
 #endif
-#ifdef __AMX_TILE__
+#if defined(__AMX_TILE__) || defined(__AMXTILE__) /* gcc's name and clang's */
                    | CPU_AMX_TILE
 #endif
-#ifdef __AMX_BF16__
+#if defined(__AMX_BF16__) || defined(__AMXBF16__)
                    | CPU_AMX_BF16
 #endif
 };
