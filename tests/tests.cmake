@@ -87,7 +87,7 @@ function(treeattn_tests)
   target_include_directories(test_support PUBLIC tests gpu measure)
   target_compile_definitions(test_support PUBLIC TREEATTN_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_link_libraries(test_support PUBLIC treeattn)
-  # What the machine has, as tests/amx_emulator.c tells it; -u takes that object before the library asks for it.
+  # What the machine has, as tests/amx_emulator.c tells it; -u links that object before the library needs it.
   target_link_options(test_support INTERFACE -Wl,--wrap=cpu_machine_features,-u,__wrap_cpu_machine_features)
 
   # The library and the queue once more, with their steps counted: tests/step_count.h.

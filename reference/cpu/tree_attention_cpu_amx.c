@@ -9,10 +9,13 @@
  *
  * The shape of each tile is a setting of the thread (ldtilecfg). It is made for each product and dropped after it
  * (tilerelease), so nothing outside `multiply` sees tiles: no caller, no signal handler's frame, no thread switch. */
+#define CPU_PREFETCH_LEVEL 2
 #include "tree_attention_cpu_avx512_pairs.h"
 #include "tree_attention_cpu_tile.h"
 
 #define TILE_UNITS 16u
+#define SOFTMAX_LINES 8 /* the softmax of a row takes as long as two steps of a product */
+#define PRODUCT_LINES 4 /* of memory, prefetched beside four tile products */
 
 enum { TILE_ROWS = 16, TILE_BYTES = 64, C_TILES = 4, A_TILE = 4, PANEL_BYTES = CPU_PANEL * 4 };
 
@@ -58,8 +61,7 @@ static inline void multiply_tiles(float *c, uint32_t c_stride, const uint32_t *a
     }
     for (uint32_t unit = 0; unit < num_units; unit += TILE_UNITS) {
         const uint32_t *b_u = b + (size_t)unit * CPU_PANEL;
-        for (int line = 0; line < 8; line++)
-            cpu_prefetch_line(prefetch);
+        cpu_prefetch_lines(prefetch, PRODUCT_LINES);
         _tile_loadd(4, a + unit, a_stride * 4);
         _tile_loadd(5, b_u, PANEL_BYTES);
         _tile_dpbf16ps(0, 4, 5);

@@ -15,6 +15,7 @@
  *   vec_put_p(dest, v, w)      stores 2 LANES probabilities as 2 LANES / PAIRS units
  *   TILE_UNITS, multiply       only where tiles multiply (tree_attention_cpu_amx.c): the units that one instruction takes,
  *                              and the product that is defined below for registers, with the same arguments
+ *   SOFTMAX_LINES              with TILE_UNITS: lines that the softmax of a row prefetches
  *
  * No token that a row does not see may touch its sums: scores are replaced (not added to) before the maximum, and the
  * caller never passes a tile in which a masked token's value is not finite. */
@@ -86,6 +87,8 @@ static always_inline vec vec_exp2(vec x)
 }
 
 #ifndef TILE_UNITS
+#define SOFTMAX_LINES 0 /* the products take long enough */
+
 /* c [rows][BLOCK_COLUMNS] = keep[row] * c + a [rows][units] * b [units][CPU_PANEL]; keep NULL: c is overwritten. The
  * product is summed before c is added, so a sum has few terms, however many tokens c has absorbed. */
 static always_inline void block_multiply(int num_rows, float *c, uint32_t c_stride, const uint32_t *a,
@@ -176,7 +179,8 @@ static always_inline float weigh(uint32_t *p, const float *scores, uint32_t num_
 /* Rows [first, first + num_rows) from scores to p; updates m and l. keep: the factor of the old o. Each step is a pass
  * over all rows, so that no row waits for another to finish. */
 static always_inline void absorb_scores(const cpu_rows *rows, uint32_t first, uint32_t num_rows, const cpu_tile *tile,
-                                        float *scores, uint32_t *p, uint32_t num_tokens, float *keep)
+                                        float *scores, uint32_t *p, uint32_t num_tokens, float *keep,
+                                         cpu_prefetch *prefetch)
 {
     float *m = rows->m + first, *l = rows->l + first, m_tile[CPU_ROWS];
     for (uint32_t r = 0; r < num_rows; r++) {
@@ -189,8 +193,10 @@ static always_inline void absorb_scores(const cpu_rows *rows, uint32_t first, ui
         keep[r] = m[r] == -INFINITY ? 0 : m[r] == m_new ? 1 : exp2f(m[r] - m_new);
         m[r] = m_new;
     }
-    for (uint32_t r = 0; r < num_rows; r++)
+    for (uint32_t r = 0; r < num_rows; r++) {
+        cpu_prefetch_lines(prefetch, SOFTMAX_LINES);
         l[r] = l[r] * keep[r] + weigh(p + r * CPU_TILE_TOKENS, scores + r * CPU_TILE_TOKENS, num_tokens, m[r]);
+    }
 }
 
 static void absorb_tile(const cpu_rows *rows, const cpu_tile *tile, cpu_prefetch *prefetch,
@@ -205,7 +211,7 @@ static void absorb_tile(const cpu_rows *rows, const cpu_tile *tile, cpu_prefetch
         float keep[CPU_ROWS];
         multiply(num_rows, scores, CPU_TILE_TOKENS, rows->query + (size_t)row * rows->query_stride, rows->query_stride,
                  operands->key, query_units, query_units, num_tokens, NULL, prefetch);
-        absorb_scores(rows, row, num_rows, tile, scores, operands->p, num_tokens, keep);
+        absorb_scores(rows, row, num_rows, tile, scores, operands->p, num_tokens, keep, prefetch);
         multiply(num_rows, rows->o + (size_t)row * rows->o_stride, rows->o_stride, operands->p, CPU_TILE_TOKENS,
                  operands->value, cpu_round_up(num_tokens, CPU_PANEL) / PAIRS, num_tokens / PAIRS, o_columns,
                  tile->first ? NULL : keep, prefetch);

@@ -59,19 +59,30 @@ typedef struct cpu_prefetch {
     const char *at;                 /* in run `next`; NULL: at its beginning */
 } cpu_prefetch;
 
-/* Into the L1 cache: lines that do not fit move on to L2. A prefetch into L2 alone ends in L3 on some machines. */
+/* Into the L1 cache: lines that do not fit move on to L2. A prefetch into L2 alone ends in L3 on some machines; a kernel
+ * that runs on no such machine defines CPU_PREFETCH_LEVEL 2. */
+#ifndef CPU_PREFETCH_LEVEL
+#define CPU_PREFETCH_LEVEL 3
+#endif
+
 static inline void cpu_prefetch_line(cpu_prefetch *prefetch)
 {
     if (prefetch->next == prefetch->end)
         return;
     const cpu_run *run = &prefetch->run[prefetch->next % CPU_PREFETCH_RUNS];
     const char *at = prefetch->at ? prefetch->at : run->from;
-    __builtin_prefetch(at, 0, 3);
+    __builtin_prefetch(at, 0, CPU_PREFETCH_LEVEL);
     prefetch->at = at + 64;
     if (prefetch->at >= run->end) {
         prefetch->at = NULL;
         prefetch->next++;
     }
+}
+
+static inline void cpu_prefetch_lines(cpu_prefetch *prefetch, int count)
+{
+    for (int line = 0; line < count; line++)
+        cpu_prefetch_line(prefetch);
 }
 
 /* The rows of one item and KV head: queries of the item x group_size. Pointers are at the first row. */
