@@ -1,5 +1,5 @@
-/* See amx_emulator.h. An instruction that breaks a rule of the manual (shapes that do not fit, no configuration, reserved
- * bits) ends the program with a line; a machine with AMX would end it with a signal. Reads and writes are ordinary ones
+/* See amx_emulator.h. An instruction that breaks a rule of the manual (shapes that do not fit, no configuration,
+ * reserved bits) ends the program with a line; a machine with AMX would end it with a signal. Reads and writes are ordinary ones
  * of this file, so the address sanitizer sees them, which it does not on a machine with AMX.
  *
  * Numerics notes, as in the manual: subnormal bf16 are 0; a row of c takes the sums of the even and of the odd

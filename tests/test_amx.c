@@ -1,5 +1,5 @@
-/* Claim: attention by the tiles of AMX is right for every shape of a tile, in every thread, and leaves no tiles behind. On
- * a machine without AMX that has AVX512_BF16, the instructions are emulated (amx_emulator.h); the other agreement
+/* Claim: attention by the tiles of AMX is right for every shape of a tile, in every thread, and leaves no tiles behind.
+ * On a machine without AMX that has AVX512_BF16, the instructions are emulated (amx_emulator.h); the other agreement
  * tests run on AMX where the machine has it, or with TREEATTN_EMULATE_AMX=1 in the environment. */
 #define _DEFAULT_SOURCE /* setenv, setitimer */
 #include <math.h>

@@ -1,5 +1,5 @@
-/* Claim: an instruction set runs only on a machine that has every subset that its object file was compiled for, and whose
- * operating system grants it; and the best such set is chosen. */
+/* Claim: an instruction set runs only on a machine that has every subset that its object file was compiled for, and
+ * whose operating system grants it; and the best such set is chosen. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -155,8 +155,8 @@ static void run_traits(const void *unused)
 {
     (void)unused;
     for (uint32_t model = 0; model < 256; model++) {
-        bool slow = model == 143 || model == 207;
-        check(cpu_traits_of(true, 6, model) == (slow ? (uint32_t)CPU_SLOW_PAIRS : 0), "Intel, family 6, model %u", model);
+        uint32_t expected = model == 143 || model == 207 ? CPU_SLOW_PAIRS : 0;
+        check(cpu_traits_of(true, 6, model) == expected, "Intel, family 6, model %u", model);
         check(!cpu_traits_of(false, 6, model), "not Intel, model %u", model);
         check(!cpu_traits_of(true, 25, model), "family 25, model %u", model);
     }

@@ -14,8 +14,8 @@
  *                            above. amx adds 32 products to a sum at a time, in another order than avx512_bf16, and
  *                            takes subnormal bf16 (below 2^-126) as 0, as avx512_bf16 does. With other storage both run
  *                            as avx512.
- * On random data of variance 1 and 1000 tokens, the largest error of out is 3e-4 with avx512_bf16 and amx, and 1e-7 with
- * the others. Which one TREE_ISA_AUTO takes: tree_isa_best. Pass TREE_ISA_AVX512 for float weights.
+ * On random data of variance 1 and 1000 tokens, the largest error of out is 3e-4 with avx512_bf16 and amx, and 1e-7
+ * with the others. Which one TREE_ISA_AUTO takes: tree_isa_best. Pass TREE_ISA_AVX512 for float weights.
  *
  * Range: one float sum takes up to 4096 tokens of an item, so tokens x |value| must stay below 3e38.
  * tree_attention_ref, which sums in double, has no such limit. */

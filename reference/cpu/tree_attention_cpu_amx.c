@@ -1,11 +1,11 @@
-/* tree_attention_cpu on bf16 as stored, by the tiles of Intel AMX. A tile register is a small matrix, at most 16 rows of
- * 64 bytes; there are eight, tmm0 to tmm7, and one instruction multiplies two of them:
+/* tree_attention_cpu on bf16 as stored, by the tiles of Intel AMX. A tile register is a small matrix, at most 16 rows
+ * of 64 bytes; there are eight, tmm0 to tmm7, and one instruction multiplies two of them:
  *
- *   tdpbf16ps c, a, b     c [rows][16 columns] += a [rows][16 units] * b [16 units][16 columns]     16 x 16 x 32 products
+ *   tdpbf16ps c, a, b     c [rows][16 columns] += a [rows][16 units] * b [16 units][16 columns]
  *
- * a, b and c are what the other kernels multiply too: a unit is a pair of bf16, b is packed with the pairs of a column
- * next to each other. So this file replaces the product alone. Four tiles of sums take turns, since a sum has to wait for
- * the one before it: rows x 64 columns, the width of a panel.
+ * a, b and c are what the other kernels multiply too: a unit is a pair of bf16, and in b the two of a pair lie next to
+ * each other. So this file replaces the product alone. Four tiles of sums take turns, since a sum waits for the one
+ * before it: rows x 64 columns, the width of a panel.
  *
  * The shape of each tile is a setting of the thread (ldtilecfg). It is made for each product and dropped after it
  * (tilerelease), so nothing outside `multiply` sees tiles: no caller, no signal handler's frame, no thread switch. */
@@ -29,7 +29,7 @@ typedef struct tile_config {
     uint8_t rows[16];
 } tile_config;
 
-/* The compiler must not move loads and stores across: gcc's tile intrinsics say nothing of the memory that they touch. */
+/* The compiler moves no load or store across: gcc's tile intrinsics do not tell which memory they touch. */
 static inline void memory_is_seen(const void *object) { __asm__ volatile("" : : "r"(object) : "memory"); }
 
 /* Sums and a of num_rows rows, b of 16 units. Tiles become 0. */

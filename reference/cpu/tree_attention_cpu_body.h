@@ -13,8 +13,8 @@
  *   vec_transpose(v)           v[LANES], units
  *   vec_pair(even, odd, part)  PAIRS 2: units (even[j], odd[j]) for half `part` of the columns
  *   vec_put_p(dest, v, w)      stores 2 LANES probabilities as 2 LANES / PAIRS units
- *   TILE_UNITS, multiply       only where tiles multiply (tree_attention_cpu_amx.c): the units that one instruction takes,
- *                              and the product that is defined below for registers, with the same arguments
+ *   TILE_UNITS, multiply       only where tiles multiply (tree_attention_cpu_amx.c): the units that one instruction
+ *                              takes, and the product that is defined below for registers, with the same arguments
  *   SOFTMAX_LINES              with TILE_UNITS: lines that the softmax of a row prefetches
  *
  * No token that a row does not see may touch its sums: scores are replaced (not added to) before the maximum, and the
@@ -73,7 +73,8 @@ static uint32_t units_of(uint32_t head_dim)
 #endif
 }
 
-/* 2^x by 2^n * 2^f, x <= 0, |f| <= 1/2; the polynomial is within 1e-8 and exact at 0. NaN stays NaN, -infinity gives 0. */
+/* 2^x by 2^n * 2^f, x <= 0, |f| <= 1/2; the polynomial is within 1e-8 and exact at 0. NaN stays NaN, -infinity gives
+ * 0. */
 static always_inline vec vec_exp2(vec x)
 {
     vec n, f = vec_split(x, &n), p = vec_set1(0x1.44138ap-13f);
@@ -180,7 +181,7 @@ static always_inline float weigh(uint32_t *p, const float *scores, uint32_t num_
  * over all rows, so that no row waits for another to finish. */
 static always_inline void absorb_scores(const cpu_rows *rows, uint32_t first, uint32_t num_rows, const cpu_tile *tile,
                                         float *scores, uint32_t *p, uint32_t num_tokens, float *keep,
-                                         cpu_prefetch *prefetch)
+                                        cpu_prefetch *prefetch)
 {
     float *m = rows->m + first, *l = rows->l + first, m_tile[CPU_ROWS];
     for (uint32_t r = 0; r < num_rows; r++) {

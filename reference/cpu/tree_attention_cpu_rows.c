@@ -24,7 +24,8 @@ cpu_call cpu_call_of(const tree_plan *plan, const tree_shape *shape, float scale
                      .kernel = kernel,
                      .score_scale = scale * 0x1.715476p+0f,
                      .group_size = shape->num_heads / shape->num_kv_heads,
-                     .most_query_units = cpu_round_up(shape->head_dim < CPU_QUERY_UNITS ? CPU_QUERY_UNITS : shape->head_dim, 2),
+                     .most_query_units = shape->head_dim < CPU_QUERY_UNITS ? CPU_QUERY_UNITS
+                                                                           : cpu_round_up(shape->head_dim, 2),
                      .o_stride = cpu_round_up(shape->head_dim, CPU_PANEL),
                      .max_total_rows = 1};
     for (uint32_t i = 0; i < plan->num_items; i++) {

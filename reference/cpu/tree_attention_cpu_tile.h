@@ -59,8 +59,8 @@ typedef struct cpu_prefetch {
     const char *at;                 /* in run `next`; NULL: at its beginning */
 } cpu_prefetch;
 
-/* Into the L1 cache: lines that do not fit move on to L2. A prefetch into L2 alone ends in L3 on some machines; a kernel
- * that runs on no such machine defines CPU_PREFETCH_LEVEL 2. */
+/* Into the L1 cache: lines that do not fit move on to L2. A prefetch into L2 alone ends in L3 on some machines; a
+ * kernel that runs on no such machine defines CPU_PREFETCH_LEVEL 2. */
 #ifndef CPU_PREFETCH_LEVEL
 #define CPU_PREFETCH_LEVEL 3
 #endif
@@ -113,7 +113,7 @@ typedef struct cpu_weights {
 
 typedef struct cpu_kernel {
     uint32_t needs; /* features: tree_isa_internal.h */
-    uint32_t (*query_units)(uint32_t head_dim);
+    uint32_t (*query_units)(uint32_t head_dim); /* of a packed query */
     /* dest [query units] from source [head_dim], rounded to the storage type; units past head_dim are 0 */
     void (*pack_query)(uint32_t *dest, const float *source, uint32_t head_dim, tree_storage storage);
     /* operands->key and ->value from the tile's tokens */

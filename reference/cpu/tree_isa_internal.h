@@ -18,7 +18,7 @@ enum {
     CPU_AVX512BF16 = 1 << 7,
     CPU_AMX_TILE = 1 << 8,
     CPU_AMX_BF16 = 1 << 9,
-    CPU_SLOW_PAIRS = 1 << 10, /* no instructions, but a trait: AVX512BF16 is slower than fused multiply-adds of floats */
+    CPU_SLOW_PAIRS = 1 << 10, /* a trait: AVX512BF16 multiplies fewer numbers a cycle than AVX512F */
     CPU_ALL_FEATURES = (1 << 11) - 1
 };
 
