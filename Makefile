@@ -8,7 +8,7 @@ ifneq ($(words $(build)),1)
 $(error build="$(build)": expected the name of a folder, without blanks)
 endif
 
-.PHONY: all demo test rung diff figures book explorer tour exercise measure bench growth soak exhaustive fuzz coverage sanitize fresh install clean help always
+.PHONY: all demo test rung diff figures book explorer tour exercise notebooks measure bench growth soak exhaustive fuzz coverage sanitize fresh install clean help always
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
@@ -58,6 +58,12 @@ exercise: export N := $(N)
 exercise: export HINT := $(HINT)
 exercise: setup-exercise ## the exercises: a list with your progress; one of them, checked: N=4; its next hint: N=4 HINT=1
 	@scripts/exercise.sh $(build) || case $$? in 1 | 77) ;; *) exit 1 ;; esac
+
+notebooks: export jobs := $(jobs)
+notebooks: export N := $(N)
+notebooks: export WRITE := $(WRITE)
+notebooks: setup-notebooks $(build)/CTestTestfile.cmake ## run notebooks/ and compare with the recorded outputs; N=2: one of them; WRITE=1: record
+	@scripts/notebooks.sh $(build)
 
 measure: setup-measure all ## measure this machine: rewrite figures/*.csv, then bench
 	@cmake --build $(build) --parallel $(jobs) --target measure_programs

@@ -1,10 +1,11 @@
-# The architectures for which ${cuda_compiler} compiles the kernels: ${cuda_targets}, and nvcc's ${cuda_flags} for them.
+# The architectures for which ${cuda_compiler} compiles the kernels: ${cuda_targets}, and nvcc's flags for them:
+# ${cuda_90a_flags} for a file with code of sm_90a alone (warpgroup products), ${cuda_flags} for any other.
 # CMAKE_CUDA_ARCHITECTURES wins over TREEATTN_CUDA_ARCHITECTURES; then CMake makes the flags.
 set(TREEATTN_CUDA_ARCHITECTURES native CACHE STRING
-  "native: the GPUs of this machine, all if it has none; all: what an installed library needs")
-set_property(CACHE TREEATTN_CUDA_ARCHITECTURES PROPERTY STRINGS native all)
-if(NOT TREEATTN_CUDA_ARCHITECTURES MATCHES "^(native|all)$")
-  message(FATAL_ERROR "TREEATTN_CUDA_ARCHITECTURES is ${TREEATTN_CUDA_ARCHITECTURES}: expected native or all; "
+  "native: the GPUs of this machine, all if it has none; all: what an installed library needs; warnings: what CI needs")
+set_property(CACHE TREEATTN_CUDA_ARCHITECTURES PROPERTY STRINGS native all warnings)
+if(NOT TREEATTN_CUDA_ARCHITECTURES MATCHES "^(native|all|warnings)$")
+  message(FATAL_ERROR "TREEATTN_CUDA_ARCHITECTURES is ${TREEATTN_CUDA_ARCHITECTURES}: not native, all or warnings; "
     "CMAKE_CUDA_ARCHITECTURES takes a list")
 endif()
 
@@ -37,11 +38,10 @@ function(treeattn_find_gpus offered result)
   set(${result} ${found} PARENT_SCOPE)
 endfunction()
 
-# treeattn_compile_for(VIRTUAL REAL...): the code of each REAL, from one compilation for compute_VIRTUAL.
-function(treeattn_compile_for virtual)
+# treeattn_compile_for(FLAGS VIRTUAL REAL...): the code of each REAL, from one compilation for compute_VIRTUAL.
+function(treeattn_compile_for flags virtual)
   list(JOIN ARGN "," real)
-  set(cuda_flags ${cuda_flags} "-gencode=arch=compute_${virtual},code=[${real}]" PARENT_SCOPE)
-  set(cuda_targets ${cuda_targets} ${ARGN} PARENT_SCOPE)
+  set(${flags} ${${flags}} "-gencode=arch=compute_${virtual},code=[${real}]" PARENT_SCOPE)
 endfunction()
 
 # Warpgroup products are in sm_90a alone; its kernels run where those of sm_90 do.
@@ -64,29 +64,40 @@ else()
   if(gpus)
     foreach(arch ${gpus})
       string(REGEX REPLACE "^90$" "${hopper}" arch ${arch})
-      treeattn_compile_for(${arch} sm_${arch})
+      treeattn_compile_for(cuda_flags ${arch} sm_${arch})
+      list(APPEND cuda_targets sm_${arch})
     endforeach()
+    set(cuda_90a_flags ${cuda_flags})
   else()
     # Of the architectures that the kernels are written for, those that this nvcc offers; the last one also as PTX for
     # later GPUs. sm_80, 86 and 89 share their PTX: no kernel distinguishes them, and most of the time goes there.
+    # Without warpgroup products nvcc makes the same code for sm_90 and sm_90a: sm_90 then shares the PTX for later GPUs.
     foreach(arch 80 86 89)
       if(offered MATCHES "compute_${arch}\n")
         list(APPEND ampere sm_${arch})
         set(newest ${arch})
       endif()
     endforeach()
+    if(TREEATTN_CUDA_ARCHITECTURES STREQUAL warnings AND "${ampere}" MATCHES "sm_86")
+      set(ampere sm_86) # sm_80 has more shared memory and threads; sm_89 has as many
+    endif()
     if(ampere)
-      treeattn_compile_for(80 ${ampere})
+      list(APPEND cuda_targets ${ampere})
+      treeattn_compile_for(cuda_flags 80 ${ampere})
     endif()
+    set(cuda_90a_flags ${cuda_flags})
     if(offered MATCHES "compute_90\n")
-      treeattn_compile_for(${hopper} sm_${hopper})
-      set(newest 90)
-    endif()
-    if(newest)
-      treeattn_compile_for(${newest} compute_${newest})
+      list(APPEND cuda_targets sm_${hopper} compute_90)
+      treeattn_compile_for(cuda_flags 90 sm_90 compute_90)
+      treeattn_compile_for(cuda_90a_flags ${hopper} sm_${hopper})
+      treeattn_compile_for(cuda_90a_flags 90 compute_90)
+    elseif(newest)
+      list(APPEND cuda_targets compute_${newest})
+      treeattn_compile_for(cuda_flags ${newest} compute_${newest})
+      set(cuda_90a_flags ${cuda_flags})
     endif()
   endif()
 endif()
 if(CMAKE_SCRIPT_MODE_FILE) # tests/test_cuda_architectures.sh
-  message(NOTICE "targets: ${cuda_targets}\nflags: ${cuda_flags}")
+  message(NOTICE "targets: ${cuda_targets}\nflags: ${cuda_flags}\nneeds 90a: ${cuda_90a_flags}")
 endif()

@@ -17,11 +17,14 @@ function means(heads, kv_heads,    i, ours, peers, wins, n, us) {
 }
 END {
     while ((getline line <"../docs/peers_h200.csv") > 0)
-        if (line !~ /^#/) { split_row(line, f); peer_us[f[1], f[2], f[3]] = f[5] + 0 }
+        if (line !~ /^#/) { split_row(line, f); peer_us[f[1], f[2], f[3]] = f[5] + 0; if (f[4] == "PAT") pat[f[2] "/" f[3]]++; else elsewhere++ }
     same_gpu = told_device("NVIDIA H200")
     holds("on the same tree and GPU model", same_gpu)
     holds("to the right of ours: there they are faster", same_gpu)
     means(32, 8); means(32, 32); means(16, 1)
+    for (heads in pat) if (heads != "32/8") elsewhere = 0
+    holds("at 32/8 heads, PAT", elsewhere > 0)
+    say("which is the fastest of them on {} trees", pat["32/8"] + 0)
     say("Varied:** {} trees", trees)
     holds("the heads: 32/8, 32/32 and 16/1", find("heads=32 kv_heads=8", row) + find("heads=32 kv_heads=32", row) + find("heads=16 kv_heads=1", row) == num_rows)
     holds("fp16, head_dim 128, block_tokens 8", told("fp16, head_dim 128, block_tokens 8"))

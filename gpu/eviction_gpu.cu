@@ -337,7 +337,8 @@ tree_status tree_eviction_gpu_run(float *out, float *lse, float *importance, uin
     assert(plan && eviction && shape && "eviction needs a plan, its lists and a shape");
     eviction_arguments e = {};
     gpu_status(cudaSuccess, cuda_error);
-    tree_status status = attention_fill(&e, out, lse, query, key, value, plan, shape, scale, workspace);
+    tree_status status = attention_fill(&e, out, lse, query, key, value, plan, shape, scale, workspace,
+                                        tree_attention_gpu_workspace_bytes(&plan->plan, shape));
     if (status == TREE_OK && !lists_fit(eviction, &e))
         status = TREE_BAD_SHAPE;
     if (status != TREE_OK)

@@ -2,6 +2,7 @@
 #ifndef GPU_INTERNAL_H
 #define GPU_INTERNAL_H
 
+#include "plan_outline.h"
 #include "plan_queue.h"
 #include "tree_attention_gpu.h"
 
@@ -26,7 +27,7 @@ typedef struct attention_arguments {
                      in fragment order from step 7 on (merge_ahead.cuh) */
 } attention_arguments;
 
-/* Memory for a plan (plan_memory.cuh): on the device, and twice in pinned memory, because the copy of one update may
+/* Memory for lists (plan_memory.cuh): on the device, and twice in pinned memory, because the copy of one update may
  * still be running while the host writes the next. */
 typedef struct plan_memory {
     size_t capacity;       /* a multiple of 16 */
@@ -36,15 +37,45 @@ typedef struct plan_memory {
     cudaEvent_t copied[2]; /* after the copy from each half */
 } plan_memory;
 
-/* The part of attention_arguments that depends on the plan; its arrays are in memory.device. */
+/* Outlines on their way to the device, whose kernel reads them in pinned memory. There are two places, because the
+ * kernel of one update may still read while the host writes the next. */
+typedef struct outline_memory {
+    size_t capacity;          /* a multiple of 16 */
+    char *device;             /* [capacity] */
+    char *staging;            /* [2][capacity] pinned */
+    uint64_t number;          /* of outlines and masks that were sent: place number % 2 of staging */
+    volatile uint64_t *taken; /* pinned: the last number that the device has read */
+    uint32_t *barrier;        /* on the device, of wait_for_all */
+} outline_memory;
+
+/* Elements of the arrays of a plan on the device, that they have room for. */
+typedef struct plan_room {
+    uint64_t items, ranges, blocks, queries, partials, mask_words, tasks, tiles, tokens, masks;
+} plan_room;
+
+enum { NEW_BLOCK_TURNS = 3 }; /* updates whose new blocks are kept: those that steps may still read, and one to write */
+
+/* The part of attention_arguments that depends on the plan. Its arrays are in `arrays` and keep their places from plan
+ * to plan, as long as these fit; plan_fill.cu fills them in from the outline in outline.device. */
 struct tree_plan_gpu {
     tree_shape shape; /* that the plan was made for */
     uint32_t num_workers;
     tree_plan plan;
     plan_queue queue;
-    plan_queue host_queue; /* trimmed, for plan_queue_masks */
     uint32_t *partial_item, *arrivals;
-    plan_memory memory;
+    outline_memory outline;
+    plan_room room;
+    char *arrays;                 /* [arrays_bytes] */
+    size_t arrays_bytes;
+    uint32_t *new_blocks;         /* [NEW_BLOCK_TURNS][most_blocks] pinned */
+    uint64_t most_blocks;
+    uint32_t turn;                /* of new_blocks */
+    uint32_t steps, steps_ahead;  /* that the host has seen since the update; that it need not see before the next */
+    const plan_outline *h_outline; /* as it was sent; NULL: masks were sent since, from the same memory */
+    bool has_token_masks;          /* of the outline on the device */
+    uint32_t mask_place;           /* its mask_words */
+    uint64_t version;
+    outline_builder builder;
 };
 
 /* Enqueues the kernels of a step. All arguments have been checked. */
@@ -78,13 +109,14 @@ bool gpu_has_warpgroups(void);
 /* Fills the arguments of a step. As tree_plan_fits; TREE_BAD_SHAPE: the plan was made for another shape. */
 tree_status attention_fill(attention_arguments *a, float *out, float *lse, const float *query, const void *key,
                            const void *value, const tree_plan_gpu *plan, const tree_shape *shape, float scale,
-                           void *workspace);
+                           void *workspace, size_t workspace_bytes);
 
 /* TREE_INVAL, TREE_OVERFLOW and TREE_WORKSPACE as tree_attention_gpu. */
 tree_status attention_check(const attention_arguments *a, const void *workspace, size_t workspace_bytes);
 
-/* Sets m, l and o of the arguments to their places in a workspace. */
-void attention_place_partials(attention_arguments *a, void *workspace);
+/* Sets m, l and o of the arguments to their places in a workspace, which depend on its size alone: a captured launch
+ * may run later plans. */
+void attention_place_partials(attention_arguments *a, void *workspace, size_t workspace_bytes);
 
 /* The status for a CUDA error, which is also stored in *cuda_error unless that is NULL. */
 tree_status gpu_status(cudaError_t error, int *cuda_error);

@@ -1,46 +1,10 @@
-/* A plan in device memory: one allocation, laid out on the host in pinned memory and copied once. */
+/* A plan in device memory: the host writes an outline to pinned memory; a kernel reads it and fills in the arrays. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "plan_fill.h"
 #include "plan_memory.cuh"
-
-static void fill_partial_item(uint32_t *partial_item, const tree_plan *plan)
-{
-    for (uint32_t i = 0; i < plan->num_items; i++)
-        for (uint32_t row = 0; row < plan->items[i].num_rows; row++)
-            partial_item[plan->items[i].first_partial + row] = i;
-}
-
-/* Points the arrays of `gpu` to their places, and copies them to staging unless that is NULL. Returns the bytes. Masks
- * come first, those of the plan before those of the queue: update_masks copies no others. */
-static size_t lay_out(tree_plan_gpu *gpu, const tree_plan *plan, const plan_queue *queue, char *device, char *staging)
-{
-    size_t end = 0;
-    gpu->plan = *plan;
-    gpu->plan.growth = NULL;
-    gpu->queue = *queue;
-    gpu->queue.slice_place = NULL;
-    gpu->plan.masks = place(plan->masks, plan->num_mask_words, device, staging, &end);
-    gpu->queue.masks = place(queue->masks, queue->num_masks, device, staging, &end);
-    gpu->plan.items = place(plan->items, plan->num_items, device, staging, &end);
-    gpu->plan.ranges = place(plan->ranges, plan->num_ranges, device, staging, &end);
-    gpu->plan.blocks = place(plan->blocks, plan->num_blocks, device, staging, &end);
-    gpu->plan.table_index = place(plan->table_index, plan->num_blocks, device, staging, &end);
-    gpu->plan.rows = place(plan->rows, plan->num_queries, device, staging, &end);
-    gpu->plan.merge_first = place(plan->merge_first, (uint64_t)plan->num_queries + 1, device, staging, &end);
-    gpu->plan.merge_partials = place(plan->merge_partials, plan->num_partials, device, staging, &end);
-    gpu->queue.tasks = place(queue->tasks, queue->num_tasks, device, staging, &end);
-    gpu->queue.tiles = place(queue->tiles, queue->num_tiles, device, staging, &end);
-    gpu->queue.starts = place(queue->starts, queue->num_workers, device, staging, &end);
-    gpu->queue.kv_slots = place(queue->kv_slots, queue->num_tokens, device, staging, &end);
-    gpu->queue.queries = place(queue->queries, queue->num_partials, device, staging, &end);
-    gpu->arrivals = place((const uint32_t *)NULL, 1 + (uint64_t)gpu->shape.num_kv_heads, device, staging, &end);
-    if (staging)
-        fill_partial_item((uint32_t *)(staging + end), plan);
-    gpu->partial_item = place((const uint32_t *)NULL, plan->num_partials, device, NULL, &end);
-    return end;
-}
 
 static tree_status check_plan(const tree_plan *plan, const tree_shape *shape)
 {
@@ -52,30 +16,274 @@ static tree_status check_plan(const tree_plan *plan, const tree_shape *shape)
     return TREE_OK;
 }
 
+/* ---- arrays ---- */
+
+static plan_room room_of(const outline_builder *b)
+{
+    const tree_plan *plan = b->plan;
+    return {plan->num_items, plan->num_ranges, plan->num_blocks, plan->num_queries, plan->num_partials,
+            plan->num_mask_words, b->room.num_tasks, b->room.num_tiles, b->room.num_tokens, b->room.num_masks};
+}
+
+static bool fits(const plan_room *need, const plan_room *room)
+{
+    return need->items <= room->items && need->ranges <= room->ranges && need->blocks <= room->blocks
+           && need->queries <= room->queries && need->partials <= room->partials && need->mask_words <= room->mask_words
+           && need->tasks <= room->tasks && need->tiles <= room->tiles && need->tokens <= room->tokens
+           && need->masks <= room->masks;
+}
+
+/* Half as much again as a larger need: the next plans fit as well. */
+static uint64_t grown(uint64_t need, uint64_t room) { return need <= room ? room : need + need / 2 + 64; }
+
+static uint64_t eased(uint64_t need, uint64_t room) { return need <= room ? room : need + need / 4; }
+
+static plan_room choose_room(const plan_room *need, const plan_room *room, uint64_t choose(uint64_t, uint64_t))
+{
+    return {choose(need->items, room->items), choose(need->ranges, room->ranges), choose(need->blocks, room->blocks),
+            choose(need->queries, room->queries), choose(need->partials, room->partials),
+            choose(need->mask_words, room->mask_words), choose(need->tasks, room->tasks),
+            choose(need->tiles, room->tiles), choose(need->tokens, room->tokens), choose(need->masks, room->masks)};
+}
+
+/* Points the arrays of `gpu` to their places; returns the bytes of all. */
+static size_t lay_out(tree_plan_gpu *gpu, char *device)
+{
+    const plan_room *room = &gpu->room;
+    size_t end = 0;
+    auto place_array = [&](auto *&array, uint64_t count) {
+        array = place((decltype(&*array))NULL, count, device, NULL, &end);
+    };
+    place_array(gpu->plan.masks, room->mask_words);
+    place_array(gpu->plan.items, room->items);
+    place_array(gpu->plan.ranges, room->ranges);
+    place_array(gpu->plan.blocks, room->blocks);
+    place_array(gpu->plan.rows, room->queries);
+    place_array(gpu->plan.merge_first, room->queries + 1);
+    place_array(gpu->plan.merge_partials, room->partials);
+    place_array(gpu->queue.masks, room->masks);
+    place_array(gpu->queue.tasks, room->tasks);
+    place_array(gpu->queue.tiles, room->tiles);
+    place_array(gpu->queue.starts, gpu->num_workers);
+    place_array(gpu->queue.kv_slots, room->tokens);
+    place_array(gpu->queue.queries, room->partials);
+    place_array(gpu->partial_item, room->partials);
+    place_array(gpu->arrivals, 1 + (uint64_t)gpu->shape.num_kv_heads);
+    return end;
+}
+
+/* New memory, twice what the room takes, so that larger arrays may find room there later; that of before stays. */
+static cudaError_t allocate(tree_plan_gpu *gpu)
+{
+    gpu->arrays_bytes = lay_out(gpu, NULL);
+    gpu->arrays_bytes *= 2;
+    gpu->most_blocks = 2 * gpu->room.blocks;
+    const size_t bytes = NEW_BLOCK_TURNS * gpu->most_blocks * sizeof(uint32_t);
+    gpu->arrays = NULL;
+    gpu->new_blocks = NULL;
+    cudaError_t error = cudaMalloc((void **)&gpu->arrays, gpu->arrays_bytes);
+    if (error == cudaSuccess)
+        error = cudaMallocHost((void **)&gpu->new_blocks, bytes);
+    if (error == cudaSuccess)
+        memset(gpu->new_blocks, 0, bytes);
+    return error;
+}
+
+/* Waits for all kernels that may still use it. */
+static void free_arrays(const tree_plan_gpu *gpu)
+{
+    if (gpu->arrays || gpu->new_blocks)
+        cudaDeviceSynchronize();
+    cudaFree(gpu->arrays);
+    cudaFreeHost(gpu->new_blocks);
+}
+
+/* Whether the arrays of such a room would fit the memory that is there; they have new places then. */
+static bool takes_room(tree_plan_gpu *gpu, plan_room room)
+{
+    const plan_room before = gpu->room;
+    gpu->room = room;
+    if (gpu->arrays && room.blocks <= gpu->most_blocks && lay_out(gpu, NULL) <= gpu->arrays_bytes)
+        return true;
+    gpu->room = before;
+    return false;
+}
+
+/* Room for the plan of the builder, in new memory only if there is not enough. */
+static cudaError_t make_room(tree_plan_gpu *gpu, const plan_room *need, cudaStream_t stream)
+{
+    const plan_room room = choose_room(need, &gpu->room, grown), small = choose_room(need, &gpu->room, eased);
+    cudaError_t error = cudaSuccess;
+    if (!takes_room(gpu, room) && !takes_room(gpu, small) && !takes_room(gpu, *need)) {
+        gpu->room = room;
+        error = refuse_capture(stream); /* an allocation would end the capture */
+        if (error == cudaSuccess)
+            error = allocate(gpu);
+    }
+    lay_out(gpu, gpu->arrays);
+    return error;
+}
+
+/* ---- update ---- */
+
+static void take_counts(tree_plan_gpu *gpu, const tree_plan *plan)
+{
+    const tree_plan arrays = gpu->plan;
+    const plan_deal *deal = &gpu->builder.deal;
+    gpu->plan = *plan;
+    gpu->plan.growth = NULL;
+    gpu->plan.table_index = NULL;
+    gpu->plan.masks = arrays.masks;
+    gpu->plan.items = arrays.items;
+    gpu->plan.ranges = arrays.ranges;
+    gpu->plan.blocks = arrays.blocks;
+    gpu->plan.rows = arrays.rows;
+    gpu->plan.merge_first = arrays.merge_first;
+    gpu->plan.merge_partials = arrays.merge_partials;
+    gpu->queue.num_workers = gpu->num_workers;
+    gpu->queue.num_tasks = (uint32_t)deal->num_tasks;
+    gpu->queue.num_tiles = (uint32_t)deal->num_tiles;
+    gpu->queue.num_tokens = (uint32_t)deal->num_tokens;
+    gpu->queue.num_masks = (uint32_t)deal->num_masks;
+    gpu->queue.num_partials = plan->num_partials;
+    gpu->queue.is_small = deal->is_small;
+}
+
+/* Of staging: where the next outline goes. */
+static char *next_place(const outline_memory *memory)
+{
+    return memory->staging + (memory->number + 1) % 2 * memory->capacity;
+}
+
+static fill_arguments arguments_of(const tree_plan_gpu *gpu)
+{
+    return {(plan_outline *)gpu->outline.device, gpu->shape, gpu->plan, gpu->queue, gpu->partial_item, gpu->arrivals,
+            gpu->new_blocks, (uint32_t)gpu->most_blocks, gpu->num_workers};
+}
+
+/* Returns when the device has read what the place of the next outline holds. */
+static cudaError_t wait_until_taken(const outline_memory *memory, cudaStream_t stream)
+{
+    while (*memory->taken + 1 < memory->number) {
+        const cudaError_t error = cudaStreamQuery(stream);
+        if (error != cudaSuccess && error != cudaErrorNotReady)
+            return error;
+    }
+    return cudaSuccess;
+}
+
+/* Enqueues the copy of bytes that lie in the next place of staging, and fills in all arrays. */
+static cudaError_t fill(tree_plan_gpu *gpu, size_t offset, size_t bytes, cudaStream_t stream)
+{
+    outline_memory *memory = &gpu->outline;
+    const fill_arguments a = arguments_of(gpu);
+    const outline_copy copy = {next_place(memory), memory->device + offset, (uint32_t)bytes, memory->number + 1,
+                               memory->taken, memory->barrier};
+    const cudaError_t error = plan_fill_new(&a, &copy, stream);
+    memory->number += error == cudaSuccess;
+    return error;
+}
+
+/* New memory for outlines; that of before stays. */
+static cudaError_t allocate_outline(outline_memory *memory, size_t bytes)
+{
+    memory->capacity = (bytes + bytes / 4 + 4096) & ~(size_t)15;
+    memory->device = memory->staging = NULL;
+    cudaError_t error = cudaMalloc((void **)&memory->device, memory->capacity);
+    if (error == cudaSuccess)
+        error = cudaMallocHost((void **)&memory->staging, 2 * memory->capacity);
+    return error;
+}
+
+/* Waits for all kernels that may still use it. */
+static void free_outline(const outline_memory *memory)
+{
+    if (memory->device || memory->staging)
+        cudaDeviceSynchronize();
+    cudaFree(memory->device);
+    cudaFreeHost(memory->staging);
+}
+
+/* Leaves the blocks whose first token this step writes; steps_ahead: until the next one, or the end of the room. */
+static void look_ahead(tree_plan_gpu *gpu, const tree_plan *plan)
+{
+    const uint32_t *ends = OUTLINE_ARRAY(const uint32_t, gpu->h_outline, ends);
+    uint32_t *new_blocks = gpu->new_blocks + gpu->turn * gpu->most_blocks;
+    gpu->steps_ahead = gpu->h_outline->num_steps - gpu->steps;
+    for (uint32_t q = 0; q < plan->num_queries; q++) {
+        if (ends[q] == OUTLINE_FIXED)
+            continue;
+        const tree_range *range = &plan->ranges[ends[q]];
+        const uint32_t newest = range->first_slot + range->num_tokens - 1, entry = newest / plan->block_tokens;
+        const uint32_t in_block = newest % plan->block_tokens, left = plan->block_tokens - 1 - in_block;
+        if (in_block == 0)
+            new_blocks[range->first_block + entry] = plan->blocks[range->first_block + entry];
+        gpu->steps_ahead = left < gpu->steps_ahead ? left : gpu->steps_ahead;
+    }
+}
+
+/* Sends the outline that the builder has begun. On error gpu->outline is to be dropped. */
+static cudaError_t send(tree_plan_gpu *gpu, cudaStream_t stream)
+{
+    outline_builder *builder = &gpu->builder;
+    const size_t bytes = builder->head.num_bytes;
+    cudaError_t error = refuse_capture(stream);
+    if (error == cudaSuccess && bytes > gpu->outline.capacity)
+        error = allocate_outline(&gpu->outline, bytes);
+    else if (error == cudaSuccess)
+        error = wait_until_taken(&gpu->outline, stream);
+    if (error != cudaSuccess)
+        return error;
+    gpu->turn = (gpu->turn + 1) % NEW_BLOCK_TURNS;
+    gpu->steps = 0;
+    builder->head.turn = gpu->turn;
+    gpu->h_outline = (const plan_outline *)next_place(&gpu->outline);
+    gpu->has_token_masks = builder->head.has_token_masks;
+    gpu->mask_place = builder->head.mask_words;
+    plan_outline_write(builder, (plan_outline *)next_place(&gpu->outline));
+    look_ahead(gpu, builder->plan);
+    return fill(gpu, 0, bytes, stream);
+}
+
+/* On error nothing has changed but the builder. */
+static cudaError_t replace(tree_plan_gpu *gpu, const tree_plan *plan, cudaStream_t stream)
+{
+    tree_plan_gpu next = *gpu;
+    const plan_room need = room_of(&gpu->builder);
+    const bool stays = gpu->arrays && fits(&need, &gpu->room);
+    cudaError_t error = stays ? cudaSuccess : make_room(&next, &need, stream);
+    take_counts(&next, plan);
+    if (error == cudaSuccess)
+        error = send(&next, stream);
+    if (next.arrays != gpu->arrays)
+        free_arrays(error == cudaSuccess ? gpu : &next);
+    if (next.outline.staging != gpu->outline.staging || next.outline.device != gpu->outline.device)
+        free_outline(error == cudaSuccess ? &gpu->outline : &next.outline);
+    if (error != cudaSuccess)
+        return error;
+    next.shape.num_queries = plan->num_queries;
+    if (!stays || next.outline.device != gpu->outline.device || next.plan.num_queries != gpu->plan.num_queries
+        || next.queue.is_small != gpu->queue.is_small)
+        next.version++;
+    *gpu = next;
+    return cudaSuccess;
+}
+
 tree_status tree_plan_gpu_update(tree_plan_gpu *gpu_plan, const tree_plan *plan, cudaStream_t stream, int *cuda_error)
 {
     assert(gpu_plan && plan && "an update needs a plan on the device and one on the host");
-    tree_plan_gpu next = *gpu_plan;
-    plan_queue queue;
-    next.shape.num_queries = plan->num_queries;
+    tree_shape shape = gpu_plan->shape;
+    shape.num_queries = plan->num_queries;
     gpu_status(cudaSuccess, cuda_error);
-    tree_status status = check_plan(plan, &next.shape);
+    tree_status status = check_plan(plan, &shape);
     if (status == TREE_OK)
-        status = plan_queue_build(&queue, plan, &next.shape, next.num_workers);
-    if (status != TREE_OK)
-        return status;
-    auto lay_out_next = [&](char *device, char *staging) { return lay_out(&next, plan, &queue, device, staging); };
-    status = setup_status(memory_upload(&next.memory, lay_out_next, stream), cuda_error);
-    if (status != TREE_OK) {
-        plan_queue_free(&queue);
-        return status;
-    }
-    plan_queue_free(&gpu_plan->host_queue);
-    plan_queue_trim(&queue);
-    next.host_queue = queue;
-    *gpu_plan = next;
-    return TREE_OK;
+        status = plan_outline_begin(&gpu_plan->builder, plan, &shape, gpu_plan->num_workers);
+    return status == TREE_OK ? setup_status(replace(gpu_plan, plan, stream), cuda_error) : status;
 }
+
+uint64_t tree_plan_gpu_version(const tree_plan_gpu *gpu_plan) { return gpu_plan->version; }
+
+/* ---- masks ---- */
 
 static bool same_counts(const tree_plan *a, const tree_plan *b)
 {
@@ -85,25 +293,19 @@ static bool same_counts(const tree_plan *a, const tree_plan *b)
            && a->block_tokens == b->block_tokens && a->config.strategy == b->config.strategy;
 }
 
-/* Enqueues the copy of the masks of plan and queue. */
-static cudaError_t upload_masks(tree_plan_gpu *gpu, const tree_plan *plan, cudaStream_t stream)
+/* The plan's mask words, to their place in the outline. */
+static cudaError_t send_masks(tree_plan_gpu *gpu, const tree_plan *plan, cudaStream_t stream)
 {
-    size_t plan_bytes = (plan->num_mask_words * sizeof(uint64_t) + 15) & ~(size_t)15;
-    size_t bytes = plan_bytes + gpu->host_queue.num_masks * sizeof(uint64_t);
-    char *staging = gpu->memory.staging + gpu->memory.turn * gpu->memory.capacity;
+    const size_t bytes = plan->num_mask_words * sizeof(uint64_t);
     cudaError_t error = refuse_capture(stream);
-    if (error != cudaSuccess || !bytes)
-        return error;
-    error = cudaEventSynchronize(gpu->memory.copied[gpu->memory.turn]);
+    if (error == cudaSuccess)
+        error = wait_until_taken(&gpu->outline, stream);
     if (error != cudaSuccess)
         return error;
-    memcpy(staging, plan->masks, plan->num_mask_words * sizeof(uint64_t));
-    plan_queue_masks((uint64_t *)(staging + plan_bytes), &gpu->host_queue, plan);
-    error = cudaMemcpyAsync(gpu->memory.device, staging, bytes, cudaMemcpyHostToDevice, stream);
-    if (error == cudaSuccess)
-        error = cudaEventRecord(gpu->memory.copied[gpu->memory.turn], stream);
-    gpu->memory.turn ^= 1;
-    return error;
+    memcpy(next_place(&gpu->outline), plan->masks, bytes);
+    gpu->h_outline = NULL;
+    gpu->steps_ahead = 0;
+    return fill(gpu, gpu->mask_place, bytes, stream);
 }
 
 tree_status tree_plan_gpu_update_masks(tree_plan_gpu *gpu_plan, const tree_plan *plan, cudaStream_t stream,
@@ -113,17 +315,83 @@ tree_status tree_plan_gpu_update_masks(tree_plan_gpu *gpu_plan, const tree_plan 
     gpu_status(cudaSuccess, cuda_error);
     if (!same_counts(&gpu_plan->plan, plan))
         return TREE_INVAL;
-    tree_status status = setup_status(upload_masks(gpu_plan, plan, stream), cuda_error);
+    if (!gpu_plan->has_token_masks) /* masks of ranges were sent, and do not have the room */
+        return tree_plan_gpu_update(gpu_plan, plan, stream, cuda_error);
+    tree_status status = setup_status(send_masks(gpu_plan, plan, stream), cuda_error);
     if (status == TREE_OK)
         gpu_plan->plan.masked_pairs = plan->masked_pairs;
     return status;
 }
 
-static cudaError_t prepare(tree_plan_gpu *gpu, const tree_shape *shape)
+/* ---- steps ---- */
+
+/* Tokens that each path that grows has more than at the last step; 0: not all of them so many, or another path grew. */
+static uint32_t count_steps(const tree_plan_gpu *gpu, const tree_plan *plan)
+{
+    const plan_outline *o = gpu->h_outline;
+    const uint32_t *ends = OUTLINE_ARRAY(const uint32_t, o, ends);
+    const outline_range *ranges = OUTLINE_ARRAY(const outline_range, o, ranges);
+    uint32_t num_growing = 0, count = 0;
+    for (uint32_t q = 0; q < plan->num_queries; q++) {
+        if (ends[q] == OUTLINE_FIXED)
+            continue;
+        const uint32_t grown = plan->ranges[ends[q]].num_tokens - outline_at(ranges[ends[q]].num_tokens, gpu->steps);
+        if (num_growing++ && grown != count)
+            return 0;
+        count = grown;
+    }
+    return plan->loaded_tokens == gpu->plan.loaded_tokens + (uint64_t)count * num_growing ? count : 0;
+}
+
+bool tree_plan_gpu_grow(tree_plan_gpu *gpu_plan, const tree_plan *plan)
+{
+    assert(gpu_plan && plan && "a step needs a plan on the device and one on the host");
+    const tree_plan *before = &gpu_plan->plan;
+    if (!gpu_plan->h_outline || plan->num_queries != before->num_queries || plan->num_items != before->num_items
+        || plan->num_ranges != before->num_ranges || plan->num_blocks != before->num_blocks
+        || plan->max_block >= gpu_plan->shape.num_blocks)
+        return false;
+    const uint32_t count = count_steps(gpu_plan, plan);
+    if (count == 0 || count > gpu_plan->steps_ahead + 1 || count > gpu_plan->h_outline->num_steps - gpu_plan->steps)
+        return false;
+    gpu_plan->steps += count;
+    look_ahead(gpu_plan, plan);
+    gpu_plan->plan.max_block = plan->max_block;
+    gpu_plan->plan.unique_tokens = plan->unique_tokens;
+    gpu_plan->plan.path_tokens = plan->path_tokens;
+    gpu_plan->plan.loaded_tokens = plan->loaded_tokens;
+    gpu_plan->plan.masked_pairs = plan->masked_pairs;
+    return true;
+}
+
+uint32_t tree_plan_gpu_steps_ahead(const tree_plan_gpu *gpu_plan) { return gpu_plan->steps_ahead; }
+
+tree_status tree_plan_gpu_advance(tree_plan_gpu *gpu_plan, uint64_t *slots, cudaStream_t stream, int *cuda_error)
+{
+    assert(gpu_plan && "a plan on the device");
+    gpu_status(cudaSuccess, cuda_error);
+    if ((uintptr_t)slots % sizeof *slots != 0)
+        return TREE_INVAL;
+    const fill_arguments a = arguments_of(gpu_plan);
+    return gpu_status(plan_fill_step(&a, slots, stream), cuda_error);
+}
+
+/* ---- create, destroy ---- */
+
+static cudaError_t prepare(tree_plan_gpu *gpu, const tree_shape *shape, cudaStream_t stream)
 {
     gpu->shape = *shape;
-    cudaError_t error = gpu_num_workers(&gpu->num_workers);
-    return error == cudaSuccess ? memory_prepare(&gpu->memory) : error;
+    cudaError_t error = refuse_capture(stream);
+    if (error == cudaSuccess)
+        error = gpu_num_workers(&gpu->num_workers);
+    if (error == cudaSuccess)
+        error = cudaMallocHost((void **)&gpu->outline.taken, sizeof *gpu->outline.taken);
+    if (error == cudaSuccess)
+        error = cudaMalloc((void **)&gpu->outline.barrier, sizeof *gpu->outline.barrier);
+    if (error != cudaSuccess)
+        return error;
+    *gpu->outline.taken = 0;
+    return cudaMemsetAsync(gpu->outline.barrier, 0, sizeof *gpu->outline.barrier, stream);
 }
 
 tree_status tree_plan_gpu_create(tree_plan_gpu **gpu_plan, const tree_plan *plan, const tree_shape *shape,
@@ -137,7 +405,7 @@ tree_status tree_plan_gpu_create(tree_plan_gpu **gpu_plan, const tree_plan *plan
     tree_plan_gpu *gpu = (tree_plan_gpu *)calloc(1, sizeof *gpu);
     if (!gpu)
         return TREE_NOMEM;
-    status = setup_status(prepare(gpu, shape), cuda_error);
+    status = setup_status(prepare(gpu, shape, stream), cuda_error);
     if (status == TREE_OK)
         status = tree_plan_gpu_update(gpu, plan, stream, cuda_error);
     if (status != TREE_OK) {
@@ -152,7 +420,10 @@ void tree_plan_gpu_destroy(tree_plan_gpu *gpu_plan)
 {
     if (!gpu_plan)
         return;
-    memory_destroy(&gpu_plan->memory);
-    plan_queue_free(&gpu_plan->host_queue);
+    free_outline(&gpu_plan->outline);
+    free_arrays(gpu_plan);
+    cudaFreeHost((void *)gpu_plan->outline.taken);
+    cudaFree(gpu_plan->outline.barrier);
+    plan_outline_free(&gpu_plan->builder);
     free(gpu_plan);
 }

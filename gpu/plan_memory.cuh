@@ -67,7 +67,7 @@ static cudaError_t memory_upload(plan_memory *memory, LAY_OUT lay_out, cudaStrea
     if (error != cudaSuccess)
         return error;
     if (grows) {
-        next.capacity = bytes + bytes / 64 * 16; /* a multiple of 16: so begins the second half of staging */
+        next.capacity = (bytes + bytes / 4 + 4096) & ~(size_t)15; /* so that the second half begins at 16 bytes */
         next.device = next.staging = NULL;
         error = cudaMalloc((void **)&next.device, next.capacity);
         if (error == cudaSuccess)

@@ -5,52 +5,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a task costs, in bytes that its worker could have read in the same time: docs/gpu.md. */
-enum {
-    TASK_BYTES = 49152,    /* starting and ending it */
-    ROW_STEP = 16,         /* rows of a tile are computed in groups of so many */
-    ROW_TOKEN_BYTES = 2    /* one row and one token, per 128 elements */
-};
-
 enum { WARPS = QUEUE_TILE_ROWS / QUEUE_SLICE }; /* of a worker: each has QUEUE_SLICE rows of its tile */
 
-#define ALL_TOKENS UINT32_MAX
+#define ALL_TOKENS DEAL_NO_MASK
 
 typedef struct queue_builder {
     const tree_plan *plan;
     const tree_shape *shape;
-    uint32_t group_size, tile_tokens;
-    uint32_t max_queries, max_heads; /* of a task */
-    uint32_t num_head_parts;         /* tasks that share the heads of a group */
-    uint64_t num_tasks, num_tiles, num_tokens, num_masks, num_slices, max_slices;
-    uint32_t *num_unmasked; /* [num_items] tokens of the item before its first mask; ALL_TOKENS: it has none */
-    uint64_t *cost;         /* [num_tasks] */
-    uint32_t *order;        /* [num_tasks] in which they were dealt */
-    uint32_t *worker;       /* [num_tasks][num_kv_heads] that runs the task */
-    uint64_t *load;         /* [num_workers] */
-    uint32_t *heap;         /* [num_workers] the worker with the least load on top */
+    plan_deal deal;
+    uint64_t num_slices, max_slices;
     uint32_t *next_tile;    /* [num_workers] scratch */
     uint32_t *slice_warp;   /* [max_slices of an item] scratch */
     plan_queue queue;
 } queue_builder;
 
 /* ---- cut: items to tasks ---- */
-
-static uint32_t count_unmasked(const tree_plan *plan, const tree_item *item)
-{
-    uint32_t count = 0;
-    for (uint32_t r = item->first_range; r < item->first_range + item->num_ranges; r++) {
-        if (plan->ranges[r].mask != TREE_NO_MASK)
-            return count;
-        count += plan->ranges[r].num_tokens;
-    }
-    return ALL_TOKENS;
-}
-
-static uint32_t num_tiles_of(const queue_builder *b, uint32_t num_tokens)
-{
-    return (num_tokens + b->tile_tokens - 1) / b->tile_tokens;
-}
 
 /* Slices of an item's tokens from its first mask on; the last one may be part-filled. */
 static uint32_t count_slices(const tree_item *item, uint32_t num_unmasked)
@@ -60,42 +29,25 @@ static uint32_t count_slices(const tree_item *item, uint32_t num_unmasked)
 
 static uint32_t num_slices_of(const queue_builder *b, uint32_t item)
 {
-    return count_slices(&b->plan->items[item], b->num_unmasked[item]);
+    return count_slices(&b->plan->items[item], b->deal.num_unmasked[item]);
 }
 
-static void count_tasks(queue_builder *b)
+static void count_all_slices(queue_builder *b)
 {
     for (uint32_t i = 0; i < b->plan->num_items; i++) {
-        const tree_item *item = &b->plan->items[i];
-        uint64_t num_parts = (item->num_rows + b->max_queries - 1) / b->max_queries;
-        b->num_tasks += num_parts * b->num_head_parts;
-        b->num_tiles += num_parts * b->num_head_parts * num_tiles_of(b, item->num_tokens) * b->shape->num_kv_heads;
-        b->num_tokens += item->num_tokens;
-        b->num_unmasked[i] = count_unmasked(b->plan, item);
-        if (b->num_unmasked[i] == ALL_TOKENS)
-            continue;
         uint32_t num_slices = num_slices_of(b, i);
-        b->num_masks += num_parts * item->num_tokens;
         b->num_slices += num_slices;
         b->max_slices = num_slices > b->max_slices ? num_slices : b->max_slices;
     }
 }
 
-static uint64_t task_cost(const queue_builder *b, const queue_task *task)
-{
-    uint64_t rows = ((uint64_t)task->num_queries * task->num_heads + ROW_STEP - 1) / ROW_STEP * ROW_STEP;
-    uint64_t token_bytes = 2 * (uint64_t)b->shape->head_dim * tree_storage_bytes(b->shape->storage);
-    uint64_t row_bytes = ROW_TOKEN_BYTES * (uint64_t)b->shape->head_dim / 128;
-    return TASK_BYTES + task->num_tokens * (token_bytes + rows * row_bytes);
-}
-
 /* Adds a task for each max_heads heads of a group. */
 static void add_tasks(queue_builder *b, queue_task task, uint32_t *count)
 {
-    for (uint32_t head = 0; head < b->group_size; head += b->max_heads) {
+    for (uint32_t head = 0; head < b->deal.group_size; head += b->deal.max_heads) {
+        uint32_t rest = b->deal.group_size - head;
         task.first_head = (uint16_t)head;
-        task.num_heads = (uint16_t)(b->group_size - head < b->max_heads ? b->group_size - head : b->max_heads);
-        b->cost[*count] = task_cost(b, &task);
+        task.num_heads = (uint16_t)(rest < b->deal.max_heads ? rest : b->deal.max_heads);
         b->queue.tasks[(*count)++] = task;
     }
 }
@@ -105,11 +57,11 @@ static void cut_items(queue_builder *b)
     uint32_t count = 0, first_token = 0, first_mask = 0;
     for (uint32_t i = 0; i < b->plan->num_items; i++) {
         const tree_item *item = &b->plan->items[i];
-        bool is_masked = b->num_unmasked[i] != ALL_TOKENS;
-        for (uint32_t row = 0; row < item->num_rows; row += b->max_queries) {
+        bool is_masked = b->deal.num_unmasked[i] != ALL_TOKENS;
+        for (uint32_t row = 0; row < item->num_rows; row += b->deal.max_queries) {
             uint32_t rest = item->num_rows - row;
             queue_task task = {.item = i, .first_partial = item->first_partial + row,
-                               .num_queries = (uint16_t)(rest < b->max_queries ? rest : b->max_queries),
+                               .num_queries = (uint16_t)(rest < b->deal.max_queries ? rest : b->deal.max_queries),
                                .first_token = first_token, .num_tokens = item->num_tokens,
                                .first_mask = is_masked ? first_mask : QUEUE_NO_MASK};
             first_mask += is_masked ? item->num_tokens : 0;
@@ -119,115 +71,14 @@ static void cut_items(queue_builder *b)
     }
 }
 
-/* ---- deal: tasks to workers ---- */
-
-/* Sorts tasks by cost, in steps of 1/255 of the largest. Equal ones keep their order, so that tasks over the same
- * tokens run at the same time and share them in the L2 cache. */
-static void sort_tasks(queue_builder *b)
-{
-    uint32_t first[257] = {0};
-    uint64_t most = 1;
-    for (uint32_t i = 0; i < b->num_tasks; i++)
-        most = b->cost[i] > most ? b->cost[i] : most;
-    for (uint32_t i = 0; i < b->num_tasks; i++)
-        first[255 - b->cost[i] * 255 / most + 1]++;
-    for (int i = 0; i < 256; i++)
-        first[i + 1] += first[i];
-    for (uint32_t i = 0; i < b->num_tasks; i++)
-        b->order[first[255 - b->cost[i] * 255 / most]++] = i;
-}
-
-/* The load of the worker on top has grown: restores the order of the heap. */
-static void sink_top(queue_builder *b)
-{
-    uint32_t at = 0, count = b->queue.num_workers, top = b->heap[0];
-    for (uint32_t child; (child = 2 * at + 1) < count; at = child) {
-        if (child + 1 < count && b->load[b->heap[child + 1]] < b->load[b->heap[child]])
-            child++;
-        if (b->load[b->heap[child]] >= b->load[top])
-            break;
-        b->heap[at] = b->heap[child];
-    }
-    b->heap[at] = top;
-}
-
-/* The most expensive task first, each to the worker with the least load. Returns the largest load. */
-static uint64_t deal_expensive_first(queue_builder *b)
-{
-    uint32_t num_kv_heads = b->shape->num_kv_heads;
-    uint64_t most = 0;
-    memset(b->load, 0, b->queue.num_workers * sizeof *b->load);
-    for (uint32_t w = 0; w < b->queue.num_workers; w++)
-        b->heap[w] = w;
-    sort_tasks(b);
-    for (uint32_t i = 0; i < b->num_tasks; i++) {
-        uint32_t *worker = b->worker + (uint64_t)b->order[i] * num_kv_heads;
-        for (uint32_t kv_head = 0; kv_head < num_kv_heads; kv_head++) {
-            worker[kv_head] = b->heap[0];
-            b->load[worker[kv_head]] += b->cost[b->order[i]];
-            most = b->load[worker[kv_head]] > most ? b->load[worker[kv_head]] : most;
-            sink_top(b);
-        }
-    }
-    return most;
-}
-
-/* The tasks of KV head 0, then those of KV head 1, ..., in equal parts: best for plans that were cut into even shares.
- * Returns the largest load. */
-static uint64_t deal_in_order(queue_builder *b)
-{
-    uint32_t num_kv_heads = b->shape->num_kv_heads, num_workers = b->queue.num_workers;
-    uint64_t all = 0, begun = 0, most = 0;
-    memset(b->load, 0, num_workers * sizeof *b->load);
-    for (uint32_t i = 0; i < b->num_tasks; i++) {
-        b->order[i] = i;
-        all += b->cost[i] * num_kv_heads;
-    }
-    for (uint32_t kv_head = 0; kv_head < num_kv_heads; kv_head++) {
-        for (uint32_t i = 0; i < b->num_tasks; begun += b->cost[i++]) {
-            double middle = (double)(begun + b->cost[i] / 2) / (double)all;
-            uint32_t worker = middle < 1 ? (uint32_t)(middle * num_workers) : num_workers - 1;
-            b->worker[(uint64_t)i * num_kv_heads + kv_head] = worker;
-            b->load[worker] += b->cost[i];
-            most = b->load[worker] > most ? b->load[worker] : most;
-        }
-    }
-    return most;
-}
-
-/* For a small queue: in order as well, but each KV head has its own workers. */
-static void deal_by_head(queue_builder *b)
-{
-    uint32_t num_kv_heads = b->shape->num_kv_heads, num_workers = b->queue.num_workers;
-    uint64_t all = 0, begun = 0;
-    for (uint32_t i = 0; i < b->num_tasks; i++) {
-        b->order[i] = i;
-        all += b->cost[i];
-    }
-    for (uint32_t i = 0; i < b->num_tasks; begun += b->cost[i++]) {
-        double middle = (double)(begun + b->cost[i] / 2) / (double)all;
-        for (uint32_t kv_head = 0; kv_head < num_kv_heads; kv_head++) {
-            uint32_t first = (uint32_t)((uint64_t)num_workers * kv_head / num_kv_heads);
-            uint32_t end = (uint32_t)((uint64_t)num_workers * (kv_head + 1) / num_kv_heads);
-            b->worker[(uint64_t)i * num_kv_heads + kv_head] = first + (uint32_t)(middle * (end - first));
-        }
-    }
-}
-
-static void deal(queue_builder *b)
+/* The bounds of the workers' tiles. */
+static void fill_worker_first(queue_builder *b)
 {
     uint32_t num_kv_heads = b->shape->num_kv_heads, *first = b->queue.worker_first;
-    if (b->queue.is_small) {
-        deal_by_head(b);
-    } else {
-        uint64_t in_order = deal_in_order(b);
-        if (deal_expensive_first(b) > in_order)
-            deal_in_order(b);
-    }
-    for (uint32_t i = 0; i < b->num_tasks; i++) {
+    for (uint32_t i = 0; i < b->queue.num_tasks; i++) {
         for (uint32_t kv_head = 0; kv_head < num_kv_heads; kv_head++)
-            first[b->worker[(uint64_t)i * num_kv_heads + kv_head] + 1] +=
-                num_tiles_of(b, b->queue.tasks[i].num_tokens);
+            first[b->deal.worker[(uint64_t)i * num_kv_heads + kv_head] + 1] +=
+                deal_num_tiles(&b->deal, b->queue.tasks[i].num_tokens);
     }
     for (uint32_t w = 0; w < b->queue.num_workers; w++)
         first[w + 1] += first[w];
@@ -247,7 +98,7 @@ static uint32_t warp_of(const queue_builder *b, const uint64_t *mask_words, uint
     uint32_t row = 0;
     while (row + 1 < num_rows && !(mask_words[row / 64] >> (row % 64) & 1))
         row++;
-    return row % b->max_queries * b->max_heads / QUEUE_SLICE;
+    return row % b->deal.max_queries * b->deal.max_heads / QUEUE_SLICE;
 }
 
 /* slice_warp[i]: the warp of the first token of slice i. A token that all rows see counts as warp 0's. */
@@ -257,7 +108,7 @@ static void find_slice_warps(queue_builder *b, uint32_t index, uint32_t num_slic
     const tree_item *item = &plan->items[index];
     uint32_t words = (item->num_rows + 63) / 64, r = item->first_range, skipped = 0;
     for (uint32_t i = 0; i < num_slices; i++) {
-        uint32_t t = b->num_unmasked[index] + i * QUEUE_SLICE;
+        uint32_t t = b->deal.num_unmasked[index] + i * QUEUE_SLICE;
         for (; t - skipped >= plan->ranges[r].num_tokens; r++)
             skipped += plan->ranges[r].num_tokens;
         const tree_range *range = &plan->ranges[r];
@@ -274,10 +125,10 @@ static void interleave_item(queue_builder *b, uint32_t index, uint32_t *slice_pl
 {
     const tree_item *item = &b->plan->items[index];
     uint32_t count[WARPS] = {0}, next[WARPS] = {0}, num_slices = num_slices_of(b, index);
-    uint32_t num_full = (item->num_tokens - b->num_unmasked[index]) / QUEUE_SLICE;
+    uint32_t num_full = (item->num_tokens - b->deal.num_unmasked[index]) / QUEUE_SLICE;
     for (uint32_t i = 0; i < num_slices; i++)
         slice_place[i] = i;
-    if (item->num_rows * b->max_heads <= QUEUE_SLICE) /* one warp has all rows */
+    if (item->num_rows * b->deal.max_heads <= QUEUE_SLICE) /* one warp has all rows */
         return;
     find_slice_warps(b, index, num_full, count);
     for (uint32_t i = 0; i < num_full; i++) {
@@ -294,7 +145,7 @@ static void interleave(queue_builder *b)
 {
     uint32_t *slice_place = b->queue.slice_place;
     for (uint32_t i = 0; i < b->plan->num_items; i++) {
-        if (b->num_unmasked[i] == ALL_TOKENS)
+        if (b->deal.num_unmasked[i] == ALL_TOKENS)
             continue;
         interleave_item(b, i, slice_place);
         slice_place += num_slices_of(b, i);
@@ -320,15 +171,15 @@ static uint32_t run_from(uint32_t num_unmasked, uint32_t t)
 
 static void add_tiles(queue_builder *b, const queue_task *task, uint32_t kv_head, uint32_t *next)
 {
-    uint32_t num_unmasked = b->num_unmasked[task->item];
+    uint32_t num_unmasked = b->deal.num_unmasked[task->item];
     queue_tile tile = {.first_token = task->first_token, .first_partial = task->first_partial,
-                       .head = kv_head * b->group_size + task->first_head, .kv_head = (uint16_t)kv_head,
+                       .head = kv_head * b->deal.group_size + task->first_head, .kv_head = (uint16_t)kv_head,
                        .num_queries = (uint8_t)task->num_queries, .num_heads = (uint8_t)task->num_heads,
                        .is_masked = task->first_mask != QUEUE_NO_MASK,
                        .reciprocal = (uint16_t)((32768 + task->num_heads - 1) / task->num_heads)};
     for (uint32_t done = 0; done < task->num_tokens; done += tile.num_tokens, tile.number++) {
         uint32_t left = task->num_tokens - done;
-        tile.num_tokens = (uint16_t)(left < b->tile_tokens ? left : b->tile_tokens);
+        tile.num_tokens = (uint16_t)(left < b->deal.tile_tokens ? left : b->deal.tile_tokens);
         tile.first_token = task->first_token + done;
         tile.first_mask = done + tile.num_tokens <= num_unmasked ? QUEUE_NO_MASK : task->first_mask + done;
         tile.is_first = done == 0;
@@ -342,10 +193,10 @@ static void fill_tiles(queue_builder *b)
 {
     uint32_t num_kv_heads = b->shape->num_kv_heads;
     memcpy(b->next_tile, b->queue.worker_first, b->queue.num_workers * sizeof *b->next_tile);
-    for (uint32_t i = 0; i < b->num_tasks; i++) {
-        const uint32_t *worker = b->worker + (uint64_t)b->order[i] * num_kv_heads;
+    for (uint32_t i = 0; i < b->queue.num_tasks; i++) {
+        const uint32_t *worker = b->deal.worker + (uint64_t)b->deal.order[i] * num_kv_heads;
         for (uint32_t kv_head = 0; kv_head < num_kv_heads; kv_head++)
-            add_tiles(b, &b->queue.tasks[b->order[i]], kv_head, &b->next_tile[worker[kv_head]]);
+            add_tiles(b, &b->queue.tasks[b->deal.order[i]], kv_head, &b->next_tile[worker[kv_head]]);
     }
 }
 
@@ -386,7 +237,8 @@ static void fill_kv_slots(queue_builder *b, uint32_t index, const uint32_t *slic
 {
     const tree_plan *plan = b->plan;
     const tree_item *item = &plan->items[index];
-    uint32_t num_unmasked = b->num_unmasked[index], block_slots = b->shape->num_kv_heads * plan->block_tokens, t = 0;
+    uint32_t num_unmasked = b->deal.num_unmasked[index], t = 0;
+    uint32_t block_slots = b->shape->num_kv_heads * plan->block_tokens;
     uint32_t block_shift = (uint32_t)__builtin_ctz(plan->block_tokens), in_block = plan->block_tokens - 1;
     for (uint32_t r = item->first_range; r < item->first_range + item->num_ranges; r++) {
         const tree_range *range = &plan->ranges[r];
@@ -437,7 +289,7 @@ void plan_queue_masks(uint64_t *masks, const plan_queue *queue, const tree_plan 
     for (uint32_t i = 0, end; i < queue->num_tasks; i = end) {
         uint32_t item = queue->tasks[i].item, num_unmasked = ALL_TOKENS;
         if (queue->tasks[i].first_mask != QUEUE_NO_MASK)
-            num_unmasked = count_unmasked(plan, &plan->items[item]);
+            num_unmasked = deal_count_unmasked(plan, &plan->items[item]);
         for (end = i; end < queue->num_tasks && queue->tasks[end].item == item; end++) {
             const queue_task *task = &queue->tasks[end];
             if (num_unmasked != ALL_TOKENS && task->first_head == 0)
@@ -475,55 +327,39 @@ static void *array_of(uint64_t count, size_t bytes) { return calloc(count ? (siz
 
 static bool allocate_tasks(queue_builder *b)
 {
-    b->cost = array_of(b->num_tasks, sizeof *b->cost);
-    b->queue.tasks = array_of(b->num_tasks, sizeof *b->queue.tasks);
-    return b->cost && b->queue.tasks;
+    return (b->queue.tasks = array_of(b->queue.num_tasks, sizeof *b->queue.tasks));
 }
 
 static bool allocate(queue_builder *b)
 {
     plan_queue *queue = &b->queue;
     bool has_tasks = allocate_tasks(b);
-    b->order = array_of(b->num_tasks, sizeof *b->order);
-    b->worker = array_of(b->num_tasks * b->shape->num_kv_heads, sizeof *b->worker);
-    b->load = array_of(queue->num_workers, sizeof *b->load);
-    b->heap = array_of(queue->num_workers, sizeof *b->heap);
     b->next_tile = array_of(queue->num_workers, sizeof *b->next_tile);
     b->slice_warp = array_of(b->max_slices, sizeof *b->slice_warp);
-    queue->tiles = array_of(b->num_tiles, sizeof *queue->tiles);
+    queue->tiles = array_of(queue->num_tiles, sizeof *queue->tiles);
     queue->worker_first = array_of((uint64_t)queue->num_workers + 1, sizeof *queue->worker_first);
     queue->starts = array_of(queue->num_workers, sizeof *queue->starts);
-    queue->kv_slots = array_of(b->num_tokens, sizeof *queue->kv_slots);
+    queue->kv_slots = array_of(queue->num_tokens, sizeof *queue->kv_slots);
     queue->queries = array_of(b->plan->num_partials, sizeof *queue->queries);
-    queue->masks = array_of(b->num_masks, sizeof *queue->masks);
+    queue->masks = array_of(queue->num_masks, sizeof *queue->masks);
     queue->slice_place = array_of(b->num_slices, sizeof *queue->slice_place);
-    return has_tasks && b->order && b->worker && b->load && b->heap && b->next_tile && b->slice_warp
-           && queue->tiles && queue->worker_first && queue->starts && queue->kv_slots && queue->queries && queue->masks
-           && queue->slice_place;
-}
-
-static tree_status set_counts(queue_builder *b)
-{
-    uint64_t num_head_blocks = (uint64_t)b->shape->num_blocks * b->shape->num_kv_heads, most = INT32_MAX;
-    if (b->num_tasks > most || b->num_tiles > most || b->num_tokens > most || b->num_masks > most
-        || num_head_blocks > UINT32_MAX / b->shape->block_tokens || b->shape->num_heads > UINT16_MAX)
-        return TREE_OVERFLOW;
-    b->queue.num_tasks = (uint32_t)b->num_tasks;
-    b->queue.num_tiles = (uint32_t)b->num_tiles;
-    b->queue.num_tokens = (uint32_t)b->num_tokens;
-    b->queue.num_masks = (uint32_t)b->num_masks;
-    b->queue.num_partials = b->plan->num_partials;
-    b->queue.is_small = b->num_tasks && (uint64_t)b->plan->num_queries * b->group_size <= QUEUE_SMALL_ROWS
-                        && b->shape->num_kv_heads <= b->queue.num_workers;
-    return TREE_OK;
+    return has_tasks && b->next_tile && b->slice_warp && queue->tiles && queue->worker_first && queue->starts
+           && queue->kv_slots && queue->queries && queue->masks && queue->slice_place;
 }
 
 static tree_status count(queue_builder *b)
 {
-    if (!(b->num_unmasked = array_of(b->plan->num_items, sizeof *b->num_unmasked)))
-        return TREE_NOMEM;
-    count_tasks(b);
-    return set_counts(b);
+    tree_status status = plan_deal_count(&b->deal, b->plan, b->shape, b->queue.num_workers);
+    if (status)
+        return status;
+    b->queue.num_tasks = (uint32_t)b->deal.num_tasks;
+    b->queue.num_tiles = (uint32_t)b->deal.num_tiles;
+    b->queue.num_tokens = (uint32_t)b->deal.num_tokens;
+    b->queue.num_masks = (uint32_t)b->deal.num_masks;
+    b->queue.num_partials = b->plan->num_partials;
+    b->queue.is_small = b->deal.is_small;
+    count_all_slices(b);
+    return TREE_OK;
 }
 
 static tree_status build(queue_builder *b)
@@ -534,7 +370,8 @@ static tree_status build(queue_builder *b)
     if (!allocate(b))
         return TREE_NOMEM;
     cut_items(b);
-    deal(b);
+    plan_deal_tasks(&b->deal, b->plan, b->shape);
+    fill_worker_first(b);
     interleave(b);
     fill_tiles(b);
     fill_starts(b);
@@ -543,32 +380,11 @@ static tree_status build(queue_builder *b)
     return TREE_OK;
 }
 
-static void free_scratch(queue_builder *b)
-{
-    free(b->num_unmasked);
-    free(b->cost);
-    free(b->order);
-    free(b->worker);
-    free(b->load);
-    free(b->heap);
-    free(b->next_tile);
-    free(b->slice_warp);
-}
-
-static queue_builder new_builder(const tree_plan *plan, const tree_shape *shape, uint32_t num_workers)
-{
-    uint32_t group_size = shape->num_heads / shape->num_kv_heads;
-    queue_builder b = {.plan = plan, .shape = shape, .group_size = group_size,
-                       .tile_tokens = queue_tile_tokens(shape->head_dim), .queue.num_workers = num_workers};
-    b.max_heads = group_size < QUEUE_TILE_ROWS ? group_size : QUEUE_TILE_ROWS;
-    b.max_queries = QUEUE_TILE_ROWS / b.max_heads;
-    b.num_head_parts = (group_size + b.max_heads - 1) / b.max_heads;
-    return b;
-}
-
 static tree_status finish(queue_builder *b, tree_status status, plan_queue *queue)
 {
-    free_scratch(b);
+    plan_deal_free(&b->deal);
+    free(b->next_tile);
+    free(b->slice_warp);
     if (status)
         plan_queue_free(&b->queue);
     else
@@ -578,13 +394,13 @@ static tree_status finish(queue_builder *b, tree_status status, plan_queue *queu
 
 tree_status plan_queue_build(plan_queue *queue, const tree_plan *plan, const tree_shape *shape, uint32_t num_workers)
 {
-    queue_builder b = new_builder(plan, shape, num_workers);
+    queue_builder b = {.plan = plan, .shape = shape, .queue.num_workers = num_workers};
     return finish(&b, build(&b), queue);
 }
 
 tree_status plan_queue_cut(plan_queue *queue, const tree_plan *plan, const tree_shape *shape)
 {
-    queue_builder b = new_builder(plan, shape, 0);
+    queue_builder b = {.plan = plan, .shape = shape};
     tree_status status = count(&b);
     if (status == TREE_OK && !allocate_tasks(&b))
         status = TREE_NOMEM;

@@ -4,10 +4,12 @@
  *   deal   each worker, a thread block of the persistent kernel, gets a list of tiles; all take about the same time
  *   fill   token lists, masks and the places of partial states, in the order in which the tiles read them
  *
- * Plain C over plain arrays: the host builds the queue, tests read it, and the device gets a copy. */
+ * Plain C over plain arrays, for tests and for the reader. For a kernel the host decides no more than the deal
+ * (plan_deal.h, plan_outline.h), and the device fills in the same arrays (plan_fill.cu). */
 #ifndef PLAN_QUEUE_H
 #define PLAN_QUEUE_H
 
+#include "plan_deal.h"
 #include "tree_plan.h"
 
 #ifdef __cplusplus
@@ -15,14 +17,9 @@ extern "C" {
 #endif
 
 enum {
-    QUEUE_TILE_ROWS = 64, /* most rows of a task: its queries x their query heads of one KV head */
     QUEUE_SLICE = 16,     /* rows of a warp; masked tokens that a warp computes, or skips, at once */
-    QUEUE_SMALL_ROWS = 4, /* most rows of a KV head in a small queue: one for each warp of a worker */
     QUEUE_START_TILES = 1 /* tiles that are copied into a worker's start record */
 };
-
-/* Most tokens of a tile: 16 KiB of K at two bytes per element. */
-static inline uint32_t queue_tile_tokens(uint32_t head_dim) { return 8192 / head_dim; }
 
 #define QUEUE_NO_MASK UINT32_MAX
 

@@ -21,11 +21,12 @@ size_t tree_attention_gpu_workspace_bytes(const tree_plan *plan, const tree_shap
 }
 
 /* o first: it is read 16 bytes at a time. */
-void attention_place_partials(attention_arguments *a, void *workspace)
+void attention_place_partials(attention_arguments *a, void *workspace, size_t workspace_bytes)
 {
-    uint64_t num_states = (uint64_t)a->plan.num_partials * a->shape.num_heads;
+    uint64_t o_bytes = a->shape.head_dim * tree_storage_bytes(a->shape.storage);
+    uint64_t num_states = workspace_bytes / (o_bytes + 2 * sizeof(float)); /* as many as fit */
     a->o = workspace;
-    a->m = (float *)((char *)workspace + num_states * a->shape.head_dim * tree_storage_bytes(a->shape.storage));
+    a->m = (float *)((uintptr_t)workspace + num_states * o_bytes);
     a->l = a->m + num_states;
 }
 
@@ -54,7 +55,7 @@ tree_status attention_check(const attention_arguments *a, const void *workspace,
 
 tree_status attention_fill(attention_arguments *a, float *out, float *lse, const float *query, const void *key,
                            const void *value, const tree_plan_gpu *plan, const tree_shape *shape, float scale,
-                           void *workspace)
+                           void *workspace, size_t workspace_bytes)
 {
     tree_status status = tree_plan_fits(&plan->plan, shape);
     if (status == TREE_OK && !made_for(plan, shape))
@@ -73,7 +74,7 @@ tree_status attention_fill(attention_arguments *a, float *out, float *lse, const
     a->partial_item = plan->partial_item;
     a->queue = plan->queue;
     a->arrivals = plan->arrivals;
-    attention_place_partials(a, workspace);
+    attention_place_partials(a, workspace, workspace_bytes);
     return TREE_OK;
 }
 
@@ -85,7 +86,8 @@ tree_status tree_attention_gpu(float *out, float *lse, const float *query, const
     assert(plan && shape && "attention needs a plan and a shape");
     attention_arguments a = {};
     gpu_status(cudaSuccess, cuda_error);
-    tree_status status = attention_fill(&a, out, lse, query, key, value, plan, shape, scale, workspace);
+    tree_status status =
+        attention_fill(&a, out, lse, query, key, value, plan, shape, scale, workspace, workspace_bytes);
     if (status != TREE_OK)
         return status;
     step = step ? step : tree_gpu_last_step(shape->storage);

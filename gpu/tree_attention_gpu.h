@@ -24,8 +24,10 @@ const char *tree_cuda_error_string(int cuda_error);
 /* A plan on the device, with the queue of tasks that the later steps run: made for one shape and one device. */
 typedef struct tree_plan_gpu tree_plan_gpu;
 
-/* Allocates, then enqueues one copy from pinned memory on `stream`: work that follows on the same stream sees the whole
- * plan. Keeps no pointer into `plan`. The shape's num_queries and num_blocks may differ from those of the calls.
+/* Allocates, then enqueues a small kernel on `stream`, which reads pinned memory: work that follows on the same
+ * stream sees the whole plan. The device reads 4 bytes for each block of the plan and for each KV head of a task, and
+ * less than 80 for each range, item and query. Keeps no pointer into `plan`. The shape's num_queries and num_blocks may
+ * differ from those of the calls.
  * TREE_BAD_SHAPE and TREE_BAD_PLAN as tree_plan_fits; TREE_UNSUPPORTED (head_dim other than 64, 128, 256);
  * TREE_OVERFLOW (more than 2^31 tasks, tiles, tokens or masks in the queue, 2^32 keys in the pool, 2^16 heads);
  * TREE_NOMEM; TREE_CUDA_ERROR if the stream is being captured; and as tree_gpu_device_check. On error *gpu_plan is
@@ -34,17 +36,45 @@ tree_status tree_plan_gpu_create(tree_plan_gpu **gpu_plan, const tree_plan *plan
                                  cudaStream_t stream, int *cuda_error);
 
 /* Replaces the plan, after tree_plan_grow or by another for the same shape, in the order of `stream`: kernels enqueued
- * there before still see the old one. It allocates, and waits for the device, only if the new plan is larger than
- * all before. It waits for the copy of the update before the previous one. As tree_plan_gpu_create; on error nothing
- * changed. */
+ * there before still see the old one. It allocates, on the host as on the device, only if the new plan is larger than
+ * all before; then it waits for the device. It waits until the device has read the update before the previous one. As
+ * tree_plan_gpu_create; on error nothing changed. */
 tree_status tree_plan_gpu_update(tree_plan_gpu *gpu_plan, const tree_plan *plan, cudaStream_t stream,
                                  int *cuda_error);
 
 /* Replaces the masks alone, after tree_plan_set_keep on the plan that gpu_plan holds: copies 8 bytes for each masked
- * token and task, in the order of `stream`; the queue stays. TREE_INVAL: the plan differs in more than its masks (counts
- * are compared, contents are not). Otherwise as tree_plan_gpu_update. */
+ * token and 64 queries, in the order of `stream`; where the plan before had no token with a mask of its own, it is sent
+ * as a whole. TREE_INVAL: the plan differs in more than its masks (counts are compared, contents are not). Otherwise as
+ * tree_plan_gpu_update. */
 tree_status tree_plan_gpu_update_masks(tree_plan_gpu *gpu_plan, const tree_plan *plan, cudaStream_t stream,
                                        int *cuda_error);
+
+/* A decode loop whose steps only lengthen paths needs no update: the plan on the device grows by itself. After
+ * tree_plan_grow returned true for `plan`, the plan that gpu_plan was made from: whether the device can follow, with
+ * one token more on each path that ends in a node of its own, and none on any other. Nothing is enqueued; where a path
+ * begins a block, its id is left in pinned memory for the step. false: nothing has changed, call tree_plan_gpu_update.
+ * Also false after 64 steps, where the plan has no more room, or where tokens have masks of their own (evicted ones).
+ * O(num_queries). */
+bool tree_plan_gpu_grow(tree_plan_gpu *gpu_plan, const tree_plan *plan);
+
+/* How many steps of this kind may follow without a call to tree_plan_gpu_grow, nor to kv_tree_grow and tree_plan_grow:
+ * until a path begins a block, or the room ends. The next call then has the tokens of all of them. In such a step the
+ * host has nothing to do for the plan. */
+uint32_t tree_plan_gpu_steps_ahead(const tree_plan_gpu *gpu_plan);
+
+/* Enqueues the step itself, a small kernel before the attention of all layers. Call it once for each step, the step of
+ * an update included, which it leaves as it is; or capture it at the beginning of a graph that is launched once for
+ * each step. The plan is then as after tree_plan_grow and tree_plan_gpu_update, bit for bit but for the deal: which
+ * worker has a task, which no result depends on.
+ * slots [num_queries] on the device, or NULL: the slot of the newest token of each path that grows, for kv_append_gpu;
+ * KV_SKIP_SLOT of any other. TREE_INVAL: slots is not aligned to 8 bytes. Otherwise as tree_gpu_device_check. */
+tree_status tree_plan_gpu_advance(tree_plan_gpu *gpu_plan, uint64_t *slots, cudaStream_t stream, int *cuda_error);
+
+/* Changes where an update has moved the plan's arrays, or changed the number of queries, or how the last steps are
+ * launched: then calls of tree_plan_gpu_advance and tree_attention_gpu that were captured have to be captured again.
+ * As long as it stays, they may be replayed with every later plan: those of steps 8 and later, with a workspace that is
+ * large enough for it. A captured call of an earlier step holds the sizes of one plan. */
+uint64_t tree_plan_gpu_version(const tree_plan_gpu *gpu_plan);
 
 /* Waits for kernels that still read the plan. NULL is allowed. */
 void tree_plan_gpu_destroy(tree_plan_gpu *gpu_plan);

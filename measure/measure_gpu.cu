@@ -45,10 +45,8 @@ static size_t num_counted(void)
     return (size_t)std::count_if(counted.begin(), counted.end(), [](const bench_counters &c) { return c.dram_bytes >= 0; });
 }
 
-FILE *bench_open(const char *path, const char *command)
+void bench_device(char *text, size_t text_bytes)
 {
-    if (!is_counting && figure_keeps_counts(path, num_counted()))
-        exit(0);
     int device = 0, driver = 0, runtime = 0, clock_khz = 0, memory_khz = 0;
     cudaDeviceProp properties;
     BENCH_CUDA(cudaGetDevice(&device));
@@ -57,15 +55,21 @@ FILE *bench_open(const char *path, const char *command)
     BENCH_CUDA(cudaRuntimeGetVersion(&runtime));
     BENCH_CUDA(cudaDeviceGetAttribute(&clock_khz, cudaDevAttrClockRate, device));
     BENCH_CUDA(cudaDeviceGetAttribute(&memory_khz, cudaDevAttrMemoryClockRate, device));
-    char name[512];
-    snprintf(name, sizeof name, "%s, %d multiprocessors, L2 %d MiB; driver for CUDA %d.%d, runtime %d.%d; clocks not "
-                                "locked, at most %d MHz, memory %d MHz",
+    snprintf(text, text_bytes,
+             "%s, %d multiprocessors, L2 %d MiB; driver for CUDA %d.%d, runtime %d.%d; clocks not locked, at most %d "
+             "MHz, memory %d MHz",
              properties.name, properties.multiProcessorCount, properties.l2CacheSize >> 20, driver / 1000,
              driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10, clock_khz / 1000, memory_khz / 1000);
+}
+
+FILE *bench_open(const char *path, const char *command)
+{
+    if (!is_counting && figure_keeps_counts(path, num_counted()))
+        exit(0);
+    char name[512];
+    bench_device(name, sizeof name);
     const bench_ceilings &most = bench_ceilings_of_gpu();
-    FILE *file = figure_open_on(is_counting ? "/dev/null" : path, name, command,
-                                "median of 7 replays of a CUDA graph, us per call; cold: K and V sets rotated, 600 MB "
-                                "in all and at most 64 sets; warm: one set again and again");
+    FILE *file = figure_open_on(is_counting ? "/dev/null" : path, name, command, GPU_STATISTIC);
     fprintf(file, "# ceilings: measured in this run, the fastest of 7 replays; GB/s, TFLOP/s, us\n# dram_gbps: %.0f\n# l2_gbps: %.0f\n"
                   "# matrix_tflops: %.0f\n# launch_us: %.2f\n",
             most.dram_gbps, most.l2_gbps, most.matrix_tflops, most.launch_us);
@@ -120,6 +124,18 @@ static __global__ void read_all(const uint4 *array, uint64_t count, uint32_t *ne
         *never = x;
 }
 
+static uint32_t sets_of(uint64_t set_bytes) { return (uint32_t)std::min<uint64_t>(64, 600000000 / set_bytes + 2); }
+
+double bench_bytes(const workload *work, const tree_shape *shape)
+{
+    replay_totals totals;
+    BENCH_MUST(replay_measure(&totals, work, BENCH_BLOCK_TOKENS) == KV_OK, "the tree's blocks");
+    const uint64_t token_bytes = 4ull * shape->num_kv_heads * shape->head_dim;
+    const uint64_t set_bytes = (uint64_t)totals.peak_blocks * BENCH_BLOCK_TOKENS * token_bytes;
+    const double rows = (double)totals.peak_queries * shape->num_heads;
+    return (double)set_bytes * sets_of(set_bytes) + rows * (2.0 * shape->head_dim + 1) * sizeof(float);
+}
+
 bench_case bench_create(const char *nodes, const char *tokens, uint32_t num_heads, uint32_t num_kv_heads,
                         uint32_t head_dim, tree_storage storage)
 {
@@ -154,7 +170,7 @@ bench_case bench_create_at(workload *work, uint32_t iteration, uint32_t num_head
     uint64_t half = (uint64_t)pool.num_blocks * num_kv_heads * BENCH_BLOCK_TOKENS * head_dim;
     uint64_t num_query = (uint64_t)step.num_queries * num_heads * head_dim;
     c.set_bytes = 4 * half;
-    c.num_sets = (uint32_t)std::min<uint64_t>(64, 600000000 / c.set_bytes + 2);
+    c.num_sets = sets_of(c.set_bytes);
     BENCH_CUDA(cudaStreamCreate(&c.stream));
     BENCH_CUDA(cudaMalloc((void **)&c.d_kv, c.set_bytes * c.num_sets));
     for (uint32_t s = 0; s < 2 * c.num_sets; s++) {
@@ -694,6 +710,16 @@ double bench_error(const bench_case *c, const bench_plan *p, const tree_gpu_step
     return error;
 }
 
+bench_measured bench_measure(const bench_case *c, const bench_plan *p, const tree_gpu_step *step)
+{
+    auto call = [&](uint32_t set) { bench_attention(c, p, step, set); };
+    bench_measured m;
+    m.max_error = bench_error(c, p, step);
+    m.cold_us = bench_time(c, call, true);
+    m.warm_us = bench_time(c, call, false);
+    return m;
+}
+
 /* ---- eviction ---- */
 
 /* The importance of each token for one query, in double. */
@@ -854,18 +880,16 @@ void bench_line(FILE *csv, const char *name, const bench_case *c, double floor_u
                 const tree_gpu_step *step)
 {
     bench_plan p = bench_plan_create(c, strategy);
-    auto call = [&](uint32_t set) { bench_attention(c, &p, step, set); };
-    double error = bench_error(c, &p, step);
-    double cold_us = bench_time(c, call, true), warm_us = bench_time(c, call, false);
-    bench_counters counters = bench_count(c, call, true);
+    bench_measured m = bench_measure(c, &p, step);
+    bench_counters counters = bench_count(c, [&](uint32_t set) { bench_attention(c, &p, step, set); }, true);
     fprintf(csv, "\"%s\",%u,%u,%u,%s,%s,%.2f,%.2f,%.2f,%.3f,%.0f,%.0f,%u,%u,%llu,%llu,%llu,%.0f,%.1f,%zu,%.1e\n", name,
             c->shape.num_queries, c->shape.num_heads, c->shape.num_kv_heads, tree_strategy_name[strategy], step->name,
-            cold_us, warm_us, floor_us, floor_us / cold_us, p.plan_us, p.upload_us, p.plan->num_items,
+            m.cold_us, m.warm_us, floor_us, floor_us / m.cold_us, p.plan_us, p.upload_us, p.plan->num_items,
             p.plan->num_partials, (unsigned long long)p.traffic.plan_bytes, (unsigned long long)p.traffic.logical_bytes,
             (unsigned long long)p.traffic.unique_bytes, counters.dram_bytes, counters.l2_hit_percent, p.workspace_bytes,
-            error);
+            m.max_error);
     fflush(csv); /* a run that ends early leaves its lines in the file beside the csv */
     fprintf(stderr, "%-40s %2u/%-2u %-14s %-20s %8.1f us, floor %.1f\n", name, c->shape.num_heads,
-            c->shape.num_kv_heads, tree_strategy_name[strategy], step->name, cold_us, floor_us);
+            c->shape.num_kv_heads, tree_strategy_name[strategy], step->name, m.cold_us, floor_us);
     bench_plan_destroy(&p);
 }

@@ -16,6 +16,7 @@ extern "C" {
 #include "tree_plan.h"
 }
 #include "eviction_gpu.h"
+#include "gpu_protocol.h"
 #include "kv_gpu.h"
 #include "standard_attention_gpu.h"
 #include "tree_attention_gpu.h"
@@ -32,6 +33,9 @@ struct bench_ceilings {
 };
 const bench_ceilings &bench_ceilings_of_gpu(void);
 
+/* Its name, caches, driver and clocks. */
+void bench_device(char *text, size_t text_bytes);
+
 /* Comment lines with device, driver, clocks, commit, command, how times were taken, and the ceilings ("# dram_gbps:
  * 4551"), from which the scripts of the figures draw their lines. The recorded csv stays as it is until bench_close:
  * measure/provenance.h. If it has counters and ncu counted nothing, it stays for good: the program says so and ends. */
@@ -47,9 +51,6 @@ int bench_keep(FILE *csv, const char *const *starts);
  * nothing was counted, one line on stderr says why. In the run under ncu, this function only removes --count from the
  * arguments. */
 void bench_count_all(int *argc, char **argv);
-
-/* The block size divides the lengths of the level trees' nodes, so that no branch has to copy a part-filled block. */
-enum { BENCH_BLOCK_TOKENS = 8 };
 
 /* One step over a tree, with K and V of one layer: as many sets as make cold reads cold, 600 MB in all, at most 64. */
 struct bench_case {
@@ -74,6 +75,9 @@ bench_case bench_create(const char *nodes, const char *tokens, uint32_t num_head
 bench_case bench_create_at(workload *work, uint32_t iteration, uint32_t num_heads, uint32_t num_kv_heads,
                            uint32_t head_dim, tree_storage storage);
 void bench_destroy(bench_case *c);
+
+/* Device memory of such a case with the heads, head_dim and storage of `shape`, without plan and workspace. */
+double bench_bytes(const workload *work, const tree_shape *shape);
 
 /* Microseconds of call(set), the median of 7 replays of a graph. Cold: the graph calls it once for each set; warm: as
  * often for set 0. */
@@ -114,6 +118,12 @@ void bench_attention(const bench_case *c, const bench_plan *p, const tree_gpu_st
 /* The largest error of out of some rows, after one call. Ends the program if out or lse is beyond the limits of
  * measure/oracle.h. */
 double bench_error(const bench_case *c, const bench_plan *p, const tree_gpu_step *step);
+
+/* Checks the result (bench_error), then times the step cold and warm: us. */
+struct bench_measured {
+    double max_error, cold_us, warm_us;
+};
+bench_measured bench_measure(const bench_case *c, const bench_plan *p, const tree_gpu_step *step);
 
 const tree_gpu_step *bench_step(const char *name); /* NULL: the last one */
 

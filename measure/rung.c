@@ -12,8 +12,8 @@
 #include <string.h>
 
 #include "cases.h"
+#include "gpu_bench.h"
 #include "gpu_support.h"
-#include "rung.h"
 #include "test.h"
 #include "workload.h"
 
@@ -187,8 +187,18 @@ static void print_time(const tree_gpu_step *step, const levels *tree)
     (void)step, (void)tree;
     printf("time   emulated on the CPU, no time\n");
 #else
-    double floor_us, us = rung_time(step, tree->nodes, tree->tokens, &floor_us);
-    printf("time   %.1f us, cold L2; the floor is %.1f us: reaches %.2f of the floor\n", us, floor_us, floor_us / us);
+    gpu_bench_request request = {.iteration = 1, .rung = (int)(step - tree_gpu_steps), .strategy = TREE_COST,
+                                 .shape = {.num_heads = 32, .num_kv_heads = 8, .head_dim = 128, .storage = TREE_FP16}};
+    gpu_bench_result r;
+    char why[GPU_BENCH_WHY];
+    if (workload_levels(&request.work, tree->nodes, tree->tokens, NULL) != KV_OK) refuse("%s", "out of memory");
+    if (gpu_bench_measure(&r, &request, why) != GPU_BENCH_OK)
+        printf("time   none: %s\n", why);
+    else if (isnan(r.cold_us))
+        printf("time   %.1f us, warm L2: the tree is too small to be read cold\n", r.warm_us);
+    else
+        printf("time   %.1f us, cold L2; the floor is %.1f us: reaches %.2f of the floor\n", r.cold_us, r.floor_us,
+               r.floor_us / r.cold_us);
 #endif
 }
 

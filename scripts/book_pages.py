@@ -1,12 +1,15 @@
 """The pages of make book: an extension of Sphinx, named by docs/book/conf.py.
 
-Sphinx reads the folder build/book-pages (its srcdir), which this file fills before: a copy of every .md, in which links
-to source files, and the names of functions (`allocator/kv_pool.c:kv_pool_acquire`), lead to pages with numbered source.
-A copy that has not changed keeps its time, so Sphinx reads only what is new. The pages of source and of folders are
-written beside the others, without Sphinx's reader: they are many, and nothing in them refers to anything.
+Sphinx reads the folder build/book-pages (its srcdir), which this file fills before: a copy of every .md, and every
+notebook with its recorded outputs, in which links to source files, and the names of functions
+(`allocator/kv_pool.c:kv_pool_acquire`), lead to pages with numbered source. A copy that has not changed keeps its time,
+so Sphinx reads only what is new. The pages of source and of folders are written beside the others, without Sphinx's
+reader: they are many, and nothing in them refers to anything.
 A link to a file that does not exist is a warning, and scripts/book.sh makes warnings errors."""
+import base64
 import concurrent.futures
 import html
+import json
 import os
 import re
 
@@ -17,7 +20,7 @@ from sphinx.util import logging
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FOLDERS = ['allocator', 'reference', 'gpu', 'measure', 'tools', 'tests', 'figures', 'docs', 'scripts', 'cmake', '.ci',
-           '.devcontainer', 'exercises']
+           '.devcontainer', 'exercises', 'notebooks']
 LEXERS = {'.c': 'c', '.h': 'c', '.cu': 'cuda', '.cuh': 'cuda', '.cpp': 'c++', '.sh': 'bash', '.py': 'python',
           '.awk': 'awk', '.gp': 'gnuplot', '.gnuplot': 'gnuplot', '.cmake': 'cmake', '.gdb': 'text', '.csv': 'text', '.txt': 'text',
           '.ttr': 'text', '.in': 'text', '.json': 'json', '.cff': 'yaml', '.mk': 'make', '.mistakes': 'text', 'weave': 'python', 'run': 'bash',
@@ -42,6 +45,24 @@ def lexer(path):
     return LEXERS.get(name) or LEXERS.get(os.path.splitext(name)[1])
 
 
+def notebook_text(path):
+    """A notebook with its recorded outputs as Markdown, and its pictures by their paths."""
+    parts, pictures = [], {}
+    for cell in json.loads(text_of(path))['cells']:
+        source = ''.join(cell['source'])
+        parts.append(source if cell['cell_type'] == 'markdown' else f'```python\n{source}\n```')
+        for output in cell.get('outputs', []):
+            png = output.get('data', {}).get('image/png')
+            if png:
+                name = f'{os.path.splitext(path)[0]}_{len(pictures) + 1}.png'
+                pictures[name] = base64.b64decode(png)
+                alt = re.sub(r'([\[\]*_`])', r'\\\1', output['metadata']['image/png']['alt'])
+                parts.append(f'![{alt}]({os.path.basename(name)})')
+            elif output.get('text'):
+                parts.append('```text\n' + ''.join(output['text']).rstrip('\n') + '\n```')
+    return '\n\n'.join(parts) + '\n', pictures
+
+
 class Tree:
     """The files of the project, by their paths from its root."""
 
@@ -52,7 +73,9 @@ class Tree:
                 folders[:] = [f for f in folders if not f.startswith(('.', '_', 'build')) and f != 'mine']
                 self.files += [os.path.relpath(os.path.join(at, name), ROOT) for name in names]
         self.files.sort()
-        self.pages = {f for f in self.files if f.endswith('.md')}
+        self.notebooks = {f: notebook_text(f) for f in self.files if f.endswith('.ipynb')}
+        self.drawn = {name: png for _, pictures in self.notebooks.values() for name, png in pictures.items()}
+        self.pages = {f for f in self.files if f.endswith('.md')} | set(self.notebooks)
         self.sources = {f for f in self.files if lexer(f) and os.path.getsize(os.path.join(ROOT, f)) <= MOST_BYTES}
         self.images = [f for f in self.files if f.endswith(('.svg', '.png'))]
         self.folders = {os.path.dirname(f) for f in self.files} - {''}
@@ -67,10 +90,11 @@ class Tree:
         figures = [f'figures/{m}' for m in re.findall(r'\]\((\w+\.md)\)', text_of('figures/README.md'))]
         figures = ['figures/README.md'] + list(dict.fromkeys(figures))
         exercises = sorted((p for p in self.pages if p.startswith('exercises/')), key=lambda p: (p != 'exercises/README.md', p))
-        told = {BOOK, *chapters, *GUIDE, *IN_DEPTH, *exercises, *figures, *PROJECT}
+        notebooks = ['notebooks/README.md', *sorted(self.notebooks)]
+        told = {BOOK, *chapters, *GUIDE, *IN_DEPTH, *exercises, *notebooks, *figures, *PROJECT}
         rest = sorted(self.pages - told)
         of_figures = [p for p in rest if p.startswith('figures/')]
-        parts = [('The book', chapters), ('Exercises', exercises), ('To find your way', GUIDE),
+        parts = [('The book', chapters), ('Notebooks', notebooks), ('Exercises', exercises), ('To find your way', GUIDE),
                  ('In depth', IN_DEPTH + [p for p in rest if p not in of_figures]), ('Figures', figures + of_figures),
                  ('The project', PROJECT)]
         return [(heading, [p for p in pages if p in self.pages]) for heading, pages in parts]
@@ -94,14 +118,14 @@ def line_of_symbol(path, symbol):
 
 
 class Page:
-    """An .md, adapted."""
+    """An .md or a notebook, adapted."""
 
     def __init__(self, tree, path, warn):
         self.tree, self.path, self.warn = tree, path, warn
 
     @staticmethod
     def place(path):
-        return 'index.md' if path == BOOK else path
+        return 'index.md' if path == BOOK else re.sub(r'\.ipynb$', '.md', path)
 
     def to(self, path):
         return os.path.relpath(path, os.path.dirname(self.place(self.path)) or '.')
@@ -125,7 +149,7 @@ class Page:
             return self.source(path, int(anchor[1:]) if re.fullmatch(r'L\d+', anchor) else 0)
         if path == EXPLORER:
             return 'source:' + self.to(path) + hash_ + anchor
-        if path in self.tree.files:
+        if path in self.tree.files or path in self.tree.drawn:
             return self.to(path)
         self.warn(f'{self.path} links to {target}: no such file')
         return 'source:' + target
@@ -152,7 +176,8 @@ class Page:
         return f'<p class="origin"><a href="{target}">{path}{f", line {line}" if line else ""}</a></p>\n'
 
     def text(self):
-        fence, lines, given = '', [], text_of(self.path).split('\n')
+        whole = self.tree.notebooks[self.path][0] if self.path in self.tree.notebooks else text_of(self.path)
+        fence, lines, given = '', [], whole.split('\n')
         for number, line in enumerate(given, 1):
             opening = re.match(r' {0,3}(`{3,}|~{3,})', line)
             if not fence and opening:
@@ -169,13 +194,15 @@ class Page:
         text = '\n'.join(lines)
         if self.path == BOOK:
             for heading, pages in self.tree.contents():
-                text += f'\n```{{toctree}}\n:hidden:\n:caption: {heading}\n\n' + '\n'.join(pages) + '\n```\n'
+                names = '\n'.join(self.place(page) for page in pages)
+                text += f'\n```{{toctree}}\n:hidden:\n:caption: {heading}\n\n{names}\n```\n'
         return text
 
 
 def fill(folder, tree, warn):
     """Makes folder hold the pages, and no others."""
     wanted = {Page.place(p): Page(tree, p, warn).text().encode() for p in tree.pages}
+    wanted.update(tree.drawn)
     for path in tree.images:
         with open(os.path.join(ROOT, path), 'rb') as file:
             wanted[path] = file.read()

@@ -10,6 +10,7 @@ page=docs/explorer.html
 sources() {
     printf '%s\n' allocator/*.c reference/*.c reference/shape/*.c reference/plan/*.c reference/eviction/*.c |
         grep -vE '_(check|text|explain)\.c$'
+    echo gpu/plan_deal.c
     echo gpu/plan_queue.c
     echo explorer/glue.c
 }

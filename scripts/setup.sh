@@ -34,12 +34,25 @@ has_sphinx() {
     return 1
 }
 
+# What scripts/notebooks.sh looks for, in the same way.
+has_notebooks() {
+    local python
+    while read -r python; do
+        "$python" -c 'import ipykernel, nbclient, numpy' 2>/dev/null </dev/null && return
+    done < <(type -aP python3)
+    return 1
+}
+
 # clang, lld, wasi-libc and clang's own library for WebAssembly.
 has_wasm() { clang --target=wasm32-wasi -x c -o /dev/null - <<<'int main(void) { return 0; }' >/dev/null 2>&1; }
+
+# clang does not bring its MemorySanitizer.
+has_msan() { clang -fsanitize=memory -x c -o /dev/null - <<<'int main(void) { return 0; }' >/dev/null 2>&1; }
 
 # Missing packages of the verb: needed ones, and those that it can go on without.
 find_missing() {
     missing=() optional=()
+    local notebooks=(python3-nbclient python3-ipykernel python3-numpy)
     local wasm=(clang lld wasi-libc libclang-rt-dev-wasm32)
     case $verb in
     figures | book | explorer) ;;
@@ -59,17 +72,23 @@ find_missing() {
         ;;
     book) has_sphinx || missing+=(python3-sphinx python3-myst-parser) ;;
     explorer) has_wasm || missing+=("${wasm[@]}") ;;
+    notebooks)
+        has gnuplot || missing+=(gnuplot-nox)
+        has_notebooks || missing+=("${notebooks[@]}")
+        ;;
     coverage) has gcovr || optional+=(gcovr) ;;
     ci)
         local tool
         has_cxx || missing+=(g++)
-        for tool in gnuplot:gnuplot-nox clang:clang valgrind:valgrind cppcheck:cppcheck shellcheck:shellcheck \
+        for tool in gnuplot:gnuplot-nox clang:clang cppcheck:cppcheck shellcheck:shellcheck \
             pkg-config:pkg-config gcovr:gcovr python3:python3 git:git gdb:gdb qemu-x86_64:qemu-user \
             chromium-headless-shell:chromium-headless-shell node:nodejs; do
             has "${tool%%:*}" || missing+=("${tool##*:}")
         done
         has_sphinx || missing+=(python3-sphinx python3-myst-parser)
         has_wasm || missing+=("${wasm[@]}")
+        has_notebooks || missing+=("${notebooks[@]}")
+        has_msan || missing+=(libclang-rt-dev)
         ;;
     esac
 }

@@ -81,9 +81,11 @@ def name_of(path):
 
 
 def pages_of_texts():
-    """Where the page of each .md of docs/ and figures/ has to be: (text, page)."""
-    for text in sorted(glob.glob('docs/**/*.md', recursive=True) + glob.glob('figures/**/*.md', recursive=True)):
+    """Where the page of each .md of docs/, figures/ and notebooks/ has to be, and of each notebook: (text, page)."""
+    for text in sorted(path for top in ('docs', 'figures', 'notebooks') for path in glob.glob(top + '/**/*.md', recursive=True)):
         yield text, 'index.html' if text == 'docs/book/README.md' else text[:-len('md')] + 'html'
+    for source in sorted(glob.glob('notebooks/[0-9]*.py')):
+        yield source, source[:-len('py')] + 'html'
 
 
 if len(sys.argv) == 4 and sys.argv[2] == 'frames':
@@ -117,7 +119,7 @@ case('there are pages', [] if len(pages) > 100 else [f'{len(pages)} pages'])
 for text, page in pages_of_texts():
     path = os.path.join(folder, page)
     with open(text, encoding='utf-8') as file:
-        title = re.search(r'^# (.*)$', file.read(), re.M)
+        title = re.search(r'^# (?:# )?([^%].*)$', file.read(), re.M)
     title = re.sub(r'[`*_]|\[([^]]*)\]\([^)]*\)', r'\1', title.group(1)) if title else '?'
     found = re.sub('[_\u00b6#]$|[_*]', '', pages[path].heading).strip() if path in pages else 'no page'
     case(f'the page of {text}', [] if found == title.replace('_', '') else [f"heading '{found}', not '{title}'"])
@@ -155,6 +157,14 @@ for path in glob.glob(folder + '/_static/**/*.css', recursive=True):
             loads.append(f'{name_of(path)} loads {load}')
 case('scripts, styles, fonts and pictures are loaded from beside the page', loads)
 case('each picture has an alternative text of at least three words', images)
+wrong = []
+for notebook in glob.glob('notebooks/*.ipynb'):
+    with open(notebook, encoding='utf-8') as file:
+        drawn = file.read().count('"image/png": "')
+    page = pages.get(os.path.join(folder, notebook[:-len('ipynb')] + 'html'))
+    if not drawn or not page or len(page.images) != drawn:
+        wrong.append(f'{notebook} has {drawn} pictures, its page {len(page.images) if page else "is not there"}')
+case('the pages of notebooks have their pictures', wrong)
 
 chapters = sorted(p for _, p in pages_of_texts() if re.match(r'docs/book/\d\d_', p))
 index = pages.get(folder + '/index.html')

@@ -16,7 +16,8 @@ typedef struct long_case {
     uint32_t piece_tokens;
 } long_case;
 
-static const long_case long_cases[] = {{"1,2/1000,40", 1}, {"1,2/40000,40", 0}, {"1,2/40000,40", 16}};
+#define MANY (TEST_SANITIZED ? "1,2/4000,40" : "1,2/40000,40")
+static long_case long_cases[] = {{"1,2/1000,40", 1}, {NULL, 0}, {NULL, 16}}; /* NULL: MANY */
 
 /* Numbers whose multiples are rounded up, down and in turns; a column of V each. */
 static void fill_values(attention_case *c)
@@ -160,7 +161,8 @@ int main(int argc, char **argv)
 {
     test_begin(argc, argv, "sums do not drift, however many terms they have");
     for (size_t i = 0; i < sizeof long_cases / sizeof long_cases[0]; i++) {
-        const long_case *one = &long_cases[i];
+        long_case *one = &long_cases[i];
+        one->spec = one->spec ? one->spec : MANY;
         uint32_t tokens = (uint32_t)strtoul(strchr(one->spec, '/') + 1, NULL, 10);
         attention_add_one_storage(run_equal_weights, one, 0, "%u_equal_weights_in_pieces_of_%u", tokens,
                                   one->piece_tokens); /* fp32: values of 24 bits lose the most */

@@ -76,7 +76,7 @@ static void run_strategy(const attention_backend *backend, const void *argument)
 
     attention_result clean = attention_run(&c, plan);
     double worst = check_attention(clean.out.data, clean.lse.data, &truth, &backend->u, "against the truth");
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < (TEST_SANITIZED ? 1 : 3); i++) {
         attention_fill_unseen(&c, KV_NONE, fillings[i]);
         attention_result poisoned = attention_run(&c, plan);
         check_same_bits(poisoned.out.data, clean.out.data, c.num_out, "out with poison in every unseen slot");

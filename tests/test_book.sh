@@ -1,7 +1,8 @@
 #!/bin/bash
 # Claim: each chapter of docs/book has the parts of a chapter (a question, a drawing, quoted code, measurement, refutation,
-# exercises with answers, ways on); code, output and numbers in it are those of the project (scripts/weave --check); and
-# both checks refuse a chapter in which one of these is wrong.
+# exercises with answers, ways on), and names its notebook, its functions to write and its panel of the explorer, as the
+# notebook names its chapters; code, output and numbers in it are those of the project (scripts/weave --check); and all
+# these checks refuse a chapter in which something is wrong.
 # shellcheck disable=SC2016 # backquotes in sed's scripts
 # shellcheck source=tests/tool_checks.sh
 . "$(dirname "$0")/tool_checks.sh"
@@ -81,13 +82,60 @@ book_faults() {
     done
 }
 
+# way_faults: a chapter and a notebook name each other; a chapter names functions to write, those of exercises/ that
+# belong to it among them, and a panel of the explorer, as a notebook does.
+way_faults() {
+    local chapter notebook title named naming sign pair number
+    named=$(awk '/^\*\*Notebook:\*\* /, /^$/ { text = text $0 " " }
+        /^$/ && text {
+            for (; match(text, /\[[^]]*\]\(\.\.\/\.\.\/notebooks\/[^)]*\)/); text = substr(text, RSTART + RLENGTH)) {
+                split(substr(text, RSTART + 1, RLENGTH - 2), link, /\]\(\.\.\/\.\.\/notebooks\//)
+                print substr(FILENAME, 11), link[2], link[1]
+            }
+            text = ""
+        }' docs/book/[0-9]*.md)
+    naming=$(awk 'FNR == 1 { first = 1; name = FILENAME; gsub(/.*\/|\.py$/, "", name) }
+        FNR > 1 && /^# %%/ { first = 0 }
+        first && /^# # / { print "title", name, substr($0, 5) }
+        first && /\.\.\/exercises\/[0-9]/ { print "exercise", name }
+        first && /\.\.\/docs\/explorer\.html#panel-/ { print "panel", name }
+        first {
+            for (; match($0, /\.\.\/docs\/book\/[0-9a-z_]+\.md/); $0 = substr($0, RSTART + RLENGTH))
+                print "names", substr($0, RSTART + 13, RLENGTH - 13), name ".ipynb"
+        }' notebooks/[0-9]*.py)
+    while read -r chapter notebook title && [ -n "$chapter" ]; do
+        grep -qx "title ${notebook%.ipynb} $title" <<<"$naming" ||
+            echo "docs/book/$chapter: there is no notebook '$title' in $notebook"
+    done <<<"$named"
+    while read -r sign pair; do
+        case $sign in
+        '<') echo "notebooks/${pair#* }: its first cell does not name docs/book/${pair% *}, which names it" ;;
+        '>') echo "docs/book/${pair% *}: does not name notebooks/${pair#* }, which names it" ;;
+        esac
+    done < <(diff <(cut -d ' ' -f 1,2 <<<"$named" | sort) <(sed -n 's/^names //p' <<<"$naming" | sort -u))
+    for notebook in notebooks/[0-9]*.py; do
+        title=${notebook#*/} title=${title%.py}
+        [[ $naming == *"exercise $title"* ]] || echo "$notebook: its first cell names no exercise"
+        [[ $naming == *"panel $title"* ]] || echo "$notebook: its first cell names no panel of the explorer"
+    done
+    for chapter in docs/book/[0-9]*.md; do
+        [[ $'\n'$named == *$'\n'"${chapter##*/} "* ]] || echo "$chapter: has no line **Notebook:** with a link"
+    done
+    grep -L '^\*\*Write it yourself:\*\* ' docs/book/[0-9]*.md | sed 's/$/: has no line **Write it yourself:**/'
+    grep -L '](\.\./explorer\.html#panel-[a-z]*)' docs/book/[0-9]*.md | sed 's/$/: names no panel of the explorer/'
+    while read -r number chapter && [ -n "$number" ]; do
+        grep -qw "N=$number" "docs/book/$chapter" || echo "docs/book/$chapter: does not name exercise $number"
+    done <<<"$(sed -nE 's#^\|\[([0-9]+) .*\(\.\./docs/book/(.*)\)\|$#\1 \2#p' exercises/README.md)"
+}
+
 expect "the chapters and their parts" "" "$(book_faults)"
+expect "chapters, notebooks, exercises and panels name each other" "" "$(way_faults)"
 expect "the same table in docs/README.md" "$(grep -E '^\|\[[0-9]+ ' docs/book/README.md)" \
     "$(grep -E '^\|\[[0-9]+ ' docs/README.md | sed 's#(book/#(#')"
 expect "eleven chapters" 11 "$(find docs/book -name '[0-9]*_*.md' | wc -l)"
 
 # The same book with a mistake in one chapter.
-cp -r docs "${work:?}" && cd "$work" || exit 1
+cp -r docs notebooks exercises "${work:?}" && cd "$work" || exit 1
 lacks() { # NAME SED_SCRIPT FAULT
     cp "$TREEATTN_SOURCE_DIR/docs/book/"*.md docs/book
     sed -i -E "$2" docs/book/02_blocks.md
@@ -118,7 +166,32 @@ lacks "another next chapter" '/^\*\*Next:/ s/03_tree/04_online_softmax/' '02_blo
 lacks "a sign that begins a list" '3s/$/\n+ 3/' '02_blocks.md: line 4 begins a list: + 3'
 lacks "a long line" '3s/$/ 34567890 234567890 234567890 234567890 234567890 234567890 234567890 234567890 234567890 234567890 234567890/' \
     "02_blocks.md: line 3 has $(($(sed -n 3p "$TREEATTN_SOURCE_DIR/docs/book/02_blocks.md" | wc -m) + 108)) characters"
-cp "$TREEATTN_SOURCE_DIR/docs/book/"*.md docs/book && rm docs/book/04_*.md
+cp "$TREEATTN_SOURCE_DIR/docs/book/"*.md docs/book
+misses() { # NAME FILE SED_SCRIPT FAULT
+    sed -i.before -E "$3" "$2"
+    cmp -s "$2" "$2.before" && fail "$1" "the mistake is not there"
+    expect "$1" "$4" "$(way_faults)"
+    mv "$2.before" "$2"
+}
+misses "a chapter without its notebook" docs/book/06_caches.md 's/^\*\*Notebook:/**Note:/' \
+    "docs/book/06_caches.md: does not name notebooks/05_l2_paradox.ipynb, which names it
+docs/book/06_caches.md: has no line **Notebook:** with a link"
+misses "a notebook without its chapter" notebooks/06_ladder.py '1,/^# %%$/ s#08_floor#08_roof#' \
+    "notebooks/06_ladder.ipynb: its first cell does not name docs/book/08_floor.md, which names it
+docs/book/08_roof.md: does not name notebooks/06_ladder.ipynb, which names it"
+misses "another title of a notebook" notebooks/05_l2_paradox.py '2s/paradox/question/' \
+    "docs/book/06_caches.md: there is no notebook '5 The L2 paradox' in 05_l2_paradox.ipynb"
+misses "a chapter names no exercise" docs/book/04_online_softmax.md '/^\*\*Write/ s/N=6/N=7/' \
+    "docs/book/04_online_softmax.md: does not name exercise 6"
+misses "a chapter without functions to write" docs/book/06_caches.md '/^\*\*Write/d' \
+    "docs/book/06_caches.md: has no line **Write it yourself:**"
+misses "a chapter without a panel" docs/book/06_caches.md 's/#panel-bytes//' \
+    "docs/book/06_caches.md: names no panel of the explorer"
+misses "a notebook without a panel" notebooks/05_l2_paradox.py 's/#panel-bytes//' \
+    "notebooks/05_l2_paradox.py: its first cell names no panel of the explorer"
+misses "a notebook without an exercise" notebooks/05_l2_paradox.py 's#exercises/09#exercise/09#' \
+    "notebooks/05_l2_paradox.py: its first cell names no exercise"
+rm docs/book/04_*.md
 expect_match "a chapter that is gone" 'README.md: there is no 04_' <(book_faults)
 cp docs/book/03_tree.md docs/book/11_more.md
 expect_match "a chapter that is not listed" 'README.md: does not list 11_more.md' <(book_faults)

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Claim: make book gives each page of docs/ and figures/ as HTML that needs no network: without dead links or anchors, each
-# picture with its text, the chapters in order, all lines of the source; in a browser, without errors, no page is wider
-# than a phone, and a dark one is dark. Where Sphinx is missing, make book says so in one line.
+# Claim: make book gives each page of docs/ and figures/, and each notebook, as HTML that needs no network: without dead
+# links or anchors, each picture with its text, the chapters in order, all lines of the source; in a browser, without
+# errors, no page is wider than a phone, and a dark one is dark. Where Sphinx is missing, make book says so in one line.
 # Not sanitized: it runs nothing of the build.
 set -u
 : "${TREEATTN_SOURCE_DIR:=$(cd "$(dirname "$0")/.." && pwd)}"

@@ -22,10 +22,19 @@ all='sm_80;sm_86;sm_89;sm_90a;compute_90'
 nvcc 75 80 86 87 89 90 100 120
 stub nvidia-smi 'echo "NVIDIA-SMI has failed because it could not communicate with the NVIDIA driver"; exit 9'
 expect_targets "no driver: all" "$all"
-expect "sm_80, 86 and 89 are compiled once" 1 "$(grep -c '^flags: -gencode=arch=compute_80,code=\[sm_80,sm_86,sm_89\];' said)"
+ampere='-gencode=arch=compute_80,code=[sm_80,sm_86,sm_89]'
+expect "sm_80, 86 and 89 are compiled once, sm_90 with the PTX" \
+    "flags: $ampere;-gencode=arch=compute_90,code=[sm_90,compute_90]" "$(grep '^flags: ' said)"
+expect "with warpgroup products: sm_90a" \
+    "needs 90a: $ampere;-gencode=arch=compute_90a,code=[sm_90a];-gencode=arch=compute_90,code=[compute_90]" \
+    "$(grep '^needs 90a: ' said)"
+expect_targets "for warnings: the one with the least room of those with one PTX" 'sm_86;sm_90a;compute_90' \
+    -DTREEATTN_CUDA_ARCHITECTURES=warnings
 stub nvidia-smi '[ "$*" = "--query-gpu=compute_cap --format=csv,noheader" ] && echo 9.0'
 expect_targets "an H200: its own" sm_90a
-expect "with warpgroup products" 'flags: -gencode=arch=compute_90a,code=[sm_90a]' "$(grep '^flags' said)"
+for of in flags 'needs 90a'; do
+    expect "$of: one compilation" "$of: -gencode=arch=compute_90a,code=[sm_90a]" "$(grep "^$of" said)"
+done
 expect_targets "an H200, all wanted" "$all" -DTREEATTN_CUDA_ARCHITECTURES=all
 expect_targets "an H200, a list wins" "80-real;90a-real;90-virtual" "-DCMAKE_CUDA_ARCHITECTURES=80-real;90"
 expect "then CMake makes the flags" 'flags: ' "$(grep '^flags' said)"
@@ -51,5 +60,5 @@ for refused in all 75 '90;70-real'; do
     expect_match "with a sentence" 'the kernels need sm_80' said
 done
 expect_targets "a word that does not exist" '' -DTREEATTN_CUDA_ARCHITECTURES=everything
-expect_match "with a sentence: everything" 'expected native or all' said
+expect_match "with a sentence: everything" 'not native, all or warnings' said
 finish

@@ -27,7 +27,7 @@ for document in "${documents[@]}"; do
     while read -r file && [ -n "$file" ]; do
         checked=$((checked + 1))
         [ -e "$file" ] || [ -e "$(dirname "$document")/$file" ] || fail "$document names $file: no such file"
-    done <<<"$(grep -oE '`(allocator|reference|gpu|measure|tests|figures|tools|scripts|cmake|docs|notebooks)/[A-Za-z0-9_./-]+\.[a-z]+`' "$document" |
+    done <<<"$(grep -oE '`(allocator|reference|gpu|measure|tests|figures|tools|scripts|cmake|docs|notebooks|python)/[A-Za-z0-9_./-]+\.[a-z]+`' "$document" |
         tr -d '`')"
     while read -r link && [ -n "$link" ]; do
         checked=$((checked + 1))
@@ -211,11 +211,43 @@ while read -r heads ours others wins trees && [ -n "$heads" ]; do
     16/1) tr '\n' ' ' <README.md | grep -qE "16/1 heads on +$wins\." || fail "README: $wins trees at $heads" ;;
     esac
 done <<<"$(sed 's/\. At /.\nAt /g' figures/gpu_trees.md | sed -n "$score")"
+peers=$(sed -n 's/^# peers: //p' docs/peers_h200.csv)
+count=$(awk -F', ' '{ split("one two three four five six seven eight nine ten", words, " "); print words[NF] }' <<<"$peers")
+checked=$((checked + 4))
+[ "$(tr '\n' ' ' <README.md | grep -oE "best of +$count other kernels" | wc -l)" = 2 ] || fail "README: the best of $count others, twice"
+grep -q "^The others are $count kernels" docs/gpu.md || fail "docs/gpu.md: $count others"
+pat=$(grep -c '^".*",32,8,PAT,' docs/peers_h200.csv)
+grep -q "is the best of the $count on $pat trees" docs/gpu.md || fail "docs/gpu.md: PAT is the best on $pat trees"
+while read -r peer; do
+    [[ ", $peers," = *", $peer,"* ]] || fail "docs/peers_h200.csv: $peer is not among its peers"
+done <<<"$(sed -nE 's/^"[^"]*",[0-9]+,[0-9]+,([^,]*),.*/\1/p' docs/peers_h200.csv)"
 while read -r step a c && [ -n "$step" ]; do
     checked=$((checked + 1))
     grep -qE "^\|${step//_/ }[^|]*\|[^|]*\|$a\|[^|]*\|$c\|" docs/gpu.md || fail "docs/gpu.md: rung $step takes $a and $c us"
 done <<<"$(awk -F, '$5 == "cost" && $1 ~ /^"64 branches/ { a[$6] = $7 }
     $5 == "cost" && $1 ~ /^"512 leaves/ { sub("step_", "", $6); printf "%s %.0f %.0f\n", $6, a["step_" $6], $7 }' figures/ladder.csv)"
+
+# docs/tried_h200.csv: of each dropped kernel its scores and those of step 12 in the same run, and two trees with two launches at once.
+while IFS='|' read -r kernel scores; do
+    checked=$((checked + 1))
+    grep -F "|$kernel|" docs/gpu.md | grep -qF "|$scores|" || fail "docs/gpu.md: $kernel has the scores $scores"
+done <<<"$(awk -F'"' '/^[0-9]/ {
+        split($1, first, ","); split($5, x, ",")
+        place = first[1] FS $2 FS x[2]
+        sum[place] += log(x[4] / x[5]); count[place]++; run[$2] = first[1]
+    }
+    function score(kernel, heads, place) { place = kernel FS heads; return exp(sum[place] / count[place]) }
+    END {
+        for (k in run) if (k != "last rung")
+            printf "%s|%.3f|%.3f|%.3f|%.3f\n", k, score(run[k] FS k, 32), score(run[k] FS "last rung", 32), \
+                score(run[k] FS k, 16), score(run[k] FS "last rung", 16)
+    }' docs/tried_h200.csv)"
+while read -r sentence; do
+    checked=$((checked + 1))
+    tr '\n' ' ' <docs/gpu.md | grep -qF "$sentence" || fail "docs/gpu.md: $sentence"
+done <<<"$(awk -F'"' '$1 == "3," && $5 ~ /^,16,/ { split($5, x, ","); us[$2, $4] = x[5] }
+    function instead(tree) { return sprintf("%.1f us instead of %.1f", us["copying warps, early, no barrier launch, one worker", tree], us["last rung", tree]) }
+    END { print instead("prefix 1"); t = instead("10 branches"); sub(" us", "", t); print t }' docs/tried_h200.csv)"
 
 # The same for the ladder of eviction: "wins A to B us on N branches", from the rung before, for the N that the file names.
 for file in gpu/eviction/evict_[1-9]_*.cu; do

@@ -22,13 +22,15 @@ openmp=$(read_cache OpenMP_C_FLAGS)
 [ "$(read_cache TREEATTN_COVERAGE)" = OFF ] || options+=(--coverage)
 [[ $openmp != -* ]] || options+=("$openmp")
 
-# run NAME LINKER [LIBRARY...]: what NAME.c of docs/examples, docs/book or $work prints is in $work/NAME.
+# run NAME LINKER [LIBRARY...]: what NAME.c of docs/examples, docs/book or $work prints is in $work/NAME. NAME.cu of
+# docs/examples is C++ as well.
 run() {
-    local name=$1 linker=$2 status=0 source=docs/examples/$1.c
+    local name=$1 linker=$2 status=0 source=docs/examples/$1.c language=(-x c) standard=c11
     [ -f "$source" ] || source=docs/book/$name.c
     [ -f "$source" ] || source=$work/$name.c
+    [ ! -f "docs/examples/$name.cu" ] || { source=docs/examples/$name.cu language=(-x c++) standard=c++17; }
     shift 2
-    if ! "$cc" "${flags[@]}" "${options[@]}" -c -o "$work/$name.o" "$source" ||
+    if ! "$cc" "${flags[@]/-std=c11/-std=$standard}" "${options[@]}" "${language[@]}" -c -o "$work/$name.o" "$source" ||
         ! "$linker" "${options[@]}" -o "$work/$name.run" "$work/$name.o" "$@" "$TREEATTN_BUILD_DIR/libtreeattn.a" -lm; then
         fail "$name does not compile"
         return
@@ -107,6 +109,15 @@ if [ -f "$emulated" ] && [ -n "$cxx" ]; then
     shows gpu_step 6 ', out as on the CPU$'
     shows gpu_step 2 '^step 0 .*: 3 copies, plan built'
     shows gpu_step 4 ': 0 copies, plan kept'
+    run decode_loop "$cxx" "$emulated"
+    shows decode_loop 27 ', out as on the CPU$'
+    shows decode_loop 1 '^step  0: 4 branches, 3 copies, a new tree, a new plan, '
+    shows decode_loop 1 '^step 12: 4 branches, 1 copies, a new tree, a new plan, '
+    shows decode_loop 1 '^step 20: 2 of 3 drafts accepted, '
+    shows decode_loop 1 '^step 20: 4 branches, 0 copies, a new tree, a new plan, '
+    shows decode_loop 23 ': 4 branches, 0 copies, (nothing to do|nothing is sent), '
+    shows decode_loop 20 ', nothing to do, '
+    shows decode_loop 1 '^captured [12] times$'
     run evict_gpu "$cxx" "$emulated"
     shows evict_gpu 11 ', as on the CPU$'
     shows evict_gpu 1 '^step  0: 2 copies, plan built, as'
@@ -116,6 +127,7 @@ if [ -f "$emulated" ] && [ -n "$cxx" ]; then
     shows evict_gpu 2 '^step ( 9|10): 0 copies, new masks, 0 forgets [0-9]+, 1 forgets [0-9]+, as'
 else
     echo "skip gpu_step no C++ compiler"
+    echo "skip decode_loop no C++ compiler"
     echo "skip evict_gpu no C++ compiler"
 fi
 [ $failed = 0 ]

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Claim: a ten-line program finds the installed library by pkg-config and by CMake's find_package, and runs; so does
-# docs/examples/gpu_step.c with the GPU library, where there is a CUDA toolkit. It runs where there is a GPU.
+# docs/examples/gpu_step.c and decode_loop.cu with the GPU library, where there is a CUDA toolkit. They run where there
+# is a GPU.
 set -eu
 read_cache() { sed -n "s/^$1:[A-Z]*=//p" "$TREEATTN_BUILD_DIR/CMakeCache.txt"; }
 if [ -n "$(read_cache TREEATTN_SANITIZE)" ] || [ "$(read_cache TREEATTN_COVERAGE)" = ON ]; then
@@ -83,6 +84,12 @@ if grep -q libtreeattn_gpu "$TREEATTN_BUILD_DIR/cmake_install.cmake"; then
         # shellcheck disable=SC2046 # words of flags
         "$cc" -std=c11 -o gpu_by_pkg_config "$example" $(pkg-config --cflags --libs treeattn_gpu)
         expect_gpu gpu_pkg-config ./gpu_by_pkg_config
+        # shellcheck disable=SC2046 # words of flags
+        "$(read_cache CMAKE_CUDA_COMPILER)" -std=c++17 -c -o decode_loop.o "${example%/*}/decode_loop.cu" \
+            $(pkg-config --cflags treeattn_gpu)
+        # shellcheck disable=SC2046 # words of flags
+        "$(read_cache CMAKE_CXX_COMPILER)" -o decode_loop decode_loop.o $(pkg-config --libs treeattn_gpu)
+        expect_gpu gpu_decode_loop ./decode_loop
     else
         echo "skip gpu_pkg-config no pkg-config"
     fi
@@ -110,6 +117,23 @@ else
     grep -q 'gpu' log || { cat log; echo "FAIL CMake does not say that the component gpu is missing"; exit 1; }
     echo "pass without the GPU library, its component is refused"
 fi
+
+package=$(dirname "$(dirname "$(find "$work/prefix" -path '*/treeattn/__init__.py')")")
+while read -r python; do
+    "$python" -c 'import numpy' 2>/dev/null </dev/null || continue
+    output=$(env -u TREEATTN_LIB PYTHONDONTWRITEBYTECODE=1 "PYTHONPATH=$package" "$python" -c '
+import treeattn as ta
+pool = ta.Pool(8, 4)
+parent = pool.branch()
+parent.append(10)
+copy = parent.fork().append(1).copy
+print(f"copy {copy.from_block} -> {copy.to_block}, {copy.num_tokens} tokens")' </dev/null 2>&1) || true
+    [ "$output" = "copy 2 -> 3, 2 tokens" ] || { echo "FAIL python: it printed '$output'"; exit 1; }
+    echo "pass python"
+    numpy=found
+    break
+done < <(type -aP python3)
+[ -n "${numpy-}" ] || echo "skip python no python3 with NumPy"
 
 "$work/prefix/bin/treeattn" --version | grep -q '^treeattn [0-9]' || { echo "FAIL treeattn --version"; exit 1; }
 echo "pass installed program"

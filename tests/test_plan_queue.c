@@ -391,7 +391,7 @@ static void run_named(const void *argument)
 static void run_random(const void *argument)
 {
     tree_strategy strategy = *(const tree_strategy *)argument;
-    for (int i = 0; i < 60; i++) {
+    for (int i = 0; i < (TEST_SANITIZED ? 15 : 60); i++) {
         static const uint32_t head_dims[] = {64, 128, 256};
         heads h = {1 + test_below(4), 1 + test_below(20), head_dims[i % 3]};
         kv_tree *tree = plan_tree_random(1 + test_below(40), 1 + test_below(200), 1u << test_below(9), 0);

@@ -59,11 +59,14 @@ for cxx in c++ g++ clang++; do
     expect "test needs no more than a C++ compiler: $cxx" 0 0 '^$' test
 done
 expect "the book without Sphinx stops" 1 1 'install .* python3-sphinx python3-myst-parser$' book
+expect "notebooks without nbclient and gnuplot stops" 1 1 \
+    'install .* gnuplot-nox python3-nbclient python3-ipykernel python3-numpy$' notebooks
 expect "coverage without gcovr goes on" 0 1 'goes on without gcovr' coverage
 
-# The container for editors: git and make, and what setup.sh names for README's two commands, the tour and the book on a bare machine.
+# The container for editors: git and make, and what setup.sh names for README's two commands, the tour, the book and the
+# notebooks on a bare machine.
 have
-named=$(for verb in demo test tour book; do PATH=$machine "$bash" "$setup" $verb 2>/dev/null; done |
+named=$(for verb in demo test tour book notebooks; do PATH=$machine "$bash" "$setup" $verb 2>/dev/null; done |
     sed 's/.*--no-install-recommends //' | tr ' ' '\n' | sort -u)
 container=$(sed -n 's/^ \{4\}\([^&]*\)\\$/\1/p' "$TREEATTN_SOURCE_DIR/.devcontainer/Dockerfile" | tr -s ' ' '\n' | sort -u)
 if [ -n "$named" ] && [ "$container" = "$(printf '%s\n' "$named" git make ca-certificates | sort -u)" ]; then

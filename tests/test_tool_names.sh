@@ -1,6 +1,7 @@
 #!/bin/bash
 # Claim: a file name is only a name: no shell and no gnuplot script takes a part of it for a command, in any place that
 # takes a name. (tests/test_tool_picture.c tries more names on demo's folder, test_figure_csv.c on a csv.)
+# Not sanitized: it is about shells; test_tool_output runs the program with an odd name.
 # shellcheck source=tests/tool_checks.sh
 . "$(dirname "$0")/tool_checks.sh"
 # shellcheck disable=SC2016 # nothing in a name may be expanded

@@ -70,12 +70,15 @@ fi
 # ---- examples ----
 # In a copy of the folders that they name, with the program on PATH.
 mkdir -p "$work/home/docs" "$work/bin"
+declare -A ran
 ln -s "$TREEATTN_BIN" "$work/bin/treeattn"
 cp -r "$TREEATTN_SOURCE_DIR/docs/examples" "$work/home/docs"
 for verb in '' "${verbs[@]}"; do
     "$TREEATTN_BIN" ${verb:+"$verb"} --help | sed -n '/^Examples/,/^$/s/^  //p' >"$work/examples"
     expect "$verb: has examples" 1 "$(($(wc -l <"$work/examples") > 0))"
     while read -r example; do
+        [ -z "${ran[$example]:-}" ] || continue # an example of two pages
+        ran[$example]=1
         # bench takes seconds: here it is stopped before it measures.
         case $example in
         *' bench '*) limit=' --max-memory 1' wanted=2 ;;

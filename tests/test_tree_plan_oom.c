@@ -25,7 +25,7 @@ static void run_build(const void *argument)
         check(status == TREE_OK || allocations_left < 0, "a status of its own: %s", tree_status_string(status));
         allocations_left = INT64_MAX;
     }
-    check(status == TREE_OK && num_refused == (config.strategy == TREE_COST ? 5 : 2), "%" PRId64 " allocations: %s",
+    check(status == TREE_OK && num_refused == (config.strategy == TREE_COST ? 6 : 2), "%" PRId64 " allocations: %s",
           num_refused, tree_status_string(status));
     char message[160];
     check(tree_plan_check(plan, tree, message, sizeof message) == TREE_OK, "%s", message);

@@ -83,7 +83,7 @@ function(treeattn_tests)
 
   # The queue is the GPU's, but plain C: its test needs no GPU. The oracle and the error of
   # a policy serve tests and programs.
-  add_library(test_support STATIC ${support} gpu/plan_queue.c measure/oracle.c measure/stream_error.c)
+  add_library(test_support STATIC ${support} gpu/plan_deal.c gpu/plan_queue.c measure/oracle.c measure/stream_error.c)
   target_include_directories(test_support PUBLIC tests gpu measure)
   target_compile_definitions(test_support PUBLIC TREEATTN_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_link_libraries(test_support PUBLIC treeattn)
@@ -91,7 +91,7 @@ function(treeattn_tests)
   target_link_options(test_support INTERFACE -Wl,--wrap=cpu_machine_features,-u,__wrap_cpu_machine_features)
 
   # The library and the queue once more, with their steps counted: tests/step_count.h.
-  set(counted_sources ${library_sources} ${CMAKE_SOURCE_DIR}/gpu/plan_queue.c)
+  set(counted_sources ${library_sources} ${CMAKE_SOURCE_DIR}/gpu/plan_deal.c ${CMAKE_SOURCE_DIR}/gpu/plan_queue.c)
   list(FILTER counted_sources EXCLUDE REGEX "/tree_attention[^/]*\\.c$")
   add_library(treeattn_counted OBJECT EXCLUDE_FROM_ALL ${counted_sources})
   target_include_directories(treeattn_counted PRIVATE $<TARGET_PROPERTY:treeattn,INCLUDE_DIRECTORIES>)

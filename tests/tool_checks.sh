@@ -5,6 +5,9 @@ set -u
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cases=0 failed=0 skipped=0
+# Whether the program is sanitized: then what a test repeats for the sake of its output alone is left out.
+# shellcheck disable=SC2034
+sanitized=$(grep -c '^TREEATTN_SANITIZE:[A-Z]*=.' "${TREEATTN_BUILD_DIR:-/none}/CMakeCache.txt" 2>/dev/null)
 # The folders of the library, as CMakeLists.txt has them.
 # shellcheck disable=SC2034 # by the tests that source this
 mapfile -t rooms < <(sed -n 's/^set(rooms \(.*\))$/\1/p' "$TREEATTN_SOURCE_DIR/CMakeLists.txt" | tr ' ' '\n')

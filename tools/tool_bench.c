@@ -1,6 +1,6 @@
 /* treeattn bench: the fast path against the ceilings of this machine, grouped against per-branch reading, and the cost
  * of the host work. It measures and asserts nothing; both numbers of a ratio come from the same run. */
-#include "tool_options.h"
+#include "tool_bench.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -387,6 +387,10 @@ static workload *read_workload(const tool_call *call, const tree_shape *shape, u
 
 static int run(const tool_call *call)
 {
+    if (tool_given(call, "--gpu"))
+        return tool_bench_gpu(call);
+    static const char *const gpu_names[] = {"--rung", "--strategy", NULL};
+    tool_refuse(call, gpu_names, "works only with --gpu");
     bench b = {.call = call, .shape = tool_shape(call, 32, 8, 128, TREE_BF16), .isa = tool_isa(call)};
     b.num_threads = tool_count(call, "--threads", machine_look().num_threads, 1, 1024);
     b.repeats = tool_count(call, "--repeats", 31, 3, MAX_REPEATS);
@@ -428,6 +432,9 @@ static int run(const tool_call *call)
 }
 
 static const tool_option options[] = {
+    {"--gpu", "TREE", "measure this GPU instead, on a tree: '1,64 / 2048,64'; or 'step': the step of --trace"},
+    {"--rung", "N", "with --gpu: a rung of the ladder, from 0 (the last that this GPU runs)"},
+    {"--strategy", TOOL_STRATEGIES, "with --gpu: how the items are formed (cost)"},
     {"--trace", "FILE.ttr", "measure a step of a trace too (-: standard input); see --ordinal and --iteration"},
     TOOL_TRACE_OPTIONS("--ordinal"),
     {"--max-memory", "MIB", "refuse input that needs more memory (512, and 16 times the largest cache)"},
@@ -436,16 +443,17 @@ static const tool_option options[] = {
     {"--threads", "N", "threads (all)"},
     {"--repeats", "N", "repetitions; every time is the median of them (31)"},
     {"--block-tokens", "N", "tokens of a block, a power of two from 1 to 256 (16)"},
-    TOOL_SHAPE_OPTIONS("32/8", "128", "bf16"),
+    TOOL_SHAPE_OPTIONS("32/8", "128", "bf16; with --gpu fp16"),
     TOOL_ISA_OPTION,
     {NULL, NULL, NULL},
 };
 
 const tool_verb tool_bench = {
     .name = "bench",
-    .summary = "measures the fast path against the ceilings of this machine, and the host work",
+    .summary = "measures the fast path, or a GPU, against the ceilings of this machine",
     .formats = "text csv json",
     .options = options,
-    .example = "  treeattn bench --repeats 3 --format csv > bench.csv\n",
+    .example = "  treeattn bench --repeats 3 --format csv > bench.csv\n"
+               "  treeattn bench --gpu '1,64 / 2048,64'\n",
     .run = run,
 };

@@ -155,11 +155,11 @@ typedef struct level_text {
     uint32_t node_column[MAX_LEVELS_TEXT], token_column[MAX_LEVELS_TEXT]; /* from 1, of each character and of the end */
 } level_text;
 
-static void read_level_text(const tool_call *call, const char *levels, level_text *text)
+static void read_level_text(const tool_call *call, const char *option, const char *levels, level_text *text)
 {
     const char *slash = strchr(levels, '/');
     if (slash == NULL || strlen(levels) >= MAX_LEVELS_TEXT)
-        tool_bad_usage(call->verb, "--tree: expected 'NODES / TOKENS', as in '1,16,64 / 1024,256,32'; got '%.80s'",
+        tool_bad_usage(call->verb, "%s: expected 'NODES / TOKENS', as in '1,16,64 / 1024,256,32'; got '%.80s'", option,
                        levels);
     uint32_t nodes = 0, tokens = 0, column = 1;
     for (const char *at = levels; *at != '\0'; at++, column++) {
@@ -173,23 +173,23 @@ static void read_level_text(const tool_call *call, const char *levels, level_tex
     text->token_column[tokens] = column;
 }
 
-static workload *from_levels(const tool_call *call, const char *levels)
+workload *tool_workload_from_levels(const tool_call *call, const char *option, const char *levels)
 {
     static const char *const names[] = {"--ordinal", "--record", "--star", "--draft", "--prompt", NULL};
-    tool_refuse(call, names, "works only with --trace, not with --tree");
+    tool_refuse(call, names, "works only with --trace, not with %s", option);
     level_text text;
-    read_level_text(call, levels, &text);
+    read_level_text(call, option, levels, &text);
     workload *work;
     workload_size size;
     kv_text_error error = {.line = 0};
     kv_status status = workload_size_levels(&size, text.nodes, text.tokens, &error);
     if (status == KV_FORMAT)
-        tool_bad_usage(call->verb, "--tree, %s, column %u: %s", error.line == 1 ? "nodes" : "tokens",
+        tool_bad_usage(call->verb, "%s, %s, column %u: %s", option, error.line == 1 ? "nodes" : "tokens",
                        (error.line == 1 ? text.node_column : text.token_column)[error.column - 1], error.message);
-    need_workload(call, size, "--tree");
+    need_workload(call, size, option);
     status = workload_levels(&work, text.nodes, text.tokens, NULL);
     if (status != KV_OK)
-        tool_bad_usage(call->verb, "--tree: %s", kv_status_string(status));
+        tool_bad_usage(call->verb, "%s: %s", option, kv_status_string(status));
     return work;
 }
 
@@ -199,7 +199,7 @@ workload *tool_workload(const tool_call *call)
     if ((levels == NULL) == (file == NULL))
         tool_bad_usage(call->verb, "expected either --tree 'NODES / TOKENS' or --trace FILE");
     if (levels != NULL)
-        return from_levels(call, levels);
+        return tool_workload_from_levels(call, "--tree", levels);
     return tool_workload_from_file(call, file, "--ordinal", tool_count(call, "--iteration", 0, 1, UINT32_MAX));
 }
 
@@ -223,12 +223,17 @@ static uint32_t widest_step(const workload *work)
     return widest;
 }
 
+uint32_t tool_iteration(const workload *work, uint32_t iteration)
+{
+    uint32_t wanted = iteration > 0 ? iteration : widest_step(work);
+    if (wanted == 0 || wanted > work->num_steps)
+        tool_bad_input("iteration %u: expected 1 to %u, the steps of this workload", wanted, work->num_steps);
+    return wanted;
+}
+
 void tool_play_to(tool_scene *scene, uint32_t iteration)
 {
-    uint32_t wanted = iteration > 0 ? iteration : widest_step(scene->workload);
-    if (wanted == 0 || wanted > scene->workload->num_steps)
-        tool_bad_input("iteration %u: expected 1 to %u, the steps of this workload", wanted,
-                       scene->workload->num_steps);
+    uint32_t wanted = tool_iteration(scene->workload, iteration);
     while (scene->step.iteration < wanted)
         tool_scene_next(scene);
 }

@@ -27,10 +27,17 @@
  * limits of tool_limits.h, before it is built. */
 workload *tool_workload_from_file(const tool_call *call, const char *file, const char *tree_option, uint32_t max_steps);
 
+/* The workload of a level tree, "NODES / TOKENS", the value of `option`; refuses the options of a trace. */
+workload *tool_workload_from_levels(const tool_call *call, const char *option, const char *levels);
+
 /* The workload of --tree LEVELS or --trace FILE; of a trace only the steps up to --iteration. */
 workload *tool_workload(const tool_call *call);
 
-/* Plays up to an iteration; 0: the one with the most queries (the first of them). */
+/* The iteration itself, or for 0 the one with the most queries (the first of them). One that the workload lacks ends the
+ * program with status 2. */
+uint32_t tool_iteration(const workload *work, uint32_t iteration);
+
+/* Plays up to this iteration. */
 void tool_play_to(tool_scene *scene, uint32_t iteration);
 
 /* The shape without its num_queries and num_blocks, which are left 0. */

@@ -12,6 +12,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include <functional>
 #include <memory>
 #include <numeric>
 #include <vector>
@@ -754,6 +755,7 @@ cudaError_t cudaDeviceSynchronize(void) { return cudaSuccess; }
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *, const void *) { return cudaSuccess; }
 cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
 cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamQuery(cudaStream_t) { return cudaSuccess; }
 cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
 cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
 cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
@@ -773,10 +775,59 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int)
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) { return answer(stream, cudaStream_t()); }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) { return answer(event, cudaEvent_t()); }
+
+/* One stream is captured at a time, whichever it is. */
+struct emulated_graph {
+    std::vector<std::function<cudaError_t()>> launches;
+};
+static emulated_graph *captured;
+
+cudaError_t emulate_enqueue(const std::function<cudaError_t()> &launch)
+{
+    if (!captured)
+        return launch();
+    captured->launches.push_back(launch);
+    return cudaSuccess;
+}
+
 cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus *status)
 {
-    return answer(status, cudaStreamCaptureStatusNone);
+    return answer(status, captured ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone);
 }
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode)
+{
+    captured = new emulated_graph();
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t *graph)
+{
+    cudaError_t error = answer(graph, captured);
+    captured = NULL;
+    return error;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long)
+{
+    return answer(exec, new emulated_graph(*graph));
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t)
+{
+    cudaError_t error = cudaSuccess;
+    for (size_t i = 0; i < exec->launches.size() && error == cudaSuccess; i++)
+        error = exec->launches[i]();
+    return error;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph)
+{
+    delete graph;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) { return cudaGraphDestroy(exec); }
 
 cudaError_t cudaMalloc(void **memory, size_t bytes)
 {
@@ -797,6 +848,11 @@ cudaError_t cudaMemset(void *memory, int value, size_t bytes)
 {
     memset(memory, value, bytes);
     return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t)
+{
+    return cudaMemset(memory, value, bytes);
 }
 
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind)

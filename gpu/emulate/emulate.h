@@ -23,6 +23,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <functional>
+
 #include <cuda_runtime_api.h>
 
 #include "half.h"
@@ -103,14 +105,19 @@ void *emulate_shared_variable(size_t bytes);
 #define SHARED_MEMORY(type, name) type *const name = (type *)emulate_dynamic_shared()
 #define SHARED_VARIABLE(name, ...) __VA_ARGS__ &name = *(__VA_ARGS__ *)emulate_shared_variable(sizeof(__VA_ARGS__))
 
+/* Runs the launch, or keeps it for the graph that is being captured. */
+cudaError_t emulate_enqueue(const std::function<cudaError_t()> &launch);
+
 template <typename... Parameters, typename... Arguments>
 static cudaError_t launch_early(bool is_cooperative, dim3 grid, dim3 threads, size_t shared_bytes, cudaStream_t stream,
                                 void (*kernel)(Parameters...), Arguments... arguments)
 {
     (void)stream;
-    auto thread = [&] { kernel(arguments...); };
-    return emulate_launch(is_cooperative, grid, threads, shared_bytes,
-                          [](void *context) { (*(decltype(thread) *)context)(); }, &thread);
+    auto thread = [=] { kernel(arguments...); };
+    return emulate_enqueue([=] {
+        return emulate_launch(is_cooperative, grid, threads, shared_bytes,
+                              [](void *context) { (*(const decltype(thread) *)context)(); }, (void *)&thread);
+    });
 }
 
 template <typename... Parameters, typename... Arguments>
@@ -229,6 +236,7 @@ static inline void discard_l2(float *line)
         line[i] = NAN;
 }
 static inline int __popc(uint32_t x) { return __builtin_popcount(x); }
+static inline int __ffsll(long long x) { return __builtin_ffsll(x); }
 static inline float __fmul_rn(float x, float y) { return x * y; }
 static inline uint32_t __float2uint_rn(float x) { return (uint32_t)lrintf(x); }
 static inline uint32_t __float_as_uint(float x) { return half_bits(x); }

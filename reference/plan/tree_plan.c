@@ -253,10 +253,9 @@ static void fill_plan(builder *b, tree_plan *plan)
     if (plan->num_queries)
         memcpy(plan->rows, tree->rows, plan->num_queries * sizeof *plan->rows);
     fill_table_index(plan, tree);
-    memset(plan->masks, 0, plan->num_mask_words * sizeof *plan->masks);
     for (uint32_t q = 0; q < plan->num_queries; q++) {
         uint32_t node = tree->query_node[q], num_tokens = node == KV_NONE ? 0 : tree->nodes[node].num_tokens;
-        plan->growth[q] = (struct tree_plan_growth){node, num_tokens, 0, 0, 0};
+        plan->growth[q] = (struct tree_plan_growth){node, num_tokens, KV_NONE, KV_NONE, 0};
     }
     plan_items_begin(&b->items, plan);
     add_items(b);

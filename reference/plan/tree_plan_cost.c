@@ -52,9 +52,18 @@ typedef struct cost_node {
     uint64_t rate;        /* bytes per token that the units at the top of this subtree would absorb */
 } cost_node;
 
+/* What a unit of so many rows costs: one item for each max_rows of them. */
+typedef struct cost_of_rows {
+    uint64_t num_items;
+    uint64_t fixed;       /* items and partial states */
+    uint64_t rate;        /* a token */
+    uint64_t masked_rate; /* a token that not all of its rows see */
+} cost_of_rows;
+
 struct plan_cost {
     const kv_tree *tree;
     const cost_prices *prices;
+    cost_of_rows *rows;   /* [num_queries + 1]: a division for each decision would take most of the time */
     uint64_t group_size, max_rows, piece_tokens;
     uint64_t share_bytes; /* 0: pieces of one length */
     bool piece_is_given;
@@ -79,27 +88,38 @@ static uint64_t power_of_two_from(uint64_t least)
 static uint64_t item_rate(const plan_cost *c, uint64_t num_rows, uint64_t most_rows)
 {
     const cost_prices *price = c->prices;
-    uint64_t rows = (num_rows * c->group_size + price->tile_rows - 1) / price->tile_rows * price->tile_rows;
+    uint64_t rows = (num_rows * c->group_size + price->tile_rows - 1) & ~(uint64_t)(price->tile_rows - 1);
     return price->token_bytes + price->row_bytes * (rows < most_rows ? rows : most_rows);
 }
 
-/* Bytes per token of a unit, which has an item for each max_rows of its rows. */
-static uint64_t rate_up_to(const plan_cost *c, uint64_t num_rows, uint64_t most_rows)
+static cost_of_rows item_cost(const plan_cost *c, uint64_t num_rows)
 {
-    uint64_t rest = num_rows % c->max_rows;
-    return num_rows / c->max_rows * item_rate(c, c->max_rows, most_rows)
-           + (rest ? item_rate(c, rest, most_rows) : 0);
+    const cost_prices *price = c->prices;
+    return (cost_of_rows){1, price->item_bytes + num_rows * c->group_size * price->partial_bytes,
+                          item_rate(c, num_rows, UINT64_MAX),
+                          item_rate(c, num_rows, price->masked_rows) + price->mask_bytes};
 }
 
-static uint64_t unit_rate(const plan_cost *c, uint64_t num_rows) { return rate_up_to(c, num_rows, UINT64_MAX); }
-
-static uint64_t unit_bytes(const plan_cost *c, uint64_t num_tokens, uint64_t num_masked, uint64_t num_rows)
+/* Fills c->rows. Beyond max_rows: what max_rows fewer cost, and a full item. */
+static void price_rows(plan_cost *c)
 {
-    uint64_t num_items = (num_rows + c->max_rows - 1) / c->max_rows;
-    return num_items * (c->prices->item_bytes + num_masked * c->prices->mask_bytes)
-           + (num_tokens - num_masked) * unit_rate(c, num_rows)
-           + num_masked * rate_up_to(c, num_rows, c->prices->masked_rows)
-           + num_rows * c->group_size * c->prices->partial_bytes;
+    c->rows[0] = (cost_of_rows){0, 0, 0, 0};
+    for (uint64_t n = 1; n <= c->tree->num_queries; n++) {
+        c->rows[n] = item_cost(c, n < c->max_rows ? n : c->max_rows);
+        if (n <= c->max_rows)
+            continue;
+        const cost_of_rows *rest = &c->rows[n - c->max_rows];
+        c->rows[n].num_items += rest->num_items;
+        c->rows[n].fixed += rest->fixed;
+        c->rows[n].rate += rest->rate;
+        c->rows[n].masked_rate += rest->masked_rate;
+    }
+}
+
+static uint64_t unit_bytes(const plan_cost *c, uint64_t num_tokens, uint64_t num_masked, uint32_t num_rows)
+{
+    const cost_of_rows *of = &c->rows[num_rows];
+    return of->fixed + (num_tokens - num_masked) * of->rate + num_masked * of->masked_rate;
 }
 
 static uint64_t node_bytes(const plan_cost *c, const cost_node *n)
@@ -116,15 +136,16 @@ static bool is_whole(const cost_node *n) { return n->unit_end == n->subtree_end;
 
 static bool join(const plan_cost *c, cost_node *left, const cost_node *right)
 {
-    uint64_t num_tokens = left->num_tokens + right->num_tokens, num_rows = (uint64_t)left->num_rows + right->num_rows;
+    uint64_t num_tokens = left->num_tokens + right->num_tokens;
+    uint32_t num_rows = left->num_rows + right->num_rows;
     uint64_t joined = unit_bytes(c, num_tokens, num_tokens, num_rows);
     bool is_large = in_shares(c) ? num_rows > c->max_rows : num_tokens > c->piece_tokens;
     if (is_large || joined > node_bytes(c, left) + node_bytes(c, right))
         return false;
     left->unit_end = right->unit_end;
     left->num_tokens = left->num_masked = num_tokens;
-    left->num_rows = (uint32_t)num_rows;
-    left->rate = unit_rate(c, num_rows);
+    left->num_rows = num_rows;
+    left->rate = c->rows[num_rows].rate;
     return true;
 }
 
@@ -173,13 +194,13 @@ static void decide_node(plan_cost *c, uint32_t index)
     children all = pack_siblings(c, index + 1, n->subtree_end);
     uint32_t num_ending = node->num_rows - all.num_rows;
     uint64_t own = unit_bytes(c, node->num_tokens, 0, node->num_rows);
-    uint64_t absorbed = node->num_tokens * all.rate + (num_ending ? unit_bytes(c, node->num_tokens, 0, num_ending) : 0);
+    uint64_t absorbed = node->num_tokens * all.rate + unit_bytes(c, node->num_tokens, 0, num_ending);
     uint64_t num_masked = num_ending ? below->num_tokens : below->num_masked; /* if packed with all below */
 
     n->unit_end = index + 1;
     n->num_rows = node->num_rows;
     n->num_tokens = node->num_tokens;
-    n->rate = unit_rate(c, node->num_rows);
+    n->rate = c->rows[node->num_rows].rate;
     if (all.num_units == 1 && below->unit_end == n->subtree_end
         && unit_bytes(c, n->num_tokens + below->num_tokens, num_masked, n->num_rows) <= own + node_bytes(c, below)) {
         n->unit_end = n->subtree_end;
@@ -188,7 +209,7 @@ static void decide_node(plan_cost *c, uint32_t index)
     } else if (all.num_units && absorbed < own && all.num_chained < COST_MAX_CHAIN) {
         n->unit_end = 0;
         n->num_rows = num_ending;
-        n->rate = all.rate + (num_ending ? unit_rate(c, num_ending) : 0);
+        n->rate = all.rate + c->rows[num_ending].rate;
         n->num_chained = all.num_chained + 1;
     }
 }
@@ -202,7 +223,7 @@ static void decide_piece(plan_cost *c, const tree_plan_config *config)
         return;
     for (uint32_t i = 0; i < c->tree->num_nodes; i++) {
         const kv_node *node = &c->tree->nodes[i];
-        num_tokens += node->num_tokens * ((node->num_rows + c->max_rows - 1) / c->max_rows);
+        num_tokens += node->num_tokens * c->rows[node->num_rows].num_items;
     }
     c->piece_tokens = power_of_two_from(num_tokens / (((uint64_t)config->num_workers + 1) / COST_WORKERS_PER_ITEM));
     c->piece_tokens = c->piece_tokens < COST_MIN_PIECE ? COST_MIN_PIECE : c->piece_tokens;
@@ -211,7 +232,7 @@ static void decide_piece(plan_cost *c, const tree_plan_config *config)
 
 /* ---- shares: all units are laid end to end and cut where a worker's share is full ---- */
 
-/* The list of a unit, absorbed nodes included, and its price for some of the unit's rows. */
+/* The list of a unit, absorbed nodes included, and its price for an item with some of the unit's rows. */
 typedef struct cost_stretch {
     uint64_t num_tokens, num_bytes;
 } cost_stretch;
@@ -222,8 +243,8 @@ static cost_stretch stretch_of(const plan_cost *c, uint32_t node, uint64_t num_r
     cost_stretch s = {unit->num_tokens, 0};
     for (uint32_t n = c->tree->nodes[node].parent; n != KV_NONE && !c->nodes[n].unit_end; n = c->tree->nodes[n].parent)
         s.num_tokens += c->tree->nodes[n].num_tokens;
-    s.num_bytes = (s.num_tokens - unit->num_masked) * item_rate(c, num_rows, UINT64_MAX)
-                  + unit->num_masked * (item_rate(c, num_rows, c->prices->masked_rows) + c->prices->mask_bytes);
+    s.num_bytes = (s.num_tokens - unit->num_masked) * c->rows[num_rows].rate
+                  + unit->num_masked * c->rows[num_rows].masked_rate;
     return s;
 }
 
@@ -267,15 +288,17 @@ tree_status plan_cost_create(plan_cost **cost, const kv_tree *tree, tree_plan_co
     if (!c)
         return TREE_NOMEM;
     *c = (plan_cost){.tree = tree, .prices = &prices_of[config->target], .group_size = config->group_size,
-                     .max_rows = config->max_rows, .nodes = calloc(num_nodes + 1, sizeof *c->nodes),
+                     .max_rows = config->max_rows,
+                     .rows = malloc(((size_t)tree->num_queries + 1) * sizeof *c->rows), .nodes = calloc(num_nodes + 1, sizeof *c->nodes),
                      .list = malloc((num_nodes + 1) * sizeof *c->list),
                      .list_start = malloc((num_nodes + 1) * sizeof *c->list_start)};
-    if (!c->nodes || !c->list || !c->list_start) {
+    if (!c->rows || !c->nodes || !c->list || !c->list_start) {
         plan_cost_destroy(c);
         return TREE_NOMEM;
     }
     if (!c->max_rows)
         c->max_rows = c->group_size < c->prices->max_tile ? c->prices->max_tile / c->group_size : 1;
+    price_rows(c);
     decide_piece(c, config);
     config->max_rows = (uint32_t)c->max_rows;
     config->piece_tokens = (uint32_t)c->piece_tokens;
@@ -290,6 +313,7 @@ void plan_cost_destroy(plan_cost *cost)
 {
     if (!cost)
         return;
+    free(cost->rows);
     free(cost->nodes);
     free(cost->list);
     free(cost->list_start);

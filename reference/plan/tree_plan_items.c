@@ -14,15 +14,21 @@ void plan_items_begin(plan_items *items, tree_plan *plan)
 
 /* ---- emit: counts in the first pass, writes in the second; no other code knows which pass it is ---- */
 
-/* Each copy doubles the words written so far: one copy per token, mostly of a single word, would take most of a build's
- * time. */
+/* Of more than one word, each copy doubles the tokens written so far: a call for each token would take most of a
+ * build's time. */
 void plan_fill_masks(uint64_t *masks, uint32_t num_words, uint32_t first_seen, uint32_t num_seen, uint32_t num_tokens)
 {
     for (uint32_t w = 0; w < num_words; w++) {
         uint32_t from = plan_max(first_seen, 64 * w), to = plan_min(first_seen + num_seen, 64 * w + 64);
         masks[w] = from >= to ? 0 : UINT64_MAX >> (64 - (to - from)) << (from - 64 * w);
     }
-    for (uint64_t t = 1; t < num_tokens; t *= 2) {
+    const uint64_t four[4] = {masks[0], masks[0], masks[0], masks[0]};
+    uint32_t done = 1;
+    for (; num_words == 1 && done + 4 <= num_tokens; done += 4)
+        memcpy(masks + done, four, sizeof four);
+    for (; num_words == 1 && done < num_tokens; done++)
+        masks[done] = masks[0];
+    for (uint64_t t = 1; num_words > 1 && t < num_tokens; t *= 2) {
         uint64_t num_copied = t < num_tokens - t ? t : num_tokens - t;
         memcpy(masks + t * num_words, masks, num_copied * num_words * sizeof *masks);
     }
@@ -33,8 +39,11 @@ static uint64_t emit_masks(plan_items *items, uint32_t num_rows, uint32_t first_
                            uint32_t num_tokens, uint64_t room)
 {
     uint64_t first_word = items->num_mask_words, num_words = ((uint64_t)num_rows + 63) / 64;
-    if (items->plan)
-        plan_fill_masks(items->plan->masks + first_word, (uint32_t)num_words, first_seen, num_seen, num_tokens);
+    if (items->plan) {
+        uint64_t *masks = items->plan->masks + first_word;
+        plan_fill_masks(masks, (uint32_t)num_words, first_seen, num_seen, num_tokens);
+        memset(masks + num_tokens * num_words, 0, room * num_words * sizeof *masks);
+    }
     items->num_mask_words += (num_tokens + room) * num_words;
     items->masked_pairs += (uint64_t)num_tokens * (num_rows - num_seen);
     return first_word;

@@ -13,7 +13,7 @@
 struct tree_plan_growth {
     uint32_t node;        /* tree->query_node, KV_NONE too */
     uint32_t node_tokens; /* when last seen */
-    uint32_t item, range; /* the item and range that hold the path's last token */
+    uint32_t item, range; /* the item and range that hold the path's last token; KV_NONE: others see it as well */
     uint32_t room;        /* tokens that this range may still take */
 };
 

@@ -1,0 +1,29 @@
+END {
+    for (i = 2; i <= num_rows; i++) { # the first step creates the plan
+        event = cell(i, "event")
+        plan += cell(i, "plan_us"); sent += cell(i, "sent_plan_us"); launch += cell(i, "launch_us")
+        device += cell(i, "device_us"); sent_device += cell(i, "sent_device_us"); queries += cell(i, "queries")
+        kind[event]++; us[event] += cell(i, "plan_us")
+        captures += cell(i, "capture_us") > 0
+    }
+    n = num_rows - 1
+    growth = kind[0] + kind[1]; events = kind[2] + kind[3] + kind[4]
+    say("the plan of {} steps", num_rows)
+    say("on average {} branches", d(0, queries / n))
+    holds("seven searches", told("7 searches of document merging at once"))
+    holds("8 layers", told("8 layers in one CUDA graph"))
+    holds("32/8 heads, head_dim 128, fp16, blocks of 16 tokens", told("fp16, 32/8 heads, head_dim 128, block_tokens 16"))
+    say("In {} of the steps branches only grow", growth)
+    say("in {} of these the host does nothing", kind[0])
+    say("in the other {} it takes {} us", kind[1], d(1, us[1] / kind[1]))
+    say("The {} plan events take {} us each", events, d(0, (us[2] + us[3] + us[4]) / events))
+    say("which makes {} us per step in the mean", d(1, plan / n))
+    say("instead of {} us", d(1, sent / n))
+    say("cudaGraphLaunch takes {} us", d(1, launch / n))
+    say("captured {} times more", captures)
+    holds("less than a tenth of them are plan events", events < n / 10)
+    holds("within 5 % of the time with an update in every step", device / sent_device < 1.05 && device / sent_device > 0.95)
+    holds("a grey point below a blue one", plan < sent)
+    holds("H200", told_device("NVIDIA H200"))
+    exit failed
+}
