@@ -204,7 +204,7 @@ float storage_round(float value, tree_storage storage)
 
 roundoffs cpu_roundoffs(tree_storage storage, tree_isa isa)
 {
-    bool rounds_weights = storage == TREE_BF16 && isa == TREE_ISA_AVX512_BF16;
+    bool rounds_weights = storage == TREE_BF16 && isa >= TREE_ISA_AVX512_BF16;
     return (roundoffs){0x1p-24, rounds_weights ? 0x1p-8 : 0x1p-24, 0x1p-24, 0};
 }
 

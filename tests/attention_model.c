@@ -74,8 +74,10 @@ static const attention_backend avx2[] = CPU_BACKENDS("avx2", TREE_ISA_AVX2);
 static const attention_backend avx512[] = CPU_BACKENDS("avx512", TREE_ISA_AVX512);
 
 /* exp(score - m) is rounded to bf16 before it meets V. */
+#define ROUNDED_WEIGHTS {0x1p-24, 0x1p-8, 0x1p-24, 0}
 static const attention_backend avx512_bf16 = {
-    "avx512_bf16", TREE_BF16, {0x1p-24, 0x1p-8, 0x1p-24, 0}, TREE_ISA_AVX512_BF16, 1, run_cpu};
+    "avx512_bf16", TREE_BF16, ROUNDED_WEIGHTS, TREE_ISA_AVX512_BF16, 1, run_cpu};
+static const attention_backend amx = {"amx", TREE_BF16, ROUNDED_WEIGHTS, TREE_ISA_AMX, 1, run_cpu};
 
 static const struct {
     const char *name;
@@ -83,7 +85,7 @@ static const struct {
     uint32_t num_backends;
 } families[] = {
     {"ref", &attention_ref_backend, 1}, {"portable", portable, 3},          {"avx2", avx2, 3},
-    {"avx512", avx512, 3},              {"avx512_bf16", &avx512_bf16, 1},
+    {"avx512", avx512, 3},              {"avx512_bf16", &avx512_bf16, 1},   {"amx", &amx, 1},
 };
 
 enum { NUM_FAMILIES = sizeof families / sizeof families[0], MAX_CASES = 4096 };

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "amx_emulator.h"
+
 enum { CASE_PASSED = 0, CASE_FAILED, CASE_SKIPPED, NUM_OUTCOMES };
 
 static const char *const outcome_word[NUM_OUTCOMES] = {"pass", "FAIL", "skip"};
@@ -39,6 +41,7 @@ static bool read_seed(const char *text)
 
 void test_begin(int argc, char **argv, const char *claim)
 {
+    amx_emulator_begin();
     run.claim = claim;
     run.names = calloc((size_t)argc + 1, sizeof *run.names);
     run.name_found = calloc((size_t)argc + 1, sizeof *run.name_found);

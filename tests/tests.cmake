@@ -72,7 +72,7 @@ function(treeattn_test_program source)
 endfunction()
 
 function(treeattn_tests)
-  file(GLOB support CONFIGURE_DEPENDS tests/test.c tests/*cases.c tests/compare.c tests/step_count.c tests/*_model.c
+  file(GLOB support CONFIGURE_DEPENDS tests/test.c tests/amx_emulator.c tests/*cases.c tests/compare.c tests/step_count.c tests/*_model.c
     tests/*_trees.c)
   list(FILTER support EXCLUDE REGEX "/(test|fuzz|soak|exhaustive)_[^/]*\\.c$")
   file(GLOB programs CONFIGURE_DEPENDS tests/test_*.c)
@@ -87,6 +87,8 @@ function(treeattn_tests)
   target_include_directories(test_support PUBLIC tests gpu measure)
   target_compile_definitions(test_support PUBLIC TREEATTN_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_link_libraries(test_support PUBLIC treeattn)
+  # What the machine has, as tests/amx_emulator.c tells it; -u links that object before the library needs it.
+  target_link_options(test_support INTERFACE -Wl,--wrap=cpu_machine_features,-u,__wrap_cpu_machine_features)
 
   # The library and the queue once more, with their steps counted: tests/step_count.h.
   set(counted_sources ${library_sources} ${CMAKE_SOURCE_DIR}/gpu/plan_deal.c ${CMAKE_SOURCE_DIR}/gpu/plan_queue.c)

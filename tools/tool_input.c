@@ -290,5 +290,5 @@ tree_isa tool_isa(const tool_call *call)
         if (strcmp(name, tree_isa_name[isa]) == 0)
             tool_fail("--isa: this machine or this build cannot run %s; it can:%s", name, available);
     }
-    tool_bad_usage(call->verb, "--isa: expected auto, portable, avx2, avx512 or avx512_bf16, got '%s'", name);
+    tool_bad_usage(call->verb, "--isa: expected auto, portable, avx2, avx512, avx512_bf16 or amx, got '%s'", name);
 }

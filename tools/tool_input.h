@@ -18,7 +18,7 @@
     {"--storage", "fp32|fp16|bf16", "type of K and V (" storage ")"}
 
 #define TOOL_ISA_OPTION \
-    {"--isa", "auto|portable|avx2|avx512|avx512_bf16", "instruction set of the fast path (auto: the machine's best)"}
+    {"--isa", "auto|portable|avx2|avx512|avx512_bf16|amx", "instruction set of the fast path (auto: the machine's best)"}
 
 #define TOOL_STRATEGIES "flash|flash_decoding|radix|tree_mask|node|node_chunk|flatten|cost"
 

@@ -53,7 +53,7 @@ from .plan import (NO_MASK, Plan, STRATEGIES, Traffic, VARIANTS, tree_plan_bytes
                    tree_traffic_count, tree_traffic_dense_mask, tree_traffic_standard)
 from .attention import (ISAS, SoftmaxState, attention_ref, dense_mask_attention_ref, standard_attention_ref,
                         tree_attention_cpu, tree_attention_cpu_workspace_bytes, tree_attention_ref,
-                        tree_attention_ref_partials, tree_isa_available, tree_isa_best, workspace)
+                        tree_attention_ref_partials, tree_isa_available, tree_isa_best, tree_isa_for, workspace)
 from .importance import (EVICTION_NONE, EVICTION_NOT_FINITE, Tokens, attention_weights, deletion_error, eviction_key,
                          eviction_key_position, eviction_victim, eviction_victim_of_slots, importance_ref,
                          tree_importance_cpu, tree_importance_cpu_workspace_bytes, tree_importance_ref,

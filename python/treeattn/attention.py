@@ -11,7 +11,7 @@ from .errors import Error, raise_tree
 from .handle import lock
 from .memory import copied, pointer
 from .plan import Plan
-from .shape import shape_of
+from .shape import STORAGES, shape_of
 from .tree import Tree
 
 ISAS = c.TREE_ISAS
@@ -168,6 +168,13 @@ def tree_isa_available(isa):
 def tree_isa_best():
     """The instruction set that "auto" stands for on this machine. C: tree_isa_best."""
     return ISAS[c.tree_isa_best()]
+
+
+def tree_isa_for(isa, storage):
+    """The instruction set whose code runs for this argument and storage. C: tree_isa_for."""
+    if not tree_isa_available(isa):
+        raise Error(f"isa: expected one that this machine can run, got {isa!r}")
+    return ISAS[c.tree_isa_for(choice("isa", isa, ISAS), choice("storage", storage, STORAGES))]
 
 
 def tree_attention_cpu_workspace_bytes(plan, shape, max_threads=0):

@@ -8,10 +8,14 @@
  * Precision, for K, V and queries as stored. Errors of out are in units of A = sum of weight x |value|.
  *   portable, avx2, avx512   All arithmetic is float. Sums do not drift: one float sum takes the 128 products of a
  *                            tile, another up to 32 tile sums, a double sum all of these: at most 176 x 2^-24 A.
- *   avx512_bf16              With bf16 storage the weights exp(score - maximum) are rounded to bf16 for the product
- *                            with V: at most 2^-8 A more. lse is as precise as above. With other storage: as avx512.
- * On random data of variance 1 and 1000 tokens, the largest error of out is 3e-4 with avx512_bf16 and 1e-7 with the
- * others. TREE_ISA_AUTO takes avx512_bf16 where the machine has it; pass TREE_ISA_AVX512 for float weights.
+ *   avx512_bf16, amx         With bf16 storage the weights exp(score - maximum) are rounded to bf16 for the product
+ *                            with V. bf16 has 8 binary digits, so a weight is off by at most 2^-8 of itself, and out by
+ *                            2^-8 A more; the sum of the weights is taken before rounding, so lse is as precise as
+ *                            above. amx adds 32 products to a sum at a time, in another order than avx512_bf16, and
+ *                            takes subnormal bf16 (below 2^-126) as 0, as avx512_bf16 does. With other storage both run
+ *                            as avx512.
+ * On random data of variance 1 and 1000 tokens, the largest error of out is 3e-4 with avx512_bf16 and amx, and 1e-7
+ * with the others. Which one TREE_ISA_AUTO takes: tree_isa_best. Pass TREE_ISA_AVX512 for float weights.
  *
  * Range: one float sum takes up to 4096 tokens of an item, so tokens x |value| must stay below 3e38.
  * tree_attention_ref, which sums in double, has no such limit. */

@@ -19,7 +19,13 @@ static inline vec vec_sub(vec a, vec b) { return _mm256_sub_ps(a, b); }
 static inline vec vec_mul(vec a, vec b) { return _mm256_mul_ps(a, b); }
 static inline vec vec_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
 static inline vec vec_max(vec a, vec b) { return _mm256_max_ps(a, b); }
-static inline vec vec_round(vec v) { return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+
+static inline vec vec_split(vec v, vec *n)
+{
+    vec clamped = vec_max(vec_set1(-160.0f), v);
+    *n = _mm256_round_ps(clamped, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    return vec_sub(clamped, *n);
+}
 
 static inline vec vec_keep(vec v, uint32_t bits)
 {
@@ -86,9 +92,12 @@ static inline void vec_transpose(vec v[8])
     }
 }
 
-static inline void vec_put_p(uint32_t *dest, vec v) { _mm256_storeu_ps((float *)dest, v); }
+static inline void vec_put_p(uint32_t *dest, vec v, vec w)
+{
+    _mm256_storeu_ps((float *)dest, v);
+    _mm256_storeu_ps((float *)dest + LANES, w);
+}
 
 #include "tree_attention_cpu_body.h"
 
-const cpu_kernel cpu_kernel_avx2 = {COMPILED_FOR, pack_query,  pack_tile,   absorb_tile,
-                                    add_state,    scale_state, weigh_tokens};
+const cpu_kernel cpu_kernel_avx2 = CPU_KERNEL;

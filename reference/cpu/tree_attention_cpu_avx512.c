@@ -20,9 +20,12 @@ static inline vec vec_units(const char *row, uint32_t unit, tree_storage storage
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 }
 
-static inline void vec_put_p(uint32_t *dest, vec v) { _mm512_storeu_ps((float *)dest, v); }
+static inline void vec_put_p(uint32_t *dest, vec v, vec w)
+{
+    _mm512_storeu_ps((float *)dest, v);
+    _mm512_storeu_ps((float *)dest + LANES, w);
+}
 
 #include "tree_attention_cpu_body.h"
 
-const cpu_kernel cpu_kernel_avx512 = {COMPILED_FOR, pack_query,  pack_tile,   absorb_tile,
-                                      add_state,    scale_state, weigh_tokens};
+const cpu_kernel cpu_kernel_avx512 = CPU_KERNEL;

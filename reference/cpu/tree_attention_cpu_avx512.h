@@ -19,7 +19,14 @@ static inline vec vec_max(vec a, vec b) { return _mm512_max_ps(a, b); }
 static inline vec vec_scale2(vec v, vec n) { return _mm512_scalef_ps(v, n); }
 static inline float vec_largest(vec v) { return _mm512_reduce_max_ps(v); }
 static inline float vec_sum(vec v) { return _mm512_reduce_add_ps(v); }
-static inline vec vec_round(vec v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+
+/* 0 remains of -infinity, and scalef takes -infinity as an exponent. */
+static inline vec vec_split(vec v, vec *n)
+{
+    vec rest = _mm512_reduce_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    *n = vec_sub(v, rest);
+    return rest;
+}
 
 static inline vec vec_keep(vec v, uint32_t bits)
 {

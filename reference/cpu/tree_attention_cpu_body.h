@@ -7,12 +7,15 @@
  *   vec_keep(v, bits)          lanes whose bit is 0 become -infinity
  *   vec_largest(v) vec_sum(v)  over the lanes
  *   vec_scale2(v, n)           v * 2^n for integral n; 0 below the range
- *   vec_round(v)               to the nearest integer, a float
+ *   vec_split(v, &n)           v = n + the result: n is the nearest integer. v <= 0; -infinity: n is at most -160
  *   vec_dot(acc, unit, v)      acc + the unit, broadcast, times the units of v
  *   vec_units(row, i, storage) LANES units of a stored key or value from unit i on
  *   vec_transpose(v)           v[LANES], units
  *   vec_pair(even, odd, part)  PAIRS 2: units (even[j], odd[j]) for half `part` of the columns
- *   vec_put_p(dest, v)         stores LANES probabilities as LANES / PAIRS units
+ *   vec_put_p(dest, v, w)      stores 2 LANES probabilities as 2 LANES / PAIRS units
+ *   TILE_UNITS, multiply       only where tiles multiply (tree_attention_cpu_amx.c): the units that one instruction
+ *                              takes, and the product that is defined below for registers, with the same arguments
+ *   SOFTMAX_LINES              with TILE_UNITS: lines that the softmax of a row prefetches
  *
  * No token that a row does not see may touch its sums: scores are replaced (not added to) before the maximum, and the
  * caller never passes a tile in which a masked token's value is not finite. */
@@ -49,17 +52,32 @@ enum {
 #ifdef __AVX512BF16__
                    | CPU_AVX512BF16
 #endif
+#if defined(__AMX_TILE__) || defined(__AMXTILE__) /* gcc's name and clang's */
+                   | CPU_AMX_TILE
+#endif
+#if defined(__AMX_BF16__) || defined(__AMXBF16__)
+                   | CPU_AMX_BF16
+#endif
 };
 
 #define BLOCK_COLUMNS (PANEL_VECS * LANES)
 #define always_inline inline __attribute__((always_inline))
 
-/* 2^x by 2^n * 2^f, |f| <= 1/2; the polynomial is within 1e-8 and exact at 0. NaN stays NaN, -infinity gives 0. */
+/* Units of a packed query or key: those past head_dim are 0. */
+static uint32_t units_of(uint32_t head_dim)
+{
+#ifdef TILE_UNITS
+    return cpu_round_up(cpu_round_up(head_dim, 2) / PAIRS, TILE_UNITS);
+#else
+    return cpu_round_up(head_dim, 2) / PAIRS;
+#endif
+}
+
+/* 2^x by 2^n * 2^f, x <= 0, |f| <= 1/2; the polynomial is within 1e-8 and exact at 0. NaN stays NaN, -infinity gives
+ * 0. */
 static always_inline vec vec_exp2(vec x)
 {
-    vec clamped = vec_max(vec_set1(-160.0f), x);
-    vec n = vec_round(clamped), f = vec_sub(clamped, n);
-    vec p = vec_set1(0x1.44138ap-13f);
+    vec n, f = vec_split(x, &n), p = vec_set1(0x1.44138ap-13f);
     p = vec_fma(p, f, vec_set1(0x1.5f0890p-10f));
     p = vec_fma(p, f, vec_set1(0x1.3b2a54p-7f));
     p = vec_fma(p, f, vec_set1(0x1.c6af6cp-5f));
@@ -68,6 +86,9 @@ static always_inline vec vec_exp2(vec x)
     p = vec_fma(p, f, vec_set1(1.0f));
     return vec_scale2(p, n);
 }
+
+#ifndef TILE_UNITS
+#define SOFTMAX_LINES 0 /* the products take long enough */
 
 /* c [rows][BLOCK_COLUMNS] = keep[row] * c + a [rows][units] * b [units][CPU_PANEL]; keep NULL: c is overwritten. The
  * product is summed before c is added, so a sum has few terms, however many tokens c has absorbed. */
@@ -125,28 +146,33 @@ static always_inline void multiply(uint32_t num_rows, float *c, uint32_t c_strid
     }
 }
 
+#endif
+
 /* Scores of one row, scaled and masked; returns their maximum. */
 static always_inline float keep_visible(float *scores, const uint64_t *visible, uint32_t num_tokens, float score_scale)
 {
     vec largest = vec_set1(-INFINITY);
-    for (uint32_t t = 0; t < num_tokens; t += LANES) {
-        uint32_t bits = (uint32_t)(visible[t / 64] >> (t % 64));
-        vec score = vec_keep(vec_mul(vec_load(scores + t), vec_set1(score_scale)), bits);
-        vec_store(scores + t, score);
-        largest = vec_max(largest, score);
+    for (uint32_t t = 0; t < num_tokens; t += BLOCK_COLUMNS) {
+        uint64_t bits = visible[t / 64] >> (t % 64);
+        for (uint32_t i = 0; i < BLOCK_COLUMNS; i += LANES) {
+            vec score = vec_keep(vec_mul(vec_load(scores + t + i), vec_set1(score_scale)), (uint32_t)(bits >> i));
+            vec_store(scores + t + i, score);
+            largest = vec_max(largest, score);
+        }
     }
     return vec_largest(largest);
 }
 
-/* Scores of one row to probabilities; returns their sum. */
+/* Scores of one row to probabilities, which may take their place; returns the sum. */
 static always_inline float weigh(uint32_t *p, const float *scores, uint32_t num_tokens, float m)
 {
     float shift = m == -INFINITY ? 0 : m; /* nothing visible so far: exp2(-inf - 0) = 0, not NaN */
     vec sum = vec_zero();
-    for (uint32_t t = 0; t < num_tokens; t += LANES) {
+    for (uint32_t t = 0; t < num_tokens; t += 2 * LANES) {
         vec weight = vec_exp2(vec_sub(vec_load(scores + t), vec_set1(shift)));
-        sum = vec_add(sum, weight);
-        vec_put_p(p + t / PAIRS, weight);
+        vec next = vec_exp2(vec_sub(vec_load(scores + t + LANES), vec_set1(shift)));
+        sum = vec_add(sum, vec_add(weight, next));
+        vec_put_p(p + t / PAIRS, weight, next);
     }
     return vec_sum(sum);
 }
@@ -154,7 +180,8 @@ static always_inline float weigh(uint32_t *p, const float *scores, uint32_t num_
 /* Rows [first, first + num_rows) from scores to p; updates m and l. keep: the factor of the old o. Each step is a pass
  * over all rows, so that no row waits for another to finish. */
 static always_inline void absorb_scores(const cpu_rows *rows, uint32_t first, uint32_t num_rows, const cpu_tile *tile,
-                                        float *scores, uint32_t *p, uint32_t num_tokens, float *keep)
+                                        float *scores, uint32_t *p, uint32_t num_tokens, float *keep,
+                                        cpu_prefetch *prefetch)
 {
     float *m = rows->m + first, *l = rows->l + first, m_tile[CPU_ROWS];
     for (uint32_t r = 0; r < num_rows; r++) {
@@ -164,25 +191,28 @@ static always_inline void absorb_scores(const cpu_rows *rows, uint32_t first, ui
     }
     for (uint32_t r = 0; r < num_rows; r++) {
         float m_new = m[r] >= m_tile[r] ? m[r] : m_tile[r];
-        keep[r] = m[r] == -INFINITY ? 0 : exp2f(m[r] - m_new);
+        keep[r] = m[r] == -INFINITY ? 0 : m[r] == m_new ? 1 : exp2f(m[r] - m_new);
         m[r] = m_new;
     }
-    for (uint32_t r = 0; r < num_rows; r++)
+    for (uint32_t r = 0; r < num_rows; r++) {
+        cpu_prefetch_lines(prefetch, SOFTMAX_LINES);
         l[r] = l[r] * keep[r] + weigh(p + r * CPU_TILE_TOKENS, scores + r * CPU_TILE_TOKENS, num_tokens, m[r]);
+    }
 }
 
 static void absorb_tile(const cpu_rows *rows, const cpu_tile *tile, cpu_prefetch *prefetch,
                         const cpu_operands *operands)
 {
-    uint32_t query_units = cpu_round_up(rows->head_dim, 2) / PAIRS;
+    uint32_t query_units = units_of(rows->head_dim);
     uint32_t num_tokens = cpu_round_up(tile->num_tokens, BLOCK_COLUMNS);
     uint32_t o_columns = cpu_round_up(rows->head_dim, BLOCK_COLUMNS);
     for (uint32_t row = 0; row < rows->num_rows; row += CPU_ROWS) {
         uint32_t num_rows = rows->num_rows - row < CPU_ROWS ? rows->num_rows - row : CPU_ROWS;
-        float *scores = rows->scores ? rows->scores + (size_t)row * CPU_TILE_TOKENS : operands->scores, keep[CPU_ROWS];
+        float *scores = rows->scores ? rows->scores + (size_t)row * CPU_TILE_TOKENS : (float *)operands->p;
+        float keep[CPU_ROWS];
         multiply(num_rows, scores, CPU_TILE_TOKENS, rows->query + (size_t)row * rows->query_stride, rows->query_stride,
                  operands->key, query_units, query_units, num_tokens, NULL, prefetch);
-        absorb_scores(rows, row, num_rows, tile, scores, operands->p, num_tokens, keep);
+        absorb_scores(rows, row, num_rows, tile, scores, operands->p, num_tokens, keep, prefetch);
         multiply(num_rows, rows->o + (size_t)row * rows->o_stride, rows->o_stride, operands->p, CPU_TILE_TOKENS,
                  operands->value, cpu_round_up(num_tokens, CPU_PANEL) / PAIRS, num_tokens / PAIRS, o_columns,
                  tile->first ? NULL : keep, prefetch);
@@ -249,7 +279,7 @@ static always_inline vec units_at(const char *row, uint32_t unit, uint32_t head_
  * token repeat the first: their scores are replaced. */
 static always_inline void pack_key(uint32_t *dest, const cpu_tile *tile, uint32_t head_dim, stored type)
 {
-    uint32_t num_units = cpu_round_up(head_dim, 2) / PAIRS, width = cpu_round_up(tile->num_tokens, CPU_PANEL);
+    uint32_t num_units = units_of(head_dim), width = cpu_round_up(tile->num_tokens, CPU_PANEL);
     for (uint32_t t = 0; t < width; t += LANES) {
         uint32_t *dest_t = dest + (size_t)(t / CPU_PANEL) * num_units * CPU_PANEL + t % CPU_PANEL;
         const char *row[LANES];
@@ -328,11 +358,13 @@ static void pack_query(uint32_t *dest, const float *source, uint32_t head_dim, t
 #if PAIRS == 2
     (void)storage;
     uint32_t d = 0;
-    for (; d + LANES <= head_dim; d += LANES)
-        vec_put_p(dest + d / PAIRS, vec_load(source + d));
+    for (; d + 2 * LANES <= head_dim; d += 2 * LANES)
+        vec_put_p(dest + d / PAIRS, vec_load(source + d), vec_load(source + d + LANES));
     for (; d < head_dim; d += 2)
         dest[d / 2] = bf16_from_float(source[d]) |
                       (uint32_t)(d + 1 < head_dim ? bf16_from_float(source[d + 1]) : 0) << 16;
+    for (uint32_t unit = cpu_round_up(head_dim, 2) / PAIRS; unit < units_of(head_dim); unit++)
+        dest[unit] = 0;
 #else
     for (uint32_t d = 0; d < head_dim; d++) {
         float rounded = storage == TREE_BF16   ? bf16_to_float(bf16_from_float(source[d]))
@@ -344,3 +376,6 @@ static void pack_query(uint32_t *dest, const float *source, uint32_t head_dim, t
         dest[head_dim] = 0;
 #endif
 }
+
+#define CPU_KERNEL \
+    {COMPILED_FOR, units_of, pack_query, pack_tile, absorb_tile, add_state, scale_state, weigh_tokens}

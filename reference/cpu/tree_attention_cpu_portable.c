@@ -27,7 +27,6 @@ static inline vec vec_sub(vec a, vec b) { EACH_LANE(a.lane[i] - b.lane[i]); }
 static inline vec vec_mul(vec a, vec b) { EACH_LANE(a.lane[i] * b.lane[i]); }
 static inline vec vec_fma(vec a, vec b, vec c) { EACH_LANE(a.lane[i] * b.lane[i] + c.lane[i]); }
 static inline vec vec_max(vec a, vec b) { EACH_LANE(a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]); }
-static inline vec vec_round(vec v) { EACH_LANE((v.lane[i] + 0x1.8p23f) - 0x1.8p23f); }
 static inline vec vec_keep(vec v, uint32_t bits) { EACH_LANE(bits >> i & 1 ? v.lane[i] : -INFINITY); }
 
 static inline vec vec_load(const float *from)
@@ -51,6 +50,14 @@ static inline vec vec_scale2(vec v, vec n)
 {
     EACH_LANE(n.lane[i] >= -126.0f ? v.lane[i] * half_from_bits((uint32_t)((int32_t)n.lane[i] + 127) << 23)
               : v.lane[i] != v.lane[i] ? v.lane[i] : 0.0f);
+}
+
+static inline vec vec_split(vec v, vec *n)
+{
+    vec clamped = vec_max(vec_set1(-160.0f), v);
+    for (int i = 0; i < LANES; i++)
+        n->lane[i] = (clamped.lane[i] + 0x1.8p23f) - 0x1.8p23f;
+    return vec_sub(clamped, *n);
 }
 
 static inline vec vec_dot(vec acc, uint32_t unit, vec v) { return vec_fma(vec_set1(half_from_bits(unit)), v, acc); }
@@ -82,9 +89,12 @@ static inline void vec_transpose(vec v[LANES])
         }
 }
 
-static inline void vec_put_p(uint32_t *dest, vec v) { memcpy(dest, &v, sizeof v); }
+static inline void vec_put_p(uint32_t *dest, vec v, vec w)
+{
+    memcpy(dest, &v, sizeof v);
+    memcpy(dest + LANES, &w, sizeof w);
+}
 
 #include "tree_attention_cpu_body.h"
 
-const cpu_kernel cpu_kernel_portable = {COMPILED_FOR, pack_query,  pack_tile,   absorb_tile,
-                                        add_state,    scale_state, weigh_tokens};
+const cpu_kernel cpu_kernel_portable = CPU_KERNEL;

@@ -24,7 +24,8 @@ cpu_call cpu_call_of(const tree_plan *plan, const tree_shape *shape, float scale
                      .kernel = kernel,
                      .score_scale = scale * 0x1.715476p+0f,
                      .group_size = shape->num_heads / shape->num_kv_heads,
-                     .query_stride = cpu_round_up(shape->head_dim, 2),
+                     .most_query_units = shape->head_dim < CPU_QUERY_UNITS ? CPU_QUERY_UNITS
+                                                                           : cpu_round_up(shape->head_dim, 2),
                      .o_stride = cpu_round_up(shape->head_dim, CPU_PANEL),
                      .max_total_rows = 1};
     for (uint32_t i = 0; i < plan->num_items; i++) {
@@ -46,13 +47,12 @@ void cpu_partials_place(cpu_partials *partials, const cpu_call *call, char *base
 
 void cpu_row_scratch_place(cpu_row_scratch *scratch, const cpu_call *call, char *base, size_t *used)
 {
-    size_t query_bytes = (size_t)call->max_queries * call->group_size * call->query_stride * 4;
+    size_t query_bytes = (size_t)call->max_queries * call->group_size * call->most_query_units * 4;
     size_t total_rows = call->max_total_rows;
     for (int kind = 0; kind < 2; kind++)
         scratch->query[kind] = cpu_carve(base, used, query_bytes);
-    scratch->operands.key = cpu_carve(base, used, (size_t)CPU_TILE_TOKENS * call->query_stride * 4);
+    scratch->operands.key = cpu_carve(base, used, (size_t)CPU_TILE_TOKENS * call->most_query_units * 4);
     scratch->operands.value = cpu_carve(base, used, (size_t)CPU_TILE_TOKENS * call->o_stride * 4);
-    scratch->operands.scores = cpu_carve(base, used, (size_t)CPU_ROWS * CPU_TILE_TOKENS * 4);
     scratch->operands.p = cpu_carve(base, used, (size_t)CPU_ROWS * CPU_TILE_TOKENS * 4);
     scratch->visible = cpu_carve(base, used, ((size_t)call->max_queries + 1) * WORDS * sizeof(uint64_t));
     scratch->o = cpu_carve(base, used, total_rows * call->o_stride * sizeof(double));
@@ -86,7 +86,7 @@ cpu_rows cpu_rows_begin(const cpu_partials *partials, const float *query, const 
                      .o = partials->o + first_state * call->o_stride,
                      .m = partials->m + first_state,
                      .l = partials->l + first_state,
-                     .query_stride = call->query_stride,
+                     .query_stride = call->kernel->query_units(shape->head_dim),
                      .o_stride = call->o_stride};
     for (uint32_t row = 0; row < rows.num_rows; row++) {
         size_t q = call->plan->rows[item->first_row + row / group_size];

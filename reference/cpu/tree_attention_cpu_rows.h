@@ -10,7 +10,7 @@ typedef struct cpu_call {
     const tree_shape *shape;
     const cpu_kernel *kernel;
     float score_scale; /* scale * log2(e) */
-    uint32_t group_size, query_stride, o_stride;
+    uint32_t group_size, most_query_units, o_stride; /* most: of any kernel */
     uint32_t max_queries;    /* of an item */
     uint32_t max_total_rows; /* of an item in pieces; 1 if there is none */
 } cpu_call;

@@ -6,7 +6,7 @@
  *   scores [rows][tokens]   = query [rows][units] * key   [units][tokens]      units = head_dim / pairs
  *   o      [rows][head_dim] += p    [rows][units] * value [units][head_dim]    units = tokens   / pairs
  *
- * A unit is 32 bits: one float, or (avx512_bf16) a pair of bf16 that one instruction multiplies and adds. */
+ * A unit is 32 bits: one float, or (avx512_bf16, amx) a pair of bf16 that one instruction multiplies and adds. */
 #ifndef TREE_ATTENTION_CPU_TILE_H
 #define TREE_ATTENTION_CPU_TILE_H
 
@@ -19,6 +19,7 @@ enum {
     CPU_ROWS = 48,           /* rows that use a panel while it is in L1: their scores fit beside it */
     CPU_BLOCK_ROWS = 6,      /* most rows of one register block */
     CPU_PIECE_TILES = 32,    /* tiles that one float sum takes; the pieces of an item are added in double */
+    CPU_QUERY_UNITS = 16,    /* a packed query has room for so many units at least: a tile of AMX is as wide */
     CPU_PREFETCH_RUNS = 2048 /* a power of two, at least 2 (CPU_QUEUE_TOKENS + CPU_TILE_TOKENS) */
 };
 
@@ -58,19 +59,30 @@ typedef struct cpu_prefetch {
     const char *at;                 /* in run `next`; NULL: at its beginning */
 } cpu_prefetch;
 
-/* Into the L1 cache: lines that do not fit move on to L2. A prefetch into L2 alone ends in L3 on some machines. */
+/* Into the L1 cache: lines that do not fit move on to L2. A prefetch into L2 alone ends in L3 on some machines; a
+ * kernel that runs on no such machine defines CPU_PREFETCH_LEVEL 2. */
+#ifndef CPU_PREFETCH_LEVEL
+#define CPU_PREFETCH_LEVEL 3
+#endif
+
 static inline void cpu_prefetch_line(cpu_prefetch *prefetch)
 {
     if (prefetch->next == prefetch->end)
         return;
     const cpu_run *run = &prefetch->run[prefetch->next % CPU_PREFETCH_RUNS];
     const char *at = prefetch->at ? prefetch->at : run->from;
-    __builtin_prefetch(at, 0, 3);
+    __builtin_prefetch(at, 0, CPU_PREFETCH_LEVEL);
     prefetch->at = at + 64;
     if (prefetch->at >= run->end) {
         prefetch->at = NULL;
         prefetch->next++;
     }
+}
+
+static inline void cpu_prefetch_lines(cpu_prefetch *prefetch, int count)
+{
+    for (int line = 0; line < count; line++)
+        cpu_prefetch_line(prefetch);
 }
 
 /* The rows of one item and KV head: queries of the item x group_size. Pointers are at the first row. */
@@ -87,8 +99,7 @@ typedef struct cpu_rows {
 /* Room for the operands of one tile. */
 typedef struct cpu_operands {
     uint32_t *key, *value; /* packed tile */
-    float *scores;         /* [CPU_ROWS][CPU_TILE_TOKENS] if rows->scores is NULL */
-    uint32_t *p;           /* [CPU_ROWS][CPU_TILE_TOKENS] */
+    uint32_t *p;           /* [CPU_ROWS][CPU_TILE_TOKENS] first the scores, if rows->scores is NULL */
 } cpu_operands;
 
 /* The weights of the tokens of a tile for one query: exp2(score - m) * scale. */
@@ -102,6 +113,7 @@ typedef struct cpu_weights {
 
 typedef struct cpu_kernel {
     uint32_t needs; /* features: tree_isa_internal.h */
+    uint32_t (*query_units)(uint32_t head_dim); /* of a packed query */
     /* dest [query units] from source [head_dim], rounded to the storage type; units past head_dim are 0 */
     void (*pack_query)(uint32_t *dest, const float *source, uint32_t head_dim, tree_storage storage);
     /* operands->key and ->value from the tile's tokens */

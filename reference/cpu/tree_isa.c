@@ -1,53 +1,23 @@
 /* tree_isa: see tree_isa.h. */
 #include "tree_isa.h"
 
-#ifdef TREE_HAVE_X86
-#include <cpuid.h>
-#if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 33)
-#include <sys/platform/x86.h>
-#endif
-#endif
-
 #include "tree_isa_internal.h"
 
-const char *const tree_isa_name[TREE_NUM_ISAS] = {"auto", "portable", "avx2", "avx512", "avx512_bf16"};
+const char *const tree_isa_name[TREE_NUM_ISAS] = {"auto", "portable", "avx2", "avx512", "avx512_bf16", "amx"};
 
-#ifdef TREE_HAVE_X86
-static bool supports_f16c(void)
+/* The cores of Sapphire Rapids and Emerald Rapids start two fused multiply-adds of 16 floats a cycle, but only one
+ * multiplication of 16 pairs in two cycles: half as many products. */
+uint32_t cpu_traits_of(bool is_intel, uint32_t family, uint32_t model)
 {
-#if !defined(__clang__) && __GNUC__ >= 11
-    return __builtin_cpu_supports("f16c");
-#elif defined(CPU_FEATURE_ACTIVE)
-    return CPU_FEATURE_ACTIVE(F16C);
-#else
-    unsigned eax, ebx, ecx, edx;
-    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && ecx & bit_F16C;
-#endif
-}
-#endif
-
-/* From a table that the C runtime fills before main: the CPUID instruction takes 30 us on a virtual machine. */
-uint32_t cpu_machine_features(void)
-{
-    uint32_t features = 0;
-#ifdef TREE_HAVE_X86
-#define ADD_IF(supported, feature) features |= (supported) ? (uint32_t)(feature) : 0
-    ADD_IF(__builtin_cpu_supports("avx2"), CPU_AVX2);
-    ADD_IF(__builtin_cpu_supports("fma"), CPU_FMA);
-    ADD_IF(supports_f16c(), CPU_F16C);
-    ADD_IF(__builtin_cpu_supports("avx512f"), CPU_AVX512F);
-    ADD_IF(__builtin_cpu_supports("avx512bw"), CPU_AVX512BW);
-    ADD_IF(__builtin_cpu_supports("avx512vl"), CPU_AVX512VL);
-    ADD_IF(__builtin_cpu_supports("avx512dq"), CPU_AVX512DQ);
-    ADD_IF(__builtin_cpu_supports("avx512bf16"), CPU_AVX512BF16);
-#undef ADD_IF
-#endif
-    return features;
+    enum { SAPPHIRE_RAPIDS = 143, EMERALD_RAPIDS = 207 };
+    return is_intel && family == 6 && (model == SAPPHIRE_RAPIDS || model == EMERALD_RAPIDS) ? CPU_SLOW_PAIRS : 0;
 }
 
 const cpu_kernel *cpu_kernel_of(tree_isa isa, tree_storage storage)
 {
 #ifdef TREE_HAVE_X86
+    if (isa == TREE_ISA_AMX && storage == TREE_BF16)
+        return &cpu_kernel_amx;
     if (isa == TREE_ISA_AVX512_BF16 && storage == TREE_BF16)
         return &cpu_kernel_avx512_bf16;
     if (isa >= TREE_ISA_AVX512)
@@ -75,7 +45,7 @@ bool cpu_features_suffice(uint32_t features, tree_isa isa)
 tree_isa cpu_best_isa(uint32_t features)
 {
     tree_isa isa = TREE_NUM_ISAS - 1;
-    while (!cpu_features_suffice(features, isa))
+    while (!cpu_features_suffice(features, isa) || (isa == TREE_ISA_AVX512_BF16 && features & CPU_SLOW_PAIRS))
         isa--;
     return isa;
 }
@@ -83,3 +53,9 @@ tree_isa cpu_best_isa(uint32_t features)
 bool tree_isa_available(tree_isa isa) { return cpu_features_suffice(cpu_machine_features(), isa); }
 
 tree_isa tree_isa_best(void) { return cpu_best_isa(cpu_machine_features()); }
+
+tree_isa tree_isa_for(tree_isa isa, tree_storage storage)
+{
+    isa = isa == TREE_ISA_AUTO ? tree_isa_best() : isa;
+    return isa > TREE_ISA_AVX512 && storage != TREE_BF16 ? TREE_ISA_AVX512 : isa;
+}

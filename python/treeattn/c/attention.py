@@ -5,7 +5,7 @@ from ctypes import c_bool, c_double, c_float, c_int, c_size_t, c_uint32, c_uint6
 
 from .allocator import kv_tree
 from .load import P, Structure, function, names
-from .plan import tree_plan, tree_shape, tree_status
+from .plan import tree_plan, tree_shape, tree_status, tree_storage
 
 # ---- attention.h ----
 
@@ -74,7 +74,7 @@ def standard_arrays_free(arrays: P(standard_arrays)) -> None: ...
 # ---- tree_isa.h ----
 
 tree_isa = c_int
-TREE_ISAS = names(5, "tree_isa_name")
+TREE_ISAS = names(6, "tree_isa_name")
 
 
 @function
@@ -82,6 +82,9 @@ def tree_isa_available(isa: tree_isa) -> c_bool: ...
 
 @function
 def tree_isa_best() -> tree_isa: ...
+
+@function
+def tree_isa_for(isa: tree_isa, storage: tree_storage) -> tree_isa: ...
 
 
 # ---- tree_attention_cpu.h ----
