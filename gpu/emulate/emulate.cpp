@@ -650,6 +650,22 @@ void ldmatrix_x4_trans(uint32_t r[4], shared_at row, const char *file, int line)
     emulate_warp(ldmatrix_together<true>, &part, 0xffffffff, "ldmatrix_x4_trans", file, line);
 }
 
+/* sum[n] += left * right[n]. The arrays are the emulator's own, and most of the time goes here: not sanitized. */
+__attribute__((no_sanitize("address", "undefined"))) static void add_multiple(double *sum, double left,
+                                                                              const double *right, uint32_t count)
+{
+    for (uint32_t n = 0; n < count; n++)
+        sum[n] += left * right[n];
+}
+
+static bool all_finite(const double *row, uint32_t count)
+{
+    bool all = true;
+    for (uint32_t n = 0; n < count; n++)
+        all &= isfinite(row[n]);
+    return all;
+}
+
 /* The places of A, B and D: mma.cuh. */
 void emulate_mma(void *const parts[EMULATE_WARP], float (*element)(uint32_t pair, int which))
 {
@@ -664,10 +680,11 @@ void emulate_mma(void *const parts[EMULATE_WARP], float (*element)(uint32_t pair
         for (int i = 0; i < 4; i++)
             d[row + i / 2 * 8][pair + i % 2] = part->d[i];
     }
-    for (int m = 0; m < 16; m++) {
-        for (int k = 0; k < 16; k++) {
-            for (int n = 0; n < 8; n++)
-                d[m][n] += a[m][k] * b[k][n];
+    for (int k = 0; k < 16; k++) {
+        const bool is_finite = all_finite(b[k], 8);
+        for (int m = 0; m < 16; m++) {
+            if (a[m][k] != 0 || !is_finite) /* saves time: with few rows, most elements are 0 */
+                add_multiple(d[m], a[m][k], b[k], 8);
         }
     }
     for (int lane = 0; lane < EMULATE_WARP; lane++) {
@@ -698,13 +715,9 @@ static void warpgroup_together(void *const parts[EMULATE_WARP])
 {
     const emulate_warpgroup_part &first = *(const emulate_warpgroup_part *)parts[0];
     double left[16][16], right[16][256], sum[16][256];
-    bool is_finite[16];
     for (uint32_t k = 0; k < 16; k++) {
-        is_finite[k] = true;
-        for (uint32_t n = 0; n < first.columns; n++) {
+        for (uint32_t n = 0; n < first.columns; n++)
             right[k][n] = panel_element(first, right_element(first, k, n));
-            is_finite[k] = is_finite[k] && isfinite(right[k][n]);
-        }
     }
     for (uint32_t lane = 0; lane < EMULATE_WARP; lane++) {
         const emulate_warpgroup_part &part = *(const emulate_warpgroup_part *)parts[lane];
@@ -713,12 +726,11 @@ static void warpgroup_together(void *const parts[EMULATE_WARP])
         for (uint32_t i = 0; i < part.columns / 2; i++)
             sum[warpgroup_row(lane, i)][warpgroup_column(lane, i)] = part.adds ? part.d[i] : 0;
     }
-    for (uint32_t row = 0; row < 16; row++) {
-        for (uint32_t k = 0; k < 16; k++) {
-            if (left[row][k] == 0 && is_finite[k]) /* saves time: with few rows, most elements are 0 */
-                continue;
-            for (uint32_t n = 0; n < first.columns; n++)
-                sum[row][n] += left[row][k] * right[k][n];
+    for (uint32_t k = 0; k < 16; k++) {
+        const bool is_finite = all_finite(right[k], first.columns);
+        for (uint32_t row = 0; row < 16; row++) {
+            if (left[row][k] != 0 || !is_finite)
+                add_multiple(sum[row], left[row][k], right[k], first.columns);
         }
     }
     for (uint32_t lane = 0; lane < EMULATE_WARP; lane++) {
