@@ -74,4 +74,18 @@ TREEATTN_BIN=$program
 if [ ! -e /dev/nvidiactl ] && [ ! -e /dev/dxg ]; then
     expect_error "the program here" 1 '^treeattn: bench --gpu: [^ ].*' bench --gpu '1,64 / 2048,64'
 fi
+
+# The measurement is a library beside the program, or where it is installed.
+for place in bin lib/treeattn; do
+    rm -rf "$work/there" && mkdir -p "$work/there"/{bin,lib/treeattn}
+    cp "$program" "$work/there/bin/treeattn"
+    TREEATTN_BIN=$work/there/bin/treeattn
+    expect_error "$place: no library" 1 '^treeattn: bench --gpu: (its library is not built yet; make builds it|this program was built without CUDA; put nvcc on PATH and build again)$' \
+        bench --gpu '1,64 / 2048,64'
+    cp "${program%/*}/libfake_bench.so" "$work/there/$place/libtreeattn_bench.so"
+    run bench --gpu '1,64 / 2048,64' --format csv
+    expect_match "$place: found" '^"1,64 / 2048,64",64,32,8,128,fp16,cost,step_12_fake,' "$work/out"
+    echo "no library" >"$work/there/$place/libtreeattn_bench.so"
+    expect_error "$place: damaged" 1 '^treeattn: bench --gpu: .*libtreeattn_bench.so: .+$' bench --gpu '1,64 / 2048,64'
+done
 finish
