@@ -76,8 +76,9 @@ if [ ! -e /dev/nvidiactl ] && [ ! -e /dev/dxg ]; then
 fi
 
 # The measurement is a library beside the program, or where it is installed.
-for place in bin lib/treeattn; do
-    rm -rf "$work/there" && mkdir -p "$work/there"/{bin,lib/treeattn}
+libdir=$(sed -n 's/^CMAKE_INSTALL_LIBDIR:PATH=//p' "${program%/*}/CMakeCache.txt")
+for place in bin "$libdir/treeattn"; do
+    rm -rf "$work/there" && mkdir -p "$work/there"/{bin,"$place"}
     cp "$program" "$work/there/bin/treeattn"
     TREEATTN_BIN=$work/there/bin/treeattn
     expect_error "$place: no library" 1 '^treeattn: bench --gpu: (its library is not built yet; make builds it|this program was built without CUDA; put nvcc on PATH and build again)$' \
