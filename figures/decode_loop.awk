@@ -7,16 +7,18 @@ END {
         captures += cell(i, "capture_us") > 0
     }
     n = num_rows - 1
-    growth = kind[0] + kind[1]; events = kind[2] + kind[3] + kind[4]
+    first = told("# event: 0 nothing, 1 a block begins") ? 2 : 1 # event: from here on, a plan is sent
+    for (e = 0; e <= 4; e++) {
+        if (e < first) { growth += kind[e]; growth_us += us[e] } else { events += kind[e]; events_us += us[e] }
+    }
     say("the plan of {} steps", num_rows)
     say("on average {} branches", d(0, queries / n))
     holds("seven searches", told("7 searches of document merging at once"))
     holds("8 layers", told("8 layers in one CUDA graph"))
     holds("32/8 heads, head_dim 128, fp16, blocks of 16 tokens", told("fp16, 32/8 heads, head_dim 128, block_tokens 16"))
     say("In {} of the steps branches only grow", growth)
-    say("in {} of these the host does nothing", kind[0])
-    say("in the other {} it takes {} us", kind[1], d(1, us[1] / kind[1]))
-    say("The {} plan events take {} us each", events, d(0, (us[2] + us[3] + us[4]) / events))
+    say("to name the blocks that begin takes {} us of the host", d(1, growth_us / growth))
+    say("The {} plan events take {} us each", events, d(0, events_us / events))
     say("which makes {} us per step in the mean", d(1, plan / n))
     say("instead of {} us", d(1, sent / n))
     say("cudaGraphLaunch takes {} us", d(1, launch / n))
