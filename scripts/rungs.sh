@@ -120,8 +120,10 @@ run() { # N BUILD
 }
 
 build_program() { # BUILD TARGET: quiet, unless it fails; fails without a word where CMake knows no such target
-    grep -qE "(^|[. ])$2(:|\$)" <<<"$(cmake --build "$1" --target help)" || return 1
-    cmake --build "$1" --parallel "${jobs:-2}" --target "$2" >"$1/rung.log" 2>&1 || { cat "$1/rung.log" >&2; exit 1; }
+    LC_ALL=C cmake --build "$1" --parallel "${jobs:-2}" --target "$2" >"$1/rung.log" 2>&1 && return
+    ! grep -qE "No rule to make target '$2'\. |unknown target '$2'" "$1/rung.log" || return 1 # make, ninja
+    cat "$1/rung.log" >&2
+    exit 1
 }
 
 case ${1:-} in

@@ -52,8 +52,10 @@ configure() { # BUILD
 
 # Quiet, unless it fails. Fails without a word if the kernels cannot be emulated here.
 build() { # BUILD TARGET
-    grep -qE "(^|[. ])$2(:|\$)" <<<"$(cmake --build "$1" --target help)" || return 1
-    cmake --build "$1" --parallel "${jobs:-2}" --target "$2" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+    cmake --build "$1" --parallel "${jobs:-2}" --target "$2" >"$work/log" 2>&1 && return
+    ! grep -qE "No rule to make target '$2'\. |unknown target '$2'" "$work/log" || return 1 # make, ninja
+    cat "$work/log" >&2
+    exit 1
 }
 
 # No settings of the user's, and no scripts of other packages.
