@@ -20,7 +20,7 @@ if(NOT cuda_compiler)
 endif()
 
 # treeattn_needs_90a(FILE RESULT): whether FILE, or what it includes from gpu/*, has code for sm_90a alone. Such code
-# asks for the feature by this macro, since the PTX for later GPUs is made of the same source.
+# tests for the feature by this macro, since the PTX for later GPUs is made of the same source.
 function(treeattn_needs_90a file result)
   set(queue ${file})
   set(seen "")

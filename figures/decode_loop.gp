@@ -8,7 +8,7 @@ stats data using 10 every ::2 name 'sent' nooutput
 stats data using ($4 < first ? $6 : NaN) every ::1 name 'growth' nooutput
 stats data using ($4 >= first ? $6 : NaN) every ::2 name 'event' nooutput
 stats data using ($9 / 1000) every ::1 name 'device' nooutput
-set multiplot layout 1,2 margins 0.06,0.985,0.13,0.82 spacing 0.075,0.1
+set multiplot layout 1,2 margins 0.06,0.975,0.13,0.84 spacing 0.075,0.1
 set xlabel 'step'
 set xrange [0:1000]
 set xtics 200

@@ -227,6 +227,13 @@ while read -r step a c && [ -n "$step" ]; do
 done <<<"$(awk -F, '$5 == "cost" && $1 ~ /^"64 branches/ { a[$6] = $7 }
     $5 == "cost" && $1 ~ /^"512 leaves/ { sub("step_", "", $6); printf "%s %.0f %.0f\n", $6, a["step_" $6], $7 }' figures/ladder.csv)"
 
+# The host's time for a plan of 64 and of 1024 branches.
+while read -r sentence; do
+    checked=$((checked + 1))
+    tr '\n' ' ' <docs/gpu.md | grep -qF "$sentence" || fail "docs/gpu.md: $sentence"
+done <<<"$(sed 's/^"\([^"]*\)"/\1/; s/^wide, /wide /' figures/gpu_trees.csv | awk -F, '$3 == 32 && $4 == 8 && $1 == "prefix 64" {
+    printf "takes %d us of the host'"'"'s time, and sending the plan %d;\n", $11, $12 }
+    $3 == 32 && $4 == 8 && $1 == "wide 1024" { printf "1024 branches take %d and %d \n", $11, $12 }')"
 # docs/tried_h200.csv: of each dropped kernel its scores and those of step 12 in the same run, and two trees with two launches at once.
 while IFS='|' read -r kernel scores; do
     checked=$((checked + 1))

@@ -39,8 +39,8 @@ END {
     holds("the score falls from 0.43 to 0.27", d(2, one_floor / one_us) == 0.43 && d(2, one_floor / 2 / (one_us - one_floor / 2)) == 0.27)
     memory = 4096 / ceiling("dram_gbps") / 1000; product = 16384 / ceiling("matrix_tflops") / 1e6
     crossing = 2048 * memory / (2080 * product - 32 * memory)
-    holds("They are equal at n = 1.87 / 0.0146 = 128", crossing > 127 && crossing < 128.5)
-    holds("8000 tokens, 32.8 MB, 7.3 us", d(1, 8000 * memory) == 7.3)
+    holds("They are equal at n = 1.895 / 0.0149 = 127", crossing > 126.5 && crossing < 127.5)
+    holds("8000 tokens, 32.8 MB, 7.4 us", d(1, 8000 * memory) == 7.4)
     holds("instead of 671, 52 us instead of 86", d(0, l2_us("wide,_1024")) == 86 && d(0, 402.7e6 / ceiling("l2_gbps") / 1000) == 52)
     holds("Of these trees it is the only one whose floor is the arithmetic", products["32/8"] == 1 && !others)
     holds("none of the trees is a fifth faster", !warm)
