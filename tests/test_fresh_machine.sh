@@ -68,7 +68,7 @@ else
     expect "it is asked again" 1 "$(($(wc -l <"$work/asked") > asked))"
 fi
 
-cmake --build build --parallel 2 --target treeattn_program test_kv_pool_check >"$work/said" 2>&1
+cmake --build build --parallel 2 --target treeattn_program treeattn_shared test_kv_pool_check >"$work/said" 2>&1
 expect "builds in this path" 0 $?
 [ $failed = 0 ] || cat "$work/said"
 ctest --test-dir build --no-tests=error --output-on-failure -R '^(test_kv_pool_check[.]two|test_tool_step|test_setup)' >"$work/said" 2>&1
