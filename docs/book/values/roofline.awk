@@ -28,7 +28,7 @@ END {
     value("over_least", d(1, low["over"]))
     value("over_most", d(1, high["over"]))
     corner = gflops / gbps; gpu_corner = ceiling("gpu_matrix_gflops") / ceiling("gpu_memory_gbps")
-    holds("four branches. For the GPU no number is enough", corner > 25344 / 2240 && corner < 33792 / 2304 && gpu_corner > 132)
+    holds("five branches. For the GPU no number is enough", corner > 33792 / 2304 && corner < 42240 / 2368 && gpu_corner > 132)
     holds("two threads of an Intel Xeon", told("device: Intel(R) Xeon(R)") && told("threads: 2,"))
     holds("An NVIDIA H200 was measured", told("gpu_device: NVIDIA H200,"))
     holds("of 2048 tokens, then 64 tokens of each branch's own", told("tree: 2048 shared + 64 own tokens per branch"))
