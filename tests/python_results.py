@@ -297,6 +297,14 @@ b.evict([b.find(1), b.find(4), b.find(7)], "mask")
 a.evict([a.find(8)])
 check("set_keep follows evictions", (True, True), (tree.grow(), plan.set_keep(tree, pool.keeps(branches))))
 plan.check(tree, pool.keeps(branches))
+stranger = ta.Pool(16, 4, evicts=True)
+others = [stranger.branch()]
+others[0].append(6)
+others.append(others[0].fork())
+others[0].append(4), others[1].append(3)
+check_raises("set_keep of another pool's tree", ta.Error, "tree: expected the one that the plan was built from, .*",
+             lambda: plan.set_keep(stranger.tree(others), stranger.keeps(others)))
+plan.check(tree, pool.keeps(branches))
 kept = [branch.slots[branch.keep.kept.ravel()[:branch.length]] for branch in branches]
 check("kept tokens", [9, 6], [len(places) for places in kept])
 check("positions", [[0, 1, 2, 3, 4, 5, 6, 7, 9], [0, 2, 3, 5, 6, 8]],

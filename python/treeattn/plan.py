@@ -87,18 +87,22 @@ class Plan(Owner):
         """Follows the tree that it was built from, whose grow() returned True. False: build again; nothing has changed
         then. C: tree_plan_grow."""
         with lock:
-            self._pointer  # raises if the plan is closed
-            if self._tree() is not instance("tree", tree, Tree):
-                raise Error("tree: expected the one that the plan was built from, since block ids are not compared; "
-                            "build a new Plan")
-            return self._call(c.tree_plan_grow, tree._pointer)
+            return self._call(c.tree_plan_grow, self._own_tree(tree))
 
     def set_keep(self, tree, keeps):
-        """Rewrites the masks for new keep words of the same tables. False: build again; nothing has changed then.
-        C: tree_plan_set_keep."""
+        """Rewrites the masks for new keep words of the tables of the tree that it was built from. False: build again;
+        nothing has changed then. C: tree_plan_set_keep."""
         with lock:
-            pointer = instance("tree", tree, Tree)._pointer
+            pointer = self._own_tree(tree)
             return self._call(c.tree_plan_set_keep, pointer, _keep_structs(tree, keeps))
+
+    def _own_tree(self, tree):
+        """The pointer of a tree, which has to be the one that the plan was built from."""
+        self._pointer  # raises if the plan is closed
+        if self._tree() is not instance("tree", tree, Tree):
+            raise Error("tree: expected the one that the plan was built from, since block ids are not compared; "
+                        "build a new Plan")
+        return tree._pointer
 
     def check(self, tree, keeps=None):
         """Error TREE_BAD_PLAN if a query and a token that it sees are covered twice or never. Slow.
