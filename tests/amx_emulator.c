@@ -1,10 +1,10 @@
 /* See amx_emulator.h. An instruction that breaks a rule of the manual (shapes that do not fit, no configuration,
- * reserved bits) ends the program with a line; a machine with AMX would end it with a signal. Reads and writes are ordinary ones
- * of this file, so the address sanitizer sees them, which it does not on a machine with AMX.
+ * reserved bits) ends the program with a line; a machine with AMX would end it with a signal. Reads and writes are
+ * ordinary ones of this file, so the address sanitizer sees them, which it does not on a machine with AMX.
  *
- * Numerics notes, as in the manual: subnormal bf16 are 0; a row of c takes the sums of the even and of the odd
- * elements of a, each in order, then both together. A product of two bf16 is exact in float, so multiplying and adding
- * rounds once. */
+ * Numerics notes, as in the manual, but that subnormal products and sums stay, which are 0 on a machine with AMX:
+ * subnormal bf16 are 0; a row of c takes the sums of the even and of the odd elements of a, each in order, then both
+ * together. A product of two bf16 is exact in float, so multiplying and adding rounds once. */
 #define _GNU_SOURCE /* registers in a ucontext */
 #include "amx_emulator.h"
 

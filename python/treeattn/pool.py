@@ -173,8 +173,10 @@ class Branch:
             return Append(answer, self._table(), num_tokens, self.pool.block_tokens)
 
     def truncate(self, length):
-        """Keeps the first `length` tokens, and cancels a promise of reserve. Error: KV_RANGE (length beyond the branch).
-        C: kv_branch_truncate."""
+        """Keeps the first `length` tokens, and cancels a promise of reserve.
+
+        Error: KV_RANGE (length beyond the branch). C: kv_branch_truncate.
+        """
         self._change(c.kv_branch_truncate, integer("length", length),
                      KV_RANGE=f"length: expected at most that of the branch, got {length}")
 

@@ -8,7 +8,8 @@
  * before it: rows x 64 columns, the width of a panel.
  *
  * The shape of each tile is a setting of the thread (ldtilecfg). It is made for each product and dropped after it
- * (tilerelease), so nothing outside `multiply` sees tiles: no caller, no signal handler's frame, no thread switch. */
+ * (tilerelease), so tiles are in use inside of `multiply` alone. A signal or a thread switch that comes there saves and
+ * restores them; anywhere else it has none to save. */
 #define CPU_PREFETCH_LEVEL 2
 #include "tree_attention_cpu_avx512_pairs.h"
 #include "tree_attention_cpu_tile.h"

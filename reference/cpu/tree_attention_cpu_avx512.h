@@ -1,4 +1,4 @@
-/* AVX-512 registers for tree_attention_cpu_body.h, shared by the fp32 and the bf16 kernel. */
+/* AVX-512 registers for tree_attention_cpu_body.h, shared by the kernels avx512, avx512_bf16 and amx. */
 #include <immintrin.h>
 #include <stdint.h>
 

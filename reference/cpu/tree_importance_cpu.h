@@ -15,9 +15,9 @@ size_t tree_importance_cpu_workspace_bytes(const tree_plan *plan, const tree_sha
 
 /* As tree_attention_cpu, with the same bits in out and lse; importance, norm and num_slots as in
  * tree_importance_ref. importance has the same bits for any number of threads.
- * Precision. All arithmetic on scores and weights is float, with avx512_bf16 and amx too. With B = the largest |scale| x
- * sum over d of |q_d k_td| of a query, each of its importances is off by at most (4 sqrt(head_dim) B + 34) x 2^-24 of
- * itself. */
+ * Precision. All arithmetic on scores and weights is float, with avx512_bf16 and amx too. With B = the largest |scale|
+ * x sum over d of |q_d k_td| of a query, each of its importances is off by at most (4 sqrt(head_dim) B + 34) x 2^-24
+ * of itself. */
 tree_status tree_importance_cpu(float *out, float *lse, float *importance, uint64_t num_slots, const float *query,
                                 const void *key, const void *value, const float *norm, const tree_plan *plan,
                                 const tree_shape *shape, float scale, void *workspace, size_t workspace_bytes,

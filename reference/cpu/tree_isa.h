@@ -26,11 +26,12 @@ extern const char *const tree_isa_name[TREE_NUM_ISAS];
 /* Whether this build has the code for it, this machine has every subset that the code was compiled for (AVX2: also FMA
  * and F16C; AVX512: F, BW, VL and DQ; AMX: tiles and bf16, with all of AVX512_BF16), and the operating system saves the
  * registers.
- *   AMX   Linux saves tiles only for a process that requests them. The first call of a function of this file or of
- *         tree_attention_cpu does so, once, for all threads and for children by fork(). From then on a signal frame
- *         may take 11 KB. So Linux refuses tiles where a thread has given a smaller stack to sigaltstack(), and
- *         afterwards refuses such a stack. A refusal (for this reason, by an older kernel, by a sandbox) is final for
- *         the process: AMX is not available, and TREE_ISA_AUTO stands for the next best set. */
+ *   AMX   Linux saves tiles only for a process that requests them. The first call of a function of this file, of
+ *         tree_attention_cpu or of tree_importance_cpu does so, whichever set it is given, once, for all threads and
+ *         for children by fork(). From then on a signal frame may take 11 KB. So Linux refuses tiles where a thread
+ *         has given a smaller stack to sigaltstack(), and afterwards refuses such a stack. A refusal (for this reason,
+ *         by an older kernel, by a sandbox) is final for the process: AMX is not available, and TREE_ISA_AUTO stands
+ *         for the next best set. */
 bool tree_isa_available(tree_isa isa);
 
 /* The instruction set that TREE_ISA_AUTO stands for on this machine, the same on every call: nothing is timed. It is
