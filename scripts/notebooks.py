@@ -244,6 +244,8 @@ def read_recorded(name):
             text = file.read()
     except OSError as error:
         raise Wrong("it is not there: %s" % error.strerror)
+    except UnicodeDecodeError:
+        raise Wrong("it is no notebook")
     try:
         book = json.loads(text)
         cells = book["cells"]
@@ -323,7 +325,7 @@ async def do(name, write, turn):
             print("pass %s: %d cells, %d pictures" % (name, len(cells), sum("image/png" in output.get("data", {})
                   for cell in cells for output in cell.get("outputs", []))), flush=True)
             return True
-        except (Wrong, OSError) as wrong:
+        except (Wrong, OSError, UnicodeDecodeError) as wrong:
             print("FAIL %s: %s" % (name, wrong), flush=True)
             return False
 
