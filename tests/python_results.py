@@ -283,6 +283,18 @@ drafts = ta.Tree([[0, 1]], [7], 4, drafts=[[None, 0, 0]])
 drafts.check()
 check("draft tokens", (3, 5 + 6 + 6), (drafts.num_queries, drafts.path_tokens))
 
+pool = ta.Pool(8, 4)
+a = pool.branch()
+a.append(6)
+append = a.fork().append()
+key = np.zeros((8, 1, 4), F32)
+key[append.copy.from_block] = 1
+check_raises("carry_out into an array of another shape", ta.Error, r"arrays\[1\]: expected .*",
+             lambda: append.carry_out(key, key[:, :, :2]))
+check("nothing is copied then", 0.0, float(key[append.copy.to_block].max()))
+append.carry_out(key, key)
+check("the copy", [1.0, 1.0, 0.0, 0.0], key[append.copy.to_block, 0].tolist())
+
 # ---- forgetting ----
 
 pool = ta.Pool(16, 4, evicts=True)

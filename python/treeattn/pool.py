@@ -75,12 +75,14 @@ class Append:
         norm."""
         for i, values in enumerate(arrays):
             instance(f"arrays[{i}]", values, np.ndarray)
-            if self.copy is None:
-                continue
+        if self.copy is None:
+            return
+        for i, values in enumerate(arrays):
             blocks = max(self.copy.from_block, self.copy.to_block)
             if values.ndim < 3 or len(values) <= blocks or values.shape[2] != self._block_tokens:
                 raise Error(f"arrays[{i}]: expected more than {blocks} blocks, heads, and {self._block_tokens} tokens, "
                             f"got shape {shape_text(values.shape)}")
+        for values in arrays:
             values[self.copy.to_block, :, :self.copy.num_tokens] = \
                 values[self.copy.from_block, :, :self.copy.num_tokens]
 
