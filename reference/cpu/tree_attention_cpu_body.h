@@ -63,6 +63,8 @@ enum {
 #define BLOCK_COLUMNS (PANEL_VECS * LANES)
 #define always_inline inline __attribute__((always_inline))
 
+_Static_assert(PANEL_VECS % 2 == 0, "weigh takes two registers at a time");
+
 /* Units of a packed query or key: those past head_dim are 0. */
 static uint32_t units_of(uint32_t head_dim)
 {
