@@ -161,12 +161,15 @@ static fill_arguments arguments_of(const tree_plan_gpu *gpu)
             gpu->new_blocks, (uint32_t)gpu->most_blocks, gpu->num_workers};
 }
 
-/* Returns when the device has read what the place of the next outline holds. */
+/* Returns when the device has read what the place of the next outline holds; steps that read the next turn of new_blocks
+ * have run then. */
 static cudaError_t wait_until_taken(const outline_memory *memory, cudaStream_t stream)
 {
     while (*memory->taken + 1 < memory->number) {
         const cudaError_t error = cudaStreamQuery(stream);
-        if (error != cudaSuccess && error != cudaErrorNotReady)
+        if (error == cudaErrorNotReady)
+            cudaGetLastError(); /* or the caller would find it there */
+        else if (error != cudaSuccess)
             return error;
     }
     return cudaSuccess;
@@ -228,10 +231,10 @@ static cudaError_t send(tree_plan_gpu *gpu, cudaStream_t stream)
     outline_builder *builder = &gpu->builder;
     const size_t bytes = builder->head.num_bytes;
     cudaError_t error = refuse_capture(stream);
+    if (error == cudaSuccess)
+        error = wait_until_taken(&gpu->outline, stream);
     if (error == cudaSuccess && bytes > gpu->outline.capacity)
         error = allocate_outline(&gpu->outline, bytes);
-    else if (error == cudaSuccess)
-        error = wait_until_taken(&gpu->outline, stream);
     if (error != cudaSuccess)
         return error;
     gpu->turn = (gpu->turn + 1) % NEW_BLOCK_TURNS;

@@ -12,6 +12,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include <deque>
 #include <functional>
 #include <memory>
 #include <numeric>
@@ -762,12 +763,8 @@ const char *cudaGetErrorString(cudaError_t error)
     }
 }
 
-cudaError_t cudaGetLastError(void) { return cudaSuccess; }
-cudaError_t cudaDeviceSynchronize(void) { return cudaSuccess; }
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *, const void *) { return cudaSuccess; }
 cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamQuery(cudaStream_t) { return cudaSuccess; }
 cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
 cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
 cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
@@ -794,12 +791,59 @@ struct emulated_graph {
 };
 static emulated_graph *captured;
 
+/* Launches that wait for their turn; the first error of one that ran late. */
+static std::deque<std::function<cudaError_t()>> waiting;
+static bool runs_late;
+static cudaError_t late_error = cudaSuccess, last_error = cudaSuccess;
+
+static void run_next(void)
+{
+    const std::function<cudaError_t()> launch = waiting.front();
+    waiting.pop_front();
+    const cudaError_t error = launch();
+    late_error = late_error == cudaSuccess ? error : late_error;
+}
+
+static cudaError_t run_waiting(void)
+{
+    while (!waiting.empty())
+        run_next();
+    return late_error;
+}
+
+void emulate_late(bool late)
+{
+    run_waiting();
+    runs_late = late;
+}
+
 cudaError_t emulate_enqueue(const std::function<cudaError_t()> &launch)
 {
-    if (!captured)
+    if (!captured && !runs_late)
         return launch();
-    captured->launches.push_back(launch);
+    if (captured)
+        captured->launches.push_back(launch);
+    else
+        waiting.push_back(launch);
     return cudaSuccess;
+}
+
+cudaError_t cudaDeviceSynchronize(void) { return run_waiting(); }
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return run_waiting(); }
+
+cudaError_t cudaStreamQuery(cudaStream_t)
+{
+    if (waiting.empty())
+        return late_error;
+    run_next();
+    return last_error = cudaErrorNotReady;
+}
+
+cudaError_t cudaGetLastError(void)
+{
+    const cudaError_t error = last_error;
+    last_error = cudaSuccess;
+    return error;
 }
 
 cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus *status)
@@ -829,7 +873,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t)
 {
     cudaError_t error = cudaSuccess;
     for (size_t i = 0; i < exec->launches.size() && error == cudaSuccess; i++)
-        error = exec->launches[i]();
+        error = emulate_enqueue(exec->launches[i]);
     return error;
 }
 
@@ -849,6 +893,7 @@ cudaError_t cudaMalloc(void **memory, size_t bytes)
 
 cudaError_t cudaFree(void *memory)
 {
+    run_waiting();
     free(memory);
     return cudaSuccess;
 }
@@ -858,6 +903,7 @@ cudaError_t cudaFreeHost(void *memory) { return cudaFree(memory); }
 
 cudaError_t cudaMemset(void *memory, int value, size_t bytes)
 {
+    run_waiting();
     memset(memory, value, bytes);
     return cudaSuccess;
 }
@@ -869,6 +915,7 @@ cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t)
 
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind)
 {
+    run_waiting();
     memcpy(to, from, bytes);
     return cudaSuccess;
 }
