@@ -92,8 +92,9 @@ static cudaError_t allocate(tree_plan_gpu *gpu)
 /* Waits for all kernels that may still use it. */
 static void free_arrays(const tree_plan_gpu *gpu)
 {
-    if (gpu->arrays || gpu->new_blocks)
-        cudaDeviceSynchronize();
+    if (!gpu->arrays && !gpu->new_blocks) /* a capture may go on */
+        return;
+    cudaDeviceSynchronize();
     cudaFree(gpu->arrays);
     cudaFreeHost(gpu->new_blocks);
 }
@@ -201,8 +202,9 @@ static cudaError_t allocate_outline(outline_memory *memory, size_t bytes)
 /* Waits for all kernels that may still use it. */
 static void free_outline(const outline_memory *memory)
 {
-    if (memory->device || memory->staging)
-        cudaDeviceSynchronize();
+    if (!memory->device && !memory->staging)
+        return;
+    cudaDeviceSynchronize();
     cudaFree(memory->device);
     cudaFreeHost(memory->staging);
 }
@@ -425,8 +427,10 @@ void tree_plan_gpu_destroy(tree_plan_gpu *gpu_plan)
         return;
     free_outline(&gpu_plan->outline);
     free_arrays(gpu_plan);
-    cudaFreeHost((void *)gpu_plan->outline.taken);
-    cudaFree(gpu_plan->outline.barrier);
+    if (gpu_plan->outline.taken)
+        cudaFreeHost((void *)gpu_plan->outline.taken);
+    if (gpu_plan->outline.barrier)
+        cudaFree(gpu_plan->outline.barrier);
     plan_outline_free(&gpu_plan->builder);
     free(gpu_plan);
 }

@@ -1,5 +1,5 @@
 /* Claim: a GPU that is late still reads what was meant for it: an update waits as long as the host must not write, also
- * where it needs larger memory; and its waiting leaves no error behind. */
+ * where it needs larger memory; its waiting leaves no error behind, and its refusals no capture broken. */
 #include <stdlib.h>
 
 #include "gpu_internal.h"
@@ -103,10 +103,35 @@ static void run_updates(const void *unused)
     plan_tree_destroy(tree);
 }
 
+/* What a capture refuses leaves it as it was. */
+static void run_captured(const void *unused)
+{
+    (void)unused;
+    tree_plan_gpu *gpu = NULL, *refused = NULL;
+    int cuda_error = 0;
+    cudaGraph_t graph;
+    kv_tree *tree = plan_tree_levels("1,7/300,8", BLOCK_TOKENS, 0), *larger = plan_tree_levels("1,99/3000,8", 4, 0);
+    tree_plan *plan = plan_of(tree), *larger_plan = plan_of(larger);
+    const tree_shape shape = {plan->num_queries, 2, 2, 64, NUM_BLOCKS, BLOCK_TOKENS, TREE_FP16};
+    put(&gpu, plan);
+    cuda_ok(cudaStreamBeginCapture(NULL, cudaStreamCaptureModeThreadLocal), "a capture");
+    check(tree_plan_gpu_create(&refused, plan, &shape, NULL, &cuda_error) == TREE_CUDA_ERROR && !refused, "a plan");
+    check(tree_plan_gpu_update(gpu, plan, NULL, &cuda_error) == TREE_CUDA_ERROR, "an update");
+    check(tree_plan_gpu_update(gpu, larger_plan, NULL, &cuda_error) == TREE_CUDA_ERROR, "a larger plan");
+    cuda_ok(cudaStreamEndCapture(NULL, &graph), "a capture");
+    cuda_ok(cudaGraphDestroy(graph), "a graph");
+    tree_plan_gpu_destroy(gpu);
+    tree_plan_destroy(plan);
+    tree_plan_destroy(larger_plan);
+    plan_tree_destroy(tree);
+    plan_tree_destroy(larger);
+}
+
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "updates of a plan on a GPU that is late");
     test_add(run_larger_outline, NULL, "larger_outline");
     test_add(run_updates, NULL, "updates");
+    test_add(run_captured, NULL, "captured");
     return test_end();
 }

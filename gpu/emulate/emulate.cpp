@@ -788,6 +788,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) { return answ
 /* One stream is captured at a time, whichever it is. */
 struct emulated_graph {
     std::vector<std::function<cudaError_t()>> launches;
+    bool is_broken; /* by a call that no capture allows */
 };
 static emulated_graph *captured;
 
@@ -853,13 +854,15 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus *status)
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode)
 {
-    captured = new emulated_graph();
+    captured = new emulated_graph{};
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t *graph)
 {
-    cudaError_t error = answer(graph, captured);
+    cudaError_t error = captured->is_broken ? cudaErrorStreamCaptureUnsupported : answer(graph, captured);
+    if (error != cudaSuccess)
+        delete captured;
     captured = NULL;
     return error;
 }
@@ -885,14 +888,26 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph)
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) { return cudaGraphDestroy(exec); }
 
+/* Memory is neither made nor freed in a capture. */
+static bool breaks_capture(void)
+{
+    if (captured)
+        captured->is_broken = true;
+    return captured;
+}
+
 cudaError_t cudaMalloc(void **memory, size_t bytes)
 {
+    if (breaks_capture())
+        return cudaErrorStreamCaptureUnsupported;
     *memory = create_memory(bytes);
     return *memory ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 
 cudaError_t cudaFree(void *memory)
 {
+    if (breaks_capture())
+        return cudaErrorStreamCaptureUnsupported;
     run_waiting();
     free(memory);
     return cudaSuccess;
