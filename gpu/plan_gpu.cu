@@ -162,8 +162,8 @@ static fill_arguments arguments_of(const tree_plan_gpu *gpu)
             gpu->new_blocks, (uint32_t)gpu->most_blocks, gpu->num_workers};
 }
 
-/* Returns when the device has read what the place of the next outline holds; steps that read the next turn of new_blocks
- * have run then. */
+/* Returns when the device has read what the place of the next outline holds; steps that read the next turn of
+ * new_blocks have run then. */
 static cudaError_t wait_until_taken(const outline_memory *memory, cudaStream_t stream)
 {
     while (*memory->taken + 1 < memory->number) {

@@ -24,7 +24,10 @@ static void advance(tree_plan_gpu *gpu, d_array *slots)
     gpu_ok(tree_plan_gpu_advance(gpu, (uint64_t *)slots->data, NULL, &cuda_error), &cuda_error, "a step");
 }
 
-static tree_plan *plan_of(const kv_tree *tree) { return plan_tree_plan(tree, (tree_plan_config){.strategy = TREE_NODE}); }
+static tree_plan *plan_of(const kv_tree *tree)
+{
+    return plan_tree_plan(tree, (tree_plan_config){.strategy = TREE_NODE});
+}
 
 static uint64_t newest_slot(const kv_tree *tree, uint32_t q)
 {

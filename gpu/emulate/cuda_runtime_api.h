@@ -78,8 +78,8 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event);
 /* Draws the order of blocks, warps and lanes, and when a copy lands: on a GPU all of these are open. */
 void emulate_seed(unsigned long long seed);
 
-/* late: kernels wait, whatever their stream, until a call waits for them; each cudaStreamQuery runs one. A GPU that other
- * work keeps busy is as late. */
+/* late: kernels wait, whatever their stream, until a call waits for them; each cudaStreamQuery runs one. A GPU that
+ * other work keeps busy is as late. */
 void emulate_late(bool late);
 
 /* Thread blocks that have run since the program began. */
