@@ -43,7 +43,7 @@ static bool has_overflow(const plan_deal *deal, const tree_shape *shape)
 {
     uint64_t num_head_blocks = (uint64_t)shape->num_blocks * shape->num_kv_heads, most = INT32_MAX;
     return deal->num_tasks > most || deal->num_tiles > most || deal->num_tokens > most || deal->num_masks > most
-           || num_head_blocks > UINT32_MAX / shape->block_tokens || shape->num_heads > UINT16_MAX;
+           || num_head_blocks > UINT32_MAX / shape->block_tokens;
 }
 
 static uint64_t bytes_of(const plan_deal *deal, uint64_t num_items, uint64_t num_kv_heads)
@@ -88,6 +88,8 @@ static bool reserve(plan_deal *deal, const tree_plan *plan, const tree_shape *sh
 tree_status plan_deal_count(plan_deal *deal, const tree_plan *plan, const tree_shape *shape, uint32_t num_workers)
 {
     set_sizes(deal, shape, num_workers);
+    if (shape->num_heads > UINT16_MAX)
+        return TREE_OVERFLOW;
     if (!reserve(deal, plan, shape))
         return TREE_NOMEM;
     count_items(deal, plan, shape);

@@ -440,9 +440,11 @@ static __global__ void __launch_bounds__(THREADS)
     if (blockIdx.x == 0 && threadIdx.x == 0)
         *copy.taken = copy.number; /* all thread blocks have read their part */
     fill_all(a, shared, a.outline->steps, true);
+    __threadfence(); /* a launch_early reads the plan once all thread blocks here have ended */
 }
 
-/* The last thread block to end writes the number of steps, which all others have read by then. */
+/* The last thread block to end writes the number of steps, which all others have read by then. Counting also makes what
+ * a thread block has written visible to a launch_early, as the fence of fill_plan does. */
 static __global__ void __launch_bounds__(THREADS) fill_step(const __grid_constant__ fill_arguments a, uint64_t *slots)
 {
     SHARED_VARIABLE(shared, job_shared);

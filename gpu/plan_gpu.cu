@@ -92,8 +92,9 @@ static cudaError_t allocate(tree_plan_gpu *gpu)
 /* Waits for all kernels that may still use it. */
 static void free_arrays(const tree_plan_gpu *gpu)
 {
-    if (gpu->arrays || gpu->new_blocks)
-        cudaDeviceSynchronize();
+    if (!gpu->arrays && !gpu->new_blocks) /* a capture may go on */
+        return;
+    cudaDeviceSynchronize();
     cudaFree(gpu->arrays);
     cudaFreeHost(gpu->new_blocks);
 }
@@ -161,12 +162,15 @@ static fill_arguments arguments_of(const tree_plan_gpu *gpu)
             gpu->new_blocks, (uint32_t)gpu->most_blocks, gpu->num_workers};
 }
 
-/* Returns when the device has read what the place of the next outline holds. */
+/* Returns when the device has read what the place of the next outline holds; steps that read the next turn of
+ * new_blocks have run then. */
 static cudaError_t wait_until_taken(const outline_memory *memory, cudaStream_t stream)
 {
     while (*memory->taken + 1 < memory->number) {
         const cudaError_t error = cudaStreamQuery(stream);
-        if (error != cudaSuccess && error != cudaErrorNotReady)
+        if (error == cudaErrorNotReady)
+            cudaGetLastError(); /* or the caller would find it there */
+        else if (error != cudaSuccess)
             return error;
     }
     return cudaSuccess;
@@ -198,8 +202,9 @@ static cudaError_t allocate_outline(outline_memory *memory, size_t bytes)
 /* Waits for all kernels that may still use it. */
 static void free_outline(const outline_memory *memory)
 {
-    if (memory->device || memory->staging)
-        cudaDeviceSynchronize();
+    if (!memory->device && !memory->staging)
+        return;
+    cudaDeviceSynchronize();
     cudaFree(memory->device);
     cudaFreeHost(memory->staging);
 }
@@ -228,10 +233,10 @@ static cudaError_t send(tree_plan_gpu *gpu, cudaStream_t stream)
     outline_builder *builder = &gpu->builder;
     const size_t bytes = builder->head.num_bytes;
     cudaError_t error = refuse_capture(stream);
+    if (error == cudaSuccess)
+        error = wait_until_taken(&gpu->outline, stream);
     if (error == cudaSuccess && bytes > gpu->outline.capacity)
         error = allocate_outline(&gpu->outline, bytes);
-    else if (error == cudaSuccess)
-        error = wait_until_taken(&gpu->outline, stream);
     if (error != cudaSuccess)
         return error;
     gpu->turn = (gpu->turn + 1) % NEW_BLOCK_TURNS;
@@ -422,8 +427,10 @@ void tree_plan_gpu_destroy(tree_plan_gpu *gpu_plan)
         return;
     free_outline(&gpu_plan->outline);
     free_arrays(gpu_plan);
-    cudaFreeHost((void *)gpu_plan->outline.taken);
-    cudaFree(gpu_plan->outline.barrier);
+    if (gpu_plan->outline.taken)
+        cudaFreeHost((void *)gpu_plan->outline.taken);
+    if (gpu_plan->outline.barrier)
+        cudaFree(gpu_plan->outline.barrier);
     plan_outline_free(&gpu_plan->builder);
     free(gpu_plan);
 }

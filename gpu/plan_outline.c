@@ -46,6 +46,16 @@ static bool reserve(outline_builder *b, uint32_t num_workers)
     return true;
 }
 
+/* Whether the mask of the range's first token has a bit. The device gives this mask to new tokens as well, which their
+ * query sees even if all tokens before were evicted. */
+static bool is_seen(const tree_plan *plan, const tree_item *item, const tree_range *range)
+{
+    uint64_t bits = 0;
+    for (uint32_t w = 0; range->mask != TREE_NO_MASK && w < words_of(item); w++)
+        bits |= plan->masks[range->mask + w];
+    return range->mask == TREE_NO_MASK || bits != 0;
+}
+
 /* In a plan whose tokens have masks of their own, nothing grows: the masks of new tokens would have to be sent. */
 static void find_growing(outline_builder *b)
 {
@@ -59,7 +69,8 @@ static void find_growing(outline_builder *b)
             continue;
         b->grows[end->range] = 1;
         b->num_growing[end->item]++;
-        b->num_steps = plan_min(b->num_steps, end->room);
+        const bool follows = is_seen(plan, &plan->items[end->item], &plan->ranges[end->range]);
+        b->num_steps = follows ? plan_min(b->num_steps, end->room) : 0;
     }
 }
 

@@ -398,6 +398,33 @@ static void run_room(const void *unused)
     plan_tree_destroy(tree);
 }
 
+/* A path that has lost all tokens of its own: no row sees their range, but its next token is seen. */
+static void run_lost_ends(const void *argument)
+{
+    const tree_strategy strategy = *(const tree_strategy *)argument;
+    need_gpu();
+    const heads h = head_cases[0];
+    tree_plan_gpu *gpu = NULL;
+    kv_tree *tree = plan_tree_levels("1,6/300,5", 16, 90);
+    keep_set set = keep_set_create(tree);
+    for (uint32_t slot = 300; slot < 305; slot++)
+        keep_evict(&set, 2, slot);
+    tree_plan *plan = keep_plan(&set, (tree_plan_config){.strategy = strategy}, TREE_KEEP_ALL);
+    d_array slots = d_create(tree->num_queries * sizeof(uint64_t));
+    put(&gpu, plan, h);
+    advance(gpu, &slots);
+    check(grow_tree(tree) && tree_plan_grow(plan, tree), "a token for each path");
+    if (!tree_plan_gpu_grow(gpu, plan))
+        put(&gpu, plan, h);
+    advance(gpu, &slots);
+    check_filled(gpu, plan, h, false);
+    d_destroy(&slots);
+    tree_plan_gpu_destroy(gpu);
+    tree_plan_destroy(plan);
+    keep_set_free(&set);
+    plan_tree_destroy(tree);
+}
+
 int main(int argc, char **argv)
 {
     static tree_strategy strategies[TREE_NUM_STRATEGIES];
@@ -412,6 +439,7 @@ int main(int argc, char **argv)
         test_add(run_keeps, &strategies[s], "masks_of_tokens_%s", tree_strategy_name[s]);
         if (s == TREE_TREE_MASK || s == TREE_FLATTEN)
             continue;
+        test_add(run_lost_ends, &strategies[s], "lost_ends_%s", tree_strategy_name[s]);
         for (int i = 0; i < 2; i++) {
             steps[2 * s + i] = (step_case){(tree_strategy)s, head_cases[i ? 3 : 0], i ? 4 : 16};
             test_add(run_steps, &steps[2 * s + i], "steps_%s_block_%u", tree_strategy_name[s], i ? 4 : 16);

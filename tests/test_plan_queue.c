@@ -607,6 +607,8 @@ static void run_limits(const void *unused)
     item->num_tokens = 1u << 24;
     item->num_rows = 1u << 20;
     check_overflow(plan, &shape, "2^31 tiles");
+    shape.num_heads = shape.num_kv_heads = 1u << 31;
+    check_overflow(plan, &shape, "2^31 KV heads of 2^14 tasks, more than any memory holds");
     item->num_tokens = num_tokens;
     item->num_rows = num_rows;
     tree_plan_destroy(plan);

@@ -1,8 +1,10 @@
 /* Replaces CUDA's header of this name where kernels are emulated (emulate.h), with no more than the library and its
- * tests call. Device memory is host memory, and a stream is empty when a call returns. */
+ * tests call. Device memory is host memory, and a stream is empty when a call returns, unless
+ * emulate_late says otherwise. */
 #ifndef EMULATED_CUDA_RUNTIME_API_H
 #define EMULATED_CUDA_RUNTIME_API_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #ifdef __cplusplus
@@ -75,6 +77,10 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event);
 
 /* Draws the order of blocks, warps and lanes, and when a copy lands: on a GPU all of these are open. */
 void emulate_seed(unsigned long long seed);
+
+/* late: kernels wait, whatever their stream, until a call waits for them; each cudaStreamQuery runs one. A GPU that
+ * other work keeps busy is as late. */
+void emulate_late(bool late);
 
 /* Thread blocks that have run since the program began. */
 unsigned long long emulate_num_blocks(void);

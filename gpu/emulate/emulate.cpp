@@ -12,6 +12,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include <deque>
 #include <functional>
 #include <memory>
 #include <numeric>
@@ -762,12 +763,8 @@ const char *cudaGetErrorString(cudaError_t error)
     }
 }
 
-cudaError_t cudaGetLastError(void) { return cudaSuccess; }
-cudaError_t cudaDeviceSynchronize(void) { return cudaSuccess; }
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *, const void *) { return cudaSuccess; }
 cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamQuery(cudaStream_t) { return cudaSuccess; }
 cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
 cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
 cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
@@ -791,15 +788,63 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) { return answ
 /* One stream is captured at a time, whichever it is. */
 struct emulated_graph {
     std::vector<std::function<cudaError_t()>> launches;
+    bool is_broken; /* by a call that no capture allows */
 };
 static emulated_graph *captured;
 
+/* Launches that wait for their turn; the first error of one that ran late. */
+static std::deque<std::function<cudaError_t()>> waiting;
+static bool runs_late;
+static cudaError_t late_error = cudaSuccess, last_error = cudaSuccess;
+
+static void run_next(void)
+{
+    const std::function<cudaError_t()> launch = waiting.front();
+    waiting.pop_front();
+    const cudaError_t error = launch();
+    late_error = late_error == cudaSuccess ? error : late_error;
+}
+
+static cudaError_t run_waiting(void)
+{
+    while (!waiting.empty())
+        run_next();
+    return late_error;
+}
+
+void emulate_late(bool late)
+{
+    run_waiting();
+    runs_late = late;
+}
+
 cudaError_t emulate_enqueue(const std::function<cudaError_t()> &launch)
 {
-    if (!captured)
+    if (!captured && !runs_late)
         return launch();
-    captured->launches.push_back(launch);
+    if (captured)
+        captured->launches.push_back(launch);
+    else
+        waiting.push_back(launch);
     return cudaSuccess;
+}
+
+cudaError_t cudaDeviceSynchronize(void) { return run_waiting(); }
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return run_waiting(); }
+
+cudaError_t cudaStreamQuery(cudaStream_t)
+{
+    if (waiting.empty())
+        return late_error;
+    run_next();
+    return last_error = cudaErrorNotReady;
+}
+
+cudaError_t cudaGetLastError(void)
+{
+    const cudaError_t error = last_error;
+    last_error = cudaSuccess;
+    return error;
 }
 
 cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus *status)
@@ -809,13 +854,15 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus *status)
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode)
 {
-    captured = new emulated_graph();
+    captured = new emulated_graph{};
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t *graph)
 {
-    cudaError_t error = answer(graph, captured);
+    cudaError_t error = captured->is_broken ? cudaErrorStreamCaptureUnsupported : answer(graph, captured);
+    if (error != cudaSuccess)
+        delete captured;
     captured = NULL;
     return error;
 }
@@ -829,7 +876,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t)
 {
     cudaError_t error = cudaSuccess;
     for (size_t i = 0; i < exec->launches.size() && error == cudaSuccess; i++)
-        error = exec->launches[i]();
+        error = emulate_enqueue(exec->launches[i]);
     return error;
 }
 
@@ -841,14 +888,27 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph)
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) { return cudaGraphDestroy(exec); }
 
+/* Memory is neither made nor freed in a capture. */
+static bool breaks_capture(void)
+{
+    if (captured)
+        captured->is_broken = true;
+    return captured;
+}
+
 cudaError_t cudaMalloc(void **memory, size_t bytes)
 {
+    if (breaks_capture())
+        return cudaErrorStreamCaptureUnsupported;
     *memory = create_memory(bytes);
     return *memory ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 
 cudaError_t cudaFree(void *memory)
 {
+    if (breaks_capture())
+        return cudaErrorStreamCaptureUnsupported;
+    run_waiting();
     free(memory);
     return cudaSuccess;
 }
@@ -858,6 +918,7 @@ cudaError_t cudaFreeHost(void *memory) { return cudaFree(memory); }
 
 cudaError_t cudaMemset(void *memory, int value, size_t bytes)
 {
+    run_waiting();
     memset(memory, value, bytes);
     return cudaSuccess;
 }
@@ -869,6 +930,7 @@ cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t)
 
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind)
 {
+    run_waiting();
     memcpy(to, from, bytes);
     return cudaSuccess;
 }
