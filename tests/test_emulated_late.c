@@ -1,9 +1,8 @@
 /* Claim: a GPU that is late still reads what was meant for it: an update waits as long as the host must not write, also
  * where it needs larger memory; its waiting leaves no error behind, and its refusals no capture broken. */
-#include <stdlib.h>
-
 #include "gpu_internal.h"
 #include "gpu_support.h"
+#include "plan_steps.h"
 #include "plan_trees.h"
 #include "test.h"
 
@@ -18,32 +17,9 @@ static void put(tree_plan_gpu **gpu, const tree_plan *plan)
            &cuda_error, "a plan on the device");
 }
 
-static void advance(tree_plan_gpu *gpu, d_array *slots)
-{
-    int cuda_error = -1;
-    gpu_ok(tree_plan_gpu_advance(gpu, (uint64_t *)slots->data, NULL, &cuda_error), &cuda_error, "a step");
-}
-
 static tree_plan *plan_of(const kv_tree *tree)
 {
     return plan_tree_plan(tree, (tree_plan_config){.strategy = TREE_NODE});
-}
-
-static uint64_t newest_slot(const kv_tree *tree, uint32_t q)
-{
-    const kv_node *node = &tree->nodes[tree->query_node[q]];
-    const uint32_t at = node->first_slot + node->num_tokens - 1;
-    return (uint64_t)tree->blocks[node->first_block + at / BLOCK_TOKENS] * BLOCK_TOKENS + at % BLOCK_TOKENS;
-}
-
-static void check_slots(const kv_tree *tree, const d_array *d_slots)
-{
-    uint64_t *slots = malloc(d_slots->bytes);
-    check(slots, "memory");
-    d_read(d_slots, slots, "slots");
-    for (uint32_t q = 0; q < tree->num_queries; q++)
-        check(slots[q] == newest_slot(tree, q), "the slot of query %u", q);
-    free(slots);
 }
 
 /* In a step all paths begin a block. It has not run when three updates follow; the last one's outline is larger, and at
@@ -69,7 +45,7 @@ static void run_larger_outline(const void *unused)
     put(&gpu, larger_plan);
     emulate_late(false);
     check(gpu->new_blocks == new_blocks && gpu->outline.device != outline, "the outline alone has new memory");
-    check_slots(tree, &slots);
+    check_slots(tree, &slots, true);
     d_destroy(&slots);
     tree_plan_gpu_destroy(gpu);
     tree_plan_destroy(plan);
@@ -98,7 +74,7 @@ static void run_updates(const void *unused)
     }
     emulate_late(false);
     for (int i = 0; i < SPARE_TOKENS; i++) {
-        check_slots(tree, &slots[i]);
+        check_slots(tree, &slots[i], true);
         d_destroy(&slots[i]);
     }
     tree_plan_gpu_destroy(gpu);

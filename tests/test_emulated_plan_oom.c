@@ -1,42 +1,19 @@
 /* Claim: whichever allocation of the host or of CUDA fails, a refused update of a plan changes nothing: the device goes
  * on with the plan before, and follows its paths. */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "failing_malloc.h"
 #include "gpu_internal.h"
 #include "gpu_support.h"
+#include "plan_steps.h"
 #include "plan_trees.h"
 #include "test.h"
 
 enum { BLOCK_TOKENS = 4, SPARE_TOKENS = 40, NUM_BLOCKS = 1 << 16 };
 
-static void advance(tree_plan_gpu *gpu, d_array *slots)
-{
-    int cuda_error = -1;
-    gpu_ok(tree_plan_gpu_advance(gpu, (uint64_t *)slots->data, NULL, &cuda_error), &cuda_error, "a step");
-}
-
 static tree_plan *plan_of(const kv_tree *tree)
 {
     return plan_tree_plan(tree, (tree_plan_config){.strategy = TREE_NODE});
-}
-
-static uint64_t newest_slot(const kv_tree *tree, uint32_t q)
-{
-    const kv_node *node = &tree->nodes[tree->query_node[q]];
-    const uint32_t at = node->first_slot + node->num_tokens - 1;
-    return (uint64_t)tree->blocks[node->first_block + at / BLOCK_TOKENS] * BLOCK_TOKENS + at % BLOCK_TOKENS;
-}
-
-static void check_slots(const kv_tree *tree, const d_array *d_slots)
-{
-    uint64_t *slots = malloc(d_slots->bytes);
-    check(slots, "memory");
-    d_read(d_slots, slots, "slots");
-    for (uint32_t q = 0; q < tree->num_queries; q++)
-        check(slots[q] == newest_slot(tree, q), "the slot of query %u", q);
-    free(slots);
 }
 
 static int64_t allocations_left = INT64_MAX;
@@ -85,7 +62,7 @@ static void run_refused_memory(const void *unused)
             check(plan_tree_grow(tree, q, 1), "a token");
         check(tree_plan_grow(plan, tree) && tree_plan_gpu_grow(gpu, plan), "the device follows");
         advance(gpu, &slots);
-        check_slots(tree, &slots);
+        check_slots(tree, &slots, true);
     }
     check(status == TREE_OK && num_refused == 12, "%d attempts of an update: %s", (int)num_refused,
           tree_status_string(status));

@@ -8,6 +8,7 @@
 #include "gpu_internal.h"
 #include "gpu_support.h"
 #include "keep_model.h"
+#include "plan_steps.h"
 #include "plan_trees.h"
 #include "test.h"
 
@@ -223,36 +224,6 @@ static void run_keeps(const void *argument)
 }
 
 /* ---- steps ---- */
-
-static bool is_sole(const kv_tree *tree, uint32_t q)
-{
-    return tree->query_node[q] != KV_NONE && tree->nodes[tree->query_node[q]].num_rows == 1;
-}
-
-static uint64_t newest_slot(const kv_tree *tree, uint32_t q)
-{
-    const kv_node *node = &tree->nodes[tree->query_node[q]];
-    const uint32_t at = node->first_slot + node->num_tokens - 1;
-    return (uint64_t)tree->blocks[node->first_block + at / tree->block_tokens] * tree->block_tokens
-           + at % tree->block_tokens;
-}
-
-static void check_slots(const kv_tree *tree, const d_array *d_slots, bool grows)
-{
-    uint64_t *slots = malloc(d_slots->bytes + 1);
-    check(slots, "memory");
-    d_read(d_slots, slots, "slots");
-    for (uint32_t q = 0; q < tree->num_queries; q++)
-        check(slots[q] == (grows && is_sole(tree, q) ? newest_slot(tree, q) : UINT64_MAX), "the slot of query %" PRIu32,
-              q);
-    free(slots);
-}
-
-static void advance(tree_plan_gpu *gpu, d_array *slots)
-{
-    int cuda_error = -1;
-    gpu_ok(tree_plan_gpu_advance(gpu, (uint64_t *)slots->data, NULL, &cuda_error), &cuda_error, "a step");
-}
 
 /* One token more for each query whose path ends in a node of its own. False: no room. */
 static bool grow_tree(kv_tree *tree)
