@@ -19,9 +19,9 @@ if(NOT cuda_compiler)
   return()
 endif()
 
-# treeattn_needs_arch(FILE RESULT): 90a if FILE, or what it includes from gpu/*, has code for sm_90a alone, 90 if it has
-# code for sm_90 and newer, else 80. Such code tests for these macros, since the PTX for later GPUs, or the code for older
-# ones, is made of the same source.
+# treeattn_needs_arch(FILE RESULT): 90a if FILE, or what it includes from gpu/*, has code for sm_90a alone, 90 if its code
+# differs from architecture to architecture in another way, else 80. Such code tests for these macros, since the code for
+# older GPUs and the PTX for later ones are made of the same source.
 function(treeattn_needs_arch file result)
   set(queue ${file})
   set(seen "")
@@ -29,12 +29,12 @@ function(treeattn_needs_arch file result)
   while(queue)
     list(POP_FRONT queue file)
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
-    file(STRINGS ${file} lines REGEX "^#include \"|__CUDA_ARCH_FEAT_SM90_ALL|__CUDA_ARCH__ *[<>=]+ *9")
+    file(STRINGS ${file} lines REGEX "^#include \"|__CUDA_ARCH")
     foreach(line ${lines})
       if(line MATCHES "__CUDA_ARCH_FEAT_SM90_ALL")
         set(found 90a)
       elseif(NOT line MATCHES "^#include \"(.*/)?([^/\"]+)\"")
-        if(found EQUAL 80)
+        if(found EQUAL 80 AND NOT line MATCHES "__CUDA_ARCH__ < 800$") # older ones are refused
           set(found 90)
         endif()
       elseif(NOT CMAKE_MATCH_2 IN_LIST seen)
