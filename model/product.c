@@ -2,6 +2,9 @@
 
 #include <stddef.h>
 #include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
 #ifdef MODEL_HAVE_BLAS
 #include <cblas.h>
@@ -34,6 +37,16 @@ enum { STRIP_OUTPUTS = 16 };
 #define ROWS 8
 #include "product_body.h"
 #endif
+
+uint32_t product_threads(uint32_t num_threads)
+{
+#ifdef _OPENMP
+    return num_threads ? num_threads : (uint32_t)omp_get_max_threads();
+#else
+    (void)num_threads;
+    return 1;
+#endif
+}
 
 typedef void strip_function(float *y, const float *x, const float *w, uint32_t num_rows, size_t num_inputs,
                             size_t num_outputs, bool adds);
