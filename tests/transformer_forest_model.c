@@ -16,11 +16,14 @@ void forest_create(forest *f, const transformer_config *config, uint32_t num_blo
     check(model_weights_parse(&f->weights, f->file.bytes, f->file.num_bytes, message, sizeof message) == MODEL_OK,
           "random weights: %s", message);
     kv_pool_config pool = {.num_blocks = num_blocks, .block_tokens = block_tokens, .evicts = evicts};
-    check(kv_pool_create(&f->pool, &pool) == KV_OK && kv_pool_create(&f->pool_alone, &pool) == KV_OK, "pools");
+    check(kv_pool_create(&f->pool, &pool) == KV_OK, "a pool");
     transformer_config alone = {.plan.strategy = TREE_FLASH, .reference = true, .isa = TREE_ISA_PORTABLE,
                                 .num_threads = 1};
     check(transformer_create(&f->shared, f->weights, f->pool, config) == MODEL_OK, "a transformer");
-    check(transformer_create(&f->alone, f->weights, f->pool_alone, &alone) == MODEL_OK, "another");
+    if (!evicts) {
+        check(kv_pool_create(&f->pool_alone, &pool) == KV_OK, "another pool");
+        check(transformer_create(&f->alone, f->weights, f->pool_alone, &alone) == MODEL_OK, "another transformer");
+    }
     f->same_bits = config->plan.strategy == TREE_FLASH && config->reference && !config->blas;
 }
 
@@ -39,8 +42,8 @@ void forest_destroy(forest *f)
         forest_prune(f, 0);
     transformer_destroy(f->shared);
     transformer_destroy(f->alone);
-    check(kv_pool_destroy(f->pool, false, NULL) == KV_OK && kv_pool_destroy(f->pool_alone, false, NULL) == KV_OK,
-          "no branch is left");
+    check(kv_pool_destroy(f->pool, false, NULL) == KV_OK, "no branch is left");
+    check(!f->alone || kv_pool_destroy(f->pool_alone, false, NULL) == KV_OK, "no branch is left alone");
     model_weights_destroy(f->weights);
     weights_file_destroy(&f->file);
 }
@@ -58,7 +61,8 @@ static forest_branch *add(forest *f)
 void forest_add_root(forest *f)
 {
     forest_branch *b = add(f);
-    check(kv_branch_create(f->pool, &b->shared) == KV_OK && kv_branch_create(f->pool_alone, &b->alone) == KV_OK, "roots");
+    check(kv_branch_create(f->pool, &b->shared) == KV_OK, "a root");
+    check(!f->alone || kv_branch_create(f->pool_alone, &b->alone) == KV_OK, "a root alone");
     b->truth = text_truth_create(&f->file);
 }
 
@@ -66,7 +70,7 @@ void forest_fork(forest *f, uint32_t branch)
 {
     forest_branch *b = add(f), *parent = &f->branches[branch];
     check(kv_branch_fork(f->pool, parent->shared, &b->shared) == KV_OK, "fork");
-    check(transformer_copy_branch(f->alone, parent->alone, &b->alone) == MODEL_OK, "copy");
+    check(!f->alone || transformer_copy_branch(f->alone, parent->alone, &b->alone) == MODEL_OK, "copy");
     b->truth = text_truth_copy(&parent->truth);
     memcpy(b->logits, parent->logits, forest_shape.vocabulary * sizeof(float));
     memcpy(b->logits_alone, parent->logits_alone, forest_shape.vocabulary * sizeof(float));
@@ -75,7 +79,8 @@ void forest_fork(forest *f, uint32_t branch)
 void forest_prune(forest *f, uint32_t branch)
 {
     forest_branch *b = &f->branches[branch];
-    check(kv_branch_prune(f->pool, b->shared) == KV_OK && kv_branch_prune(f->pool_alone, b->alone) == KV_OK, "prune");
+    check(kv_branch_prune(f->pool, b->shared) == KV_OK, "prune");
+    check(!f->alone || kv_branch_prune(f->pool_alone, b->alone) == KV_OK, "prune alone");
     drop(f, branch);
 }
 
@@ -84,8 +89,27 @@ void forest_truncate(forest *f, uint32_t branch, uint32_t length)
 {
     forest_branch *b = &f->branches[branch];
     check(kv_branch_truncate(f->pool, b->shared, length) == KV_OK, "truncate");
-    check(kv_branch_truncate(f->pool_alone, b->alone, length) == KV_OK, "truncate alone");
+    check(!f->alone || kv_branch_truncate(f->pool_alone, b->alone, length) == KV_OK, "truncate alone");
     b->truth.length = length;
+}
+
+void forest_evict(forest *f, uint32_t branch, uint32_t position)
+{
+    forest_branch *b = &f->branches[branch];
+    uint32_t slot;
+    check(kv_branch_find(f->pool, b->shared, position, &slot) == KV_OK, "position %u is kept", position);
+    check(kv_branch_evict(f->pool, b->shared, KV_SCOPE_MASK, &slot, 1) == KV_OK, "evict");
+    b->truth.kept[position] = false;
+}
+
+bool forest_compact(forest *f, uint32_t branch)
+{
+    kv_move moves[64];
+    uint32_t num_moves;
+    check(forest_shape.context <= 64, "room for all moves");
+    check(kv_branch_compact(f->pool, f->branches[branch].shared, moves, 64, &num_moves) == KV_OK, "compact");
+    transformer_move(f->shared, moves, num_moves);
+    return num_moves > 0;
 }
 
 static uint32_t largest(const float *logits, const double *gumbel)
@@ -126,7 +150,9 @@ void forest_step(forest *f, const uint32_t *branches, uint32_t count)
     for (uint32_t i = 0; i < count; i++) {
         forest_branch *b = &f->branches[branches[i]];
         memcpy(b->logits, logits + (size_t)i * vocabulary, vocabulary * sizeof(float));
-        status = transformer_step(f->alone, &b->alone, &tokens[i], 1, b->logits_alone);
+        memcpy(b->logits_alone, b->logits, vocabulary * sizeof(float));
+        if (f->alone)
+            status = transformer_step(f->alone, &b->alone, &tokens[i], 1, b->logits_alone);
         check(status == MODEL_OK, "step alone: %s", model_status_string(status));
         text_truth_append(&b->truth, tokens[i]);
         double error = text_truth_worst(&b->truth, b->logits), error_alone = text_truth_worst(&b->truth, b->logits_alone);

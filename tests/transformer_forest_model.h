@@ -30,7 +30,7 @@ typedef struct forest {
  * outputs of the head. */
 extern const model_shape forest_shape;
 
-/* `alone` runs plain loops and the reference over the plan flash. */
+/* `alone` runs plain loops and the reference over the plan flash. In a pool that evicts there is no `alone`. */
 void forest_create(forest *f, const transformer_config *config, uint32_t num_blocks, uint32_t block_tokens, bool evicts);
 void forest_destroy(forest *f);
 
@@ -38,6 +38,11 @@ void forest_add_root(forest *f);
 void forest_fork(forest *f, uint32_t branch);
 void forest_prune(forest *f, uint32_t branch);
 void forest_truncate(forest *f, uint32_t branch, uint32_t length);
+
+/* In a pool that evicts: the branch forgets the token at a position that it keeps; packs its own blocks, true if K and V
+ * have moved. */
+void forest_evict(forest *f, uint32_t branch, uint32_t position);
+bool forest_compact(forest *f, uint32_t branch);
 
 /* Samples a token for each of the branches [count] and appends it, in all three ways. */
 void forest_step(forest *f, const uint32_t *branches, uint32_t count);
