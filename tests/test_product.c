@@ -68,7 +68,7 @@ static void run_blas(const void *argument)
 {
     const size_case *c = argument;
     if (!product_has_blas())
-        test_skip("built without a BLAS");
+        test_skip("no OpenBLAS");
     product_prepare_blas();
     for (uint32_t num_threads = 1; num_threads <= 3; num_threads++)
         for (int adds = 0; adds <= 1; adds++) {

@@ -43,7 +43,7 @@ static void run_forest(const void *argument)
 {
     const forest_case *c = argument;
     if (c->engine->blas && !transformer_has_blas())
-        test_skip("built without a BLAS");
+        test_skip("no OpenBLAS");
     forest f;
     transformer_config config = {.max_branches = FOREST_BRANCHES, .plan = {.strategy = c->strategy, .piece_tokens = 8},
                                  .reference = c->engine->reference, .isa = c->engine->isa,

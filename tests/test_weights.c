@@ -1,7 +1,7 @@
 /* Claim: a weights file gives its numbers, transposed, and its header's words; and a file that is cut off at any byte,
  * has any bit flipped, is too long, of another version, or claims sizes that are wrong or absurd is refused with one
  * sentence and a status, before memory is taken for it. */
-#define _DEFAULT_SOURCE /* mkstemp, getrusage */
+#define _DEFAULT_SOURCE /* mkstemp, getrusage, P_tmpdir */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -248,7 +248,7 @@ static void write_file(const char *path, const char *bytes, size_t num_bytes)
 static void run_load(const void *argument)
 {
     (void)argument;
-    char path[] = "/tmp/test_weights_XXXXXX", message[200], wanted[200];
+    char path[] = P_tmpdir "/test_weights_XXXXXX", message[200], wanted[200];
     int descriptor = mkstemp(path);
     check(descriptor >= 0 && close(descriptor) == 0, "a temporary file");
     static const model_shape wide = {.vocabulary = 96, .layers = 1, .width = 300, .heads = 2, .kv_heads = 1,
@@ -274,8 +274,8 @@ static void run_load(const void *argument)
     check(model_weights_load(&w, path, message, sizeof message) == MODEL_FILE && !w, "missing");
     snprintf(wanted, sizeof wanted, "%s: No such file or directory", path);
     check(!strcmp(message, wanted), "'%s'", message);
-    check(model_weights_load(&w, "/tmp", message, sizeof message) == MODEL_FILE && !w, "a folder");
-    check(!strcmp(message, "/tmp: Is a directory"), "'%s'", message);
+    check(model_weights_load(&w, P_tmpdir, message, sizeof message) == MODEL_FILE && !w, "a folder");
+    check(!strcmp(message, P_tmpdir ": Is a directory"), "'%s'", message);
     check(model_weights_load(&w, "/dev/zero", message, sizeof message) == MODEL_FORMAT && !w, "an endless file");
     check(model_weights_load(&w, "/dev/null", NULL, 0) == MODEL_FORMAT && !w, "no message wanted");
     weights_file_destroy(&file);
@@ -285,7 +285,7 @@ static void run_load(const void *argument)
 static void run_promise(const void *argument)
 {
     (void)argument;
-    char path[] = "/tmp/test_weights_XXXXXX", message[200], lines[2000];
+    char path[] = P_tmpdir "/test_weights_XXXXXX", message[200], lines[2000];
     int descriptor = mkstemp(path);
     check(descriptor >= 0 && close(descriptor) == 0, "a temporary file");
     static const model_shape most = {.vocabulary = 96, .layers = 256, .width = 16384, .heads = 256, .kv_heads = 256,
