@@ -58,7 +58,7 @@ static void run_weights(const void *argument)
         failed += status == MODEL_NOMEM;
         model_weights_destroy(w);
     }
-    check(status == MODEL_OK && failed == (from_file ? 4u : 3u), "%u failures", failed);
+    check(status == MODEL_OK && failed == (from_file ? 5u : 3u), "%u failures", failed);
     unlink(path);
     weights_file_destroy(&file);
 }
