@@ -15,14 +15,14 @@ static void run_evictions(const void *argument)
     forest_create(&f, &config, 200, 4, true);
     forest_add_root(&f);
     uint32_t num_evicted = 0, num_moved = 0, order[FOREST_BRANCHES];
-    for (uint32_t step = 0; step < (TEST_SANITIZED ? 30u : 50u); step++) {
+    for (uint32_t step = 0; step < 50; step++) {
         uint32_t branch = test_below(f.num_branches), event = test_below(8);
         bool full = f.num_branches == FOREST_BRANCHES;
         if (step > 8 && event < 2 && !full)
             forest_fork(&f, branch);
         else if (event == 2 && f.num_branches > 3)
             forest_prune(&f, branch);
-        else if (event == 3 && f.branches[branch].truth.length > 4)
+        else if (step > 8 && event == 3 && f.branches[branch].truth.length > 4)
             forest_truncate(&f, branch, f.branches[branch].truth.length - 2);
         for (uint32_t i = 0; i < f.num_branches; i++) {
             const text_truth *truth = &f.branches[i].truth;
@@ -31,7 +31,7 @@ static void run_evictions(const void *argument)
                     forest_evict(&f, i, position);
                     num_evicted++;
                 }
-            if (test_below(4) == 0)
+            if (test_below(3) == 0)
                 num_moved += forest_compact(&f, i);
         }
         uint32_t count = 0;
