@@ -63,7 +63,10 @@ static void run_weights(const void *argument)
     weights_file_destroy(&file);
 }
 
-/* A pool with one branch of LENGTH tokens, forked twice: a step copies a shared block twice. */
+/* A pool with one branch of LENGTH tokens, forked twice: a step copies a shared block twice. In a pool that evicts, each
+ * branch has MORE tokens of its own and a hole among them: a step leaves the tables as they are. */
+enum { MORE = 3 };
+
 typedef struct bench {
     kv_pool *pool;
     transformer *t;
@@ -74,16 +77,18 @@ static void set_up(bench *b, const model_weights *weights, tree_strategy strateg
 {
     kv_pool_config pool = {.num_blocks = 40, .block_tokens = 4, .evicts = evicts};
     transformer_config config = usual_config(strategy);
-    float logits[V];
+    float logits[3 * V];
     check(kv_pool_create(&b->pool, &pool) == KV_OK, "pool");
     check(transformer_create(&b->t, weights, b->pool, &config) == MODEL_OK, "transformer");
     check(kv_branch_create(b->pool, &b->branches[0]) == KV_OK, "root");
     for (uint32_t i = 0; i < LENGTH; i++)
         check(transformer_step(b->t, b->branches, &(uint32_t){i}, 1, logits) == MODEL_OK, "step");
-    if (evicts)
-        check(kv_branch_evict(b->pool, b->branches[0], KV_SCOPE_MASK, &(uint32_t){2}, 1) == KV_OK, "evict");
     check(kv_branch_fork(b->pool, b->branches[0], &b->branches[1]) == KV_OK &&
               kv_branch_fork(b->pool, b->branches[0], &b->branches[2]) == KV_OK, "forks");
+    for (uint32_t i = 0; evicts && i < MORE; i++)
+        check(transformer_step(b->t, b->branches, (uint32_t[]){i, 4, 5}, 3, logits) == MODEL_OK, "step");
+    for (uint32_t i = 0; evicts && i < 3; i++)
+        check(kv_branch_evict(b->pool, b->branches[i], KV_SCOPE_PRIVATE, &(uint32_t){LENGTH + 1}, 1) == KV_OK, "evict");
 }
 
 static void tear_down(bench *b)
@@ -115,11 +120,11 @@ static void run_step(const void *argument)
             check(status == MODEL_OK || status == MODEL_NOMEM, "%s", model_status_string(status));
             for (int i = 0; status == MODEL_NOMEM && i < 3; i++) {
                 kv_table table;
-                kv_keep keep = {.next_position = LENGTH, .num_kept = LENGTH - 1};
+                kv_keep keep = {.next_position = LENGTH + MORE, .num_kept = LENGTH + MORE - 1};
                 check(kv_branch_table(b.pool, b.branches[i], &table) == KV_OK, "alive");
                 check(!evicts || kv_branch_keep(b.pool, b.branches[i], &keep) == KV_OK, "alive");
                 check(evicts || table.length == LENGTH, "length %u", table.length);
-                check(keep.next_position == LENGTH && keep.num_kept == LENGTH - 1, "kept %u", keep.num_kept);
+                check(keep.next_position == LENGTH + MORE && keep.num_kept == LENGTH + MORE - 1, "kept %u", keep.num_kept);
             }
             failed += status == MODEL_NOMEM;
             if (status == MODEL_NOMEM)
