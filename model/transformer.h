@@ -79,6 +79,9 @@ typedef struct transformer transformer;
  * sets the number of OpenBLAS's own threads to 1, for the whole process. */
 bool transformer_has_blas(void);
 
+/* Whether it is faster than the plain loops on this CPU: product.h. */
+bool transformer_prefers_blas(void);
+
 /* weights and pool must live as long as the transformer. Tokens that the pool already has must not be used: their K and
  * V are unknown. MODEL_INVAL, MODEL_UNSUPPORTED, MODEL_NOMEM (K and V of the whole pool are allocated here); *t is
  * untouched then. */

@@ -308,6 +308,7 @@ static void run_create(const void *argument)
     model_status status = transformer_create(&t, b.weights, b.pool, &config);
     check(status == (transformer_has_blas() ? MODEL_OK : MODEL_UNSUPPORTED) && (status == MODEL_OK) == (t != NULL),
           "a BLAS where there is one");
+    check(transformer_has_blas() || !transformer_prefers_blas(), "no preference for a BLAS that is not there");
     transformer_destroy(t);
     transformer_destroy(NULL);
     for (int i = 1; i >= -11; i--)
