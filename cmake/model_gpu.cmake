@@ -1,0 +1,15 @@
+# The model's step on the GPU, model/transformer.cu: the library treeattn_model_gpu, where there is cuBLAS. treeattn_gpu
+# does without it.
+if(NOT TARGET treeattn_gpu)
+  return()
+endif()
+find_package(CUDAToolkit QUIET)
+if(NOT TARGET CUDA::cublas)
+  message(NOTICE "cuBLAS not found (Debian: libcublas-dev of this CUDA version): no model on the GPU")
+  return()
+endif()
+file(GLOB model_gpu_sources CONFIGURE_DEPENDS model/*.cu)
+add_library(treeattn_model_gpu STATIC ${model_gpu_sources})
+target_include_directories(treeattn_model_gpu PUBLIC model PRIVATE gpu/device)
+target_compile_options(treeattn_model_gpu PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra>")
+target_link_libraries(treeattn_model_gpu PUBLIC treeattn_gpu PRIVATE CUDA::cublas)
