@@ -49,6 +49,10 @@ static const column columns[] = {
 static const column whole_task = {"set t9, all iterations", "set", 0, 0, 1, {0, 0, 0, 0}};
 enum { WHOLE_TREE = 9 };
 
+/* The model of model/, with random weights: 64 branches behind a prompt, as in a search. */
+static const model_shape reasoner = {26, 6, 256, 4, 2, 64, 640, 1024, 10000, 1e-5};
+static const column reasoner_step = {"reasoner, 64 branches", NULL, 64, 0, 1, {0, 0, 0, 0}};
+
 /* How attention is computed. */
 struct way {
     const char *name;
@@ -118,7 +122,8 @@ static std::vector<workload *> workloads_of(const column &c, const trace *trees,
     std::vector<workload *> works;
     workload *work;
     if (c.few_shot) {
-        BENCH_MUST(workload_few_shot(&work, 4000, c.few_shot, 399) == KV_OK, "a few-shot prompt");
+        const uint32_t prompt = &c == &reasoner_step ? 100 : 4000, steps = &c == &reasoner_step ? 100 : 399;
+        BENCH_MUST(workload_few_shot(&work, prompt, c.few_shot, steps) == KV_OK, "a few-shot prompt");
         works.push_back(work);
     } else if (c.stars) {
         const trace_accept *accept = trace_find_accept(accepts, "apps0-len6000");
@@ -322,7 +327,7 @@ static void measure(FILE *csv, const column &c, const weights_gpu *w, const trac
                     uint32_t every)
 {
     std::vector<workload *> works = workloads_of(c, trees, accepts);
-    run u = begin_run(c, w, works, &c != &whole_task);
+    run u = begin_run(c, w, works, c.deft.radix_s > 0);
     for (workload *work : works) {
         replay_one(u, work, every);
         workload_destroy(work);
@@ -372,6 +377,11 @@ int main(int argc, char **argv)
         measure(csv, c, w, trees, accepts, c.every * coarser);
         trace_destroy(trees);
     }
+    weights_gpu *small;
+    if (weights_gpu_create_random(&small, &reasoner, TREE_FP16, 1, message, sizeof message) != MODEL_OK)
+        BENCH_MUST(false, message);
+    measure(csv, reasoner_step, small, NULL, accepts, 1);
+    weights_gpu_destroy(small);
     trace *trees = read_trace(folder, "reason_set");
     measure(csv, whole_task, w, trees, accepts, coarser > 1 ? 10 : 1);
     trace_destroy(trees);

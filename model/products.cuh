@@ -12,8 +12,8 @@ struct products {
     int unused;
 };
 
-static cudaError_t products_create(products *, cudaStream_t) { return cudaSuccess; }
-static void products_destroy(products *) {}
+static inline cudaError_t products_create(products *, cudaStream_t) { return cudaSuccess; }
+static inline void products_destroy(products *) {}
 
 template <typename T>
 static void plain_product(float *y, const T *matrix, const T *h, uint32_t rows, uint32_t columns, uint32_t n, bool adds)
@@ -26,7 +26,7 @@ static void plain_product(float *y, const T *matrix, const T *h, uint32_t rows, 
     }
 }
 
-static cudaError_t product_enqueue(const products *, float *y, const void *matrix, const void *h, uint32_t rows,
+static inline cudaError_t product_enqueue(const products *, float *y, const void *matrix, const void *h, uint32_t rows,
                                    uint32_t columns, uint32_t n, bool adds, tree_storage storage)
 {
     return emulate_enqueue([=] {
@@ -48,14 +48,14 @@ struct products {
     void *workspace; /* of the caller, so that a captured product allocates nothing */
 };
 
-static cudaError_t cublas_error(cublasStatus_t status)
+static inline cudaError_t cublas_error(cublasStatus_t status)
 {
     return status == CUBLAS_STATUS_SUCCESS        ? cudaSuccess
            : status == CUBLAS_STATUS_ALLOC_FAILED ? cudaErrorMemoryAllocation
                                                   : cudaErrorUnknown;
 }
 
-static void products_destroy(products *p)
+static inline void products_destroy(products *p)
 {
     if (p->handle)
         cublasDestroy(p->handle);
@@ -63,7 +63,7 @@ static void products_destroy(products *p)
     *p = {};
 }
 
-static cudaError_t products_create(products *p, cudaStream_t stream)
+static inline cudaError_t products_create(products *p, cudaStream_t stream)
 {
     cudaError_t error = cudaMalloc(&p->workspace, PRODUCTS_WORKSPACE);
     if (error == cudaSuccess)
@@ -77,7 +77,7 @@ static cudaError_t products_create(products *p, cudaStream_t stream)
 
 /* y = matrix h, adds: y += matrix h, for n vectors h [n][columns], y [n][rows], matrix [rows][columns]; sums in float.
  * cuBLAS counts columns first: there matrix is [columns] by [rows] and is transposed. */
-static cudaError_t product_enqueue(const products *p, float *y, const void *matrix, const void *h, uint32_t rows,
+static inline cudaError_t product_enqueue(const products *p, float *y, const void *matrix, const void *h, uint32_t rows,
                                    uint32_t columns, uint32_t n, bool adds, tree_storage storage)
 {
     const cudaDataType type = storage == TREE_FP16 ? CUDA_R_16F : CUDA_R_16BF;

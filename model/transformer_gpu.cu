@@ -35,9 +35,9 @@ void transformer_gpu_destroy(transformer_gpu *t)
     cudaFreeHost(t->next);
     if (t->stream)
         cudaStreamDestroy(t->stream);
-    void *const on_host[] = {t->h_logits, t->tables, t->appends, t->copies, t->ones};
-    for (void *memory : on_host)
-        free(memory);
+    branch_step_destroy(&t->step);
+    free(t->tables);
+    free(t->copies);
     free(t);
 }
 
@@ -64,24 +64,29 @@ model_status transformer_gpu_create(transformer_gpu **result, const weights_gpu 
 {
     const model_shape &m = w->shape;
     gpu_outcome o = {TREE_OK, 0};
-    kv_pool_stats pool_stats;
     transformer_gpu *t = (transformer_gpu *)calloc(1, sizeof *t);
     if (!t)
         return MODEL_NOMEM;
-    kv_pool_get_stats(pool, &pool_stats);
     t->config = *config, t->weights = w, t->pool = pool;
     if (!t->config.max_branches)
         t->config.max_branches = 64;
+    fill_plan_config(&t->config.plan, &m);
+    model_status status = branch_step_create(&t->step, pool, &t->config.plan, t->config.max_branches,
+                                             m.context ? m.context : UINT32_MAX);
+    if (status == MODEL_OK && t->step.evicts)
+        status = MODEL_UNSUPPORTED;
+    if (status != MODEL_OK) {
+        transformer_gpu_destroy(t);
+        return status;
+    }
     const uint64_t n = t->config.max_branches, y_rows = (m.heads + 2 * m.kv_heads) * m.head_dim;
     const uint64_t attended = m.heads * m.head_dim, widest = m.width > m.hidden ? m.width : m.hidden;
-    fill_plan_config(&t->config.plan, &m);
-    t->shape = {(uint32_t)n, m.heads, m.kv_heads, m.head_dim, pool_stats.num_blocks, pool_stats.block_tokens, w->storage};
+    t->shape = {(uint32_t)n,   m.heads, m.kv_heads, m.head_dim, t->step.num_blocks, t->step.block_tokens,
+                w->storage};
     t->kv_bytes = 2 * tree_kv_offset(&t->shape, t->shape.num_blocks, 0, 0);
     t->tables = (kv_table *)calloc(n, sizeof *t->tables);
-    t->appends = (kv_append *)calloc(n, sizeof *t->appends);
     t->copies = (kv_copy *)calloc(n, sizeof *t->copies);
-    t->ones = (uint32_t *)calloc(n, sizeof *t->ones);
-    if (!t->tables || !t->appends || !t->copies || !t->ones)
+    if (!t->tables || !t->copies)
         o.status = TREE_NOMEM;
     allocate(&o, &t->x, n * m.width);
     allocate(&o, &t->y, n * (y_rows > 2 * m.hidden ? y_rows : 2 * m.hidden));
@@ -103,11 +108,8 @@ model_status transformer_gpu_create(transformer_gpu **result, const weights_gpu 
         gpu_note(&o, cudaMemsetAsync(t->attended, 0, n * attended * sizeof(float), t->stream));
         gpu_note(&o, cudaStreamSynchronize(t->stream));
     }
-    if (o.status == TREE_OK) {
-        for (uint32_t i = 0; i < n; i++)
-            t->ones[i] = 1;
+    if (o.status == TREE_OK)
         return *result = t, MODEL_OK;
-    }
     transformer_gpu_destroy(t);
     return gpu_outcome_status(&o, message, message_bytes);
 }
@@ -264,55 +266,28 @@ model_status transformer_gpu_copy(transformer_gpu *t, const kv_copy *copies, uin
     return finish_with(t, &o);
 }
 
-static model_status status_of_pool(kv_status status)
-{
-    return status == KV_OK         ? MODEL_OK
-           : status == KV_NOBLOCKS ? MODEL_NOBLOCKS
-           : status == KV_NOBRANCH ? MODEL_NOBRANCH
-           : status == KV_STALE    ? MODEL_STALE
-           : status == KV_NOMEM    ? MODEL_NOMEM
-                                   : MODEL_INVAL;
-}
-
-/* Room for the new tokens, or nothing has changed. */
-static model_status append(transformer_gpu *t, const kv_branch *branches, const uint32_t *tokens, uint32_t count,
-                           kv_table *tables)
-{
-    const model_shape &m = t->weights->shape;
-    if (count > t->config.max_branches)
-        return MODEL_INVAL;
-    for (uint32_t i = 0; i < count; i++)
-        if (tokens[i] >= m.vocabulary)
-            return MODEL_INVAL;
-    model_status status = status_of_pool(kv_branch_tables(t->pool, branches, count, tables));
-    for (uint32_t i = 0; i < count && status == MODEL_OK; i++)
-        if (m.context && tables[i].length >= m.context)
-            status = MODEL_CONTEXT;
-    if (status != MODEL_OK)
-        return status;
-    status = status_of_pool(kv_branch_append_many(t->pool, branches, t->ones, count, t->appends));
-    return status == MODEL_OK ? status_of_pool(kv_branch_tables(t->pool, branches, count, tables)) : status;
-}
-
 model_status transformer_gpu_step(transformer_gpu *t, const kv_branch *branches, const uint32_t *tokens,
                                   uint32_t num_branches, float *logits, uint32_t *next)
 {
     uint32_t num_copies = 0;
-    kv_table *tables = (kv_table *)malloc((num_branches ? num_branches : 1) * sizeof *tables);
-    model_status status = tables ? append(t, branches, tokens, num_branches, tables) : MODEL_NOMEM;
-    if (status == MODEL_OK) {
-        for (uint32_t i = 0; i < num_branches; i++)
-            if (t->appends[i].copy.num_tokens)
-                t->copies[num_copies++] = t->appends[i].copy;
-        status = transformer_gpu_copy(t, t->copies, num_copies);
-    }
+    for (uint32_t i = 0; i < num_branches; i++)
+        if (tokens[i] >= t->weights->shape.vocabulary)
+            return MODEL_INVAL;
+    model_status status = branch_step_append(&t->step, branches, num_branches);
+    if (status != MODEL_OK)
+        return status;
+    for (uint32_t i = 0; i < num_branches; i++)
+        if (t->step.appends[i].copy.num_tokens)
+            t->copies[num_copies++] = t->step.appends[i].copy;
+    status = transformer_gpu_copy(t, t->copies, num_copies);
     if (status == MODEL_OK)
-        status = transformer_gpu_plan(t, tables, num_branches);
+        status = transformer_gpu_plan(t, t->step.tables, num_branches);
     if (status == MODEL_OK)
         status = transformer_gpu_launch(t, tokens);
     if (status == MODEL_OK)
         status = transformer_gpu_finish(t, logits, next);
-    free(tables);
+    if (status != MODEL_OK)
+        branch_step_undo(&t->step);
     return status;
 }
 
@@ -321,12 +296,12 @@ model_status transformer_gpu_copy_branch(transformer_gpu *t, kv_branch branch, k
     kv_table from, to;
     kv_branch child;
     kv_append append;
-    model_status status = status_of_pool(kv_branch_table(t->pool, branch, &from));
+    model_status status = model_status_of_kv(kv_branch_table(t->pool, branch, &from));
     if (status == MODEL_OK)
-        status = status_of_pool(kv_branch_create(t->pool, &child));
+        status = model_status_of_kv(kv_branch_create(t->pool, &child));
     if (status != MODEL_OK)
         return status;
-    status = status_of_pool(kv_branch_append(t->pool, child, from.length, &append));
+    status = model_status_of_kv(kv_branch_append(t->pool, child, from.length, &append));
     kv_branch_table(t->pool, branch, &from);
     kv_branch_table(t->pool, child, &to);
     for (uint32_t i = 0; i < from.num_blocks && status == MODEL_OK; i++) {

@@ -77,7 +77,8 @@ void transformer_gpu_destroy(transformer_gpu *t);
  *   logits  [num_branches][vocabulary] of the next token, on the host; NULL if not wanted
  *   next    [num_branches] the token of the largest logit; NULL if not wanted
  * MODEL_INVAL, MODEL_CONTEXT, MODEL_NOBLOCKS, MODEL_STALE as transformer_step: nothing has changed. MODEL_NOMEM,
- * MODEL_DEVICE: the branches have their new tokens, whose K and V are unknown; transformer_gpu_message says why. */
+ * MODEL_DEVICE: every branch has its tokens as before, but may have a copy of its last block, whose K and V are unknown
+ * if CUDA failed; transformer_gpu_message says why. */
 model_status transformer_gpu_step(transformer_gpu *t, const kv_branch *branches, const uint32_t *tokens,
                                   uint32_t num_branches, float *logits, uint32_t *next);
 

@@ -2,6 +2,7 @@
 #ifndef TRANSFORMER_GPU_INTERNAL_H
 #define TRANSFORMER_GPU_INTERNAL_H
 
+#include "branch_step.h"
 #include "products.cuh"
 #include "transformer_gpu.h"
 
@@ -50,7 +51,6 @@ struct transformer_gpu {
     /* pinned: the host writes `given` before a step; the step writes `next` */
     place *given;
     uint32_t *next;
-    float *h_logits;
     /* the plan, as in docs/examples/decode_loop.cu */
     uint32_t num_tables, steps_ahead;
     kv_table *tables; /* [max_branches] */
@@ -59,10 +59,9 @@ struct transformer_gpu {
     tree_plan_gpu *gpu_plan;
     uint64_t version; /* of the plan that the graph was captured with */
     cudaGraphExec_t graph;
-    /* scratch of transformer_gpu_step, [max_branches] */
-    kv_append *appends;
-    kv_copy *copies;
-    uint32_t *ones;
+    /* of transformer_gpu_step */
+    branch_step step; /* room for the new tokens: its plan is not used */
+    kv_copy *copies;  /* [max_branches] */
     char message[200];
 };
 
