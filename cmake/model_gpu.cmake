@@ -1,6 +1,7 @@
 # The model's step on the GPU, model/*.cu: the library treeattn_model_gpu, where there is cuBLAS (treeattn_gpu does
 # without it); and emulated, with plain loops for its products.
 file(GLOB model_gpu_sources CONFIGURE_DEPENDS model/*.cu)
+list(FILTER model_gpu_sources EXCLUDE REGEX "/decoder_gpu[.]cu$")
 if(TARGET treeattn_gpu)
   find_package(CUDAToolkit QUIET)
   if(TARGET CUDA::cublas)
@@ -8,6 +9,11 @@ if(TARGET treeattn_gpu)
     target_include_directories(treeattn_model_gpu PRIVATE gpu/device)
     target_compile_options(treeattn_model_gpu PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra>")
     target_link_libraries(treeattn_model_gpu PUBLIC treeattn_gpu treeattn_model PRIVATE CUDA::cublas)
+    # For the program, which loads it when it is needed: model/decoder_gpu_load.c.
+    add_library(treeattn_model_module MODULE model/decoder_gpu.cu)
+    target_link_libraries(treeattn_model_module PRIVATE treeattn_model_gpu)
+    set_target_properties(treeattn_model_module PROPERTIES OUTPUT_NAME treeattn_model_gpu)
+    install(TARGETS treeattn_model_module LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/treeattn)
   else()
     message(NOTICE "cuBLAS not found (libcublas-dev of this CUDA version): the model does not run on the GPU")
   endif()

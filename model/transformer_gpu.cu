@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "kv_gpu.h"
 #include "transformer_gpu_internal.h"
@@ -104,7 +105,7 @@ model_status transformer_gpu_create(transformer_gpu **result, const weights_gpu 
         gpu_note(&o, products_create(&t->multiplier, t->stream));
     }
     if (o.status == TREE_OK) {
-        gpu_note(&o, fill_random(t->kv, m.layers * t->kv_bytes, 1, 1, w->storage, t->stream));
+        gpu_note(&o, weights_gpu_fill(t->kv, m.layers * t->kv_bytes, 1, 1, w->storage, t->stream));
         gpu_note(&o, cudaMemsetAsync(t->attended, 0, n * attended * sizeof(float), t->stream));
         gpu_note(&o, cudaStreamSynchronize(t->stream));
     }
@@ -259,11 +260,49 @@ model_status transformer_gpu_finish(transformer_gpu *t, float *logits, uint32_t 
 model_status transformer_gpu_copy(transformer_gpu *t, const kv_copy *copies, uint32_t num_copies)
 {
     gpu_outcome o = {TREE_OK, 0};
+    for (uint32_t i = 0; i < num_copies; i++)
+        t->counts.copied_bytes += copies[i].num_tokens * 4ull * t->weights->shape.layers * t->shape.num_kv_heads
+                                  * t->shape.head_dim;
     for (uint32_t layer = 0; num_copies && layer < t->weights->shape.layers && o.status == TREE_OK; layer++) {
         char *key = t->kv + 2 * layer * t->kv_bytes;
         o.status = kv_copy_gpu(key, key + t->kv_bytes, copies, num_copies, &t->shape, t->stream, &o.cuda_error);
     }
     return finish_with(t, &o);
+}
+
+static double now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return 1e6 * (double)now.tv_sec + 1e-3 * (double)now.tv_nsec;
+}
+
+/* The host's plan lags behind while the device follows by itself: by a token of its own for each branch and step. */
+static void count(transformer_gpu *t)
+{
+    transformer_counts *c = &t->counts;
+    const model_shape &m = t->weights->shape;
+    const uint64_t token_bytes = 4ull * m.layers * m.kv_heads * m.head_dim; /* K and V of 16 bits, all layers */
+    uint64_t path_tokens = 0;
+    for (uint32_t i = 0; i < t->num_tables; i++)
+        path_tokens += t->tables[i].length;
+    const uint64_t lag = path_tokens - t->plan->path_tokens;
+    c->steps++;
+    c->tokens += t->num_tables;
+    c->path_tokens += path_tokens;
+    c->unique_tokens += t->plan->unique_tokens + lag;
+    c->logical_bytes += path_tokens * token_bytes;
+    c->unique_bytes += (t->plan->unique_tokens + lag) * token_bytes;
+    c->plan_bytes += (t->plan->loaded_tokens + lag) * token_bytes;
+    c->weight_bytes += weights_gpu_bytes(t->weights);
+}
+
+/* As after the first step: for a step that ended early. */
+static void forget_plan(transformer_gpu *t)
+{
+    kv_tree_destroy(t->tree);
+    t->tree = NULL;
+    t->steps_ahead = 0;
 }
 
 model_status transformer_gpu_step(transformer_gpu *t, const kv_branch *branches, const uint32_t *tokens,
@@ -279,16 +318,24 @@ model_status transformer_gpu_step(transformer_gpu *t, const kv_branch *branches,
     for (uint32_t i = 0; i < num_branches; i++)
         if (t->step.appends[i].copy.num_tokens)
             t->copies[num_copies++] = t->step.appends[i].copy;
+    const double start = now_us();
     status = transformer_gpu_copy(t, t->copies, num_copies);
     if (status == MODEL_OK)
         status = transformer_gpu_plan(t, t->step.tables, num_branches);
+    const double planned = now_us();
     if (status == MODEL_OK)
         status = transformer_gpu_launch(t, tokens);
     if (status == MODEL_OK)
         status = transformer_gpu_finish(t, logits, next);
-    if (status != MODEL_OK)
+    if (status != MODEL_OK) {
         branch_step_undo(&t->step);
-    return status;
+        forget_plan(t);
+        return status;
+    }
+    count(t);
+    t->counts.host_us += planned - start;
+    t->counts.rest_us += now_us() - planned;
+    return MODEL_OK;
 }
 
 model_status transformer_gpu_copy_branch(transformer_gpu *t, kv_branch branch, kv_branch *result)
@@ -314,6 +361,7 @@ model_status transformer_gpu_copy_branch(transformer_gpu *t, kv_branch branch, k
     return status;
 }
 
+void transformer_gpu_get_counts(const transformer_gpu *t, transformer_counts *counts) { *counts = t->counts; }
 const char *transformer_gpu_message(const transformer_gpu *t) { return t->message; }
 cudaStream_t transformer_gpu_stream(const transformer_gpu *t) { return t->stream; }
 const tree_plan *transformer_gpu_host_plan(const transformer_gpu *t) { return t->plan; }

@@ -13,9 +13,8 @@
 
 #include <cuda_runtime_api.h>
 
-#include "kv_branch.h"
+#include "transformer.h"
 #include "tree_attention_gpu.h"
-#include "weights.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -84,6 +83,9 @@ model_status transformer_gpu_step(transformer_gpu *t, const kv_branch *branches,
 
 /* As transformer_copy_branch. */
 model_status transformer_gpu_copy_branch(transformer_gpu *t, kv_branch branch, kv_branch *child);
+
+/* As transformer_get_counts. The parts of a step are not timed by themselves: rest_us has all of the device's time. */
+void transformer_gpu_get_counts(const transformer_gpu *t, transformer_counts *counts);
 
 /* One sentence about the last MODEL_NOMEM or MODEL_DEVICE. */
 const char *transformer_gpu_message(const transformer_gpu *t);

@@ -62,6 +62,7 @@ struct transformer_gpu {
     /* of transformer_gpu_step */
     branch_step step; /* room for the new tokens: its plan is not used */
     kv_copy *copies;  /* [max_branches] */
+    transformer_counts counts;
     char message[200];
 };
 
@@ -86,6 +87,6 @@ model_status gpu_outcome_status(const gpu_outcome *o, char *message, size_t mess
 void transformer_gpu_enqueue(gpu_outcome *o, const transformer_gpu *t);
 
 /* Random numbers from -size to size, in the storage type. */
-cudaError_t fill_random(void *to, uint64_t count, uint32_t seed, float size, tree_storage storage, cudaStream_t stream);
+cudaError_t weights_gpu_fill(void *to, uint64_t count, uint32_t seed, float size, tree_storage storage, cudaStream_t stream);
 
 #endif

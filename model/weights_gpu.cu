@@ -16,7 +16,7 @@ template <typename T> static __global__ void fill_elements(T *to, uint64_t count
     }
 }
 
-cudaError_t fill_random(void *to, uint64_t count, uint32_t seed, float size, tree_storage storage, cudaStream_t stream)
+cudaError_t weights_gpu_fill(void *to, uint64_t count, uint32_t seed, float size, tree_storage storage, cudaStream_t stream)
 {
     enum { BLOCKS = 1056, THREADS = 256 };
     const uint32_t blocks = count < (uint64_t)BLOCKS * THREADS ? (uint32_t)((count + THREADS - 1) / THREADS) : (uint32_t)BLOCKS;
@@ -122,7 +122,7 @@ model_status weights_gpu_create_random(weights_gpu **result, const model_shape *
         return status;
     auto fill = [&](const void *matrix, uint64_t elements, uint32_t columns) { /* outputs of variance 1 */
         if (o.status == TREE_OK)
-            gpu_note(&o, fill_random((void *)matrix, elements, seed++, sqrtf(3.0f / (float)columns), storage, NULL));
+            gpu_note(&o, weights_gpu_fill((void *)matrix, elements, seed++, sqrtf(3.0f / (float)columns), storage, NULL));
     };
     const size_t num_norms = (2 * m->layers + 1) * (size_t)m->width;
     float *ones = (float *)malloc(num_norms * sizeof *ones);
