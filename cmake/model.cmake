@@ -4,6 +4,7 @@ list(FILTER model_sources EXCLUDE REGEX "/decoder_gpu_load[.]c$") # of the progr
 add_library(treeattn_model STATIC ${model_sources})
 target_include_directories(treeattn_model PUBLIC model)
 target_link_libraries(treeattn_model PUBLIC treeattn)
+set_property(SOURCE model/product.c PROPERTY COMPILE_OPTIONS $<$<NOT:$<CONFIG:Debug>>:${fast_optimization}>)
 
 # Products by OpenBLAS, if it is there; otherwise by plain loops alone.
 option(TREEATTN_BLAS "Let model/ multiply by OpenBLAS where it is installed" ON)
