@@ -204,7 +204,7 @@ static void iterate(run &u, uint32_t num_queries, uint64_t window, bool is_run, 
         const double start = measure_now_us();
         must(r, transformer_gpu_plan(r.transformer, u.tables.data(), num_queries), "a plan");
         const double plan_us = measure_now_us() - start;
-        if (!is_standard)
+        if (r.of->attend == NULL) /* the others need no plan */
             r.plan_us += plan_us, r.num_planned++;
         if (!is_run) {
             must(r, transformer_gpu_skip(r.transformer), "a step of the plan");
@@ -220,7 +220,9 @@ static void replay_one(run &u, workload *work, uint32_t every)
 {
     replay *play;
     replay_result step;
-    const replay_events events = {.context = &u, .branch = NULL, .copy = note_copy};
+    replay_events events = {};
+    events.context = &u;
+    events.copy = note_copy;
     BENCH_MUST(replay_create(&play, work, u.pool, &events) == KV_OK, "a replay");
     for (uint64_t i = 0;; i++) {
         const uint64_t in_window = i % every;
@@ -307,12 +309,12 @@ static void write_lines(FILE *csv, const run &u, uint32_t every)
         if (r.num_samples == 0)
             continue;
         const double samples = (double)r.num_samples, device_us = r.device_us / samples;
-        const double plan_us = r.num_planned ? r.plan_us / (double)r.num_planned : NAN;
+        const double plan_us = r.num_planned ? r.plan_us / (double)r.num_planned : 0;
         const double launch_us = (r.wall_us - r.sampled_plan_us - r.device_us) / samples;
         fprintf(csv, "\"%s\",%s,%u,%.2f,%llu,%u,%llu,%.1f,%.1f,%.2f,%.2f,%.1f,%.1f,%.1f,%.0f,%.0f,%.0f,%.3f,%.3f,%.3f\n",
                 u.of->name, r.of->name, u.max_queries, (double)u.queries / n, (unsigned long long)u.iterations, every,
                 (unsigned long long)r.num_samples, device_us, device_us - none_us, plan_us, launch_us,
-                device_us + launch_us + (r.num_planned ? plan_us : 0), r.wall_us / samples, u.pool_us / n,
+                device_us + launch_us + plan_us, r.wall_us / samples, u.pool_us / n,
                 (double)u.unique_tokens / n, (double)u.path_tokens / n,
                 u.sampled ? (double)u.sampled_path_tokens / (double)u.sampled : NAN, ratio(d.radix_s, d.flatten_s),
                 ratio(d.radix_attention_s, d.flatten_attention_s), ratio(d.radix_s, d.radix_s - d.radix_attention_s));

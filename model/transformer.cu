@@ -25,6 +25,7 @@ template <typename T>
 static __global__ void begin_step(float *x, float2 *turns, place *places, const T *embedding, const place *given,
                                   uint32_t width, uint32_t head_dim, double rope_base)
 {
+    wait_for_previous_launch();
     const place mine = given[blockIdx.x];
     if (threadIdx.x == 0)
         places[blockIdx.x] = mine;
