@@ -352,10 +352,12 @@ static model_status parse(model_weights **weights, reader *r)
     model_status status = read_header(r, &h);
     if (status != MODEL_OK)
         return status;
-    if (num_bytes - h.num_bytes != h.payload_bytes)
-        return fail(r, MODEL_FORMAT, "%s: %llu bytes of weights, not the %llu that the header says",
-                    num_bytes - h.num_bytes < h.payload_bytes ? "cut off" : "too long",
+    if (num_bytes - h.num_bytes < h.payload_bytes)
+        return fail(r, MODEL_FORMAT, "cut off: %llu bytes of weights, not the %llu that the header says",
                     (unsigned long long)(num_bytes - h.num_bytes), (unsigned long long)h.payload_bytes);
+    if (num_bytes - h.num_bytes > h.payload_bytes)
+        return fail(r, MODEL_FORMAT, "too long: it goes on behind the %llu bytes of weights",
+                    (unsigned long long)h.payload_bytes);
     uint32_t crc32 = model_crc32(h.crc32, r->at + 1, (size_t)h.payload_bytes);
     if (crc32 != h.weights.crc32)
         return fail(r, MODEL_FORMAT, "damaged: its crc32 is %08x, not %08x", crc32, h.weights.crc32);

@@ -50,7 +50,7 @@ static void run_forest(const void *argument)
                                  .num_threads = c->engine->num_threads, .blas = c->engine->blas};
     for (uint32_t i = 0; i < (uint32_t)c->strategy; i++)
         test_random(); /* a forest of its own for each strategy */
-    forest_create(&f, &config, 200, 4, false);
+    forest_create(&f, &config, 200, 4, FOREST_AND_ALONE);
     forest_add_root(&f);
     for (uint32_t i = 0; i < 10; i++)
         random_step(&f);
