@@ -55,6 +55,8 @@ END {
     whole = us("set_t9,_whole", "cost", "step_us"); part = us("set_t9,_sampled", "cost", "step_us")
     say("One task that ran as a whole, all {} iterations with their forks and prunes, took {} us per step with cost", us("set_t9,_whole", "cost", "iterations"), d(0, whole))
     say("its samples say {} us", d(0, part))
+    say("Planning took {} us there, not {}", d(1, us("set_t9,_whole", "cost", "plan_us")), d(1, us("set_t9,_sampled", "cost", "plan_us")))
+    holds("since the host's data leaves the caches during a step", us("set_t9,_whole", "cost", "plan_us") > us("set_t9,_sampled", "cost", "plan_us"))
     say("the pool took {} us and new graphs {} us per iteration", d(1, us("set_t9,_whole", "cost", "pool_us")), d(1, us("set_t9,_whole", "cost", "capture_us")))
     small = us("reasoner", "cost", "device_us")
     say("A step of the reasoner for {} branches takes {} us of the GPU with cost and {} us with radix", us("reasoner", "cost", "max_queries"), d(0, small), d(0, us("reasoner", "radix", "device_us")))

@@ -1,9 +1,9 @@
 # A whole decode step on DeFT's workloads: its time with each plan, and the speedup over radix beside DeFT's own.
 width = 1340; height = 900
 load 'figures/style.gnuplot'
-# One line per workload: its name, the step's time in ms with standard attention, radix, flatten, cost and none, then
+# One line per workload of the table (others have a comma in their name, or no DeFT): its name, the step's time in ms with standard attention, radix, flatten, cost and none, then
 # DeFT's decoding speedup and its bound.
-rows = '< awk -F, ''!/^#/ && $1 != "workload" && $19 + 0 > 0 { gsub(/"/, "", $1);' \
+rows = '< awk -F, ''!/^#/ && NF == 21 && $19 + 0 > 0 { gsub(/"/, "", $1);' \
      . ' if (!($1 in seen)) { seen[$1] = 1; name[n++] = $1 } ms[$1, $2] = $12 / 1000; deft[$1] = $19; bound[$1] = $21 }' \
      . ' function cell(w, p) { return (w, p) in ms ? ms[w, p] : "NaN" }' \
      . ' END { for (i = 0; i < n; i++) { w = name[i]; printf "%s,%s,%g,%g,%g,%g,%g,%g\n", w, cell(w, "standard"),' \
