@@ -27,6 +27,8 @@ tools                measure model reference reference/eviction reference/cpu re
 figures              measure model gpu reference reference/eviction reference/cpu reference/plan reference/workloads reference/shape allocator
 reference/treeattn.h reference/cpu reference/workloads reference/eviction     # the umbrella: it includes every public header
 gpu/device/device.cuh gpu/emulate                          # without a GPU compiler, CUDA is emulated
+model/transformer.cu gpu/device                            # kernels of its own, launched and emulated as those of gpu
+model/products.cuh   gpu/device                            # the same
 measure/rung.c       tests                                 # compares a rung with the oracles of the tests
 figures/growth.c     tests                                 # counts the steps of the library as the tests do
 '
