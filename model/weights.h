@@ -11,7 +11,7 @@
  *   kv_heads 2
  *   head_dim 64              even, 2 to 256
  *   hidden 640               of SwiGLU, 1 to 65536
- *   rope_base 10000          a decimal number, above 1
+ *   rope_base 10000          a decimal number, above 1 and below 1e12
  *   norm_eps 1e-05           a decimal number, above 0 and below 1
  *   context 1024             most tokens of one sequence, 1 to 1048576
  *   encoding int8
@@ -98,6 +98,7 @@ typedef struct model_weights {
     float *head;           /* [width][vocabulary] the same, transposed */
     model_layer *layer;    /* [layers] */
     float *final_norm;     /* [width] */
+    float *storage;        /* all of these arrays */
 } model_weights;
 
 /* Reads a file. MODEL_FILE, MODEL_FORMAT (with the line of the header, or the byte counts), MODEL_NOMEM: one sentence

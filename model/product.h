@@ -1,0 +1,39 @@
+/* product: y = x W for a few rows x, by a plain loop or by a BLAS.
+ *
+ *   x  [num_rows][num_inputs]
+ *   W  [num_inputs][num_outputs]
+ *   y  [num_rows][num_outputs]   written; with `adds` the product is added to it
+ *
+ * The plain loop sums each element in the order of the inputs, each product rounded to float before it is added. So y
+ * has the same bits for any number of rows and threads, and whichever instruction set the loop is compiled for. */
+#ifndef PRODUCT_H
+#define PRODUCT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tree_isa.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct product_config {
+    uint32_t num_threads; /* at least 1 */
+    tree_isa isa;         /* of the plain loop */
+    bool blas;            /* only if product_has_blas() */
+} product_config;
+
+bool product_has_blas(void);
+
+/* OpenMP divides the outputs, and each of its threads calls the BLAS for its part: here OpenBLAS, if it is that, learns
+ * to start no threads of its own, in the whole process. */
+void product_prepare_blas(void);
+
+void product(float *y, const float *x, const float *w, uint32_t num_rows, uint32_t num_inputs, uint32_t num_outputs,
+             bool adds, const product_config *config);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
