@@ -13,6 +13,8 @@ const char *const search_verdict_name[SEARCH_NUM_VERDICTS] = {"kept", "lost", "d
 typedef struct continuation {
     search_line *line;
     uint32_t token;      /* LINE_END: the value word; LINE_DONE: the line is complete */
+    bool dropped;        /* less probable than `least` */
+    bool is_largest;     /* by noise, of its line's continuations that are not dropped */
     double phi, noisy, score;
     double phi_slack, score_slack;
 } continuation;
@@ -39,11 +41,12 @@ typedef struct tree_search {
 
 /* --- continuations ------------------------------------------------------------------------------------------------ */
 
+/* Of those that are not dropped; -infinity if all are. */
 static double largest(const continuation *options, uint32_t count)
 {
     double most = -INFINITY;
     for (uint32_t i = 0; i < count; i++)
-        most = options[i].noisy > most ? options[i].noisy : most;
+        most = !options[i].dropped && options[i].noisy > most ? options[i].noisy : most;
     return most;
 }
 
@@ -53,13 +56,15 @@ static double largest(const continuation *options, uint32_t count)
  * (1, -z, g) / (1 + g - z). */
 static void condition(continuation *options, uint32_t count, const search_line *line, double unit)
 {
-    double most = largest(options, count), z = exp(line->score - most);
+    double most = largest(options, count);
     for (uint32_t i = 0; i < count; i++) {
         continuation *o = &options[i];
-        double more = z * expm1(most - o->noisy), g = more + z;
-        if (o->noisy == most) { /* as the line itself */
+        double top = o->noisy > most ? o->noisy : most; /* a dropped one may be above: its score if it were not dropped */
+        double z = exp(line->score - top), more = z * expm1(top - o->noisy), g = more + z;
+        if (o->noisy == top) { /* as the line itself */
             o->score = line->score;
             o->score_slack = line->score_slack;
+            o->is_largest = !o->dropped;
         } else if (more > 1e12) {
             o->score = o->noisy;
             o->score_slack = line->phi_slack + 2 * unit;
@@ -70,7 +75,8 @@ static void condition(continuation *options, uint32_t count, const search_line *
     }
 }
 
-/* The continuations of an unfinished line. y and n are one continuation: the end of the line. */
+/* The continuations of an unfinished line. y and n are one continuation: the end of the line. A line end before the value
+ * word is none. */
 static uint32_t continue_line(const search_run *run, continuation *options, search_line *line)
 {
     double temperature = run->config.temperature, divisor = temperature > 0 ? temperature : 1, unit = 1 / divisor;
@@ -79,7 +85,7 @@ static uint32_t continue_line(const search_run *run, continuation *options, sear
     double yes = logits[run->yes] / divisor, no = logits[run->no] / divisor;
     uint32_t count = 0;
     for (uint32_t c = 0; c <= run->vocabulary; c++) {
-        if (c == run->yes || c == run->no)
+        if (c == run->yes || c == run->no || c == run->line_end)
             continue;
         bool is_end = c == run->vocabulary;
         double x = is_end ? fmax(yes, no) + log1p(exp(-fabs(yes - no))) : logits[c] / divisor;
@@ -89,20 +95,21 @@ static uint32_t continue_line(const search_run *run, continuation *options, sear
         o->noisy = o->phi + (temperature > 0 ? search_noise(line->key, o->token) : 0);
         o->score = o->phi;
         o->score_slack = o->phi_slack;
+        o->dropped = !(o->phi >= run->log_least);
     }
     if (temperature > 0)
         condition(options, count, line, unit);
     return count;
 }
 
-/* Puts the best `wanted` first, best first. NaN and minus infinity are never chosen. */
+/* Puts the best `wanted` first, best first. Of those that are dropped, NaN or minus infinity none is chosen. */
 static uint32_t choose(continuation *options, uint32_t count, uint32_t wanted)
 {
     uint32_t chosen = 0;
     for (; chosen < wanted && chosen < count; chosen++) {
         uint32_t best = count;
         for (uint32_t i = chosen; i < count; i++)
-            if (options[i].score > -INFINITY && (best == count || options[i].score > options[best].score))
+            if (!options[i].dropped && options[i].score > -INFINITY && (best == count || options[i].score > options[best].score))
                 best = i;
         if (best == count)
             break;
@@ -123,23 +130,54 @@ static void text_of(char text[SEARCH_MAX_LINE + 1], const search_run *run, const
     }
 }
 
-/* Of every pair of a chosen and another continuation. Two of the same line differ by one log probability alone. */
+/* The least change of all logits that turns the order of two continuations. Two of the same line differ by one log
+ * probability alone. */
+static double order_margin(const continuation *better, const continuation *other, double unit)
+{
+    if (better->line == other->line && better->token < LINE_DONE && other->token < LINE_DONE)
+        return (better->noisy - other->noisy) / (2 * unit);
+    return (better->score - other->score) / (better->score_slack + other->score_slack);
+}
+
+/* Of a continuation that is dropped: the least change that lifts it above `least` and into the choice, or that makes it
+ * the largest of its line. */
+static double drop_margin(const search_run *run, const continuation *options, uint32_t count, uint32_t chosen,
+                          uint32_t dropped, double unit)
+{
+    const continuation *o = &options[dropped];
+    double lift = (run->log_least - o->phi) / o->phi_slack, margin = chosen < run->config.proposals ? lift : INFINITY;
+    if (!(lift < run->result->margin.logits))
+        return INFINITY; /* not the smallest one */
+    for (uint32_t i = 0; i < count && margin > lift; i++) {
+        const continuation *other = &options[i];
+        double turn = i < chosen ? order_margin(other, o, unit)
+                      : other->line == o->line && other->is_largest ? (other->noisy - o->noisy) / (2 * unit) : INFINITY;
+        margin = fmin(margin, fmax(lift, turn));
+    }
+    return margin;
+}
+
+/* Every choice: chosen against not chosen, and near the limit `least`. */
 static void note_margins(search_run *run, const continuation *options, uint32_t count, uint32_t chosen, uint32_t level)
 {
     double unit = run->config.temperature > 0 ? 1 / run->config.temperature : 1;
-    for (uint32_t i = 0; i < chosen; i++)
-        for (uint32_t j = chosen; j < count; j++) {
-            const continuation *a = &options[i], *b = &options[j];
-            bool same_line = a->line == b->line;
-            double gap = same_line ? a->noisy - b->noisy : a->score - b->score;
-            double margin = gap / (same_line ? 2 * unit : a->score_slack + b->score_slack);
+    bool limited = run->log_least > -INFINITY;
+    for (uint32_t i = 0; i < count; i++) {
+        const continuation *a = &options[i];
+        char text[SEARCH_MAX_LINE + 1], other_text[SEARCH_MAX_LINE + 1];
+        text_of(text, run, a);
+        if (a->dropped)
+            search_note_margin(run, drop_margin(run, options, count, chosen, i, unit), level, "", text);
+        else if (limited && a->token != LINE_DONE && (i < chosen || a->is_largest))
+            search_note_margin(run, (a->phi - run->log_least) / a->phi_slack, level, text, "");
+        for (uint32_t j = chosen; i < chosen && j < count; j++) {
+            double margin = options[j].dropped ? INFINITY : order_margin(a, &options[j], unit);
             if (!(margin < run->result->margin.logits))
                 continue;
-            char chosen_text[SEARCH_MAX_LINE + 1], other_text[SEARCH_MAX_LINE + 1];
-            text_of(chosen_text, run, a);
-            text_of(other_text, run, b);
-            search_note_margin(run, margin, level, chosen_text, other_text);
+            text_of(other_text, run, &options[j]);
+            search_note_margin(run, margin, level, text, other_text);
         }
+    }
 }
 
 /* --- a level: lines grow by a character at a time ------------------------------------------------------------------ */
@@ -156,9 +194,6 @@ static search_line continued(const search_run *run, const continuation *o)
     if (o->token == LINE_END) {
         line.done = true;
         line.log_odds = (double)line.logits[run->yes] - (double)line.logits[run->no];
-    } else if (o->token < run->vocabulary && run->decoder.vocabulary[o->token] == '\n') {
-        line.done = true; /* without a value word */
-        line.log_odds = -INFINITY;
     } else if (o->token < run->vocabulary) {
         line.token = o->token;
         line.key = search_next_key(line.key, o->token);
@@ -291,9 +326,22 @@ static model_status grow_level(tree_search *t, uint32_t level)
 
 /* --- the end of a level: which states are kept --------------------------------------------------------------------- */
 
+/* The lines of a state in the order of their texts: an order by score would be one more choice that rounding can turn. */
+static void sort_lines(search_line *lines, uint32_t count)
+{
+    for (uint32_t i = 1; i < count; i++) {
+        search_line line = lines[i];
+        uint32_t at = i;
+        for (; at > 0 && strcmp(lines[at - 1].text, line.text) > 0; at--)
+            lines[at] = lines[at - 1];
+        lines[at] = line;
+    }
+}
+
 static model_status add_thoughts(tree_search *t, uint32_t level)
 {
-    for (uint32_t s = 0; s < t->num_states; s++)
+    for (uint32_t s = 0; s < t->num_states; s++) {
+        sort_lines(t->lines[0] + (size_t)s * t->run.config.proposals, t->counts[0][s]);
         for (uint32_t i = 0; i < t->counts[0][s]; i++) {
             search_line *line = t->lines[0] + (size_t)s * t->run.config.proposals + i;
             search_thought *thought = search_add_thought(&t->run);
@@ -303,9 +351,10 @@ static model_status add_thoughts(tree_search *t, uint32_t level)
                                         .num_tokens = line->num_tokens, .log_probability = line->phi,
                                         .log_odds = line->log_odds, .verdict = SEARCH_LOST};
             memcpy(thought->text, line->text, sizeof thought->text);
-            if (line->log_odds == -INFINITY || !game_find_step(&thought->step, &t->states[s].state, line->text))
+            if (!game_find_step(&thought->step, &t->states[s].state, line->text))
                 thought->verdict = SEARCH_ILLEGAL;
         }
+    }
     return MODEL_OK;
 }
 
@@ -360,7 +409,7 @@ static void prune_all(tree_search *t)
             search_prune(&t->run, t->lines[0] + (size_t)s * t->run.config.proposals + i);
 }
 
-/* The kept lines become the states of the next level, the best first; all others are pruned. */
+/* The kept lines become the states of the next level; all others are pruned. */
 static void select_states(tree_search *t, uint32_t first_thought)
 {
     search_thought *thoughts = t->run.result->thoughts;
@@ -371,11 +420,8 @@ static void select_states(tree_search *t, uint32_t first_thought)
             search_line *line = t->lines[0] + (size_t)s * t->run.config.proposals + i;
             if (thoughts[index].verdict != SEARCH_KEPT)
                 continue;
-            uint32_t at = num_next++;
-            for (; at > 0 && thoughts[next[at - 1].thought].log_odds < thoughts[index].log_odds; at--)
-                next[at] = next[at - 1];
-            next[at] = (kept_state){.line = *line, .state = thoughts[index].step.after, .thought = index};
-            next[at].line.rank = line->log_odds;
+            next[num_next] = (kept_state){.line = *line, .state = thoughts[index].step.after, .thought = index};
+            next[num_next++].line.rank = line->log_odds;
             line->branch = 0;
         }
     prune_all(t);

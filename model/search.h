@@ -63,7 +63,7 @@ typedef struct search_thought {
     uint32_t num_tokens;     /* characters of its text */
     search_verdict verdict;
     double log_probability;  /* of the text, at the temperature of the search */
-    double log_odds;         /* of the value word: logit of y minus logit of n; -infinity if the line has none */
+    double log_odds;         /* of the value word: logit of y minus logit of n */
     game_step step;          /* unless illegal */
     char text[SEARCH_MAX_LINE + 1]; /* without the value word */
 } search_thought;
@@ -84,7 +84,7 @@ typedef struct search_margin {
 typedef struct search_result {
     game_state cards;
     uint32_t num_thoughts;
-    search_thought *thoughts;   /* [num_thoughts] level by level */
+    search_thought *thoughts;   /* [num_thoughts] level by level, state by state, in the order of their texts */
     uint32_t num_levels;        /* complete ones */
     char *text;                 /* of the written-out search, with its prompt; otherwise NULL */
     uint32_t num_lines;         /* of text behind the prompt, the last one perhaps cut off */
@@ -107,6 +107,7 @@ typedef struct search_config {
     uint32_t breadth;     /* 1 .. 64 */
     uint32_t proposals;   /* 1 .. 32 */
     double temperature;   /* 0: the most probable; at most 10 */
+    double least;         /* lines less probable than this are left out; 0: none. Less than 1. Not in the written search */
     uint64_t seed;
     /* NULL, or called after each level, and after each line of the written-out search, with the result so far. */
     void (*on_level)(void *context, const search_result *result);
@@ -121,7 +122,7 @@ typedef struct search_config {
 model_status search_tree(search_result **result, const search_decoder *decoder, const search_config *config,
                          const game_state *cards);
 
-/* breadth and proposals are not used. */
+/* breadth, proposals and least are not used. */
 model_status search_written(search_result **result, const search_decoder *decoder, const search_config *config,
                             const game_state *cards);
 

@@ -64,7 +64,9 @@ model_status search_begin(search_run *run, const search_decoder *decoder, const 
     run->yes = token_of(run, 'y');
     run->no = token_of(run, 'n');
     run->line_end = token_of(run, '\n');
-    if (!(config->temperature >= 0 && config->temperature <= 10) || run->vocabulary > SEARCH_MAX_VOCABULARY ||
+    run->log_least = config->least > 0 ? log(config->least) : -INFINITY;
+    if (!(config->temperature >= 0 && config->temperature <= 10) || !(config->least >= 0 && config->least < 1) ||
+        run->vocabulary > SEARCH_MAX_VOCABULARY ||
         run->yes == SEARCH_NONE || run->no == SEARCH_NONE || run->line_end == SEARCH_NONE || decoder->max_branches == 0)
         return MODEL_INVAL;
     run->result = calloc(1, sizeof *run->result);

@@ -28,6 +28,7 @@ typedef struct search_run {
     search_result *result;
     uint32_t vocabulary;
     uint32_t yes, no, line_end;  /* tokens */
+    double log_least;            /* log of config.least; -infinity: no limit */
     kv_branch *branches;         /* [max_branches] of a step */
     uint32_t *tokens;
     float *logits;               /* [max_branches][vocabulary] */
