@@ -12,7 +12,7 @@
 #error "TREEATTN_VERSION comes from the build"
 #endif
 
-static const tool_verb *const verbs[] = {&tool_demo, &tool_replay, &tool_plan,  &tool_evict,  &tool_step,
+static const tool_verb *const verbs[] = {&tool_demo, &tool_think, &tool_replay, &tool_plan,  &tool_evict,  &tool_step,
                                          &tool_attend, &tool_bench, &tool_doctor, NULL};
 
 static void print_usage(FILE *file)
