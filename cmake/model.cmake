@@ -3,6 +3,7 @@ file(GLOB model_sources CONFIGURE_DEPENDS model/*.c)
 add_library(treeattn_model STATIC ${model_sources})
 target_include_directories(treeattn_model PUBLIC model)
 target_link_libraries(treeattn_model PUBLIC treeattn)
+set_property(SOURCE model/product.c PROPERTY COMPILE_OPTIONS $<$<NOT:$<CONFIG:Debug>>:${fast_optimization}>)
 
 # The trained weights: beside the program as built, and installed.
 file(CREATE_LINK ${CMAKE_SOURCE_DIR}/model/reasoner.weights ${CMAKE_BINARY_DIR}/reasoner.weights SYMBOLIC)

@@ -47,6 +47,29 @@ void kv_memory_copy(kv_memory *memory, uint32_t from_block, uint32_t from_slot, 
         }
 }
 
+kv_status kv_memory_copy_branch(kv_memory *memory, kv_pool *pool, kv_branch branch, kv_branch *child)
+{
+    kv_table from, to;
+    kv_append append;
+    kv_branch copy = 0;
+    kv_status status = kv_branch_table(pool, branch, &from);
+    uint32_t length = status == KV_OK ? from.length : 0, block_tokens = memory->shape.block_tokens;
+    if (status != KV_OK || (status = kv_branch_create(pool, &copy)) != KV_OK)
+        return status;
+    if (length && (status = kv_branch_append(pool, copy, length, &append)) != KV_OK) {
+        kv_branch_prune(pool, copy);
+        return status;
+    }
+    kv_branch_table(pool, branch, &from); /* both live: no call can fail */
+    kv_branch_table(pool, copy, &to);
+    for (uint32_t i = 0; i < to.num_blocks; i++) {
+        uint32_t left = length - i * block_tokens;
+        kv_memory_copy(memory, from.blocks[i], 0, to.blocks[i], 0, left < block_tokens ? left : block_tokens);
+    }
+    *child = copy;
+    return KV_OK;
+}
+
 void kv_memory_write(kv_memory *memory, uint32_t layer, const uint64_t *slots, uint32_t count, const float *k,
                      const float *v)
 {

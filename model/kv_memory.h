@@ -28,6 +28,10 @@ void kv_memory_destroy(kv_memory *memory);
 void kv_memory_copy(kv_memory *memory, uint32_t from_block, uint32_t from_slot, uint32_t to_block, uint32_t to_slot,
                     uint32_t num_tokens);
 
+/* As kv_branch_fork, but the child gets blocks of its own with copies of all tokens. Statuses as kv_branch_create and
+ * kv_branch_append; nothing has changed then. Not for a pool that evicts. */
+kv_status kv_memory_copy_branch(kv_memory *memory, kv_pool *pool, kv_branch branch, kv_branch *child);
+
 /* k and v [count][num_kv_heads][head_dim] of new tokens, into slots [count] (block * block_tokens + slot) of a layer. */
 void kv_memory_write(kv_memory *memory, uint32_t layer, const uint64_t *slots, uint32_t count, const float *k,
                      const float *v);

@@ -24,6 +24,9 @@ typedef struct product_config {
     bool blas;            /* only if product_has_blas() */
 } product_config;
 
+/* The number of threads to use: num_threads, or OpenMP's default for 0; 1 without OpenMP. */
+uint32_t product_threads(uint32_t num_threads);
+
 bool product_has_blas(void);
 
 /* OpenMP divides the outputs, and each of its threads calls the BLAS for its part: here OpenBLAS, if it is that, learns

@@ -5,35 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
-#include "branch_step.h"
-#include "kv_memory.h"
-#include "product.h"
 #include "traffic.h"
+#include "transformer_internal.h"
 #include "tree_attention.h"
-
-struct transformer {
-    const model_weights *weights;
-    transformer_config config;
-    product_config product;
-    branch_step step;
-    kv_memory kv;
-    tree_shape shape;        /* of a layer's attention in this step */
-    double *frequency;       /* [head_dim / 2] rope_base^(-2 i / head_dim) */
-    /* A row for each branch of the step: */
-    float *x, *h;            /* [width] the residual stream; its norm */
-    float *q, *attended;     /* [heads][head_dim] */
-    float *k, *v;            /* [kv_heads][head_dim] */
-    float *gate, *up;        /* [hidden] */
-    float *cosine, *sine;    /* [head_dim / 2] at the new token's position */
-    void *workspace;
-    size_t workspace_bytes;
-    transformer_counts counts;
-    double lap_us;           /* when the last part of the step ended */
-};
 
 /* ---- one row ---- */
 
@@ -246,115 +221,4 @@ model_status transformer_step(transformer *t, const kv_branch *branches, const u
     }
     count(t);
     return MODEL_OK;
-}
-
-/* ---- life ---- */
-
-model_status transformer_create(transformer **result, const model_weights *weights, kv_pool *pool,
-                                const transformer_config *config)
-{
-    if (!tree_isa_available(config->isa) || (config->blas && !product_has_blas()))
-        return MODEL_UNSUPPORTED;
-    transformer *t = calloc(1, sizeof *t);
-    if (!t)
-        return MODEL_NOMEM;
-    const model_shape *s = &weights->shape;
-    t->weights = weights;
-    t->config = *config;
-    uint32_t num_threads = config->num_threads, max_branches = config->max_branches ? config->max_branches : 64;
-#ifdef _OPENMP
-    num_threads = num_threads ? num_threads : (uint32_t)omp_get_max_threads();
-#endif
-    t->config.num_threads = num_threads = num_threads ? num_threads : 1;
-    t->product = (product_config){.num_threads = num_threads, .isa = config->isa, .blas = config->blas};
-    if (config->blas)
-        product_prepare_blas();
-
-    tree_plan_config plan = config->plan;
-    plan.target = TREE_TARGET_CPU;
-    plan.group_size = plan.group_size ? plan.group_size : s->heads / s->kv_heads;
-    plan.num_workers = plan.num_workers ? plan.num_workers : num_threads;
-    model_status status = branch_step_create(&t->step, pool, &plan, max_branches, s->context);
-    t->shape = (tree_shape){.num_heads = s->heads, .num_kv_heads = s->kv_heads, .head_dim = s->head_dim,
-                            .num_blocks = t->step.num_blocks, .block_tokens = t->step.block_tokens};
-    if (status == MODEL_OK && !kv_memory_create(&t->kv, &t->shape, s->layers, config->keeps_norms))
-        status = MODEL_NOMEM;
-    struct { float **array; uint32_t width; } rows[] = {
-        {&t->x, s->width}, {&t->h, s->width}, {&t->q, s->heads * s->head_dim}, {&t->attended, s->heads * s->head_dim},
-        {&t->k, s->kv_heads * s->head_dim}, {&t->v, s->kv_heads * s->head_dim}, {&t->gate, s->hidden},
-        {&t->up, s->hidden}, {&t->cosine, s->head_dim / 2}, {&t->sine, s->head_dim / 2}};
-    for (size_t i = 0; status == MODEL_OK && i < sizeof rows / sizeof *rows; i++)
-        if (!(*rows[i].array = calloc(max_branches, rows[i].width * sizeof(float))))
-            status = MODEL_NOMEM;
-    if (status == MODEL_OK && !(t->frequency = calloc(s->head_dim / 2, sizeof *t->frequency)))
-        status = MODEL_NOMEM;
-    if (status != MODEL_OK) {
-        transformer_destroy(t);
-        return status;
-    }
-    for (uint32_t i = 0; i < s->head_dim / 2; i++)
-        t->frequency[i] = pow(s->rope_base, -2.0 * i / s->head_dim);
-    *result = t;
-    return MODEL_OK;
-}
-
-void transformer_destroy(transformer *t)
-{
-    if (!t)
-        return;
-    float *rows[] = {t->x, t->h, t->q, t->attended, t->k, t->v, t->gate, t->up, t->cosine, t->sine};
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        free(rows[i]);
-    free(t->frequency);
-    free(t->workspace);
-    kv_memory_destroy(&t->kv);
-    branch_step_destroy(&t->step);
-    free(t);
-}
-
-/* ---- beside the steps ---- */
-
-model_status transformer_copy_branch(transformer *t, kv_branch branch, kv_branch *child)
-{
-    kv_pool *pool = t->step.pool;
-    kv_table from, to;
-    kv_append append;
-    kv_branch copy = 0;
-    if (t->step.evicts)
-        return MODEL_INVAL;
-    kv_status status = kv_branch_table(pool, branch, &from);
-    if (status != KV_OK || (status = kv_branch_create(pool, &copy)) != KV_OK)
-        return model_status_of_kv(status);
-    if (from.length && (status = kv_branch_append(pool, copy, from.length, &append)) != KV_OK) {
-        kv_branch_prune(pool, copy);
-        return model_status_of_kv(status);
-    }
-    kv_branch_table(pool, copy, &to); /* both live: no call can fail */
-    kv_branch_table(pool, branch, &from);
-    for (uint32_t i = 0; i < from.num_blocks; i++) {
-        uint32_t left = from.length - i * t->shape.block_tokens;
-        kv_memory_copy(&t->kv, from.blocks[i], 0, to.blocks[i], 0,
-                       left < t->shape.block_tokens ? left : t->shape.block_tokens);
-    }
-    *child = copy;
-    return MODEL_OK;
-}
-
-void transformer_move(transformer *t, const kv_move *moves, uint32_t num_moves)
-{
-    for (uint32_t i = 0; i < num_moves; i++)
-        kv_memory_copy(&t->kv, moves[i].from_block, moves[i].from_slot, moves[i].to_block, moves[i].to_slot, 1);
-}
-
-void transformer_kv(const transformer *t, uint32_t layer, const float **key, const float **value)
-{
-    uint64_t first = layer * t->kv.layer_slots * t->kv.shape.head_dim;
-    *key = t->kv.key + first;
-    *value = t->kv.value + first;
-}
-
-void transformer_get_counts(const transformer *t, transformer_counts *counts)
-{
-    *counts = t->counts;
-    counts->copied_bytes = t->kv.copied_bytes;
 }
