@@ -60,6 +60,9 @@ bool game_state_from_text(game_state *state, const char *text);
 
 bool game_state_equal(const game_state *a, const game_state *b);
 
+/* Whether the model has never been trained on this set of cards: model/README.md, "Split". */
+bool game_is_held_out(const game_state *cards);
+
 /* Whether the one number left is 24. */
 bool game_state_is_goal(const game_state *state);
 

@@ -23,6 +23,8 @@ static bool make_rows(transformer *t, uint32_t max_branches)
     return t->rows && t->frequency;
 }
 
+bool transformer_has_blas(void) { return product_has_blas(); }
+
 model_status transformer_create(transformer **result, const model_weights *weights, kv_pool *pool,
                                 const transformer_config *config)
 {

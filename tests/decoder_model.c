@@ -8,7 +8,8 @@
 #include "test.h"
 
 const char decoder_model_vocabulary[] = "\n 0123456789+-*/=>:!ynWS";
-enum { MAX_TEXT = 1100, MAX_BRANCHES = 256, NUM_CHARACTERS = sizeof decoder_model_vocabulary - 1 };
+enum { MAX_TEXT = 1100, MAX_BRANCHES = 256, NUM_CHARACTERS = DECODER_MODEL_CHARACTERS };
+_Static_assert(sizeof decoder_model_vocabulary == NUM_CHARACTERS + 1, "the vocabulary of model/README.md");
 
 /* FNV-1a, then mixed: -1 to 1. */
 static double hashed(uint64_t seed, const char *text, int c)
@@ -69,7 +70,7 @@ static void play(const decoder_model *model, const char *text, float *logits)
     }
 }
 
-static void compute_logits(const decoder_model *model, const char *text, float *logits)
+void decoder_model_logits(const decoder_model *model, const char *text, float logits[DECODER_MODEL_CHARACTERS])
 {
     for (int c = 0; c < NUM_CHARACTERS; c++)
         logits[c] = (float)hashed(model->seed, text, c);
@@ -131,7 +132,7 @@ static model_status step(void *self, const kv_branch *branches, const uint32_t *
         write_last(model, branches[i], tokens[i]);
     for (uint32_t i = 0; i < count; i++) {
         read_text(model, branches[i], text);
-        compute_logits(model, text, logits + i * NUM_CHARACTERS);
+        decoder_model_logits(model, text, logits + i * NUM_CHARACTERS);
     }
     return MODEL_OK;
 }

@@ -30,6 +30,10 @@ typedef struct decoder_model {
 } decoder_model;
 
 extern const char decoder_model_vocabulary[];
+enum { DECODER_MODEL_CHARACTERS = 24 };
+
+/* Its logits after a text. */
+void decoder_model_logits(const decoder_model *model, const char *text, float logits[DECODER_MODEL_CHARACTERS]);
 
 /* Opens a pool for it. The config must stay where it is while the decoder is used. */
 search_decoder decoder_model_open(decoder_model *model, uint32_t num_blocks, uint32_t block_tokens,

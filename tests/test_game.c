@@ -114,7 +114,7 @@ static double sum_of(const char **at, uint32_t *used)
 
 /* --- all sets ----------------------------------------------------------------------------------------------------- */
 
-static uint32_t num_solvable;
+static uint32_t num_solvable, num_held_out, num_solvable_held_out;
 static uint64_t num_nodes;
 
 static void check_solution(const uint32_t cards[4])
@@ -125,6 +125,8 @@ static void check_solution(const uint32_t cards[4])
     uint64_t nodes;
     bool solved = game_solve(steps, &num_steps, &state, &nodes);
     num_nodes += nodes;
+    num_held_out += game_is_held_out(&state);
+    num_solvable_held_out += solved && game_is_held_out(&state);
     check(solved == some_order_makes_24(cards), "%u %u %u %u: %d", cards[0], cards[1], cards[2], cards[3], solved);
     if (!solved)
         return;
@@ -147,9 +149,11 @@ static void check_solution(const uint32_t cards[4])
 static void test_all_sets(const void *unused)
 {
     (void)unused;
-    num_solvable = 0;
+    num_solvable = num_held_out = num_solvable_held_out = 0;
     num_nodes = 0;
     check(for_all_sets(check_solution) == GAME_NUM_SETS, "all sets");
+    check(num_held_out == 348 && num_solvable_held_out == 269, "%u sets are held out, %u of them can make 24", num_held_out,
+          num_solvable_held_out);
     check(num_solvable == GAME_NUM_SOLVABLE, "%u of them can make 24", num_solvable);
     test_note("%u solvable, %llu nodes", num_solvable, (unsigned long long)num_nodes);
 }
