@@ -1,5 +1,6 @@
 # A trained transformer over the library: model/. Not installed; it includes public headers alone.
 file(GLOB model_sources CONFIGURE_DEPENDS model/*.c)
+list(FILTER model_sources EXCLUDE REGEX "/decoder_gpu_load[.]c$") # of the program
 add_library(treeattn_model STATIC ${model_sources})
 target_include_directories(treeattn_model PUBLIC model)
 target_link_libraries(treeattn_model PUBLIC treeattn)

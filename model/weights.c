@@ -22,6 +22,7 @@ const char *model_status_string(model_status status)
     case MODEL_CONTEXT: return "a branch has as many tokens as the model's context";
     case MODEL_UNSUPPORTED: return "this build or machine lacks the instruction set or the BLAS";
     case MODEL_ATTENTION: return "the caller's attention reported an error";
+    case MODEL_DEVICE: return "no GPU that can run this, or CUDA reported an error";
     }
     return "unknown status";
 }

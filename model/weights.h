@@ -63,7 +63,8 @@ typedef enum model_status {
     MODEL_STALE = -7,       /* a handle names no living branch */
     MODEL_CONTEXT = -8,     /* a branch already has as many tokens as the model's context */
     MODEL_UNSUPPORTED = -9, /* this build or machine lacks the instruction set or the BLAS */
-    MODEL_ATTENTION = -10   /* the caller's attention reported an error */
+    MODEL_ATTENTION = -10,  /* the caller's attention reported an error */
+    MODEL_DEVICE = -11      /* no GPU that can run this, or CUDA refused */
 } model_status;
 
 /* One sentence for a status, never NULL. */

@@ -21,9 +21,10 @@ gpu/worker           gpu/device gpu reference/plan reference/shape
 gpu/ladder           gpu/worker gpu/device gpu reference/plan reference/shape
 gpu/eviction         gpu/worker gpu/device gpu reference/eviction reference/plan reference/shape
 gpu/emulate          reference/shape
+model                gpu gpu/device reference reference/eviction reference/cpu reference/plan reference/shape allocator
 measure              gpu reference reference/eviction reference/cpu reference/plan reference/workloads reference/shape allocator
 tools                measure reference reference/eviction reference/cpu reference/plan reference/workloads reference/shape allocator
-figures              measure gpu reference reference/eviction reference/cpu reference/plan reference/workloads reference/shape allocator
+figures              measure model gpu reference reference/eviction reference/cpu reference/plan reference/workloads reference/shape allocator
 reference/treeattn.h reference/cpu reference/workloads reference/eviction     # the umbrella: it includes every public header
 gpu/device/device.cuh gpu/emulate                          # without a GPU compiler, CUDA is emulated
 measure/rung.c       tests                                 # compares a rung with the oracles of the tests
@@ -32,13 +33,13 @@ figures/growth.c     tests                                 # counts the steps of
 
 # includes: INCLUDING-FILE NAME for each #include "NAME" under the folders of the table, as paths from here.
 includes() {
-    find allocator reference gpu measure tools figures -type f -regex '.*\.\(c\|h\|cu\|cuh\|cpp\)' 2>/dev/null | sort |
+    find allocator reference gpu model measure tools figures -type f -regex '.*\.\(c\|h\|cu\|cuh\|cpp\)' 2>/dev/null | sort |
         xargs grep -HE '^[ \t]*#[ \t]*include[ \t]*"' | sed -E 's/^([^:]*):[^"]*"([^"]*)".*/\1 \2/'
 }
 
 # edges: INCLUDING-FILE INCLUDED-FILE. The included file lies in the folder of the including one, or its name is unique.
 edges() {
-    find allocator reference gpu measure tools figures tests -type f 2>/dev/null >"$work/files"
+    find allocator reference gpu model measure tools figures tests -type f 2>/dev/null >"$work/files"
     includes | awk -v files="$work/files" '
         BEGIN {
             while ((getline path < files) > 0) {

@@ -51,6 +51,9 @@ static bool read_products(const tool_call *call)
 
 static think_request read_request(const tool_call *call)
 {
+    static const char *const of_cpu[] = {"--products", "--isa", NULL};
+    if (tool_given(call, "--gpu"))
+        tool_refuse(call, of_cpu, "has no effect with --gpu");
     think_request request = {
         .weights_file = tool_text(call, "--weights", NULL),
         .mode = read_mode(call),
@@ -58,6 +61,7 @@ static think_request read_request(const tool_call *call)
         .blas = read_products(call),
         .block_tokens = tool_block_tokens(call),
         .num_blocks = tool_count(call, "--blocks", 0, 1, 1u << 20),
+        .gpu = tool_given(call, "--gpu"),
         .brief = tool_given(call, "--brief"),
         .explain = tool_given(call, "--explain"),
     };
@@ -105,14 +109,55 @@ static double now_s(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static model_status step(void *self, const kv_branch *branches, const uint32_t *tokens, uint32_t count, float *logits)
+/* The CPU's transformer in the form of decoder_gpu. */
+static model_status cpu_step(void *self, const kv_branch *branches, const uint32_t *tokens, uint32_t count, float *logits)
 {
     return transformer_step(self, branches, tokens, count, logits);
 }
 
-static model_status copy_branch(void *self, kv_branch branch, kv_branch *child)
+static model_status cpu_copy_branch(void *self, kv_branch branch, kv_branch *child)
 {
     return transformer_copy_branch(self, branch, child);
+}
+
+static void cpu_get_counts(const void *self, transformer_counts *counts)
+{
+    transformer_get_counts(self, counts);
+}
+
+static const char *cpu_message(const void *self)
+{
+    (void)self;
+    return NULL;
+}
+
+static void cpu_close(void *self)
+{
+    transformer_destroy(self);
+}
+
+static decoder_gpu open_decoder(const think_outcome *outcome, kv_pool *pool, uint32_t max_branches, tree_strategy strategy,
+                                uint32_t num_blocks)
+{
+    const think_request *request = outcome->request;
+    decoder_gpu decoder = {.step = cpu_step, .copy_branch = cpu_copy_branch, .get_counts = cpu_get_counts,
+                           .message = cpu_message, .close = cpu_close};
+    tree_plan_config plan = {.strategy = strategy};
+    char message[512];
+    if (request->gpu) {
+        if (decoder_gpu_open(&decoder, outcome->weights, pool, max_branches, &plan, message, sizeof message) != MODEL_OK)
+            tool_fail("--gpu: %s", message);
+        return decoder;
+    }
+    plan.target = TREE_TARGET_CPU;
+    transformer_config config = {.max_branches = max_branches, .plan = plan, .isa = request->isa, .blas = request->blas};
+    transformer *t;
+    model_status status = transformer_create(&t, outcome->weights, pool, &config);
+    if (status != MODEL_OK)
+        tool_fail("the model, with %u blocks of %u tokens: %s", num_blocks, request->block_tokens,
+                  model_status_string(status));
+    decoder.self = t;
+    return decoder;
 }
 
 /* Blocks that are enough even if every branch has all of its tokens to itself. */
@@ -149,32 +194,34 @@ static think_run run_in(const think_outcome *outcome, think_place place, bool wr
     uint32_t most_branches = request->search.breadth * (request->search.proposals + 1) + 1;
     kv_pool_config pool_config = {.num_blocks = run.num_blocks, .block_tokens = request->block_tokens,
                                   .max_branches = most_branches};
-    transformer_config config = {.max_branches = most_branches < MAX_BATCH ? most_branches : MAX_BATCH,
-                                 .plan.strategy = place == THINK_GROUPED ? request->strategy : TREE_FLASH,
-                                 .isa = request->isa, .blas = request->blas};
+    uint32_t max_branches = most_branches < MAX_BATCH ? most_branches : MAX_BATCH;
     think_watch watch = {.outcome = outcome, .writes = writes};
     search_config search = request->search;
     kv_pool *pool;
-    transformer *t;
     search.on_level = on_level;
     search.context = &watch;
-    config.plan.target = TREE_TARGET_CPU;
     kv_status created = kv_pool_create(&pool, &pool_config);
     if (created != KV_OK)
         tool_fail("a pool of %u blocks: %s", run.num_blocks, kv_status_string(created));
-    run.status = transformer_create(&t, outcome->weights, pool, &config);
-    if (run.status != MODEL_OK)
-        tool_fail("the model, with %u blocks of %u tokens: %s", run.num_blocks, request->block_tokens,
-                  model_status_string(run.status));
-    search_decoder decoder = {.self = t, .pool = pool, .vocabulary = outcome->weights->vocabulary,
-                              .max_branches = config.max_branches, .context = outcome->weights->shape.context,
-                              .step = step, .fork = place == THINK_COPIED ? copy_branch : NULL};
+    decoder_gpu model = open_decoder(outcome, pool, max_branches, place == THINK_GROUPED ? request->strategy : TREE_FLASH,
+                                     run.num_blocks);
+    search_decoder decoder = {.self = model.self, .pool = pool, .vocabulary = outcome->weights->vocabulary,
+                              .max_branches = max_branches, .context = outcome->weights->shape.context,
+                              .step = model.step, .fork = place == THINK_COPIED ? model.copy_branch : NULL};
+    if (writes) {
+        think_write_title(outcome);
+        fflush(stdout);
+    }
     double started_s = now_s();
     run.status = (request->mode == THINK_WRITTEN ? search_written : search_tree)(&run.result, &decoder, &search,
                                                                                  &request->cards);
     run.seconds = now_s() - started_s;
-    transformer_get_counts(t, &run.counts);
-    transformer_destroy(t);
+    if (run.status == MODEL_NOMEM || run.status == MODEL_DEVICE) {
+        const char *message = model.message(model.self);
+        tool_fail("the search: %s", message ? message : model_status_string(run.status));
+    }
+    model.get_counts(model.self, &run.counts);
+    model.close(model.self);
     kv_pool_destroy(pool, true, NULL);
     return run;
 }
@@ -187,21 +234,22 @@ static bool same_texts(const search_result *a, const search_result *b)
     return same;
 }
 
-/* The search that is shown, and the same in other places. */
+/* The search that is shown; then, where it is a tree, the same in each kind of memory, for the table: by then the caches
+ * are as warm for the first as for the last. */
 static void run_all(think_outcome *outcome, bool writes)
 {
-    think_run *grouped = &outcome->runs[THINK_GROUPED];
-    *grouped = run_in(outcome, THINK_GROUPED, writes);
-    if (grouped->status == MODEL_NOBLOCKS)
-        tool_fail("%u blocks of %u tokens: too few for one line of thought", grouped->num_blocks,
+    think_run *shown = &outcome->shown;
+    *shown = run_in(outcome, THINK_GROUPED, writes);
+    if (shown->status == MODEL_NOBLOCKS)
+        tool_fail("%u blocks of %u tokens: too few for one line of thought", shown->num_blocks,
                   outcome->request->block_tokens);
-    if (grouped->status != MODEL_OK)
-        tool_fail("the search: %s", model_status_string(grouped->status));
+    if (shown->status != MODEL_OK)
+        tool_fail("the search: %s", model_status_string(shown->status));
     outcome->same_texts = true;
-    for (int place = 0; place < THINK_GROUPED && outcome->request->mode == THINK_TREE; place++) {
+    for (int place = 0; place < THINK_NUM_PLACES && outcome->request->mode == THINK_TREE; place++) {
         outcome->runs[place] = run_in(outcome, (think_place)place, false);
         if (outcome->runs[place].result)
-            outcome->same_texts = outcome->same_texts && same_texts(outcome->runs[place].result, grouped->result);
+            outcome->same_texts = outcome->same_texts && same_texts(outcome->runs[place].result, shown->result);
     }
 }
 
@@ -218,10 +266,6 @@ static int run(const tool_call *call)
     outcome.solvable = game_solve(steps, &num_steps, &request.cards, &outcome.num_states);
     outcome.block_bytes = 2ull * shape->layers * shape->kv_heads * shape->head_dim * sizeof(float) * request.block_tokens;
     bool text = call->format == TOOL_TEXT;
-    if (text) {
-        think_write_title(&outcome);
-        fflush(stdout);
-    }
     run_all(&outcome, text);
     char next[TOOL_MAX_COMMAND];
     tool_command(call, next, "step --wait");
@@ -231,6 +275,7 @@ static int run(const tool_call *call)
         think_write_json(&outcome);
     for (int place = 0; place < THINK_NUM_PLACES; place++)
         search_destroy(outcome.runs[place].result);
+    search_destroy(outcome.shown.result);
     model_weights_destroy(weights);
     return TOOL_OK;
 }
@@ -248,6 +293,7 @@ static const tool_option options[] = {
     {"--strategy", TOOL_STRATEGIES, "of grouped reading (cost)"},
     {"--block-tokens", "N", "tokens of a block, a power of two from 1 to 256 (16)"},
     {"--blocks", "N", "blocks of the pool; where they are too few, the tree gets narrower (enough)"},
+    {"--gpu", NULL, "on a GPU, in fp16"},
     {"--products", "auto|blas|loops", "matrix products by a BLAS or by plain loops (auto: a BLAS if there is one)"},
     TOOL_ISA_OPTION,
     {NULL, NULL, NULL},

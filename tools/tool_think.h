@@ -2,10 +2,10 @@
 #ifndef TOOL_THINK_H
 #define TOOL_THINK_H
 
+#include "decoder_gpu.h"
 #include "machine.h"
 #include "search.h"
 #include "tool_options.h"
-#include "transformer.h"
 
 /* How the search goes on. */
 typedef enum think_mode { THINK_TREE, THINK_CHAIN, THINK_WRITTEN } think_mode;
@@ -31,7 +31,7 @@ typedef struct think_request {
     search_config search;      /* without its callbacks */
     tree_strategy strategy;    /* of grouped reading */
     tree_isa isa;
-    bool blas;
+    bool blas, gpu;
     uint32_t block_tokens;
     uint32_t num_blocks;       /* of the pool; 0: enough for copies */
     bool brief, explain;
@@ -43,7 +43,8 @@ typedef struct think_outcome {
     bool solvable;             /* by the exhaustive solver */
     uint64_t num_states;       /* that it has visited: all of them, if it found none */
     uint64_t block_bytes;      /* K and V of a block, in all layers */
-    think_run runs[THINK_NUM_PLACES]; /* of a tree; otherwise only [THINK_GROUPED] */
+    think_run shown;
+    think_run runs[THINK_NUM_PLACES]; /* of a tree: the same search once more in each kind of memory */
     bool same_texts;           /* of all runs that ended */
 } think_outcome;
 

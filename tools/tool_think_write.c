@@ -165,12 +165,13 @@ static void write_places(const think_outcome *outcome)
 
 static void write_speed(const think_outcome *outcome)
 {
-    const think_run *copied = &outcome->runs[THINK_COPIED], *grouped = &outcome->runs[THINK_GROUPED];
-    const search_result *r = grouped->result;
+    const think_run *copied = &outcome->runs[THINK_COPIED];
+    const think_run *timed = outcome->request->mode == THINK_TREE ? &outcome->runs[THINK_GROUPED] : &outcome->shown;
+    const search_result *r = outcome->shown.result;
     printf("  %" PRIu64 " steps, %" PRIu64 " tokens, %" PRIu64 " forks: %.0f tokens a second", r->decode_steps, r->tokens,
-           r->forks, (double)r->tokens / grouped->seconds);
+           r->forks, (double)r->tokens / timed->seconds);
     if (copied->result)
-        printf(", %.2f times those of copies", copied->seconds / grouped->seconds);
+        printf(", %.2f times those of copies", copied->seconds / timed->seconds);
     putchar('\n');
 }
 
@@ -193,14 +194,17 @@ static double printed_margin(const search_result *result)
 static void write_explanation(const think_outcome *outcome)
 {
     const think_request *request = outcome->request;
-    const search_result *r = outcome->runs[THINK_GROUPED].result;
+    const search_result *r = outcome->shown.result;
     const search_margin *margin = &r->margin;
     printf("\nThe draw: %s, seed %" PRIu64 ". A line's score is its log probability%s;\n"
            "of all continuations of a state's lines the best %u go on; lines below %g are left out\n",
            request->search.temperature > 0 ? "stochastic beam search" : "beam search", request->search.seed,
            request->search.temperature > 0 ? " with noise" : "", request->search.proposals, request->search.least);
-    printf("Products: %s. Attention: %s, plan %s\n", request->blas ? "BLAS" : "plain loops", tree_isa_name[request->isa],
-           tree_strategy_name[request->strategy]);
+    if (request->gpu)
+        printf("On a GPU, in fp16, plan %s\n", tree_strategy_name[request->strategy]);
+    else
+        printf("Products: %s. Attention: %s, plan %s\n", request->blas ? "BLAS" : "plain loops",
+               tree_isa_name[request->isa], tree_strategy_name[request->strategy]);
     if (isinf(margin->logits)) {
         puts("No choice could have been turned");
         return;
@@ -217,9 +221,8 @@ static void write_explanation(const think_outcome *outcome)
 
 void think_write_end(const think_outcome *outcome, const char *next)
 {
-    const think_run *grouped = &outcome->runs[THINK_GROUPED];
-    write_answer(outcome, grouped->result);
-    write_narrowed(grouped->result, grouped);
+    write_answer(outcome, outcome->shown.result);
+    write_narrowed(outcome->shown.result, &outcome->shown);
     if (outcome->request->mode == THINK_TREE) {
         write_places(outcome);
         if (!outcome->same_texts)
@@ -265,9 +268,8 @@ static void put_lines(tool_json *json, const search_result *r)
     tool_json_close(json);
 }
 
-static void put_run(tool_json *json, const think_outcome *outcome, think_place place)
+static void put_run(tool_json *json, const think_outcome *outcome, const think_run *run, think_place place)
 {
-    const think_run *run = &outcome->runs[place];
     const transformer_counts *c = &run->counts;
     tool_json_open(json, NULL, '{');
     tool_json_text(json, "memory", think_place_name[place]);
@@ -332,17 +334,19 @@ void think_write_json(const think_outcome *outcome)
     tool_json_count(&json, "parameters", outcome->weights->num_parameters);
     tool_json_count(&json, "layers", outcome->weights->shape.layers);
     tool_json_text(&json, "commit", outcome->weights->commit);
-    tool_json_text(&json, "products", request->blas ? "blas" : "loops");
-    tool_json_text(&json, "isa", tree_isa_name[request->isa]);
+    tool_json_bool(&json, "gpu", request->gpu);
+    tool_json_text(&json, "products", request->gpu ? NULL : request->blas ? "blas" : "loops");
+    tool_json_text(&json, "isa", request->gpu ? NULL : tree_isa_name[request->isa]);
     tool_json_text(&json, "strategy", tree_strategy_name[request->strategy]);
     tool_json_count(&json, "block_tokens", request->block_tokens);
     tool_json_close(&json);
-    put_search(&json, outcome, outcome->runs[THINK_GROUPED].result);
+    put_search(&json, outcome, outcome->shown.result);
     tool_json_bool(&json, "same_texts", outcome->same_texts);
     tool_json_open(&json, "runs", '[');
-    for (int place = 0; place < THINK_NUM_PLACES; place++)
-        if (place == THINK_GROUPED || request->mode == THINK_TREE)
-            put_run(&json, outcome, (think_place)place);
+    for (int place = 0; place < THINK_NUM_PLACES && request->mode == THINK_TREE; place++)
+        put_run(&json, outcome, &outcome->runs[place], (think_place)place);
+    if (request->mode != THINK_TREE)
+        put_run(&json, outcome, &outcome->shown, THINK_GROUPED);
     tool_json_close(&json);
     tool_json_close(&json);
 }
