@@ -51,7 +51,7 @@ static bool read_products(const tool_call *call)
 
 static think_request read_request(const tool_call *call)
 {
-    static const char *const of_cpu[] = {"--products", "--isa", NULL};
+    static const char *const of_cpu[] = {"--products", "--isa", "--threads", NULL};
     if (tool_given(call, "--gpu"))
         tool_refuse(call, of_cpu, "has no effect with --gpu");
     think_request request = {
@@ -61,6 +61,7 @@ static think_request read_request(const tool_call *call)
         .blas = read_products(call),
         .block_tokens = tool_block_tokens(call),
         .num_blocks = tool_count(call, "--blocks", 0, 1, 1u << 20),
+        .num_threads = tool_count(call, "--threads", 0, 1, 1024),
         .gpu = tool_given(call, "--gpu"),
         .brief = tool_given(call, "--brief"),
         .explain = tool_given(call, "--explain"),
@@ -70,7 +71,7 @@ static think_request read_request(const tool_call *call)
     request.search = (search_config){
         .breadth = is_tree ? tool_count(call, "--breadth", BREADTH, 1, SEARCH_MAX_BREADTH) : 1,
         .proposals = is_tree ? tool_count(call, "--proposals", PROPOSALS, 1, SEARCH_MAX_PROPOSALS) : 1,
-        .temperature = tool_real(call, "--temperature", is_tree ? 1 : 0, 0, 10),
+        .temperature = tool_real(call, "--temperature", 0, 0, 10),
         .least = is_tree ? LEAST : 0,
         .seed = (uint64_t)tool_integer(call, "--seed", 1, 0, INT64_MAX),
     };
@@ -150,7 +151,8 @@ static decoder_gpu open_decoder(const think_outcome *outcome, kv_pool *pool, uin
         return decoder;
     }
     plan.target = TREE_TARGET_CPU;
-    transformer_config config = {.max_branches = max_branches, .plan = plan, .isa = request->isa, .blas = request->blas};
+    transformer_config config = {.max_branches = max_branches, .plan = plan, .isa = request->isa,
+                                 .num_threads = request->num_threads, .blas = request->blas};
     transformer *t;
     model_status status = transformer_create(&t, outcome->weights, pool, &config);
     if (status != MODEL_OK)
@@ -268,7 +270,7 @@ static int run(const tool_call *call)
     bool text = call->format == TOOL_TEXT;
     run_all(&outcome, text);
     char next[TOOL_MAX_COMMAND];
-    tool_command(call, next, "step --wait");
+    tool_command(call, next, "demo");
     if (text)
         think_write_end(&outcome, next);
     else
@@ -282,19 +284,20 @@ static int run(const tool_call *call)
 
 static const tool_option options[] = {
     {"--breadth", "N", "states kept of a level, 1 to 64 (5)"},
-    {"--proposals", "N", "lines drawn from each state, 1 to 32 (8)"},
+    {"--proposals", "N", "lines of thought from each state, 1 to 32 (8)"},
     {"--chain", NULL, "one line after another, without a choice"},
     {"--search", NULL, "one text, in which the model writes down a whole search"},
-    {"--temperature", "T", "of the draw, 0 to 10; 0: the most probable (1; with --chain and --search 0)"},
-    {"--seed", "N", "of the draw (1)"},
-    {"--brief", NULL, "one screen: lines that are pruned only as a number"},
-    {"--explain", NULL, "how the lines were drawn, and how near the nearest choice was"},
+    {"--temperature", "T", "0: the most probable lines; up to 10: drawn, by these odds (0)"},
+    {"--seed", "N", "of the draw, at a temperature (1)"},
+    {"--brief", NULL, "one screen: of the pruned lines only their number"},
+    {"--explain", NULL, "how lines were chosen, and how close the closest choice was"},
     {"--weights", "FILE", "another model than reasoner.weights"},
     {"--strategy", TOOL_STRATEGIES, "of grouped reading (cost)"},
     {"--block-tokens", "N", "tokens of a block, a power of two from 1 to 256 (16)"},
     {"--blocks", "N", "blocks of the pool; where they are too few, the tree gets narrower (enough)"},
     {"--gpu", NULL, "on a GPU, in fp16"},
     {"--products", "auto|blas|loops", "matrix products by a BLAS or by plain loops (auto: a BLAS if there is one)"},
+    {"--threads", "N", "threads of the CPU (all)"},
     TOOL_ISA_OPTION,
     {NULL, NULL, NULL},
 };
@@ -306,7 +309,7 @@ const tool_verb tool_think = {
     .formats = "text json",
     .options = options,
     .example = "  treeattn think '4 9 10 13'\n"
-               "  treeattn think '3 3 8 8' --breadth 2 --proposals 12 --seed 4 --explain\n"
+               "  treeattn think '3 3 8 8' --breadth 2 --proposals 12 --temperature 1 --seed 4 --explain\n"
                "  treeattn think '4 9 10 13' --search\n",
     .run = run,
 };

@@ -34,6 +34,7 @@ typedef struct think_request {
     bool blas, gpu;
     uint32_t block_tokens;
     uint32_t num_blocks;       /* of the pool; 0: enough for copies */
+    uint32_t num_threads;      /* 0: all */
     bool brief, explain;
 } think_request;
 
@@ -55,7 +56,7 @@ double think_value(double log_odds);
 double think_value_margin(double log_odds);
 
 /* As it goes: before the search, after each level or line, after all runs. */
-void think_write_title(const think_outcome *outcome);
+void think_write_title(const think_outcome *outcome); /* with brief: a line on the machine and an empty one before it */
 void think_write_level(const think_outcome *outcome, const search_result *result);
 void think_write_line(const search_result *result);
 void think_write_end(const think_outcome *outcome, const char *next);

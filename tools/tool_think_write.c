@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "tool_demo.h"
 #include "tool_think.h"
 
 double think_value(double log_odds)
@@ -30,13 +31,34 @@ void think_write_title(const think_outcome *outcome)
     tool_palette palette = tool_palette_for(stdout);
     char cards[GAME_MAX_TEXT];
     game_state_text(cards, &request->cards);
+    if (request->brief) {
+        machine_info machine = machine_look();
+        demo_write_machine(&machine);
+        putchar('\n');
+    }
     printf("%s24 from %s%s, by a model of %.1f million parameters. A character is a token\n", palette.bold, cards,
            palette.plain, (double)outcome->weights->num_parameters / 1e6);
     if (!outcome->solvable)
-        printf("24 cannot be reached from %s: none of all %" PRIu64 " states is 24\n", cards, outcome->num_states);
+        printf("24 cannot be reached from %s: an exhaustive search visits %" PRIu64 " states, none is 24\n", cards,
+               outcome->num_states);
     if (request->mode == THINK_TREE && !request->brief)
-        printf("From each state the model draws %u lines and rates them; the best %u of a level stay\n",
-               request->search.proposals, request->search.breadth);
+        printf("From each state it writes %s%u lines and rates them; the best %u of a level stay\n",
+               request->search.temperature > 0 ? "" : "its most probable ", request->search.proposals,
+               request->search.breadth);
+}
+
+/* ---- the answer ---- */
+
+static void write_answer(const think_outcome *outcome, const search_result *result, const char *indent)
+{
+    tool_palette palette = tool_palette_for(stdout);
+    char text[GAME_MAX_TEXT];
+    if (result->solved && game_expression(text, &result->cards, result->steps, result->num_steps))
+        printf("%s%s%s = 24%s, checked\n", indent, palette.good, text, palette.plain);
+    else if (outcome->solvable)
+        puts("No solution found, although there is one: try a greater --breadth, or --temperature 1 and another --seed");
+    else
+        puts("No solution found, as there is none");
 }
 
 /* ---- the tree ---- */
@@ -72,7 +94,8 @@ static void write_thought(const tool_palette *palette, const search_thought *t)
 }
 
 /* The kept ones, one a line, each with the steps before it. */
-static void write_kept(const search_result *result, uint32_t first, const tool_palette *palette)
+static void write_kept(const think_outcome *outcome, const search_result *result, uint32_t first,
+                       const tool_palette *palette)
 {
     for (uint32_t i = first; i < result->num_thoughts; i++) {
         const search_thought *t = &result->thoughts[i];
@@ -83,7 +106,11 @@ static void write_kept(const search_result *result, uint32_t first, const tool_p
         write_path(result, t->parent, &width);
         printf("%s%s%s", palette->good, t->text, palette->plain);
         width += t->num_tokens;
-        printf("%*s %5.2f\n", (int)(width < 58 ? 58 - width : 0), "", think_value(t->log_odds));
+        printf("%*s %5.2f", (int)(width < 34 ? 34 - width : 0), "", think_value(t->log_odds));
+        if (result->solved && t->level == SEARCH_LEVELS)
+            write_answer(outcome, result, "  ");
+        else
+            putchar('\n');
     }
 }
 
@@ -95,12 +122,12 @@ void think_write_level(const think_outcome *outcome, const search_result *result
         first--;
     for (uint32_t i = first; i < result->num_thoughts; i++)
         counts[result->thoughts[i].verdict]++;
-    printf("%slevel %u%s  %u drawn, %u kept, %u pruned: %u not legal, %u again, %u rated lower\n", palette.bold,
-           result->num_levels, palette.plain, result->num_thoughts - first, counts[SEARCH_KEPT],
-           result->num_thoughts - first - counts[SEARCH_KEPT], counts[SEARCH_ILLEGAL], counts[SEARCH_DUPLICATE],
+    printf("%slevel %u%s: %u line%s, %u kept; pruned: %u not legal, %u with numbers seen twice, %u rated lower\n",
+           palette.bold, result->num_levels, palette.plain, result->num_thoughts - first,
+           result->num_thoughts - first == 1 ? "" : "s", counts[SEARCH_KEPT], counts[SEARCH_ILLEGAL], counts[SEARCH_DUPLICATE],
            counts[SEARCH_LOST]);
     if (outcome->request->brief) {
-        write_kept(result, first, &palette);
+        write_kept(outcome, result, first, &palette);
         return;
     }
     for (uint32_t i = first; i < result->num_thoughts; i++) {
@@ -128,28 +155,16 @@ void think_write_line(const search_result *result)
 
 /* ---- the end ---- */
 
-static void write_answer(const think_outcome *outcome, const search_result *result)
-{
-    tool_palette palette = tool_palette_for(stdout);
-    char text[GAME_MAX_TEXT];
-    if (result->solved && game_expression(text, &result->cards, result->steps, result->num_steps))
-        printf("%s%s = 24%s, checked\n", palette.good, text, palette.plain);
-    else if (outcome->solvable)
-        puts("No solution found, although there is one; another --seed may find it");
-    else
-        puts("No solution found, as there is none");
-}
-
 static void write_place(const think_outcome *outcome, think_place place)
 {
     static const char *const names[] = {"copied per branch", "shared blocks", "shared, grouped reading"};
     const think_run *run = &outcome->runs[place];
     if (!run->result) {
-        printf("  %-24s does not fit into %u blocks\n", names[place], run->num_blocks);
+        printf("  %-26s does not fit into %u blocks\n", names[place], run->num_blocks);
         return;
     }
     const search_result *r = run->result;
-    printf("  %-24s %6u %8.1f %9.1f %10.1f %9.0f\n", names[place], r->peak_blocks,
+    printf("  %-26s %6u %8.1f %11.1f %9.1f %6.0f\n", names[place], r->peak_blocks,
            (double)(r->peak_blocks * outcome->block_bytes) / 0x1p20, (double)run->counts.copied_bytes / 0x1p20,
            (double)run->counts.plan_bytes / 0x1p20, 1e3 * run->seconds);
 }
@@ -157,8 +172,8 @@ static void write_place(const think_outcome *outcome, think_place place)
 static void write_places(const think_outcome *outcome)
 {
     tool_palette palette = tool_palette_for(stdout);
-    printf("%s%-26s%s %6s %8s %9s %10s %9s\n", palette.bold, "The same search in memory", palette.plain, "blocks", "MiB",
-           "copied", "read, MiB", "ms");
+    printf("%s%-28s%s %6s %8s %11s %9s %6s\n", palette.bold, "K and V of this search", palette.plain, "blocks", "MiB",
+           "MiB copied", "MiB read", "ms");
     for (int place = 0; place < THINK_NUM_PLACES; place++)
         write_place(outcome, (think_place)place);
 }
@@ -182,46 +197,58 @@ static void write_narrowed(const search_result *result, const think_run *run)
                result->narrowed);
 }
 
-/* Of choices, and of the values as they are printed. */
+/* Of the values as they are printed. */
 static double printed_margin(const search_result *result)
 {
-    double least = result->margin.logits;
+    double least = INFINITY;
     for (uint32_t i = 0; i < result->num_thoughts; i++)
         least = fmin(least, think_value_margin(result->thoughts[i].log_odds));
     return least;
 }
 
-static void write_explanation(const think_outcome *outcome)
+static void write_procedure(const think_request *request)
 {
-    const think_request *request = outcome->request;
-    const search_result *r = outcome->shown.result;
-    const search_margin *margin = &r->margin;
-    printf("\nThe draw: %s, seed %" PRIu64 ". A line's score is its log probability%s;\n"
-           "of all continuations of a state's lines the best %u go on; lines below %g are left out\n",
-           request->search.temperature > 0 ? "stochastic beam search" : "beam search", request->search.seed,
-           request->search.temperature > 0 ? " with noise" : "", request->search.proposals, request->search.least);
+    bool drawn = request->search.temperature > 0;
+    if (request->mode != THINK_TREE) {
+        printf("\nEach character is %s", drawn ? "drawn" : "the most probable one\n");
+    } else {
+        printf("\nLines grow by a character at a time. The score of a line is its log probability%s;\nof all that a state's "
+               "lines can become, the %u with the largest score go on, and none below %g\n",
+               drawn ? " with noise" : "", request->search.proposals, request->search.least);
+    }
+    if (drawn)
+        printf("%s at a temperature of %g, seed %" PRIu64 "\n", request->mode == THINK_TREE ? "Drawn" : "",
+               request->search.temperature, request->search.seed);
     if (request->gpu)
         printf("On a GPU, in fp16, plan %s\n", tree_strategy_name[request->strategy]);
     else
         printf("Products: %s. Attention: %s, plan %s\n", request->blas ? "BLAS" : "plain loops",
                tree_isa_name[request->isa], tree_strategy_name[request->strategy]);
+}
+
+static void write_margin(const think_request *request, const search_result *r)
+{
+    const search_margin *margin = &r->margin;
     if (isinf(margin->logits)) {
-        puts("No choice could have been turned");
+        puts("There was no choice");
         return;
     }
-    printf("The nearest choice: a change of all logits by %.2g could have turned it\n", margin->logits);
+    printf("The closest choice: a change of every logit by %.2g could turn it\n  ", margin->logits);
+    if (margin->level > 0)
+        printf("level %u: ", margin->level);
     if (margin->chosen[0] == '\0' || margin->other[0] == '\0')
-        printf("  level %u, '%s': its probability is close to %g\n", margin->level,
-               margin->chosen[0] == '\0' ? margin->other : margin->chosen, request->search.least);
+        printf("'%s' has a probability close to %g\n", margin->chosen[0] == '\0' ? margin->other : margin->chosen,
+               request->search.least);
     else
-        printf("  level %u, '%s' rather than '%s'\n", margin->level, margin->chosen, margin->other);
-    if (request->mode != THINK_WRITTEN)
-        printf("The nearest printed value: %.2g\n", printed_margin(r));
+        printf("'%s' rather than '%s'\n", margin->chosen, margin->other);
+    if (request->mode == THINK_TREE)
+        printf("A change by %.2g could change a value as it is printed\n", printed_margin(r));
 }
 
 void think_write_end(const think_outcome *outcome, const char *next)
 {
-    write_answer(outcome, outcome->shown.result);
+    if (!outcome->request->brief || !outcome->shown.result->solved)
+        write_answer(outcome, outcome->shown.result, "");
     write_narrowed(outcome->shown.result, &outcome->shown);
     if (outcome->request->mode == THINK_TREE) {
         write_places(outcome);
@@ -229,10 +256,12 @@ void think_write_end(const think_outcome *outcome, const char *next)
             puts("  the texts are not the same in all three");
     }
     write_speed(outcome);
-    if (outcome->request->explain)
-        write_explanation(outcome);
+    if (outcome->request->explain) {
+        write_procedure(outcome->request);
+        write_margin(outcome->request, outcome->shown.result);
+    }
     if (outcome->request->brief)
-        printf("next    %s\n", next);
+        printf("next    %s   # its memory, block by block\n", next);
 }
 
 /* ---- JSON ---- */
