@@ -23,7 +23,7 @@ gpu/eviction         gpu/worker gpu/device gpu reference/eviction reference/plan
 gpu/emulate          reference/shape
 model                gpu gpu/device reference reference/eviction reference/cpu reference/plan reference/shape allocator
 measure              gpu reference reference/eviction reference/cpu reference/plan reference/workloads reference/shape allocator
-tools                measure reference reference/eviction reference/cpu reference/plan reference/workloads reference/shape allocator
+tools                measure model reference reference/eviction reference/cpu reference/plan reference/workloads reference/shape allocator
 figures              measure model gpu reference reference/eviction reference/cpu reference/plan reference/workloads reference/shape allocator
 reference/treeattn.h reference/cpu reference/workloads reference/eviction     # the umbrella: it includes every public header
 gpu/device/device.cuh gpu/emulate                          # without a GPU compiler, CUDA is emulated
@@ -75,6 +75,8 @@ violations() {
             from = folder_of($1); to = folder_of($2)
             if ($2 ~ /^\?/) print $1 " includes " substr($2, 2) ": no such file, or several"
             else if (!(from in known)) print $1 ": " from " has no line in the table"
+            else if (from == "model" && to != "model" && $2 ~ /(_internal|_cpu_[^/]+)\.h$/)
+                print $1 " includes " $2 ": not a public header" # model/ tries the interface that is installed
             else if (from != to && !((from, to) in allowed) && !(($1, to) in allowed)) print $1 " includes " $2
         }' "$work/edges"
     grep -vE '\.(c|cu|cpp) .*_internal\.h$' "$work/edges" | sed -E 's/\.(c|h|cu|cuh|cpp)( |$)/\2/g' |
@@ -85,9 +87,9 @@ violations() {
 cd "$TREEATTN_SOURCE_DIR" || exit 1
 expect "the repository" "" "$(violations | sed '/^$/d')"
 expect "its includes are found" 1 "$(($(wc -l <"$work/edges") > 150))"
-grep -rhoE '#include <[^>]+>' allocator reference gpu measure tools figures | grep -oE '[^</]+\.h' >"$work/system"
+grep -rhoE '#include <[^>]+>' allocator reference gpu model measure tools figures | grep -oE '[^</]+\.h' >"$work/system"
 expect "none of the project's headers is included with <>" "" \
-    "$(find allocator reference measure tools -name '*.h' | sed 's#.*/##' | grep -xFf "$work/system")"
+    "$(find allocator reference model measure tools -name '*.h' | sed 's#.*/##' | grep -xFf "$work/system")"
 
 # Planted: each must be seen.
 plant() { # plant FILE NAME...: a file that includes these
@@ -98,7 +100,7 @@ plant() { # plant FILE NAME...: a file that includes these
 }
 seen() { # seen NAME WANTED: violations of the planted files, which are removed
     expect "planted: $1" "$2" "$(violations | sed '/^$/d; s/ *$//')"
-    rm -rf allocator reference gpu measure tools figures tests
+    rm -rf allocator reference gpu model measure tools figures tests
 }
 mkdir "$work/planted" && cd "$work/planted" || exit 1
 plant reference/shape/a.h && plant reference/plan/b.h a.h && plant reference/cpu/c.c b.h a.h
@@ -111,6 +113,8 @@ plant gpu/emulate/emulate.h && plant gpu/device/device.cuh emulate.h && plant gp
 seen "an exception is one file's" "gpu/device/mma.cuh includes gpu/emulate/emulate.h"
 plant tests/test.h && plant tools/a.c test.h
 seen "the program needs no test" "tools/a.c includes tests/test.h"
+plant reference/cpu/rows_internal.h && plant model/a.c rows_internal.h
+seen "model, a private header" "model/a.c includes reference/cpu/rows_internal.h: not a public header"
 plant reference/new/a.h && plant reference/new/b.c a.h
 seen "a new folder" "reference/new/b.c: reference/new has no line in the table"
 plant allocator/b.c missing.h

@@ -41,7 +41,7 @@ elif git rev-parse --is-inside-work-tree >/dev/null 2>&1 && [ -n "$(git ls-files
     git ls-files
 else
     find . -path ./.git -prune -o -path './build*' -prune -o -type f -print | sed 's#^\./##'
-fi | grep -E '^(\.ci|allocator|reference|gpu|measure|tools|figures|tests|docs|scripts|cmake|notebooks|python)/|\.md$|^(Makefile|CMakeLists.txt)$' |
+fi | grep -E '^(\.ci|allocator|reference|gpu|model|measure|tools|figures|tests|docs|scripts|cmake|notebooks|python)/|\.md$|^(Makefile|CMakeLists.txt)$' |
     grep -vE '\.(csv|svg|png|ttr|ipynb)$|^tests/test_words\.sh$')
 
 expression=
