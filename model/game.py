@@ -173,8 +173,8 @@ class Rows:
         self.rng = random.Random(seed)
         self.search_share, self.wide_share, self.unsolvable_share = search_share, wide_share, unsolvable_share
         self.sets: dict[tuple[bool, bool], list[State]] = {}       # (wide, solvable) -> card sets
-        for wide, states in (False, card_sets()), (True, card_sets(WIDE_MAX_CARD)):
-            training = [state for state in states if not is_held_out(state)]
+        for wide in (False, True) if wide_share else (False,):
+            training = [state for state in card_sets(WIDE_MAX_CARD if wide else MAX_CARD) if not is_held_out(state)]
             for solvable in False, True:
                 self.sets[wide, solvable] = [state for state in training if node(state).reaches == solvable]
 
