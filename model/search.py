@@ -51,7 +51,7 @@ def greedy(model: Transformer, prompts: list[str], room: int, ends) -> list[str]
 
 
 def perturb(phi, perturbed, temperature: float, generator):
-    """phi [groups][beams][vocabulary] of the extended beams, perturbed [groups][beams] of the beams -> G of the extended"""
+    """phi [groups][beams][vocabulary] of extended beams, perturbed [groups][beams] of the beams -> G of the extended"""
     if temperature == 0:
         return phi
     uniform = torch.rand(phi.shape, generator=generator, device=phi.device, dtype=phi.dtype)
@@ -65,7 +65,7 @@ def perturb(phi, perturbed, temperature: float, generator):
 def propose(decoder: Decoder, logits, k: int, temperature: float, least: float, generator):
     """k different thoughts for each row, drawn without replacement, those less probable than `least` left out.
 
-    The decoder then has k rows for each row before. Returns their texts and values, [rows * k]; "" where there is none."""
+    The decoder then has k rows for each row before. Returns their texts, "" where there is none, and values [rows * k]."""
     groups, device = len(logits), decoder.device
     first = torch.arange(groups, device=device)[:, None] * k                     # row of each group's beam 0
     decoder.take(torch.arange(groups, device=device).repeat_interleave(k))
@@ -82,7 +82,7 @@ def propose(decoder: Decoder, logits, k: int, temperature: float, least: float, 
         extended[extended < (math.log(least) if least else -math.inf)] = -math.inf
         gumbel = perturb(extended, perturbed, temperature, generator)
         for old, new in (phi, extended), (perturbed, gumbel):
-            new[finished] = -math.inf                # a finished beam has one way to go on, as it is: in the place of token 0
+            new[finished] = -math.inf        # a finished beam has one way to go on, as it is: in the place of token 0
             new[..., 0] = torch.where(finished, old, new[..., 0])
         perturbed, chosen = gumbel.flatten(1).topk(k)                            # [groups][k], best first
         phi = extended.flatten(1).gather(1, chosen)
@@ -192,7 +192,7 @@ def check_walk(start: game.State, text: str) -> Counts:
 
 
 def check_search(start: game.State, text: str) -> Counts:
-    """A line is legal if it leaves a state that legal lines have reached, by a step of that state, or lists its steps."""
+    """A line is legal if it leaves a state that legal lines have reached, by a step of that state, or lists them."""
     counts, last = Counts(sets=1), game.node(start)
     reached = {last.text: last}
     for line in text.split("\n")[1:]:
@@ -223,7 +223,8 @@ def check_search(start: game.State, text: str) -> Counts:
 
 def chain(model: Transformer, starts: list[game.State]) -> Counts:
     counts = Counts()
-    texts = greedy(model, [f"W{game.state_text(start)}\n" for start in starts], WALK_ROOM, lambda text: text.count("\n") > 3)
+    prompts = [f"W{game.state_text(start)}\n" for start in starts]
+    texts = greedy(model, prompts, WALK_ROOM, lambda text: text.count("\n") > 3)
     for start, text in zip(starts, texts):
         counts.add(check_walk(start, text))
     return counts
@@ -317,7 +318,7 @@ def print_table(model: Transformer, seed: int, starts: list[game.State]) -> list
     print("|way|solved|share|nodes a set|legal lines|right values|\n|-|-|-|-|-|-|")
     for way, counts in table(model, seed, starts):
         lines.append(csv_line(way, counts))
-        print(f"|{way}|{counts.solved} of {counts.sets}|{100 * counts.solved / counts.sets:.1f} %"
-              f"|{counts.nodes / counts.sets:.1f}|{share(counts.legal, counts.lines)}|{share(counts.right, counts.values)}|",
+        print(f"|{way}|{counts.solved} of {counts.sets}|{100 * counts.solved / counts.sets:.1f} %|"
+              f"{counts.nodes / counts.sets:.1f}|{share(counts.legal, counts.lines)}|{share(counts.right, counts.values)}|",
               flush=True)
     return lines

@@ -43,8 +43,9 @@ class Batches(torch.utils.data.IterableDataset):
 
 
 def batches(seed: int, rows: int, wide: bool, workers: int):
+    ahead = 8 if workers else None         # batches per worker
     return iter(torch.utils.data.DataLoader(Batches(seed, rows, wide), batch_size=None, num_workers=workers,
-                                            prefetch_factor=8 if workers else None, pin_memory=torch.cuda.is_available()))
+                                            prefetch_factor=ahead, pin_memory=torch.cuda.is_available()))
 
 
 def loss_of(model, tokens):
@@ -138,7 +139,8 @@ def options_of(arguments: list[str]):
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rows", type=int, default=128, help=f"of {game.CONTEXT} characters, in a step")
     parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
-    parser.add_argument("--workers", type=int, default=min(8, (os.cpu_count() or 1) - 1), help="processes that write texts")
+    parser.add_argument("--workers", type=int, default=min(8, (os.cpu_count() or 1) - 1),
+                        help="processes that write texts")
     parser.add_argument("--eager", action="store_true", help="without torch.compile")
     parser.add_argument("--commit", default=None, help="recorded in the file; otherwise git is asked")
     options = parser.parse_args(arguments)
@@ -163,7 +165,8 @@ def main(arguments: list[str]) -> int:
         out = options.out or os.path.join(folder, "tiny.weights")
         command = "python3 model/train.py " + " ".join(arguments) + f" ({steps} steps)"
         save(model, out, command, options.commit or commit_of_tree(), options.seed)
-        before, after = (loss_on_new_texts(m.eval().to(device), device, not options.tiny) for m in (model, load(out)[0]))
+        before, after = (loss_on_new_texts(some.eval().to(device), device, not options.tiny)
+                         for some in (model, load(out)[0]))
         print(f"{steps} steps; loss on new texts {before:.4f}, rounded to int8 {after:.4f}")
         evaluate(out, options, device)
     return 0

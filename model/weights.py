@@ -9,7 +9,8 @@ import zlib
 
 MAGIC = "treeattn-reasoner 1"
 SHAPE = ("layers", "width", "heads", "kv_heads", "head_dim", "hidden")
-KEYS = ("vocabulary", *SHAPE, "rope_base", "norm_eps", "context", "encoding", "command", "commit", "seed", "split", "bytes")
+KEYS = ("vocabulary", *SHAPE, "rope_base", "norm_eps", "context", "encoding", "command", "commit", "seed", "split",
+        "bytes")
 
 
 class Damaged(Exception):
@@ -23,9 +24,9 @@ def tensors(header: dict) -> list[tuple[str, int, int]]:
     layer = [("attention_norm", 0, width), ("wq", queries, width), ("wk", keys, width), ("wv", keys, width),
              ("wo", width, queries), ("mlp_norm", 0, width), ("w_gate", hidden, width), ("w_up", hidden, width),
              ("w_down", width, hidden)]
-    return [("embedding", vocabulary, width),
-            *((f"layers.{i}.{name}", rows, columns) for i in range(int(header["layers"])) for name, rows, columns in layer),
-            ("final_norm", 0, width)]
+    layers = [(f"layers.{i}.{name}", rows, columns)
+              for i in range(int(header["layers"])) for name, rows, columns in layer]
+    return [("embedding", vocabulary, width), *layers, ("final_norm", 0, width)]
 
 
 def little_endian(numbers: array.array) -> bytes:
