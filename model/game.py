@@ -1,4 +1,4 @@
-"""The Game of 24: rules, exhaustive solver, and the text that the reasoner learns. model/game.c is its twin; no PyTorch.
+"""The Game of 24: rules, exhaustive solver, and the text that the reasoner learns. model/game.c is its twin.
 
 A number is a reduced fraction (numerator, denominator); a state is a tuple of numbers in ascending order; a step takes
 two of them and puts their sum, difference, product or quotient in their place. Numbers are never negative: any

@@ -65,7 +65,7 @@ def perturb(phi, perturbed, temperature: float, generator):
 def propose(decoder: Decoder, logits, k: int, temperature: float, least: float, generator):
     """k different thoughts for each row, drawn without replacement, those less probable than `least` left out.
 
-    The decoder then has k rows for each row before. Returns their texts, "" where there is none, and values [rows * k]."""
+    The decoder then has k rows for each row before. Returns texts, "" where there is none, and values [rows * k]."""
     groups, device = len(logits), decoder.device
     first = torch.arange(groups, device=device)[:, None] * k                     # row of each group's beam 0
     decoder.take(torch.arange(groups, device=device).repeat_interleave(k))
@@ -319,6 +319,6 @@ def print_table(model: Transformer, seed: int, starts: list[game.State]) -> list
     for way, counts in table(model, seed, starts):
         lines.append(csv_line(way, counts))
         print(f"|{way}|{counts.solved} of {counts.sets}|{100 * counts.solved / counts.sets:.1f} %|"
-              f"{counts.nodes / counts.sets:.1f}|{share(counts.legal, counts.lines)}|{share(counts.right, counts.values)}|",
-              flush=True)
+              f"{counts.nodes / counts.sets:.1f}|{share(counts.legal, counts.lines)}|"
+              f"{share(counts.right, counts.values)}|", flush=True)
     return lines

@@ -127,10 +127,10 @@ class Decoder:
         cos, sin = model.cos[place, None, None], model.sin[place, None, None]              # [rows][1][1][head_dim / 2]
         later = torch.arange(end, device=self.device) > place[:, None]
         x = model.embedding(tokens)[:, None]                                               # [rows][1][width]
-        for layer, keys, values in zip(model.layers, *self.cache):                     # [rows][kv_heads][room][head_dim]
+        for layer, keys, values in zip(model.layers, *self.cache):                    # [rows][kv_heads][room][head_dim]
             q, k, v = layer.query_key_value(x, cos, sin)
             keys[rows, :, place], values[rows, :, place] = k[:, :, 0], v[:, :, 0]
-            q = q.unflatten(1, (self.shape.kv_heads, -1))[..., 0, :]                   # [rows][kv_heads][group][head_dim]
+            q = q.unflatten(1, (self.shape.kv_heads, -1))[..., 0, :]                  # [rows][kv_heads][group][head_dim]
             scores = q @ keys[:, :, :end].transpose(-1, -2) / self.shape.head_dim ** 0.5
             weight = scores.masked_fill(later[:, None, None], float("-inf")).softmax(-1)
             x = x + layer.wo((weight @ values[:, :, :end]).flatten(1))[:, None]
