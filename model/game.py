@@ -50,7 +50,7 @@ def results(a: Number, b: Number) -> list[tuple[str, Number]]:
              (f"{b_text}*{a_text}", number(ap * bp, aq * bq))]
     if ap:
         found.append((f"{b_text}/{a_text}", number(bp * aq, bq * ap)))
-    if bp and a != b:
+    if a != b:
         found.append((f"{a_text}/{b_text}", number(ap * bq, aq * bp)))
     return [(f"{step}={number_text(result)}", result) for step, result in found]
 
