@@ -27,31 +27,34 @@ struct deft_numbers {
 
 struct column {
     const char *name;
-    const char *task;   /* reasoning; or NULL */
-    uint32_t few_shot;  /* branches; or 0 */
-    uint32_t stars;     /* leaves of speculative decoding; or 0 */
     uint32_t every;
-    deft_numbers deft;
+    const char *task;                   /* reasoning, trees first_tree and the num_trees - 1 that follow; or NULL */
+    int32_t first_tree, num_trees;
+    uint32_t few_shot, prompt, steps;   /* branches behind a prompt; or 0 */
+    uint32_t stars;                     /* leaves of speculative decoding; or 0 */
+    deft_numbers deft;                  /* 0: it is not in the table */
 };
-static const column columns[] = {
-    {"few-shot 20", NULL, 20, 0, 20, {12.37, 9.98, 5.99, 3.47}},
-    {"few-shot 30", NULL, 30, 0, 20, {14.08, 10.99, 7.30, 4.07}},
-    {"few-shot 50", NULL, 50, 0, 20, {16.54, 12.48, 9.96, 5.87}},
-    {"sorting", "sorting", 0, 0, 250, {104.79, 94.67, 39.37, 28.41}},
-    {"document", "document", 0, 0, 250, {69.61, 66.95, 24.69, 21.45}},
-    {"keyword", "keyword", 0, 0, 50, {11.25, 10.90, 3.11, 2.57}},
-    {"set", "set", 0, 0, 50, {17.03, 16.10, 5.13, 3.83}},
-    {"speculative 32", NULL, 0, 32, 50, {54.66, 42.23, 25.73, 13.15}},
-    {"speculative 64", NULL, 0, 64, 50, {69.75, 46.60, 40.47, 16.79}},
-    {"speculative 128", NULL, 0, 128, 50, {108.56, 56.96, 76.10, 24.46}},
-    {"speculative 256", NULL, 0, 256, 50, {188.66, 84.27, 145.43, 41.78}},
+static const column table_3[] = {
+    {"few-shot 20", 20, NULL, 0, 0, 20, 4000, 399, 0, {12.37, 9.98, 5.99, 3.47}},
+    {"few-shot 30", 20, NULL, 0, 0, 30, 4000, 399, 0, {14.08, 10.99, 7.30, 4.07}},
+    {"few-shot 50", 20, NULL, 0, 0, 50, 4000, 399, 0, {16.54, 12.48, 9.96, 5.87}},
+    {"sorting", 250, "sorting", 0, 10, 0, 0, 0, 0, {104.79, 94.67, 39.37, 28.41}},
+    {"document", 250, "document", 0, 10, 0, 0, 0, 0, {69.61, 66.95, 24.69, 21.45}},
+    {"keyword", 50, "keyword", 0, 10, 0, 0, 0, 0, {11.25, 10.90, 3.11, 2.57}},
+    {"set", 50, "set", 0, 10, 0, 0, 0, 0, {17.03, 16.10, 5.13, 3.83}},
+    {"speculative 32", 50, NULL, 0, 0, 0, 0, 0, 32, {54.66, 42.23, 25.73, 13.15}},
+    {"speculative 64", 50, NULL, 0, 0, 0, 0, 0, 64, {69.75, 46.60, 40.47, 16.79}},
+    {"speculative 128", 50, NULL, 0, 0, 0, 0, 0, 128, {108.56, 56.96, 76.10, 24.46}},
+    {"speculative 256", 50, NULL, 0, 0, 0, 0, 0, 256, {188.66, 84.27, 145.43, 41.78}},
 };
-static const column whole_task = {"set t9, all iterations", "set", 0, 0, 1, {0, 0, 0, 0}};
-enum { WHOLE_TREE = 9 };
+
+/* One task as a whole, and its every 50th iteration. */
+static const column task_twice[] = {{"set t9, whole", 1, "set", 9, 1, 0, 0, 0, 0, {0, 0, 0, 0}},
+                                    {"set t9, sampled", 50, "set", 9, 1, 0, 0, 0, 0, {0, 0, 0, 0}}};
 
 /* The model of model/, with random weights: 64 branches behind a prompt, as in a search. */
 static const model_shape reasoner = {26, 6, 256, 4, 2, 64, 640, 1024, 10000, 1e-5};
-static const column reasoner_step = {"reasoner, 64 branches", NULL, 64, 0, 1, {0, 0, 0, 0}};
+static const column reasoner_step = {"reasoner", 1, NULL, 0, 0, 64, 100, 100, 0, {0, 0, 0, 0}};
 
 /* How attention is computed. */
 struct way {
@@ -92,7 +95,7 @@ struct runner {
     uint64_t num_samples, num_planned;
     double device_us, wall_us, sampled_plan_us; /* sums over the samples: device, planning to result, planning */
     double plan_us;                             /* sum over all iterations */
-    double capture_us;                          /* captures in sampled iterations, of which wall_us is free */
+    double capture_us;                          /* sum: graphs captured anew, in wall_us of no sample */
 };
 
 /* What all ways of a column share. */
@@ -122,21 +125,17 @@ static std::vector<workload *> workloads_of(const column &c, const trace *trees,
     std::vector<workload *> works;
     workload *work;
     if (c.few_shot) {
-        const uint32_t prompt = &c == &reasoner_step ? 100 : 4000, steps = &c == &reasoner_step ? 100 : 399;
-        BENCH_MUST(workload_few_shot(&work, prompt, c.few_shot, steps) == KV_OK, "a few-shot prompt");
+        BENCH_MUST(workload_few_shot(&work, c.prompt, c.few_shot, c.steps) == KV_OK, "a few-shot prompt");
         works.push_back(work);
     } else if (c.stars) {
         const trace_accept *accept = trace_find_accept(accepts, "apps0-len6000");
         BENCH_MUST(accept && workload_from_accept(&work, accept, c.stars, 0, 0) == KV_OK, "accepted lengths");
         works.push_back(work);
-    } else {
-        for (int32_t ordinal = 0; ordinal < PAPER_TREES; ordinal++) {
-            const trace_tree *tree = trace_find(trees, ordinal);
-            if (&c == &whole_task && ordinal != WHOLE_TREE)
-                continue;
-            BENCH_MUST(tree && workload_from_tree(&work, tree, 0, 0) == KV_OK, "a tree of the paper");
-            works.push_back(work);
-        }
+    }
+    for (int32_t i = c.first_tree; i < c.first_tree + c.num_trees; i++) {
+        const trace_tree *tree = trace_find(trees, i);
+        BENCH_MUST(tree && workload_from_tree(&work, tree, 0, 0) == KV_OK, "a tree of the paper");
+        works.push_back(work);
     }
     return works;
 }
@@ -172,9 +171,9 @@ static void run_step(run &u, runner &r, uint32_t num_queries, double plan_us, bo
 {
     float ms;
     cudaStream_t stream = transformer_gpu_stream(r.transformer);
+    BENCH_CUDA(cudaStreamSynchronize(stream)); /* the skipped steps of other iterations */
     const double capturing = measure_now_us();
     must(r, transformer_gpu_capture(r.transformer), "a graph");
-    BENCH_CUDA(cudaStreamSynchronize(stream)); /* the skipped steps of other iterations */
     const double start = measure_now_us();
     BENCH_CUDA(cudaEventRecord(u.begin, stream));
     must(r, transformer_gpu_copy(r.transformer, u.copies.data(), (uint32_t)u.copies.size()), "copies");
@@ -298,7 +297,7 @@ static void end_run(run &u)
     cudaEventDestroy(u.begin), cudaEventDestroy(u.end);
 }
 
-static double ratio(double above, double below) { return below > 0 ? above / below : NAN; }
+static double ratio(double above, double below) { return below > 0 ? above / below : 0; }
 
 /* A line for each way: means in us per step. */
 static void write_lines(FILE *csv, const run &u, uint32_t every)
@@ -311,10 +310,10 @@ static void write_lines(FILE *csv, const run &u, uint32_t every)
         const double samples = (double)r.num_samples, device_us = r.device_us / samples;
         const double plan_us = r.num_planned ? r.plan_us / (double)r.num_planned : 0;
         const double launch_us = (r.wall_us - r.sampled_plan_us - r.device_us) / samples;
-        fprintf(csv, "\"%s\",%s,%u,%.2f,%llu,%u,%llu,%.1f,%.1f,%.2f,%.2f,%.1f,%.1f,%.1f,%.0f,%.0f,%.0f,%.3f,%.3f,%.3f\n",
+        fprintf(csv, "\"%s\",%s,%u,%.2f,%llu,%u,%llu,%.1f,%.1f,%.2f,%.2f,%.1f,%.1f,%.1f,%.1f,%.0f,%.0f,%.0f,%.3f,%.3f,%.3f\n",
                 u.of->name, r.of->name, u.max_queries, (double)u.queries / n, (unsigned long long)u.iterations, every,
                 (unsigned long long)r.num_samples, device_us, device_us - none_us, plan_us, launch_us,
-                device_us + launch_us + plan_us, r.wall_us / samples, u.pool_us / n,
+                device_us + launch_us + plan_us, r.wall_us / samples, u.pool_us / n, r.capture_us / n,
                 (double)u.unique_tokens / n, (double)u.path_tokens / n,
                 u.sampled ? (double)u.sampled_path_tokens / (double)u.sampled : NAN, ratio(d.radix_s, d.flatten_s),
                 ratio(d.radix_attention_s, d.flatten_attention_s), ratio(d.radix_s, d.radix_s - d.radix_attention_s));
@@ -366,26 +365,28 @@ int main(int argc, char **argv)
                  "standard: of every %dth of these\n"
                  "# us per step, means. device: of the graph; attention: device without that of none; plan: host, all "
                  "iterations; launch: host, not hidden; step: their sum\n"
-                 "# wall: planning to result, of the samples; pool: forks, prunes, appends and the replay\n"
-                 "# deft: ratios of Tables 3 and 4 of its poster, A100: radix/flatten of decoding and attention, "
+                 "# wall: planning to result, of the samples; pool: forks, prunes, appends and the replay; capture: of new graphs\n"
+                 "# reasoner: the small model of model/, 64 branches behind 100 tokens, random fp16 weights\n"
+                 "# deft: 0: none; ratios of Tables 3 and 4 of its poster, A100: radix/flatten of decoding and attention, "
                  "radix/(radix - attention)\n"
                  "workload,plan,max_queries,queries,iterations,every,samples,device_us,attention_us,plan_us,launch_us,"
-                 "step_us,wall_us,pool_us,unique_tokens,path_tokens,sampled_path_tokens,deft_decoding,deft_attention,"
+                 "step_us,wall_us,pool_us,capture_us,unique_tokens,path_tokens,sampled_path_tokens,deft_decoding,deft_attention,"
                  "deft_bound\n",
             (double)weights_gpu_bytes(w) / 1e9, BLOCK_TOKENS, WINDOW, WINDOW - 1, STANDARD_EVERY);
     trace *accepts = read_trace(folder, "spec_accept");
-    for (const column &c : columns) {
+    for (const column &c : table_3) {
         trace *trees = c.task ? read_trace(folder, (std::string("reason_") + c.task).c_str()) : NULL;
         measure(csv, c, w, trees, accepts, c.every * coarser);
         trace_destroy(trees);
     }
+    trace *trees = read_trace(folder, "reason_set");
+    for (const column &c : task_twice)
+        measure(csv, c, w, trees, accepts, c.every);
     weights_gpu *small;
     if (weights_gpu_create_random(&small, &reasoner, TREE_FP16, 1, message, sizeof message) != MODEL_OK)
         BENCH_MUST(false, message);
-    measure(csv, reasoner_step, small, NULL, accepts, 1);
+    measure(csv, reasoner_step, small, NULL, accepts, reasoner_step.every);
     weights_gpu_destroy(small);
-    trace *trees = read_trace(folder, "reason_set");
-    measure(csv, whole_task, w, trees, accepts, coarser > 1 ? 10 : 1);
     trace_destroy(trees);
     trace_destroy(accepts);
     weights_gpu_destroy(w);
