@@ -130,7 +130,7 @@ static void text_of(char text[SEARCH_MAX_LINE + 1], const search_run *run, const
     }
 }
 
-/* The least change of all logits that turns the order of two continuations. Two of the same line differ by one log
+/* The least change of all logits that reverses the order of two continuations. Two of the same line differ by one log
  * probability alone. */
 static double order_margin(const continuation *better, const continuation *other, double unit)
 {
@@ -150,9 +150,9 @@ static double drop_margin(const search_run *run, const continuation *options, ui
         return INFINITY; /* not the smallest one */
     for (uint32_t i = 0; i < count && margin > lift; i++) {
         const continuation *other = &options[i];
-        double turn = i < chosen ? order_margin(other, o, unit)
-                      : other->line == o->line && other->is_largest ? (other->noisy - o->noisy) / (2 * unit) : INFINITY;
-        margin = fmin(margin, fmax(lift, turn));
+        double reverse = i < chosen ? order_margin(other, o, unit)
+                         : other->line == o->line && other->is_largest ? (other->noisy - o->noisy) / (2 * unit) : INFINITY;
+        margin = fmin(margin, fmax(lift, reverse));
     }
     return margin;
 }
@@ -326,7 +326,7 @@ static model_status grow_level(tree_search *t, uint32_t level)
 
 /* --- the end of a level: which states are kept --------------------------------------------------------------------- */
 
-/* The lines of a state in the order of their texts: an order by score would be one more choice that rounding can turn. */
+/* The lines of a state in the order of their texts: an order by score would be one more choice that rounding can reverse. */
 static void sort_lines(search_line *lines, uint32_t count)
 {
     for (uint32_t i = 1; i < count; i++) {

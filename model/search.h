@@ -14,7 +14,7 @@
  *
  * The same texts on every machine. The noise of a character depends on the seed and the text before it alone, not on
  * the other branches. Logits differ by rounding between a BLAS and plain loops, between plans, instruction sets, CPU and
- * GPU. So every choice has a margin: the least d such that a change of every logit by d could have turned it (to first
+ * GPU. So every choice has a margin: the least d such that a change of every logit by d could have reversed it (to first
  * order). The smallest margin of a search is in its result; where it is larger than the difference between two ways to
  * compute logits, both choose the same texts.
  *
@@ -76,7 +76,7 @@ typedef struct search_written_line {
 } search_written_line;
 
 typedef struct search_margin {
-    double logits;          /* the least change of all logits that could turn the choice; infinity: there was no choice */
+    double logits;          /* the least change of all logits that could reverse the choice; infinity: there was no choice */
     uint32_t level;         /* 0: in the written-out search */
     char chosen[SEARCH_MAX_LINE + 1], other[SEARCH_MAX_LINE + 1]; /* texts so far */
 } search_margin;

@@ -21,12 +21,14 @@ gpu/worker           gpu/device gpu reference/plan reference/shape
 gpu/ladder           gpu/worker gpu/device gpu reference/plan reference/shape
 gpu/eviction         gpu/worker gpu/device gpu reference/eviction reference/plan reference/shape
 gpu/emulate          reference/shape
-model                gpu gpu/device reference reference/eviction reference/cpu reference/plan reference/shape allocator
+model                gpu reference reference/eviction reference/cpu reference/plan reference/shape allocator
 measure              gpu reference reference/eviction reference/cpu reference/plan reference/workloads reference/shape allocator
 tools                measure model reference reference/eviction reference/cpu reference/plan reference/workloads reference/shape allocator
 figures              measure model gpu reference reference/eviction reference/cpu reference/plan reference/workloads reference/shape allocator
 reference/treeattn.h reference/cpu reference/workloads reference/eviction     # the umbrella: it includes every public header
 gpu/device/device.cuh gpu/emulate                          # without a GPU compiler, CUDA is emulated
+model/transformer.cu gpu/device                            # kernels of its own, launched and emulated as those of gpu
+model/products.cuh   gpu/device                            # the same
 measure/rung.c       tests                                 # compares a rung with the oracles of the tests
 figures/growth.c     tests                                 # counts the steps of the library as the tests do
 '

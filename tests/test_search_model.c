@@ -20,6 +20,7 @@ typedef struct path {
     tree_strategy strategy;
     tree_isa isa;
     bool reference, blas, copies;
+    uint32_t num_threads; /* 0: 1 */
 } path;
 
 /* A transformer's decoder that remembers all logits. With a player, the transformer's logits are added to those of a
@@ -114,7 +115,7 @@ static search_result *search_by(recorder *r, const model_weights *weights, const
 {
     kv_pool_config pool = {.num_blocks = NUM_BLOCKS, .block_tokens = BLOCK_TOKENS};
     transformer_config shape = {.max_branches = MAX_BRANCHES, .plan.strategy = p->strategy, .reference = p->reference,
-                                .isa = p->isa, .blas = p->blas, .num_threads = 2};
+                                .isa = p->isa, .blas = p->blas, .num_threads = p->num_threads ? p->num_threads : 1};
     game_state state;
     search_result *result = NULL;
     *r = (recorder){.player = player, .vocabulary = weights->shape.vocabulary};
@@ -151,7 +152,8 @@ static uint32_t list_paths(path paths[40])
         snprintf(paths[count].name, sizeof paths[count].name, "loops cost %s", tree_isa_name[isa]);
         count++;
     }
-    paths[count++] = (path){.name = "copies", .isa = TREE_ISA_AUTO, .copies = true, .blas = transformer_has_blas()};
+    paths[count++] = (path){.name = "copies", .isa = TREE_ISA_AUTO, .copies = true, .blas = transformer_has_blas(),
+                              .num_threads = 2};
     return count;
 }
 
@@ -210,9 +212,29 @@ static void test_random_weights(const void *unused)
     weights_file_destroy(&file);
 }
 
+/* The trained model: its first screen, and a drawn tree. tests/test_tool_think.sh has the same number, for the margins of
+ * choices and of printed values. Another machine has other differences, hence the factor of 20. */
+#define LARGEST 6e-5
+
+static void test_trained(const void *argument)
+{
+    const search_config *config = argument;
+    model_weights *weights = NULL;
+    char message[512];
+    const char *file = TREEATTN_SOURCE_DIR "/model/reasoner.weights";
+    check(model_weights_load(&weights, file, message, sizeof message) == MODEL_OK, "%s", message);
+    double margin, largest = compare_paths(weights, NULL, config, "4 9 10 13", &margin, true);
+    check(largest <= LARGEST && margin >= 20 * LARGEST, "a difference of %g, a margin of %g", largest, margin);
+    model_weights_destroy(weights);
+}
+
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "a search of a transformer gives the same texts on every path");
     test_add(test_random_weights, NULL, "random_weights");
+    static const search_config first_screen = {.breadth = 5, .proposals = 8, .least = 1e-3},
+                               drawn = {.breadth = 2, .proposals = 4, .temperature = 0.7, .least = 1e-3, .seed = 2};
+    test_add(test_trained, &drawn, "trained_drawn");
+    test_add(test_trained, &first_screen, "trained_first_screen");
     return test_end();
 }

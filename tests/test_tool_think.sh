@@ -9,12 +9,12 @@ golden=$TREEATTN_SOURCE_DIR/tests/golden
 
 # All but the machine and the times.
 same_everywhere() {
-    sed -E -e '1{/^[^2]/d}' -e '/^$/d' -e 's/ +[0-9]+$/ ms/' -e 's/: [0-9]+ tokens a second.*//' -e '/^next /d'
+    sed -E -e '1{/^[^2]/d}' -e '/^$/d' -e '/^  (copied|shared)/s/ +[0-9]+$/ ms/' -e 's/: [0-9]+ tokens per second.*//' -e '/^next /d'
 }
 json_value() { sed -n "s/.*\"$1\": \(.*[^,]\),\{0,1\}\$/\1/p" "$work/out" | head -1; }
 
 brief=("4 9 10 13" --brief)
-drawn=("4 9 10 13" --breadth 2 --proposals 4 --temperature 0.7 --seed 3)
+drawn=("4 9 10 13" --breadth 2 --proposals 4 --temperature 0.7 --seed 2)
 written=("3 7 8 13" --search)
 for name in brief drawn written; do
     declare -n arguments=$name
@@ -35,9 +35,9 @@ for name in brief drawn; do
     run think "${arguments[@]}" --format json
     expect "$name: the same texts in three kinds of memory" "true" "$(json_value same_texts)"
     for margin in margin_logits printed_margin_logits; do
-        expect "$name: $margin is at least 20 x 3e-5" 1 "$(awk -v m="$(json_value $margin)" 'BEGIN { print (m >= 20 * 3e-5) }')"
+        expect "$name: $margin is at least 20 x 6e-5" 1 "$(awk -v m="$(json_value $margin)" 'BEGIN { print (m >= 20 * 6e-5) }')"
     done
-    for way in "${ways[@]}"; do
+    for way in "${ways[@]}"; do # the table differs where blocks do
         # shellcheck disable=SC2086 # options and values
         run think "${arguments[@]}" $way
         expect "$name $way: the same texts" "$(grep -v '^  [cs]' "$work/$name" | grep -v '^K and V')" \
@@ -93,7 +93,7 @@ expect_error "instructions of a GPU" 2 "--isa: has no effect with --gpu" think '
 expect_error "no file" 2 "no_such.weights" think '1 2 3 4' --weights no_such.weights
 expect_error "a folder" 2 "$work" think '1 2 3 4' --weights "$work"
 sed '1s/ 1$/ 2/' "$TREEATTN_SOURCE_DIR/model/reasoner.weights" >"$work/version.weights"
-expect_error "weights of another version" 2 "version.weights.*treeattn-reasoner 1" think '1 2 3 4' --weights "$work/version.weights"
+expect_error "weights of another version" 2 "version.weights: a weights file of version 2; this program reads version 1$" think '1 2 3 4' --weights "$work/version.weights"
 head -c 1000000 "$TREEATTN_SOURCE_DIR/model/reasoner.weights" >"$work/cut.weights"
 expect_error "weights cut off" 2 "cut.weights" think '1 2 3 4' --weights "$work/cut.weights"
 if ! grep -q '^CMAKE_CUDA_COMPILER:[A-Z]*=.*nvcc' "${TREEATTN_BUILD_DIR:-/none}/CMakeCache.txt" 2>/dev/null; then

@@ -36,8 +36,9 @@ void think_write_title(const think_outcome *outcome)
         demo_write_machine(&machine);
         putchar('\n');
     }
-    printf("%s24 from %s%s, by a model of %.1f million parameters. A character is a token\n", palette.bold, cards,
-           palette.plain, (double)outcome->weights->num_parameters / 1e6);
+    printf("%s24 from %s%s, by a model of %.1f million parameters%s\n", palette.bold, cards, palette.plain,
+           (double)outcome->weights->num_parameters / 1e6,
+           request->mode == THINK_WRITTEN ? "" : ". Right: value, 0 to 1");
     if (!outcome->solvable)
         printf("24 cannot be reached from %s: an exhaustive search visits %" PRIu64 " states, none is 24\n", cards,
                outcome->num_states);
@@ -122,7 +123,7 @@ void think_write_level(const think_outcome *outcome, const search_result *result
         first--;
     for (uint32_t i = first; i < result->num_thoughts; i++)
         counts[result->thoughts[i].verdict]++;
-    printf("%slevel %u%s: %u line%s, %u kept; pruned: %u not legal, %u with numbers seen twice, %u rated lower\n",
+    printf("%slevel %u%s: %u line%s, %u kept; pruned: %u not legal, %u repeated, %u rated lower\n",
            palette.bold, result->num_levels, palette.plain, result->num_thoughts - first,
            result->num_thoughts - first == 1 ? "" : "s", counts[SEARCH_KEPT], counts[SEARCH_ILLEGAL], counts[SEARCH_DUPLICATE],
            counts[SEARCH_LOST]);
@@ -183,10 +184,10 @@ static void write_speed(const think_outcome *outcome)
     const think_run *copied = &outcome->runs[THINK_COPIED];
     const think_run *timed = outcome->request->mode == THINK_TREE ? &outcome->runs[THINK_GROUPED] : &outcome->shown;
     const search_result *r = outcome->shown.result;
-    printf("  %" PRIu64 " steps, %" PRIu64 " tokens, %" PRIu64 " forks: %.0f tokens a second", r->decode_steps, r->tokens,
+    printf("  %" PRIu64 " steps, %" PRIu64 " tokens, %" PRIu64 " forks: %.0f tokens per second", r->decode_steps, r->tokens,
            r->forks, (double)r->tokens / timed->seconds);
     if (copied->result)
-        printf(", %.2f times those of copies", copied->seconds / timed->seconds);
+        printf(", %.2fx those of copies", copied->seconds / timed->seconds);
     putchar('\n');
 }
 
@@ -233,7 +234,7 @@ static void write_margin(const think_request *request, const search_result *r)
         puts("There was no choice");
         return;
     }
-    printf("The closest choice: a change of every logit by %.2g could turn it\n  ", margin->logits);
+    printf("The closest choice: a change of every logit by %.2g could reverse it\n  ", margin->logits);
     if (margin->level > 0)
         printf("level %u: ", margin->level);
     if (margin->chosen[0] == '\0' || margin->other[0] == '\0')
