@@ -8,24 +8,17 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "process.h"
+
 enum { MAX_PATH = 4096 };
 typedef gpu_bench_status measure_function(gpu_bench_result *, const gpu_bench_request *, char[GPU_BENCH_WHY]);
-
-/* A path that begins in the folder of the running program. False if it is too long. */
-static bool beside_program(char path[MAX_PATH], const char *rest)
-{
-    ssize_t length = readlink("/proc/self/exe", path, MAX_PATH);
-    while (length > 0 && path[length - 1] != '/')
-        length--;
-    return length > 0 && snprintf(path + length, (size_t)(MAX_PATH - length), "%s", rest) < MAX_PATH - length;
-}
 
 gpu_bench_status gpu_bench_measure(gpu_bench_result *result, const gpu_bench_request *request, char why[GPU_BENCH_WHY])
 {
     static const char *const places[] = {"libtreeattn_bench.so", TREEATTN_BENCH_INSTALLED}; /* as built, as installed */
     char path[MAX_PATH];
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-        if (!beside_program(path, places[i]) || access(path, R_OK) != 0)
+        if (!process_beside(path, sizeof path, places[i]) || access(path, R_OK) != 0)
             continue;
         void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
         measure_function *measure = NULL;

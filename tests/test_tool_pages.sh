@@ -8,7 +8,7 @@ unset MANROFFOPT MANOPT
 
 run --help
 mapfile -t verbs < <(sed -n '/^Verbs/,/^$/s/^  \([a-z]*\) .*/\1/p' "$work/out")
-expect "verbs" "demo replay plan evict step attend bench doctor" "${verbs[*]}"
+expect "verbs" "demo think replay plan evict step attend bench doctor" "${verbs[*]}"
 for verb in "${verbs[@]}"; do "$TREEATTN_BIN" "$verb" --help >"$work/help.$verb"; done
 one_line() { paste -sd ' '; }
 # options_of VERB: "--name value" of each, as --help has it.

@@ -95,7 +95,7 @@ function(treeattn_tests)
   add_library(test_support STATIC ${support} gpu/plan_deal.c gpu/plan_queue.c measure/oracle.c measure/stream_error.c)
   target_include_directories(test_support PUBLIC tests gpu measure model)
   target_compile_definitions(test_support PUBLIC TREEATTN_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
-  target_link_libraries(test_support PUBLIC treeattn)
+  target_link_libraries(test_support PUBLIC treeattn_model treeattn)
   # What the machine has, as tests/amx_emulator.c tells it; -u links that object before the library needs it.
   target_link_options(test_support INTERFACE -Wl,--wrap=cpu_machine_features,-u,__wrap_cpu_machine_features)
 
