@@ -14,7 +14,7 @@ State = tuple[Number, ...]
 VOCABULARY = "\n 0123456789+-*/=>:!ynWS"  # a token is a place in this string
 TARGET = (24, 1)
 MAX_CARD = 13
-WIDE_MAX_CARD = 20    # training also draws sets with cards up to here: no card set of the game among them is held out
+WIDE_MAX_CARD = 30    # training also draws sets with cards up to here, except the held-out ones
 CONTEXT = 1024        # characters of a training row, and the longest text that the model can write
 
 # ---------------------------------------------------------------- numbers and steps
@@ -109,7 +109,7 @@ def held_out_solvable() -> list[State]:
 # ---------------------------------------------------------------- text: walks and searches
 
 
-def walk(start: State, rng: random.Random, win_share: float = 0.85) -> str:
+def walk(start: State, rng: random.Random, win_share: float = 0.9) -> str:
     """Three steps with their value words. Where winning steps exist, win_share of the draws are among them."""
     here, text = node(start), f"W{state_text(start)}\n"
     while here.steps:
@@ -120,7 +120,7 @@ def walk(start: State, rng: random.Random, win_share: float = 0.85) -> str:
     return text
 
 
-MAX_CHILDREN = {4: 6, 3: 3}    # a search leaves a state of so many numbers after so many steps
+MAX_CHILDREN = {4: 8, 3: 2}    # a search leaves a state of so many numbers after so many steps
 
 
 def search(start: State, rng: random.Random, limit: int = CONTEXT - 24) -> str | None:
@@ -128,7 +128,7 @@ def search(start: State, rng: random.Random, limit: int = CONTEXT - 24) -> str |
 
     A noisy oracle orders the steps of a state: they are drawn without replacement, a winning one with more weight. How
     good the oracle is differs between searches, so that the text shows good orders, and backtracking as well."""
-    weight = rng.choice((3.0, 10.0, 40.0))
+    weight = rng.choice((5.0, 20.0, 80.0))
     lines, seen = [f"S{state_text(start)}"], set()
 
     def expand(here: Node) -> bool:
@@ -167,14 +167,18 @@ def search(start: State, rng: random.Random, limit: int = CONTEXT - 24) -> str |
 
 
 class Rows:
-    """An endless stream of training rows: whole texts, packed to CONTEXT + 1 characters, filled up with newlines."""
+    """An endless stream of training rows: whole texts, packed to CONTEXT + 1 characters, filled up with newlines.
 
-    def __init__(self, seed: str, search_share: float = 0.2, wide_share: float = 0.5, unsolvable_share: float = 0.15):
-        self.rng = random.Random(seed)
+    Each of `parts` streams has its own part of the wide card sets, since their nodes take time and memory."""
+
+    def __init__(self, seed: int, part: int = 0, parts: int = 1, search_share: float = 0.2, wide_share: float = 0.6,
+                 unsolvable_share: float = 0.15):
+        self.rng = random.Random(f"{seed}/{part}")
         self.search_share, self.wide_share, self.unsolvable_share = search_share, wide_share, unsolvable_share
         self.sets: dict[tuple[bool, bool], list[State]] = {}       # (wide, solvable) -> card sets
         for wide in (False, True) if wide_share else (False,):
-            training = [state for state in card_sets(WIDE_MAX_CARD if wide else MAX_CARD) if not is_held_out(state)]
+            every = card_sets(WIDE_MAX_CARD)[part::parts] if wide else card_sets()
+            training = [state for state in every if not is_held_out(state)]
             for solvable in False, True:
                 self.sets[wide, solvable] = [state for state in training if node(state).reaches == solvable]
 

@@ -105,7 +105,7 @@ assert fences[0] == game.VOCABULARY.replace("\n", "\\n") + "\n"
 check_walk(next(fence for fence in fences if fence.startswith("W")))
 check_search(next(fence for fence in fences if fence.startswith("S")))
 
-rows, waiting = game.Rows("test", wide_share=0.0), []
+rows, waiting = game.Rows(1, wide_share=0.0), []
 text = "".join(rows.row(waiting) for _ in range(60))
 assert len(text) == 60 * (game.CONTEXT + 1) and set(text) <= set(game.VOCABULARY)
 texts = re.findall(r"[WS][^WS]*?(?:\n(?=\n|[WS]|$))", text)
@@ -116,7 +116,7 @@ for found in texts:
     check_walk(found) if found[0] == "W" else check_search(found)
 assert sum(found[0] == "W" for found in texts) > 300 and sum(found[0] == "S" for found in texts) > 80
 assert not any(state in set(held) for states in rows.sets.values() for state in states)
-assert game.Rows("test", wide_share=0.0).row([]) == text[:game.CONTEXT + 1]
+assert game.Rows(1, wide_share=0.0).row([]) == text[:game.CONTEXT + 1]
 wide = game.card_state((2, 15, 18, 20))
 check_walk(game.walk(wide, random.Random(2)))
 PY
