@@ -180,7 +180,7 @@ while read -r python; do
     "$python" -c 'import torch' 2>/dev/null && break
 done < <([ -z "${TREEATTN_TORCH_PYTHON:-}" ] || echo "$TREEATTN_TORCH_PYTHON"; type -aP python3)
 if ! "${python:-false}" -c 'import torch' 2>/dev/null; then
-    echo "skip network no python3 with PyTorch"
+    echo "skip network PyTorch is not installed"
     exit $((failed > 0))
 fi
 
