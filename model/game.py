@@ -120,47 +120,41 @@ def walk(start: State, rng: random.Random, win_share: float = 0.9) -> str:
     return text
 
 
-MAX_CHILDREN = {4: 8, 3: 2}    # a search leaves a state of so many numbers after so many steps
+SEARCH_WIDTH = 8    # thoughts that a search lists for its cards
+
+
+def draw(here: Node, count: int, weight: float, rng: random.Random) -> list[tuple[str, Node]]:
+    """Up to count steps to different states, drawn without replacement; a winning one has `weight`, another 1."""
+    # The order of exponential times with these rates is such a draw.
+    order = sorted((-math.log(1 - rng.random()) / (weight if child.reaches else 1.0), line)
+                   for line, child in here.steps.items())
+    drawn: dict[str, tuple[str, Node]] = {}
+    for _, line in order:
+        if len(drawn) < count:
+            drawn.setdefault(here.steps[line].text, (line, here.steps[line]))
+    return list(drawn.values())
 
 
 def search(start: State, rng: random.Random, limit: int = CONTEXT - 24) -> str | None:
-    """A depth-first search, written out until 24 is found; None if it is not found within limit characters.
+    """A search, written out until 24 is found; None if it is not found within limit characters.
 
-    A noisy oracle orders the steps of a state: they are drawn without replacement, a winning one with more weight. How
-    good the oracle is differs between searches, so that the text shows good orders, and backtracking as well."""
-    weight = rng.choice((5.0, 20.0, 80.0))
-    lines, seen = [f"S{state_text(start)}"], set()
-
-    def expand(here: Node) -> bool:
-        if len(here.state) == 2:
-            listed = []
-            for step, result in results(*here.state):
-                listed.append(step)
-                if result == TARGET:
-                    lines.append(f"{here.text}: {' '.join(listed)}!")
-                    return True
-            lines.append(f"{here.text}: {' '.join(listed)}")
-            return False
-        # The smallest of exponential times with rates = weights: a draw without replacement.
-        order = sorted((-math.log(1 - rng.random()) / (weight if child.reaches else 1.0), line, child)
-                       for line, child in here.steps.items())
-        taken = 0
-        for _, line, child in order:
-            if child.text in seen:
-                continue
-            seen.add(child.text)
-            lines.append(f"{here.text}: {line}")
-            if expand(child):
-                return True
-            taken += 1
-            if taken == MAX_CHILDREN[len(here.state)]:
-                return False
-        return False
-
-    if not expand(node(start)):
-        return None
-    text = "\n".join(lines) + "\n"
-    return text if len(text) <= limit else None
+    First SEARCH_WIDTH thoughts from the cards; then each of their states, in the order of the list, is followed by one
+    thought more and all steps of the two numbers left. A noisy oracle draws the thoughts; how good it is differs
+    between searches, so that the text shows good choices, and how to go on after bad ones."""
+    weight = rng.choice((3.0, 10.0, 40.0))
+    listed = draw(node(start), SEARCH_WIDTH, weight, rng)
+    lines = [f"S{state_text(start)}"] + [f"{state_text(start)}: {line}" for line, _ in listed]
+    for _, three in listed:
+        (line, two), = draw(three, 1, weight, rng)
+        lines.append(f"{three.text}: {line}")
+        steps = []
+        for step, result in results(*two.state):
+            steps.append(step)
+            if result == TARGET:
+                text = "\n".join(lines) + f"\n{two.text}: {' '.join(steps)}!\n"
+                return text if len(text) <= limit else None
+        lines.append(f"{two.text}: {' '.join(steps)}")
+    return None
 
 
 # ---------------------------------------------------------------- training rows
@@ -171,7 +165,7 @@ class Rows:
 
     Each of `parts` streams has its own part of the wide card sets, since their nodes take time and memory."""
 
-    def __init__(self, seed: int, part: int = 0, parts: int = 1, search_share: float = 0.2, wide_share: float = 0.6,
+    def __init__(self, seed: int, part: int = 0, parts: int = 1, search_share: float = 0.13, wide_share: float = 0.6,
                  unsolvable_share: float = 0.15):
         self.rng = random.Random(f"{seed}/{part}")
         self.search_share, self.wide_share, self.unsolvable_share = search_share, wide_share, unsolvable_share
