@@ -51,6 +51,7 @@ static size_t lay_out(tree_plan_gpu *gpu, char *device)
 {
     const plan_room *room = &gpu->room;
     size_t end = 0;
+    gpu->few_capacity = room->tokens < FEW_TOKENS ? (uint32_t)room->tokens : FEW_TOKENS;
     auto place_array = [&](auto *&array, uint64_t count) {
         array = place((decltype(&*array))NULL, count, device, NULL, &end);
     };
@@ -67,6 +68,7 @@ static size_t lay_out(tree_plan_gpu *gpu, char *device)
     place_array(gpu->queue.starts, gpu->num_workers);
     place_array(gpu->queue.kv_slots, room->tokens);
     place_array(gpu->queue.queries, room->partials);
+    place_array(gpu->few_tokens, gpu->few_capacity);
     place_array(gpu->partial_item, room->partials);
     place_array(gpu->arrivals, 1 + (uint64_t)gpu->shape.num_kv_heads);
     return end;
@@ -148,6 +150,7 @@ static void take_counts(tree_plan_gpu *gpu, const tree_plan *plan)
     gpu->queue.num_masks = (uint32_t)deal->num_masks;
     gpu->queue.num_partials = plan->num_partials;
     gpu->queue.is_small = deal->is_small;
+    gpu->is_few = few_rows_fit(plan, &gpu->shape, gpu->num_workers) && gpu->builder.room.num_tokens <= gpu->few_capacity;
 }
 
 /* Of staging: where the next outline goes. */
@@ -159,7 +162,7 @@ static char *next_place(const outline_memory *memory)
 static fill_arguments arguments_of(const tree_plan_gpu *gpu)
 {
     return {(plan_outline *)gpu->outline.device, gpu->shape, gpu->plan, gpu->queue, gpu->partial_item, gpu->arrivals,
-            gpu->new_blocks, (uint32_t)gpu->most_blocks, gpu->num_workers};
+            gpu->is_few ? gpu->few_tokens : NULL, gpu->few_capacity, gpu->new_blocks, (uint32_t)gpu->most_blocks, gpu->num_workers};
 }
 
 /* Returns when the device has read what the place of the next outline holds; steps that read the next turn of
@@ -268,7 +271,7 @@ static cudaError_t replace(tree_plan_gpu *gpu, const tree_plan *plan, cudaStream
         return error;
     next.shape.num_queries = plan->num_queries;
     if (!stays || next.outline.device != gpu->outline.device || next.plan.num_queries != gpu->plan.num_queries
-        || next.queue.is_small != gpu->queue.is_small)
+        || next.queue.is_small != gpu->queue.is_small || next.is_few != gpu->is_few)
         next.version++;
     *gpu = next;
     return cudaSuccess;
