@@ -51,7 +51,7 @@ static size_t lay_out(tree_plan_gpu *gpu, char *device)
 {
     const plan_room *room = &gpu->room;
     size_t end = 0;
-    gpu->few_capacity = room->tokens < FEW_TOKENS ? (uint32_t)room->tokens : FEW_TOKENS;
+    gpu->few_capacity = (uint32_t)(room->tokens < FEW_TOKENS ? room->tokens : FEW_TOKENS);
     auto place_array = [&](auto *&array, uint64_t count) {
         array = place((decltype(&*array))NULL, count, device, NULL, &end);
     };

@@ -12,12 +12,12 @@
 
 #include "early_launch.cuh"
 
+#ifndef TREEATTN_EMULATE /* emulate.h has the same functions */
+
 /* In shared memory, once for each block. */
 struct cluster_inbox {
     uint64_t barrier;
 };
-
-#ifndef TREEATTN_EMULATE /* emulate.h has the same functions */
 
 #if __CUDA_ARCH__ >= 900
 #define CLUSTER_ASM(...) asm volatile(__VA_ARGS__)

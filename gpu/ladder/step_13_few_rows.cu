@@ -51,7 +51,7 @@ static __device__ __forceinline__ few_place few_find(const attention_arguments &
     few_place at;
     const uint32_t group_size = a.shape.num_heads / a.shape.num_kv_heads, num_rows = a.plan.num_queries * group_size;
     const uint32_t first = blockIdx.y * FEW_TILE_ROWS, rest = num_rows - first, rank = cluster_rank();
-    at.rows = {blockIdx.x >> log_size, group_size, first, rest < FEW_TILE_ROWS ? rest : FEW_TILE_ROWS};
+    at.rows = {blockIdx.x >> log_size, group_size, first, rest < FEW_TILE_ROWS ? rest : (uint32_t)FEW_TILE_ROWS};
     at.log_size = log_size;
     at.first = ((threadIdx.x / WARP << log_size) + rank) * SLICE_TOKENS;
     at.stride = (FEW_WARPS * SLICE_TOKENS) << log_size;
