@@ -11,6 +11,7 @@ extern "C" {
 enum {
     FEW_QUERIES = 32,   /* bits of few_token.queries */
     FEW_TOKENS = 16384, /* most tokens of the list */
+    FEW_NEW_SLOTS = 32, /* that a warp compares with: one for each lane */
     FEW_TILE_ROWS = 16  /* most rows (queries x heads of a group) of a cluster */
 };
 

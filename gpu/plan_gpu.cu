@@ -51,7 +51,7 @@ static size_t lay_out(tree_plan_gpu *gpu, char *device)
 {
     const plan_room *room = &gpu->room;
     size_t end = 0;
-    gpu->few_capacity = (uint32_t)(room->tokens < FEW_TOKENS ? room->tokens : FEW_TOKENS);
+    gpu->few_capacity = (uint32_t)(room->tokens < FEW_TOKENS ? room->tokens : (uint64_t)FEW_TOKENS);
     auto place_array = [&](auto *&array, uint64_t count) {
         array = place((decltype(&*array))NULL, count, device, NULL, &end);
     };
@@ -287,6 +287,21 @@ tree_status tree_plan_gpu_update(tree_plan_gpu *gpu_plan, const tree_plan *plan,
     if (status == TREE_OK)
         status = plan_outline_begin(&gpu_plan->builder, plan, &shape, gpu_plan->num_workers);
     return status == TREE_OK ? setup_status(replace(gpu_plan, plan, stream), cuda_error) : status;
+}
+
+tree_status tree_plan_gpu_new_slots(tree_plan_gpu *gpu_plan, const uint64_t *new_slots, uint32_t num_new_slots)
+{
+    assert(gpu_plan && "a plan on the device");
+    if ((uintptr_t)new_slots % sizeof *new_slots != 0)
+        return TREE_INVAL;
+    if (!new_slots || num_new_slots > FEW_NEW_SLOTS) {
+        new_slots = NULL;
+        num_new_slots = 0;
+    }
+    gpu_plan->version += new_slots != gpu_plan->new_slots || num_new_slots != gpu_plan->num_new_slots;
+    gpu_plan->new_slots = new_slots;
+    gpu_plan->num_new_slots = num_new_slots;
+    return TREE_OK;
 }
 
 uint64_t tree_plan_gpu_version(const tree_plan_gpu *gpu_plan) { return gpu_plan->version; }
