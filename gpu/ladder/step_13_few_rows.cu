@@ -98,14 +98,14 @@ static __device__ __forceinline__ uint32_t few_request_new(const attention_argum
     return ((uint32_t)a.few.new_slots[lane] & block_mask) * a.shape.num_kv_heads;
 }
 
-/* Whether some token of the slice may still be written by work ahead in the stream. */
+/* Whether some token of the slice will be loaded that may still be written by work ahead in the stream. */
 static __device__ __forceinline__ bool few_are_new(const attention_arguments &a, const few_slice &slice,
                                                    uint32_t new_first)
 {
     bool is_new = !a.few.new_slots;
     for (uint32_t i = 0; i < a.few.num_new; i++)
         is_new |= slice.slot - __shfl_sync(ALL_LANES, new_first, i) < a.shape.block_tokens;
-    return __any_sync(ALL_LANES, is_new);
+    return __any_sync(ALL_LANES, is_new) && slice.is_seen;
 }
 
 /* The rows of the cluster, rounded to T; zeros where no row is. */
