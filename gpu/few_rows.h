@@ -11,6 +11,7 @@ extern "C" {
 enum {
     FEW_QUERIES = 32,   /* bits of few_token.queries */
     FEW_TOKENS = 16384, /* most tokens of the list */
+    FEW_WARPS = 6,      /* of a thread block */
     FEW_NEW_SLOTS = 32, /* that a warp compares with: one for each lane */
     FEW_TILE_ROWS = 16  /* most rows (queries x heads of a group) of a cluster */
 };
@@ -30,14 +31,18 @@ typedef struct few_rows {
     const uint64_t *new_slots; /* tree_plan_gpu_new_slots; NULL: nothing is known of K and V */
 } few_rows;
 
-/* Whether step 13 runs the plan itself: where it was measured to be no slower than step 12. */
+/* Whether step 13 runs the plan itself, if old K and V are known: where it was measured to be no slower than step 12.
+ * num_workers: two for each multiprocessor (gpu_num_workers). */
 bool few_rows_fit(const tree_plan *plan, const tree_shape *shape, uint32_t num_workers);
+
+/* Whether it also does so for such a plan if all K and V have to wait. */
+bool few_rows_may_wait(const tree_plan *plan, const tree_shape *shape, uint32_t num_workers);
 
 /* Clusters for each KV head. */
 uint32_t few_rows_tiles(uint32_t num_queries, const tree_shape *shape);
 
-/* Thread blocks of a cluster, as a power of two: no more than there are multiprocessors, and 2 to 16. num_workers: two
- * for each multiprocessor (gpu_num_workers). */
+/* Thread blocks of a cluster, 2 to 16, as a power of two: with so many, all clusters have no more than there are
+ * multiprocessors. */
 uint32_t few_rows_cluster(uint32_t num_queries, const tree_shape *shape, uint32_t num_workers);
 
 #ifdef __cplusplus

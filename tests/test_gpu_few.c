@@ -54,7 +54,9 @@ static void run_agreement(const void *argument)
     attention_truth truth = attention_truth_create(c.query, c.key, c.value, &c.paths, &c.shape, c.scale);
     const tree_gpu_step *step = last_step(few->storage);
     const roundoffs u = gpu_roundoffs(step, few->storage);
+    const uint64_t no_slot = UINT64_MAX;
     float *first = NULL;
+    d_array new_slots = d_copy_of(&no_slot, sizeof no_slot);
     gpu_case_create(&gpu, &c);
     check((first = malloc(gpu.out.bytes + 1)), "memory");
     for (size_t s = 0; s < sizeof strategies / sizeof strategies[0]; s++) {
@@ -62,6 +64,7 @@ static void run_agreement(const void *argument)
         tree_plan *plan = attention_plan(&c, strategies[s], 0, 0);
         gpu_case_plan(&gpu, plan);
         check(gpu.plan->is_few == few->is_few, "%s: a plan of few rows", name);
+        check(tree_plan_gpu_new_slots(gpu.plan, (uint64_t *)new_slots.data, 1) == TREE_OK, "all K and V are old");
         gpu_case_run(&gpu, step);
         worst = fmax(worst, check_attention(gpu.h_out, gpu.h_lse, &truth, &u, name));
         memcpy(first, gpu.h_out, gpu.out.bytes);
@@ -71,6 +74,7 @@ static void run_agreement(const void *argument)
     }
     test_note("worst error/limit %.2g", worst);
     free(first);
+    d_destroy(&new_slots);
     gpu_case_destroy(&gpu);
     attention_truth_destroy(&truth);
     attention_case_free(&c);

@@ -12,9 +12,6 @@
 #include "slice.cuh"
 
 enum { MAX_CLUSTER = 16 };
-#ifndef FEW_BULK
-#define FEW_BULK 0
-#endif
 
 /* The rows of a cluster: queries x heads of one KV head, query by query. */
 struct cluster_rows {
@@ -46,10 +43,6 @@ template <int HEAD_DIM, int HALVES, int WARPS> struct cluster_states {
     float2 warp_ml[WARPS][8 * HALVES]; /* m x log2(e) and l */
     float4 o[8 * HALVES * HEAD_DIM / 4]; /* [block][row][piece] */
     float2 ml[MAX_CLUSTER][8 * HALVES];
-#if FEW_BULK
-    float4 out_o[8 * HALVES * HEAD_DIM / 4];
-    float2 out_ml[8 * HALVES];
-#endif
     cluster_inbox inbox;
 };
 
@@ -58,14 +51,8 @@ template <int HEAD_DIM, int HALVES, int WARPS>
 static __device__ __forceinline__ void merge_expect(cluster_states<HEAD_DIM, HALVES, WARPS> &states, uint32_t num_rows,
                                                     uint32_t log_size)
 {
-#if FEW_BULK
-    const cluster_layout n = find_layout<HEAD_DIM>(num_rows, log_size);
-    const uint32_t bytes = (16u << (n.rows + n.pieces)) + (8 * HALVES * 8);
-    open_inbox(states.inbox, bytes << log_size);
-#else
     const uint32_t row_bytes = (HEAD_DIM >> log_size) * sizeof(float) + sizeof(float2);
     open_inbox(states.inbox, num_rows * row_bytes << log_size);
-#endif
 }
 
 /* o: memory of this warp, [rows][HEAD_DIM / 4]. */
@@ -126,27 +113,10 @@ static __device__ __forceinline__ void merge_send(cluster_states<HEAD_DIM, HALVE
                               sum.w + weight * part[w].w);
         }
         const uint32_t within = (row << n.pieces) + in_piece;
-#if FEW_BULK
-        states.out_o[(to << (n.rows + n.pieces)) + within] = sum;
-        if (to == 0 && in_piece == 0)
-            states.out_ml[row] = make_float2(m, l);
-    }
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-    __syncthreads();
-    if (threadIdx.x < 2u << log_size) {
-        const uint32_t to = threadIdx.x % (1u << log_size), is_ml = threadIdx.x >> log_size;
-        const uint32_t within = 1u << (n.rows + n.pieces);
-        const void *from = is_ml ? (const void *)states.out_ml : (const void *)(states.out_o + (to << (n.rows + n.pieces)));
-        const void *there = is_ml ? (const void *)states.ml[rank] : (const void *)(states.o + (rank << (n.rows + n.pieces)));
-        asm volatile("cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
-                     ::"r"(address_in(to, there)), "r"((uint32_t)__cvta_generic_to_shared(from)), "r"(is_ml ? (uint32_t)(8 * HALVES * 8) : within * 16), "r"(address_in(to, &states.inbox)) : "memory");
-    }
-#else
         store_to(to, states.inbox, &states.o[(rank << (n.rows + n.pieces)) + within], sum);
         if (in_piece == 0)
             store_to(to, states.inbox, &states.ml[rank][row], make_float2(m, l));
     }
-#endif
 }
 
 /* normalize */

@@ -15,15 +15,18 @@
 #include "few_rows.h"
 #include "merge_cluster.cuh"
 
-#ifndef FEW_WARPS
-#define FEW_WARPS 6
-#define FEW_STAGES 2
-#define FEW_PER_SM 2
-#endif
-enum { FEW_THREADS = FEW_WARPS * WARP };
+enum {
+    FEW_THREADS = FEW_WARPS * WARP,
+    FEW_PER_SM = 2  /* thread blocks: this launch, and the next one, which begins early */
+};
+
+/* Slices of a warp that are copied ahead: 96 KB for all warps. */
+template <int HEAD_DIM> struct few_stages {
+    enum { COUNT = 256 / HEAD_DIM };
+};
 
 template <int HEAD_DIM, int HALVES> struct few_shared {
-    slice_stage<HEAD_DIM> stages[FEW_WARPS][FEW_STAGES]; /* of each warp; then its state */
+    slice_stage<HEAD_DIM> stages[FEW_WARPS][few_stages<HEAD_DIM>::COUNT]; /* of each warp; then its state */
     slice_queries<HEAD_DIM> queries;
     cluster_states<HEAD_DIM, HALVES, FEW_WARPS> states;
 };
@@ -99,13 +102,32 @@ static __device__ __forceinline__ uint32_t few_request_new(const attention_argum
 }
 
 /* Whether some token of the slice will be loaded that may still be written by work ahead in the stream. */
-static __device__ __forceinline__ bool few_are_new(const attention_arguments &a, const few_slice &slice,
+static __device__ __forceinline__ bool few_is_new(const attention_arguments &a, const few_slice &slice,
                                                    uint32_t new_first)
 {
     bool is_new = !a.few.new_slots;
     for (uint32_t i = 0; i < a.few.num_new; i++)
         is_new |= slice.slot - __shfl_sync(ALL_LANES, new_first, i) < a.shape.block_tokens;
     return __any_sync(ALL_LANES, is_new) && slice.is_seen;
+}
+
+/* Each commits a group of copies, also where there is none. */
+template <int HEAD_DIM>
+static __device__ __forceinline__ void few_copy_keys(slice_stage<HEAD_DIM> &stage, const few_place &at,
+                                                     const few_slice &slice)
+{
+    if (slice.is_seen)
+        slice_request_keys<HEAD_DIM>(stage, at.key, slice.slot);
+    cp_async_commit();
+}
+
+template <int HEAD_DIM>
+static __device__ __forceinline__ void few_copy_values(slice_stage<HEAD_DIM> &stage, const few_place &at,
+                                                       const few_slice &slice)
+{
+    if (slice.is_seen)
+        slice_request_values<HEAD_DIM>(stage, at.value, slice.slot);
+    cp_async_commit();
 }
 
 /* The rows of the cluster, rounded to T; zeros where no row is. */
@@ -186,6 +208,7 @@ template <int HEAD_DIM, typename T, int HALVES>
 static __global__ void __launch_bounds__(FEW_THREADS, FEW_PER_SM)
     attend(const __grid_constant__ attention_arguments a, uint32_t log_size)
 {
+    enum { STAGES = few_stages<HEAD_DIM>::COUNT };
     SHARED_MEMORY(char, memory);
     few_shared<HEAD_DIM, HALVES> &shared = *(few_shared<HEAD_DIM, HALVES> *)memory;
     slice_stage<HEAD_DIM> *stages = shared.stages[threadIdx.x / WARP];
@@ -196,57 +219,47 @@ static __global__ void __launch_bounds__(FEW_THREADS, FEW_PER_SM)
     arrive_at_cluster();
 
     /* find this item's blocks */
-    few_token entry[FEW_STAGES + 1];
-    few_slice slices[FEW_STAGES];
+    few_token entry[STAGES + 1];
+    few_slice slices[STAGES];
 #pragma unroll
-    for (int n = 0; n <= FEW_STAGES; n++)
+    for (int n = 0; n <= STAGES; n++)
         entry[n] = few_request(a, at, n);
     const uint32_t new_first = few_request_new(a);
-    bool are_new = false;
+    bool has_waited = false;
 #pragma unroll
-    for (int n = 0; n < FEW_STAGES; n++) {
+    for (int n = 0; n < STAGES; n++) {
         slices[n] = few_receive(at, entry[n]);
-        are_new |= few_are_new(a, slices[n], new_first);
+        if (!has_waited && few_is_new(a, slices[n], new_first)) {
+            wait_for_previous_launch();
+            has_waited = true;
+        }
+        few_copy_keys<HEAD_DIM>(stages[n], at, slices[n]);
+        few_copy_values<HEAD_DIM>(stages[n], at, slices[n]);
     }
-    if (are_new)
-        wait_for_previous_launch();
-#pragma unroll
-    for (int n = 0; n < FEW_STAGES; n++) {
-        if (slices[n].is_seen)
-            slice_request_keys<HEAD_DIM>(stages[n], at.key, slices[n].slot);
-        cp_async_commit();
-        if (slices[n].is_seen)
-            slice_request_values<HEAD_DIM>(stages[n], at.value, slices[n].slot);
-        cp_async_commit();
-    }
-    if (!are_new)
+    if (!has_waited)
         wait_for_previous_launch(); /* until here, only the plan and old K and V were read */
     few_load_queries<HEAD_DIM, T, HALVES>(a, at.rows, shared.queries);
     slice_state<HEAD_DIM, HALVES> state;
     slice_clear<HEAD_DIM, HALVES>(state);
-    few_token next = entry[FEW_STAGES];
-    for (uint32_t n = FEW_STAGES + 1; !slices[0].is_over;) {
+    few_token next = entry[STAGES];
+    for (uint32_t n = STAGES + 1; !slices[0].is_over;) {
 #pragma unroll
-        for (int s = 0; s < FEW_STAGES; s++, n++) {
+        for (int s = 0; s < STAGES; s++, n++) {
             const few_slice slice = slices[s], later = few_receive(at, next);
             float score[SLICE_TOKENS / 8][4];
             uint32_t weights[1][4];
             next = few_request(a, at, n);
-            cp_async_wait<2 * FEW_STAGES - 1>(); /* its keys */
+            cp_async_wait<2 * STAGES - 1>(); /* its keys */
             if (slice.is_seen)
                 slice_scores<HEAD_DIM, T, HALVES>(score, shared.queries, stages[s]);
-            if (later.is_seen)
-                slice_request_keys<HEAD_DIM>(stages[s], at.key, later.slot);
-            cp_async_commit();
+            few_copy_keys<HEAD_DIM>(stages[s], at, later);
             if (slice.is_seen)
                 tile_softmax<HEAD_DIM, T, SLICE_TOKENS>(state, weights, score,
                                                         slice_visible(slice.queries, at.bit, at.queries), a.scale);
-            cp_async_wait<2 * FEW_STAGES - 1>(); /* its values */
+            cp_async_wait<2 * STAGES - 1>(); /* its values */
             if (slice.is_seen)
                 slice_add_values<HEAD_DIM, T, HALVES>(state, weights[0], stages[s]);
-            if (later.is_seen)
-                slice_request_values<HEAD_DIM>(stages[s], at.value, later.slot);
-            cp_async_commit();
+            few_copy_values<HEAD_DIM>(stages[s], at, later);
             slices[s] = later;
         }
     }
@@ -278,9 +291,11 @@ template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_ar
 {
     if (!a.few.tokens)
         return step_12_early_launch(&a, stream);
-    const uint32_t num_rows = a.plan.num_queries * (a.shape.num_heads / a.shape.num_kv_heads);
-    return num_rows <= FEW_TILE_ROWS / 2 ? launch_clusters<HEAD_DIM, T, 1>(a, stream)
-                                         : launch_clusters<HEAD_DIM, T, 2>(a, stream);
+    if constexpr (HEAD_DIM <= 128) { /* few_rows_fit: with head_dim 256 there are at most 8 rows */
+        if (a.plan.num_queries * (a.shape.num_heads / a.shape.num_kv_heads) > FEW_TILE_ROWS / 2)
+            return launch_clusters<HEAD_DIM, T, 2>(a, stream);
+    }
+    return launch_clusters<HEAD_DIM, T, 1>(a, stream);
 }
 
 cudaError_t step_13_few_rows(const attention_arguments *a, cudaStream_t stream)
