@@ -26,24 +26,22 @@ uint32_t few_rows_cluster(uint32_t num_queries, const tree_shape *shape, uint32_
     return log_size;
 }
 
-/* Tokens, if each warp has so many slices. */
-static uint64_t tokens_of(uint32_t num_slices, uint32_t num_queries, const tree_shape *shape, uint32_t num_workers)
+/* Whether the kernel can run such a plan. */
+static bool fits(uint32_t num_queries, const tree_shape *shape)
 {
-    return (uint64_t)num_slices * SLICE * FEW_WARPS << few_rows_cluster(num_queries, shape, num_workers);
-}
-
-bool few_rows_fit(const tree_plan *plan, const tree_shape *shape, uint32_t num_workers)
-{
-    const uint32_t n = plan->num_queries;
-    if (shape->storage == TREE_FP32 || n == 0 || n > FEW_QUERIES || num_clusters(n, shape) > MAX_CLUSTERS)
+    if (shape->storage == TREE_FP32 || num_queries == 0 || num_queries > FEW_QUERIES
+        || num_clusters(num_queries, shape) > MAX_CLUSTERS)
         return false;
-    if (shape->head_dim == 256 && n * (shape->num_heads / shape->num_kv_heads) > FEW_TILE_ROWS / 2)
-        return false; /* too many registers */
-    const bool are_many = num_clusters(n, shape) << few_rows_cluster(n, shape, num_workers) > MANY_BLOCKS;
-    return plan->loaded_tokens <= tokens_of(are_many ? 4 : 6, n, shape, num_workers);
+    /* with more rows of this head_dim, too many registers */
+    return shape->head_dim < 256 || num_queries * (shape->num_heads / shape->num_kv_heads) <= FEW_TILE_ROWS / 2;
 }
 
-bool few_rows_may_wait(const tree_plan *plan, const tree_shape *shape, uint32_t num_workers)
+uint64_t few_rows_limit(uint32_t num_queries, const tree_shape *shape, uint32_t num_workers, bool knows_old)
 {
-    return plan->loaded_tokens <= tokens_of(1, plan->num_queries, shape, num_workers);
+    if (!fits(num_queries, shape))
+        return 0;
+    const uint32_t log_size = few_rows_cluster(num_queries, shape, num_workers);
+    const uint64_t num_blocks = num_clusters(num_queries, shape) << log_size;
+    const uint32_t num_slices = !knows_old ? 1 : num_blocks > MANY_BLOCKS ? 4 : 6; /* of a warp */
+    return (uint64_t)num_slices * SLICE * FEW_WARPS << log_size;
 }

@@ -31,12 +31,10 @@ typedef struct few_rows {
     const uint64_t *new_slots; /* tree_plan_gpu_new_slots; NULL: nothing is known of K and V */
 } few_rows;
 
-/* Whether step 13 runs the plan itself, if old K and V are known: where it was measured to be no slower than step 12.
- * num_workers: two for each multiprocessor (gpu_num_workers). */
-bool few_rows_fit(const tree_plan *plan, const tree_shape *shape, uint32_t num_workers);
-
-/* Whether it also does so for such a plan if all K and V have to wait. */
-bool few_rows_may_wait(const tree_plan *plan, const tree_shape *shape, uint32_t num_workers);
+/* Most loaded_tokens of a plan with so many queries that step 13 runs itself, rather than step 12: those with which it
+ * was measured to be no slower. 0: no plan. knows_old: the caller has said which K and V are new. num_workers: two for each
+ * multiprocessor (gpu_num_workers). */
+uint64_t few_rows_limit(uint32_t num_queries, const tree_shape *shape, uint32_t num_workers, bool knows_old);
 
 /* Clusters for each KV head. */
 uint32_t few_rows_tiles(uint32_t num_queries, const tree_shape *shape);

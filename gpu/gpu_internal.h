@@ -67,7 +67,7 @@ struct tree_plan_gpu {
     uint32_t *partial_item, *arrivals;
     few_token *few_tokens; /* [few_capacity], whether the plan is such or not */
     uint32_t few_capacity;
-    bool is_few;
+    bool fills_few, is_few; /* they are filled in; step 13 reads them */
     const uint64_t *new_slots; /* of the caller */
     uint32_t num_new_slots;
     outline_memory outline;

@@ -53,7 +53,8 @@ tree_status tree_plan_gpu_update_masks(tree_plan_gpu *gpu_plan, const tree_plan 
  * tree_plan_grow returned true for `plan`, the plan that gpu_plan was made from: whether the device can follow, with
  * one token more on each path that ends in a node of its own, and none on any other. Nothing is enqueued; where a path
  * begins a block, its id is left in pinned memory for the step. false: nothing has changed, call tree_plan_gpu_update.
- * Also false after 64 steps, where the plan has no more room, or where tokens have masks of their own (evicted ones).
+ * Also false after 64 steps, where the plan has no more room, where another kernel is chosen for longer paths (step 13),
+ * or where tokens have masks of their own (evicted ones).
  * O(num_queries). */
 bool tree_plan_gpu_grow(tree_plan_gpu *gpu_plan, const tree_plan *plan);
 

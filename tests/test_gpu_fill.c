@@ -169,7 +169,7 @@ static void check_filled(const tree_plan_gpu *gpu, const tree_plan *plan, heads 
     check_array(gpu->queue.masks, queue.masks, queue.num_masks, sizeof *queue.masks, "masks");
     check_array(gpu->queue.queries, queue.queries, queue.num_partials, sizeof *queue.queries, "queries");
     check_tiles(gpu, &queue, same_deal);
-    if (gpu->is_few)
+    if (gpu->fills_few)
         check_few(gpu, plan, h);
     plan_queue_free(&queue);
 }

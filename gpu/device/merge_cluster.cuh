@@ -3,8 +3,8 @@
  *   send         straight on, four elements at a time: block r of the cluster gets head_dim / size elements of o of each
  *                row, and every m and l. Neighbouring threads store to neighbouring addresses: what counts is the number
  *                of packets between multiprocessors
- *   receive      16 lanes share four elements of a row: each weighs those of one block, then they exchange sums. The order
- *                is always the same */
+ *   receive      four lanes share four elements of a row: each adds up those of every fourth block, then they exchange
+ *                sums. The order is always the same */
 #ifndef MERGE_CLUSTER_CUH
 #define MERGE_CLUSTER_CUH
 
@@ -82,6 +82,21 @@ static __device__ __forceinline__ void merge_leave(cluster_states<HEAD_DIM, HALV
     }
 }
 
+/* Adds up states, weighed for a common maximum m; what cannot be seen has m = -infinity and o = 0. */
+template <int COUNT>
+static __device__ __forceinline__ void merge_weigh(float &l, float4 &o, const float2 ml[COUNT],
+                                                   const float4 part[COUNT], float m)
+{
+    const float base = m == -INFINITY ? 0 : m;
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) {
+        const float weight = exp2_approx(ml[i].x - base);
+        l += weight * ml[i].y;
+        o = make_float4(o.x + weight * part[i].x, o.y + weight * part[i].y, o.z + weight * part[i].z,
+                        o.w + weight * part[i].w);
+    }
+}
+
 /* o [WARPS]: what the warps have left, `warp_bytes` apart. */
 template <int HEAD_DIM, int HALVES, int WARPS>
 static __device__ __forceinline__ void merge_send(cluster_states<HEAD_DIM, HALVES, WARPS> &states, const char *o,
@@ -104,14 +119,7 @@ static __device__ __forceinline__ void merge_send(cluster_states<HEAD_DIM, HALVE
             part[w] = *(const float4 *)(o + w * warp_bytes + (row * (HEAD_DIM / 4) + piece) * sizeof(float4));
             m = fmaxf(m, ml[w].x);
         }
-        const float base = m == -INFINITY ? 0 : m;
-#pragma unroll
-        for (int w = 0; w < WARPS; w++) {
-            const float weight = exp2_approx(ml[w].x - base);
-            l += weight * ml[w].y;
-            sum = make_float4(sum.x + weight * part[w].x, sum.y + weight * part[w].y, sum.z + weight * part[w].z,
-                              sum.w + weight * part[w].w);
-        }
+        merge_weigh<WARPS>(l, sum, ml, part, m);
         const uint32_t within = (row << n.pieces) + in_piece;
         store_to(to, states.inbox, &states.o[(rank << (n.rows + n.pieces)) + within], sum);
         if (in_piece == 0)
@@ -135,32 +143,41 @@ static __device__ __forceinline__ void merge_received(const attention_arguments 
                                                       cluster_states<HEAD_DIM, HALVES, WARPS> &states,
                                                       const cluster_rows &rows, uint32_t log_size)
 {
+    enum { SHARE = 4, STATES = MAX_CLUSTER / SHARE };
     const cluster_layout n = find_layout<HEAD_DIM>(rows.count, log_size);
-    const uint32_t from = threadIdx.x % MAX_CLUSTER, num_pieces = rows.count << n.pieces;
-    const bool is_block = from < 1u << n.size;
+    const uint32_t lane = threadIdx.x % SHARE, num_pieces = rows.count << n.pieces;
     wait_for_inbox(states.inbox);
     /* all lanes of a warp take part in the exchanges: those without a piece take the last one */
-    for (uint32_t first = 0; first < num_pieces; first += WARPS * WARP / MAX_CLUSTER) {
-        const uint32_t mine = first + threadIdx.x / MAX_CLUSTER, at = mine < num_pieces ? mine : num_pieces - 1;
+    for (uint32_t first = 0; first < num_pieces; first += WARPS * WARP / SHARE) {
+        const uint32_t mine = first + threadIdx.x / SHARE, at = mine < num_pieces ? mine : num_pieces - 1;
         const uint32_t row = at >> n.pieces, piece = at & ((1u << n.pieces) - 1);
-        const float2 ml = is_block ? states.ml[from][row] : make_float2(-INFINITY, 0);
-        float4 o = is_block ? states.o[(from << (n.rows + n.pieces)) + at] : make_float4(0, 0, 0, 0);
-        float m = ml.x;
+        float2 ml[STATES];
+        float4 part[STATES], o = make_float4(0, 0, 0, 0);
+        float m = -INFINITY, l = 0;
 #pragma unroll
-        for (uint32_t distance = 1; distance < MAX_CLUSTER; distance *= 2)
+        for (uint32_t i = 0; i < STATES; i++) {
+            const uint32_t block = i * SHARE + lane;
+            ml[i] = make_float2(-INFINITY, 0);
+            part[i] = o;
+            if (block < 1u << n.size) {
+                ml[i] = states.ml[block][row];
+                part[i] = states.o[(block << (n.rows + n.pieces)) + at];
+            }
+            m = fmaxf(m, ml[i].x);
+        }
+#pragma unroll
+        for (uint32_t distance = 1; distance < SHARE; distance *= 2)
             m = fmaxf(m, __shfl_xor_sync(ALL_LANES, m, distance));
-        const float weight = exp2_approx(ml.x - (m == -INFINITY ? 0 : m));
-        float l = ml.y * weight;
-        o = make_float4(o.x * weight, o.y * weight, o.z * weight, o.w * weight);
+        merge_weigh<STATES>(l, o, ml, part, m);
 #pragma unroll
-        for (uint32_t distance = 1; distance < MAX_CLUSTER; distance *= 2) {
+        for (uint32_t distance = 1; distance < SHARE; distance *= 2) {
             l += __shfl_xor_sync(ALL_LANES, l, distance);
             o.x += __shfl_xor_sync(ALL_LANES, o.x, distance);
             o.y += __shfl_xor_sync(ALL_LANES, o.y, distance);
             o.z += __shfl_xor_sync(ALL_LANES, o.z, distance);
             o.w += __shfl_xor_sync(ALL_LANES, o.w, distance);
         }
-        if (from == 0 && mine < num_pieces)
+        if (lane == 0 && mine < num_pieces)
             merge_write(a, rows.index(a, row), ((cluster_rank() << n.pieces) + piece) * 4, m, l, o);
     }
 }
