@@ -32,8 +32,8 @@ typedef struct few_rows {
 } few_rows;
 
 /* Most loaded_tokens of a plan with so many queries that step 13 runs itself, rather than step 12: those with which it
- * was measured to be no slower. 0: no plan. knows_old: the caller has said which K and V are new. num_workers: two for each
- * multiprocessor (gpu_num_workers). */
+ * was measured to be no slower. 0: it runs no such plan. knows_old: the caller has said which K and V are new.
+ * num_workers: two for each multiprocessor (gpu_num_workers). */
 uint64_t few_rows_limit(uint32_t num_queries, const tree_shape *shape, uint32_t num_workers, bool knows_old);
 
 /* Clusters for each KV head. */

@@ -318,11 +318,13 @@ tree_status tree_plan_gpu_new_slots(tree_plan_gpu *gpu_plan, const uint64_t *new
         new_slots = NULL;
         num_new_slots = 0;
     }
-    gpu_plan->version += new_slots != gpu_plan->new_slots || num_new_slots != gpu_plan->num_new_slots;
+    if (new_slots == gpu_plan->new_slots && num_new_slots == gpu_plan->num_new_slots)
+        return TREE_OK;
+    gpu_plan->version++;
     gpu_plan->new_slots = new_slots;
     gpu_plan->num_new_slots = num_new_slots;
     gpu_plan->is_few = gpu_plan->fills_few && fits_few(gpu_plan, &gpu_plan->plan, new_slots);
-    gpu_plan->steps_ahead = 0;
+    gpu_plan->steps_ahead = 0; /* another length may be the last one */
     return TREE_OK;
 }
 
