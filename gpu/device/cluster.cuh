@@ -80,7 +80,7 @@ static __device__ __forceinline__ void wait_for_inbox(cluster_inbox &inbox)
                     "selp.u32 %0, 1, 0, full;}" : "=r"(full) : "r"(at) : "memory");
 }
 
-/* The address in block `rank` of what lies at `mine` here. */
+/* The address in block `rank` of the variable that is `mine` here. */
 static __device__ __forceinline__ uint32_t address_in(uint32_t rank, const void *mine)
 {
     uint32_t there = 0;

@@ -1,4 +1,4 @@
-/* Step 12: early launch. The last rung, on sm_90.
+/* Step 12: early launch. The last rung on sm_90 for all plans but those of few rows (step 13).
  *   idea    programmatic dependent launch: the kernel starts as soon as the previous launch in the stream allows it and
  *           leaves room on the GPU. It reads the plan, finds its tiles, and only then waits for that launch to end,
  *           before it reads queries, K and V

@@ -1,17 +1,17 @@
 /* Step 13: few rows. The last rung, on sm_90.
- *   idea    where a KV head has few rows, nothing is shared, so shared memory only costs time: a warp loads K and V of
- *           its tokens straight into the fragments of the matrix instructions, all before its first product. The thread
- *           blocks of a KV head are a cluster: each stores its partial states into the shared memory of the others
- *           instead of L2, and waits for no more than its inbox. And if the caller has said which K and V are new, all
- *           others are loaded before the previous launch has ended
- *   wins    nothing here: 18.7 to 18.7 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv), which
- *           have too many rows
- *   price   no queue: the plan becomes one list of tokens, dealt out in slices of 16 in turn, so each 16 rows load all
- *           tokens that one of them sees. Pays for short lists alone (few_rows_fit); all other plans run step 12
- *   leaves  a warp computes one slice after the other, and its products wait for each other
- *   loop    slices instead of tiles; the next ones are requested while the present ones are computed
- *   threads blockIdx.x: rank of the thread block in its cluster, then KV head; blockIdx.y: which 16 rows. Warp w of rank
- *           r has the slices 16 * w + r, then every 64th (in a cluster of 16) */
+ *   idea    where a KV head has few rows, warps share nothing, and a tile in shared memory only costs time: each lane
+ *           copies the fragments of K and V that it will multiply (slice.cuh), all before the first product. The thread
+ *           blocks of a KV head are a cluster: each stores its partial states into the shared memory of the others, not
+ *           through L2, and waits for nothing but its inbox. And if the caller has said which K and V are new, the old
+ *           ones are loaded before the previous launch has ended
+ *   wins    ? us on 64 branches with 64 tokens each behind 2048, which have too many rows; a single branch of 2112 tokens
+ *           in 6.1 us instead of 8.7, one of 528 in 4.3 instead of 7.7 (docs/gpu.md)
+ *   price   no queue: the plan becomes one list of tokens, dealt out in slices of 16, and each 16 rows load all tokens
+ *           that one of them sees. It pays for short lists alone (few_rows_limit); all other plans run step 12
+ *   leaves  long lists: 2.2 TB/s, whatever the number of warps and stages; what bounds it is not known
+ *   loop    slices instead of tiles; the next ones are copied while the present ones are computed
+ *   threads blockIdx.x: rank of the thread block in its cluster, then KV head; blockIdx.y: which 16 rows. In a cluster of
+ *           16, warp w of rank r has slice 16 * w + r and every 96th after it */
 #include "few_rows.h"
 #include "merge_cluster.cuh"
 
@@ -249,14 +249,18 @@ static __global__ void __launch_bounds__(FEW_THREADS, FEW_PER_SM)
             float score[SLICE_TOKENS / 8][4];
             uint32_t weights[1][4];
             next = few_request(a, at, n);
-            cp_async_wait<2 * STAGES - 1>(); /* its keys */
+
+            /* score the keys */
+            cp_async_wait<2 * STAGES - 1>();
             if (slice.is_seen)
                 slice_scores<HEAD_DIM, T, HALVES>(score, shared.queries, stages[s]);
             few_copy_keys<HEAD_DIM>(stages[s], at, later);
+
+            /* absorb into the running maximum and sum */
             if (slice.is_seen)
                 tile_softmax<HEAD_DIM, T, SLICE_TOKENS>(state, weights, score,
                                                         slice_visible(slice.queries, at.bit, at.queries), a.scale);
-            cp_async_wait<2 * STAGES - 1>(); /* its values */
+            cp_async_wait<2 * STAGES - 1>();
             if (slice.is_seen)
                 slice_add_values<HEAD_DIM, T, HALVES>(state, weights[0], stages[s]);
             few_copy_values<HEAD_DIM>(stages[s], at, later);
