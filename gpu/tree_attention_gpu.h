@@ -128,7 +128,7 @@ size_t tree_attention_gpu_workspace_bytes(const tree_plan *plan, const tree_shap
  * NaN or +infinity makes the row NaN, scale 0 gives the mean of the visible values (NaN where a visible key is
  * infinite). Sums over tokens run in double if K and V are fp32, otherwise in float: of 131,072 equal values in one
  * item, out was off by up to 1.3e-3 of itself (H200, test_gpu_scores); a plan that cuts the item keeps it near 1e-4.
- * Steps 12 and 13 may overlap earlier work in the stream if that work allows it (programmatic dependent launch, sm_90:
+ * Steps 12 to 14 may overlap earlier work in the stream if that work allows it (programmatic dependent launch, sm_90:
  * an earlier call does, other kernels if they say so). Until that work has ended, they read only the plan, and step 14
  * the K and V that tree_plan_gpu_new_slots calls old.
  * Returns as tree_plan_fits; TREE_BAD_SHAPE (the plan was made for another shape); TREE_UNSUPPORTED (the step does

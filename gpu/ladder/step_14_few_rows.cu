@@ -7,7 +7,7 @@
  *   wins    ? us on 64 branches with 64 tokens each behind 2048, which have too many rows; a single branch of 2112 tokens
  *           in 6.1 us instead of 8.7, one of 528 in 4.3 instead of 7.7 (docs/gpu.md)
  *   price   no queue: the plan becomes one list of tokens, dealt out in slices of 16, and each 16 rows load all tokens
- *           that one of them sees. It pays for short lists alone (few_rows_limit); all other plans run step 12
+ *           that one of them sees. It pays for short lists alone (few_rows_limit); all other plans run step 13
  *   leaves  long lists: 2.2 TB/s, whatever the number of warps and stages; what bounds it is not known
  *   loop    slices instead of tiles; the next ones are copied while the present ones are computed
  *   threads blockIdx.x: rank of the thread block in its cluster, then KV head; blockIdx.y: which 16 rows. In a cluster of
