@@ -10,12 +10,12 @@
 
 /* The table of docs/plans.md. */
 typedef struct price_list {
-    uint64_t token, partial, item, row, tile_rows, masked_rows, mask, largest_tile, least_share, share_workers, cut, rest;
+    uint64_t token, partial, item, row, tile_rows, masked_rows, mask, largest_tile, least_share, share_workers, cut, rest, part;
 } price_list;
 
 static const price_list prices[] = {
-    [TREE_TARGET_GPU] = {512, 3120, 32768, 2, 16, 16, 64, 64, 3 * 32768, 4, 64, 16},
-    [TREE_TARGET_CPU] = {512, 1040, 8192, 28, 1, UINT32_MAX, 128, 1024, 0, 0, 0, 0},
+    [TREE_TARGET_GPU] = {512, 3120, 32768, 2, 16, 16, 64, 64, 3 * 32768, 4, 64, 16, 4},
+    [TREE_TARGET_CPU] = {512, 1040, 8192, 28, 1, UINT32_MAX, 128, 1024, 0, 0, 0, 0, 0},
 };
 
 /* Those of the caller, if there are any. */
@@ -25,7 +25,7 @@ static price_list prices_for(const tree_plan_config *config)
     return p->token_bytes == 0 ? prices[config->target]
                                : (price_list){p->token_bytes, p->partial_bytes, p->item_bytes, p->row_bytes, p->tile_rows,
                                               p->masked_rows, p->mask_bytes, p->max_tile, p->share_bytes,
-                                              p->share_workers, p->cut_tokens, p->rest_tokens};
+                                              p->share_workers, p->cut_tokens, p->rest_tokens, p->rest_part};
 }
 
 /* What is decided about a node. */
@@ -292,7 +292,8 @@ static void expect_shares(expected_items *e, const model *m, uint64_t *left, con
                 uint64_t room = *left > item ? (*left - item) / rate : 0;
                 uint64_t tiles = room / tile + (room % tile + tile * 3 / 4 >= tile);
                 tiles = tiles ? tiles : 1;
-                length = stop - at <= tile * tiles + m->price.rest ? stop - at : tile * tiles;
+                uint64_t rest = least(m->price.rest, tile * tiles / m->price.part);
+                length = stop - at <= tile * tiles + rest ? stop - at : tile * tiles;
                 expect_item(e, tokens + at, length, first_row + (uint32_t)row, first_row + (uint32_t)(row + rows));
                 *left -= least(*left, item + length * rate);
             }
@@ -391,7 +392,7 @@ static tree_prices random_prices(void)
                          .tile_rows = 1u << test_below(8), .max_tile = 1 + random_price(300),
                          .share_bytes = test_below(4) ? 1 + random_price(300000) : 0,
                          .share_workers = 1 + test_below(10), .cut_tokens = 1 + random_price(200),
-                         .rest_tokens = random_price(200)};
+                         .rest_tokens = random_price(200), .rest_part = 1 + random_price(40)};
 }
 
 static tree_plan_config random_config(tree_target target)
@@ -526,6 +527,7 @@ static void run_bounds(const void *argument)
         {offsetof(tree_prices, share_workers), 1, 1 << 20, "share_workers"},
         {offsetof(tree_prices, cut_tokens), 1, 1 << 20, "cut_tokens"},
         {offsetof(tree_prices, rest_tokens), 0, 1 << 20, "rest_tokens"},
+        {offsetof(tree_prices, rest_part), 1, 1 << 20, "rest_part"},
     };
     (void)argument;
     kv_tree *tree = plan_tree_levels("1,5/300,40", 16, 0);

@@ -57,7 +57,8 @@ typedef struct tree_prices {
     uint32_t share_bytes;   /* cut into even shares, each worth at least this; 0: pieces of one length */
     uint32_t share_workers; /* at most one share for so many workers, at least 1 */
     uint32_t cut_tokens;    /* shares end at multiples of this, at least 1: tokens of a tile */
-    uint32_t rest_tokens;   /* a rest of up to so many tokens joins the share before it */
+    uint32_t rest_tokens;   /* a rest of up to so many tokens joins the share before it, */
+    uint32_t rest_part;     /* if it has at most a 1 / rest_part of that share's; at least 1 */
 } tree_prices;
 
 /* The prices that cost uses if a config has none. */

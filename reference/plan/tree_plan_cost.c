@@ -15,11 +15,11 @@ static const tree_prices prices_of[] = {
     /* loading a token takes as long as multiplying it by 256 rows; 3 items are the least share */
     [TREE_TARGET_GPU] = {.token_bytes = 512, .item_bytes = 32768, .partial_bytes = 3120, .row_bytes = 2,
                          .mask_bytes = 64, .masked_rows = 16, .tile_rows = 16, .max_tile = 64,
-                         .share_bytes = 98304, .share_workers = 4, .cut_tokens = 64, .rest_tokens = 16},
+                         .share_bytes = 98304, .share_workers = 4, .cut_tokens = 64, .rest_tokens = 16, .rest_part = 4},
     /* loading a token takes as long as 18 rows: 1.25 ns per row, 22 GB/s per core */
     [TREE_TARGET_CPU] = {.token_bytes = 512, .item_bytes = 8192, .partial_bytes = 1040, .row_bytes = 28,
                          .mask_bytes = 128, .masked_rows = UINT32_MAX, .tile_rows = 1, .max_tile = 1024,
-                         .share_bytes = 0, .share_workers = 4, .cut_tokens = 64, .rest_tokens = 16},
+                         .share_bytes = 0, .share_workers = 4, .cut_tokens = 64, .rest_tokens = 16, .rest_part = 4},
 };
 
 enum {
@@ -77,7 +77,7 @@ tree_status plan_cost_prices(tree_plan_config *config)
                 && p->mask_bytes <= MOST && p->tile_rows && !(p->tile_rows & (p->tile_rows - 1))
                 && p->tile_rows <= MOST_SIZE && p->max_tile && p->max_tile <= MOST_SIZE && p->share_bytes <= MOST_WORK
                 && p->share_workers && p->share_workers <= MOST_SIZE && p->cut_tokens && p->cut_tokens <= MOST_SIZE
-                && p->rest_tokens <= MOST_SIZE;
+                && p->rest_tokens <= MOST_SIZE && p->rest_part && p->rest_part <= MOST_SIZE;
     return good ? TREE_OK : TREE_INVAL;
 }
 
@@ -389,7 +389,9 @@ static void add_shares(plan_items *items, const plan_cost *c, uint64_t *left, ui
         uint64_t room = *left > item_bytes ? (*left - item_bytes) / rate : 0, num_tokens = end - from;
         uint64_t cut = (room + tile * 3 / 4) / tile * tile;
         cut = cut ? cut : tile;
-        if (num_tokens > cut + c->prices->rest_tokens)
+        uint64_t rest = cut / c->prices->rest_part;
+        rest = rest < c->prices->rest_tokens ? rest : c->prices->rest_tokens;
+        if (num_tokens > cut + rest)
             num_tokens = cut;
         piece = piece_of_list(c, piece.last, from, num_tokens);
         plan_add_piece(items, c->list, &piece, first_row, end_row, num_tokens / 2 + tile);
