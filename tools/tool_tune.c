@@ -148,10 +148,28 @@ static void write_profile(const out_file *out, const tool_profile *profile)
 static void show(uint32_t done, void *context) { tool_progress_show(context, done, NUM_STEPS); }
 static void show_search(uint32_t done, void *context) { show(NUM_FIT + done, context); }
 
-static void open_cases(tune_case *cases, const tune_tree *trees, uint32_t count, const gpu_bench_gpu *gpu)
+static FILE *open_log(const tool_call *call)
+{
+    const char *path = tool_text(call, "--log", NULL);
+    FILE *log = path != NULL ? fopen(path, "w") : NULL;
+    if (path != NULL && log == NULL)
+        tool_bad_input("tune: %s: %s", path, strerror(errno));
+    if (log != NULL)
+        tune_write_log_heading(log);
+    return log;
+}
+
+/* A log that misses lines is no reason to lose the profile. */
+static void close_log(const tool_call *call, FILE *log)
+{
+    if (log != NULL && (ferror(log) || fclose(log) != 0))
+        tool_warn("tune: %s could not be written: %s", tool_text(call, "--log", ""), strerror(errno));
+}
+
+static void open_cases(tune_case *cases, const tune_tree *trees, uint32_t count, const gpu_bench_gpu *gpu, FILE *log)
 {
     for (uint32_t i = 0; i < count; i++)
-        cases[i] = tune_case_open(&trees[i], gpu);
+        cases[i] = tune_case_open(&trees[i], gpu, log);
 }
 
 /* Fills [count] lines of the profile, without the trees that could not be measured. */
@@ -236,10 +254,11 @@ static int run(const tool_call *call)
     if (gpu_bench_look(&gpu, why) != GPU_BENCH_OK)
         tool_fail("tune: %s", why);
     const out_file out = prepare(call, gpu.name);
+    FILE *log = open_log(call);
     double limit_us = measure_now_us() + seconds * 1e6;
     tune_case fit[NUM_FIT], judge[NUM_JUDGE];
-    open_cases(fit, fit_trees, NUM_FIT, &gpu);
-    open_cases(judge, judge_trees, NUM_JUDGE, &gpu);
+    open_cases(fit, fit_trees, NUM_FIT, &gpu, log);
+    open_cases(judge, judge_trees, NUM_JUDGE, &gpu, log);
     tool_profile *profile = tool_allocate(1, sizeof *profile);
     describe(profile, &gpu);
     tree_prices *prices = &profile->prices;
@@ -255,6 +274,7 @@ static int run(const tool_call *call)
         tune_measure_all(&judge[i], prices);
     }
     tool_progress_end(&progress);
+    close_log(call, log);
     const tree_prices *unfitted = tree_prices_of(TREE_TARGET_GPU);
     if (tune_loss(judge, NUM_JUDGE, prices) > tune_loss(judge, NUM_JUDGE, unfitted)) {
         tool_warn("tune: the fitted prices are worse on the trees that judge: the profile has the default ones");
@@ -277,6 +297,7 @@ static int run(const tool_call *call)
 
 static const tool_option options[] = {
     {"--out", "FILE", "the profile (of an H200 nvidia_h200.profile; -: standard output, without the table)"},
+    {"--log", "FILE", "every time that was measured, with its tree and prices, as csv"},
     {"--seconds", "N", "the search ends after N seconds; the trees that judge take some ten more (60)"},
     {NULL, NULL, NULL},
 };

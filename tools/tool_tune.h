@@ -32,9 +32,11 @@ typedef struct tune_case {
     tree_strategy other;
     tune_plan *plans;           /* [num_plans] */
     uint32_t num_plans, room;
+    FILE *log;                  /* a line for each time; NULL: none */
 } tune_case;
 
-tune_case tune_case_open(const tune_tree *tree, const gpu_bench_gpu *gpu);
+void tune_write_log_heading(FILE *log);
+tune_case tune_case_open(const tune_tree *tree, const gpu_bench_gpu *gpu, FILE *log);
 void tune_case_close(tune_case *c);
 
 /* Measures plan cost with `prices`, with the default prices, and all other plans, in one batch. The result of the first

@@ -10,9 +10,9 @@
 
 /* ---- cases ---- */
 
-tune_case tune_case_open(const tune_tree *tree, const gpu_bench_gpu *gpu)
+tune_case tune_case_open(const tune_tree *tree, const gpu_bench_gpu *gpu, FILE *log)
 {
-    tune_case c = {.of = tree, .is_cold = true};
+    tune_case c = {.of = tree, .is_cold = true, .log = log};
     replay_totals totals;
     if (workload_levels(&c.work, tree->nodes, tree->tokens, NULL) != KV_OK
         || replay_measure(&totals, c.work, BENCH_BLOCK_TOKENS) != KV_OK)
@@ -79,11 +79,28 @@ static void remember(tune_case *c, uint64_t hash, double ratio)
     c->plans[c->num_plans++] = (tune_plan){hash, ratio};
 }
 
+void tune_write_log_heading(FILE *log)
+{
+    fputs("tree,heads,kv_heads,plan,token_bytes,item_bytes,partial_bytes,row_bytes,mask_bytes,masked_rows,tile_rows,max_tile,"
+          "share_bytes,share_workers,cut_tokens,rest_tokens,rest_part,us\n", log);
+}
+
+static void write_log(const tune_case *c, const tree_plan_config *config, double us)
+{
+    const tree_prices *p = &config->prices;
+    fprintf(c->log, "\"%s / %s\",%u,%u,%s,%u,%u,%u,%u,%u,%u,%u,%u,%u,%u,%u,%u,%u,%.3f\n", c->of->nodes, c->of->tokens,
+            c->of->num_heads, c->of->num_kv_heads, tree_strategy_name[config->strategy], p->token_bytes, p->item_bytes,
+            p->partial_bytes, p->row_bytes, p->mask_bytes, p->masked_rows, p->tile_rows, p->max_tile, p->share_bytes,
+            p->share_workers, p->cut_tokens, p->rest_tokens, p->rest_part, us);
+}
+
 static void measure(double *us, const tune_case *c, const tree_plan_config *configs, uint32_t count, bool checked)
 {
     char why[GPU_BENCH_WHY];
     if (gpu_bench_times(us, &c->request, configs, count, checked, why) != GPU_BENCH_OK)
         tool_fail("tune: %s / %s: %s", c->of->nodes, c->of->tokens, why);
+    for (uint32_t i = 0; i < count && c->log != NULL; i++)
+        write_log(c, &configs[i], us[i]);
 }
 
 static tree_plan_config config_of(const tune_case *c, const tree_prices *prices)
