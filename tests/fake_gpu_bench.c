@@ -167,7 +167,7 @@ static double noise(void)
 gpu_bench_status gpu_bench_times(double *us, const gpu_bench_request *request, const tree_plan_config *configs,
                                  uint32_t count, bool checked, char why[GPU_BENCH_WHY])
 {
-    enum { MOST = 64 };
+    enum { MOST = 128 };
     static fake_step steps[MOST]; /* the program's workloads live until its end */
     static uint32_t num_steps;
     uint32_t s = 0;

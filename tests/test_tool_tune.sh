@@ -19,7 +19,7 @@ cp nvidia_fake.profile good.profile
 cp out table.csv
 expect "its lines, in this order" \
     "treeattn-profile gpu measured date driver commit rung multiprocessors l2_mib dram_gbps l2_gbps matrix_tflops launch_us \
-token_bytes item_bytes partial_bytes row_bytes mask_bytes masked_rows tile_rows max_tile share_bytes share_workers cut_tokens \
+token_bytes item_bytes partial_bytes row_bytes mask_bytes masked_rows tile_rows max_tile share_bytes merge_bytes share_workers cut_tokens \
 rest_tokens rest_part fit_trees fit judge_trees judge end" \
     "$(grep -v '^#' good.profile | cut -d ' ' -f 1 | uniq | paste -sd ' ')"
 expect "date" "$(date -u +%F)" "$(sed -n 's/^date //p' good.profile)"
@@ -47,7 +47,7 @@ recorded=$(sed -n 's/^    {"[^"]*", "\([^"]*\)", "\([^"]*\)"},$/\1 \/ \2/p' "$TR
 sed -nE 's/^(fit|judge) [0-9/]+ [^ ]* [^ ]* [^ ]* [a-z_]* (.*)/\2/p' good.profile >own
 expect "none of them is one of figure gpu_trees" "22 49 0" "$(wc -l <<<"$recorded") $(wc -l <own) $(grep -cxFf own <<<"$recorded")"
 # The log: every time; the plan of the fitted prices is among them for each tree, with the time of the profile.
-expect "log: a heading, and lines as wide" "18 18" "$(sed 's/"[^"]*"/tree/' log.csv | awk -F, '{ print NF }' | sort -u | paste -sd ' ' | sed 's/^18$/18 18/')"
+expect "log: a heading, and lines as wide" "19 19" "$(sed 's/"[^"]*"/tree/' log.csv | awk -F, '{ print NF }' | sort -u | paste -sd ' ' | sed 's/^19$/19 19/')"
 expect "log: of each tree" 49 "$(sed -nE 's/^("[^"]*",[0-9]+,[0-9]+),.*/\1/p' log.csv | sort -u | wc -l)"
 expect "log: every plan" 8 "$(sed -nE 's/^"[^"]*",[0-9]+,[0-9]+,([a-z_]*),.*/\1/p' log.csv | sort -u | wc -l)"
 
@@ -66,6 +66,18 @@ run tune
 expect_match "text: a table" '^judge  1,1 / 512,16 +32 +8 ' out
 expect_match "text: where it is" '^profile: nvidia_fake\.profile$' out
 expect_match "text: means" "^fitted / default, geometric mean: $fit_ratio of 30 trees that fit, $judge_ratio of 19 that judge$" out
+
+# ---- the program, with the measurement in a library beside it ----
+mkdir there
+cp "$program" there/treeattn
+TREEATTN_BIN=$work/there/treeattn
+expect_error "no library" 1 '^treeattn: tune: (its library is not built yet; make builds it|this program was built without CUDA; .*)$' \
+    tune --out there/x.profile
+expect "no library: no file" "there/treeattn" "$(echo there/*)"
+cp "${program%/*}/libfake_bench.so" there/libtreeattn_bench.so
+run tune --out -
+expect "a library: the same profile" "$(cat good.profile)" "$(cat out)"
+TREEATTN_BIN=$fake
 
 # ---- prices that are worse on the trees that judge ----
 FAKE_GPU=hostile run tune --out hostile.profile
@@ -223,8 +235,8 @@ for profile in "${profiles[@]}"; do
     expect "$profile: by the formula of docs/profiles.md" "$(awk -v sms="$(value "$profile" multiprocessors)" \
         -v gbps="$(value "$profile" dram_gbps)" -v tflops="$(value "$profile" matrix_tflops)" 'BEGIN {
             share = gbps / sms / (4800 / 132); row = 2 * gbps / tflops / (4800 / 989)
-            printf "512 %.0f %.0f %.0f 64 16 16 64 %.0f 64 16 4", 32768 * share, 3120 * share, row < 1 ? 1 : row, 98304 * share
-        }')" "$(for key in token_bytes item_bytes partial_bytes row_bytes mask_bytes masked_rows tile_rows max_tile share_bytes cut_tokens rest_tokens rest_part; do
+            printf "512 %.0f %.0f %.0f 64 16 16 64 %.0f 0 64 16 4", 32768 * share, 3120 * share, row < 1 ? 1 : row, 98304 * share
+        }')" "$(for key in token_bytes item_bytes partial_bytes row_bytes mask_bytes masked_rows tile_rows max_tile share_bytes merge_bytes cut_tokens rest_tokens rest_part; do
             value "$profile" $key; done | paste -sd ' ')"
 done
 finish

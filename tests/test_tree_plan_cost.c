@@ -1,6 +1,7 @@
 /* Claim: the plans of cost are those that the formula of docs/plans.md finds cheapest: units, cuts and shares of random
  * trees, computed here a second time, slice by slice and token by token. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,22 +11,24 @@
 
 /* The table of docs/plans.md. */
 typedef struct price_list {
-    uint64_t token, partial, item, row, tile_rows, masked_rows, mask, largest_tile, least_share, share_workers, cut, rest, part;
+    uint64_t token, partial, item, row, tile_rows, masked_rows, mask, largest_tile;
+    uint64_t least_share, merge, share_workers, cut, rest, part;
 } price_list;
 
 static const price_list prices[] = {
-    [TREE_TARGET_GPU] = {512, 3120, 32768, 2, 16, 16, 64, 64, 3 * 32768, 4, 64, 16, 4},
-    [TREE_TARGET_CPU] = {512, 1040, 8192, 28, 1, UINT32_MAX, 128, 1024, 0, 0, 0, 0, 0},
+    [TREE_TARGET_GPU] = {512, 3120, 32768, 2, 16, 16, 64, 64, 3 * 32768, 0, 4, 64, 16, 4},
+    [TREE_TARGET_CPU] = {512, 1040, 8192, 28, 1, UINT32_MAX, 128, 1024, 0, 0, 0, 0, 0, 0},
 };
 
 /* Those of the caller, if there are any. */
 static price_list prices_for(const tree_plan_config *config)
 {
     const tree_prices *p = &config->prices;
-    return p->token_bytes == 0 ? prices[config->target]
-                               : (price_list){p->token_bytes, p->partial_bytes, p->item_bytes, p->row_bytes, p->tile_rows,
-                                              p->masked_rows, p->mask_bytes, p->max_tile, p->share_bytes,
-                                              p->share_workers, p->cut_tokens, p->rest_tokens, p->rest_part};
+    if (p->token_bytes == 0)
+        return prices[config->target];
+    return (price_list){p->token_bytes, p->partial_bytes, p->item_bytes, p->row_bytes, p->tile_rows, p->masked_rows,
+                        p->mask_bytes, p->max_tile, p->share_bytes, p->merge_bytes, p->share_workers, p->cut_tokens, p->rest_tokens,
+                        p->rest_part};
 }
 
 /* What is decided about a node. */
@@ -313,6 +316,16 @@ static void set_share(model *m, listed *tokens)
             all += m->price.item + slice_bytes(m, &m->of[n], count, least(m->max_rows, rows - row));
     }
     m->share = (all / num_shares + m->price.item) * 102 / 100;
+    uint64_t longest = 0;
+    for (uint32_t n = 0; n < m->tree->num_nodes; n++) {
+        uint64_t path = 0;
+        for (uint32_t a = n; a != KV_NONE; a = m->tree->nodes[a].parent)
+            path += m->tree->nodes[a].num_tokens;
+        longest = path > longest ? path : longest;
+    }
+    double best = sqrt((double)longest * (double)open_token(m, 1) * (double)m->price.merge);
+    if (m->price.merge && m->share < m->price.item + (uint64_t)best)
+        m->share = m->price.item + (uint64_t)best;
     if (m->share < m->price.least_share)
         m->share = m->price.least_share;
 }
@@ -391,6 +404,7 @@ static tree_prices random_prices(void)
                          .mask_bytes = random_price(400), .masked_rows = any[test_below(5)],
                          .tile_rows = 1u << test_below(8), .max_tile = 1 + random_price(300),
                          .share_bytes = test_below(4) ? 1 + random_price(300000) : 0,
+                         .merge_bytes = test_below(2) ? random_price(20000) : 0,
                          .share_workers = 1 + test_below(10), .cut_tokens = 1 + random_price(200),
                          .rest_tokens = random_price(200), .rest_part = 1 + random_price(40)};
 }
@@ -524,6 +538,7 @@ static void run_bounds(const void *argument)
         {offsetof(tree_prices, tile_rows), 1, 1 << 20, "tile_rows"},
         {offsetof(tree_prices, max_tile), 1, 1 << 20, "max_tile"},
         {offsetof(tree_prices, share_bytes), 0, 1 << 30, "share_bytes"},
+        {offsetof(tree_prices, merge_bytes), 0, 1 << 24, "merge_bytes"},
         {offsetof(tree_prices, share_workers), 1, 1 << 20, "share_workers"},
         {offsetof(tree_prices, cut_tokens), 1, 1 << 20, "cut_tokens"},
         {offsetof(tree_prices, rest_tokens), 0, 1 << 20, "rest_tokens"},

@@ -456,6 +456,6 @@ const tool_verb tool_bench = {
     .formats = "text csv json",
     .options = options,
     .example = "  treeattn bench --repeats 3 --format csv > bench.csv\n"
-               "  treeattn bench --gpu '1,64 / 2048,64'\n",
+               "  treeattn bench --gpu '1,64 / 2048,64' --profile h200\n",
     .run = run,
 };

@@ -372,6 +372,7 @@ const tool_verb tool_plan = {
     .options = options,
     .example = "  treeattn plan --tree '1,16,64 / 1024,256,32' --strategy flatten --items\n"
                "  treeattn plan --tree '1,2 / 48,6|9' --strategy cost --target cpu --workers 8\n"
+               "  treeattn plan --tree '1,1 / 512,16' --strategy cost --items --profile rtx_4090\n"
                "  treeattn plan --trace docs/examples/traces/accept.ttr --star 4 --iteration 2\n",
     .run = run,
 };

@@ -30,7 +30,7 @@ double tool_profile_ratio(const tool_profile_tree *trees, uint32_t num_trees);
 
 typedef struct tool_profile {
     char gpu[TOOL_PROFILE_TEXT]; /* as the driver names it, or the beginning of that */
-    uint32_t measured;           /* 1: fitted on such a GPU; 0: computed from its data sheet, and then `source` says which */
+    uint32_t measured;           /* 1: fitted on such a GPU; 0: computed from the data sheet that `source` names */
     char source[TOOL_PROFILE_TEXT], date[TOOL_PROFILE_TEXT], driver[TOOL_PROFILE_TEXT], commit[TOOL_PROFILE_TEXT];
     char rung[TOOL_PROFILE_TEXT];
     uint32_t multiprocessors;

@@ -21,6 +21,22 @@
 /* None of them is one of the 22 trees of figure gpu_trees: these may judge as well. At 16/1 heads a tree has to be
  * large, or all of its sets would stay in the L2 cache. */
 static const tune_tree fit_trees[] = {
+    {"1,1", "392,16", 32, 8},
+    {"1,1", "760,16", 32, 8},
+    {"1,1", "2496,72", 32, 8},
+    {"1,8", "1000,40", 32, 8},
+    {"1,16", "320,48", 32, 8},
+    {"1,2,32", "8,200,40", 32, 8},
+    {"1,5,40", "64,320,24", 32, 8},
+    {"1,1", "384,24", 32, 32},
+    {"1,3", "1200,80", 32, 32},
+    {"1,10", "768,48", 32, 32},
+    {"1,2", "3000,200", 16, 1},
+    {"1,12", "3000,300", 16, 1},
+    {"1,192", "320,24", 16, 1},
+    {"1,3,48", "16,280,40", 16, 1},
+    {"1,12,48", "1000,240,40", 16, 1},
+    {"1,5,160", "8,200,24", 16, 1},
     {"1,1", "640,24", 32, 8},
     {"1,1", "1024,32", 32, 8},
     {"1,1", "4096,64", 32, 8},
@@ -53,6 +69,12 @@ static const tune_tree fit_trees[] = {
     {"1,8,32,128", "2400,240,80,40", 16, 1},
 };
 static const tune_tree judge_trees[] = {
+    {"1,1", "1336,24", 32, 8},
+    {"1,6", "520,40", 32, 8},
+    {"1,1", "704,16", 32, 32},
+    {"1,1", "6000,48", 16, 1},
+    {"1,20", "3504,160", 16, 1},
+    {"1,6,72", "8,240,40", 16, 1},
     {"1,1", "512,16", 32, 8},
     {"1,1", "8192,64", 32, 8},
     {"1,3", "1536,96", 32, 8},
@@ -120,7 +142,7 @@ static out_file prepare(const tool_call *call, const char *gpu)
     return out;
 }
 
-/* Whole or not at all. A profile that cannot be written goes to standard output, and the status is 1: nothing is lost. */
+/* Whole or not at all. A profile that cannot be written goes to standard output, and the status is 1. */
 static void write_profile(const out_file *out, const tool_profile *profile)
 {
     if (out->path[0] == '\0') {
@@ -235,7 +257,8 @@ static void write_result(const tool_call *call, const out_file *out, const tool_
     put_rows(table, "judge", profile->judge, profile->num_judge);
     if (call->format == TOOL_TEXT)
         printf("%s, %u multiprocessors, %s; cold us of plan cost with the default and the fitted prices, and of the\n"
-               "fastest other plan; behind: slower than that\n\n", profile->gpu, profile->multiprocessors, profile->rung);
+               "fastest other plan; behind: slower than that\n\n", profile->gpu, profile->multiprocessors,
+               profile->rung);
     tool_table_write(table, stdout, call->format, false);
     if (call->format == TOOL_TEXT)
         printf("\nfitted / default, geometric mean: %.3f of %u trees that fit, %.3f of %u that judge\nprofile: %s\n",

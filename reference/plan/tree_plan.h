@@ -55,6 +55,7 @@ typedef struct tree_prices {
     uint32_t tile_rows;     /* queries x group_size are rounded up to a multiple of this, a power of two */
     uint32_t max_tile;      /* queries x group_size of an item, at least 1 */
     uint32_t share_bytes;   /* cut into even shares, each worth at least this; 0: pieces of one length */
+    uint32_t merge_bytes;   /* one more partial state on a query's path: 0 to cut long paths like short ones */
     uint32_t share_workers; /* at most one share for so many workers, at least 1 */
     uint32_t cut_tokens;    /* shares end at multiples of this, at least 1: tokens of a tile */
     uint32_t rest_tokens;   /* a rest of up to so many tokens joins the share before it, */

@@ -9,17 +9,20 @@
  * Price: O(nodes) before the items are added. */
 #include "tree_plan_cost_internal.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 static const tree_prices prices_of[] = {
     /* loading a token takes as long as multiplying it by 256 rows; 3 items are the least share */
     [TREE_TARGET_GPU] = {.token_bytes = 512, .item_bytes = 32768, .partial_bytes = 3120, .row_bytes = 2,
                          .mask_bytes = 64, .masked_rows = 16, .tile_rows = 16, .max_tile = 64,
-                         .share_bytes = 98304, .share_workers = 4, .cut_tokens = 64, .rest_tokens = 16, .rest_part = 4},
+                         .share_bytes = 98304, .merge_bytes = 0, .share_workers = 4, .cut_tokens = 64,
+                         .rest_tokens = 16, .rest_part = 4},
     /* loading a token takes as long as 18 rows: 1.25 ns per row, 22 GB/s per core */
     [TREE_TARGET_CPU] = {.token_bytes = 512, .item_bytes = 8192, .partial_bytes = 1040, .row_bytes = 28,
                          .mask_bytes = 128, .masked_rows = UINT32_MAX, .tile_rows = 1, .max_tile = 1024,
-                         .share_bytes = 0, .share_workers = 4, .cut_tokens = 64, .rest_tokens = 16, .rest_part = 4},
+                         .share_bytes = 0, .merge_bytes = 0, .share_workers = 4, .cut_tokens = 64, .rest_tokens = 16,
+                         .rest_part = 4},
 };
 
 enum {
@@ -76,8 +79,8 @@ tree_status plan_cost_prices(tree_plan_config *config)
     bool good = p->token_bytes <= MOST && p->item_bytes <= MOST_WORK && p->partial_bytes <= MOST && p->row_bytes <= MOST
                 && p->mask_bytes <= MOST && p->tile_rows && !(p->tile_rows & (p->tile_rows - 1))
                 && p->tile_rows <= MOST_SIZE && p->max_tile && p->max_tile <= MOST_SIZE && p->share_bytes <= MOST_WORK
-                && p->share_workers && p->share_workers <= MOST_SIZE && p->cut_tokens && p->cut_tokens <= MOST_SIZE
-                && p->rest_tokens <= MOST_SIZE && p->rest_part && p->rest_part <= MOST_SIZE;
+                && p->merge_bytes <= MOST && p->share_workers && p->share_workers <= MOST_SIZE && p->cut_tokens
+                && p->cut_tokens <= MOST_SIZE && p->rest_tokens <= MOST_SIZE && p->rest_part && p->rest_part <= MOST_SIZE;
     return good ? TREE_OK : TREE_INVAL;
 }
 
@@ -257,10 +260,33 @@ static cost_stretch stretch_of(const plan_cost *c, uint32_t node, uint64_t num_r
 
 static uint64_t item_rows(const plan_cost *c, uint64_t left) { return left < c->max_rows ? left : c->max_rows; }
 
+static uint64_t longest_path(const plan_cost *c)
+{
+    uint64_t longest = 0;
+    for (uint32_t node = 0; node < c->tree->num_nodes; node++) {
+        const uint32_t parent = c->tree->nodes[node].parent;
+        c->list_start[node] = c->tree->nodes[node].num_tokens + (parent == KV_NONE ? 0 : c->list_start[parent]);
+        longest = c->list_start[node] > longest ? c->list_start[node] : longest;
+    }
+    return longest;
+}
+
+/* Pieces of n bytes of a path of N bytes: the longer they are, the longer a worker takes, and the fewer partial states,
+ * N / n, are merged. n + merge_bytes x N / n is least at n = sqrt(merge_bytes x N). */
+static uint64_t least_share(const plan_cost *c)
+{
+    const tree_prices *price = c->prices;
+    if (!price->merge_bytes)
+        return price->share_bytes;
+    double path_bytes = (double)longest_path(c) * (double)c->rows[c->tree->num_queries > 0].rate;
+    uint64_t share = price->item_bytes + (uint64_t)sqrt(path_bytes * price->merge_bytes);
+    return share > price->share_bytes ? share : price->share_bytes;
+}
+
 /* An even share of all units, but at least the least one. */
 static void decide_share(plan_cost *c, uint32_t num_workers)
 {
-    uint64_t item_bytes = c->prices->item_bytes, least = c->prices->share_bytes, all = 0;
+    uint64_t item_bytes = c->prices->item_bytes, least = least_share(c), all = 0;
     uint64_t num_shares = num_workers < c->prices->share_workers ? 1 : num_workers / c->prices->share_workers;
     for (uint32_t node = 0; node < c->tree->num_nodes;) {
         const cost_node *unit = &c->nodes[node];

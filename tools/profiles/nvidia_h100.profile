@@ -15,6 +15,7 @@ masked_rows 16
 tile_rows 16
 max_tile 64
 share_bytes 68608
+merge_bytes 0
 share_workers 4
 cut_tokens 64
 rest_tokens 16
