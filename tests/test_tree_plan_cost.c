@@ -521,6 +521,30 @@ static void run_named(const void *argument)
     }
 }
 
+/* So many workers that only the least share counts, and that grows with the longest path. */
+static void run_long_paths(const void *argument)
+{
+    (void)argument;
+    uint32_t num_cut = 0;
+    for (int i = 0; i < 60; i++) {
+        kv_tree *tree = plan_tree_random(1 + test_below(12), 3000, 16, 0);
+        tree_plan_config config = {.strategy = TREE_COST, .prices = *tree_prices_of(TREE_TARGET_GPU)};
+        config.num_workers = 1 << 20;
+        config.prices.share_workers = config.prices.share_bytes = 1;
+        config.prices.item_bytes = test_below(3) * 10000;
+        config.prices.merge_bytes = 1 + test_below(test_below(2) ? 1000 : 50000);
+        check_against_model(tree, &config);
+        tree_plan *plan = plan_tree_plan(tree, config);
+        config.prices.merge_bytes = 0;
+        tree_plan *without = plan_tree_plan(tree, config);
+        num_cut += plan->num_items < without->num_items;
+        tree_plan_destroy(plan);
+        tree_plan_destroy(without);
+        plan_tree_destroy(tree);
+    }
+    check(num_cut > 30, "fewer cuts in %" PRIu32 " of 60 plans", num_cut);
+}
+
 /* Each price at its bounds, and one beyond. */
 static void run_bounds(const void *argument)
 {
@@ -601,6 +625,7 @@ int main(int argc, char **argv)
         test_add(run_ties, &targets[t], "one_token_before_and_behind_a_turn_for_a_%s", names[t]);
         test_add(run_named, &targets[t], "every_named_tree_for_a_%s", names[t]);
     }
+    test_add(run_long_paths, NULL, "long_paths_are_cut_less_often");
     test_add(run_bounds, NULL, "a_price_out_of_its_bounds");
     test_add(run_given, NULL, "prices_of_the_caller");
     return test_end();
