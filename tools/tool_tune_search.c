@@ -176,7 +176,7 @@ static const struct {
     {offsetof(tree_prices, partial_bytes), {780, 1104, 1560, 2208, 3120, 4416, 6240, 8832, 12480, NONE}},
     {offsetof(tree_prices, share_workers), {2, 3, 4, 5, 6, 8, NONE}},
     {offsetof(tree_prices, row_bytes), {1, 2, 3, 4, 6, 8, 12, NONE}},
-    {offsetof(tree_prices, mask_bytes), {16, 32, 64, 128, 256, 512, NONE}},
+    {offsetof(tree_prices, mask_bytes), {16, 32, 64, 128, 256, 384, 512, 768, 1024, 1536, NONE}},
     {offsetof(tree_prices, masked_rows), {16, 32, 64, 128, NONE}},
     {offsetof(tree_prices, max_tile), {32, 64, 128, 256, NONE}},
     {offsetof(tree_prices, tile_rows), {4, 8, 16, 32, 64, NONE}},
