@@ -33,6 +33,10 @@ def tree_prices_of(target="gpu"):
         return c.as_dict(c.tree_prices_of(choice("target", target, c.TREE_TARGETS)).contents)
 
 
+# All other arguments were checked before.
+BAD_PRICES = "prices: expected each within its bounds, which reference/plan/tree_plan.h has at tree_prices"
+
+
 def _prices(prices, target):
     if prices is None:
         return c.tree_prices()
@@ -68,7 +72,8 @@ def tree_plan_bytes(tree, strategy="cost", *, target="gpu", max_rows=0, piece_to
     config = _config(strategy, target, max_rows, piece_tokens, group_size, num_workers, prices)
     size = c_uint64()
     with lock:
-        raise_tree(c.tree_plan_bytes(byref(size), instance("tree", tree, Tree)._pointer, byref(config)))
+        raise_tree(c.tree_plan_bytes(byref(size), instance("tree", tree, Tree)._pointer, byref(config)),
+                   TREE_INVAL=BAD_PRICES)
     return size.value
 
 
@@ -97,7 +102,7 @@ class Plan(Owner):
         plan = c.P(c.tree_plan)()
         with lock:
             if keeps is None:
-                raise_tree(c.tree_plan_build(byref(plan), tree._pointer, byref(config)))
+                raise_tree(c.tree_plan_build(byref(plan), tree._pointer, byref(config)), TREE_INVAL=BAD_PRICES)
             else:
                 raise_tree(c.tree_plan_build_keep(byref(plan), tree._pointer, byref(config),
                                                   _keep_structs(tree, keeps), masks), TREE_INVAL=
