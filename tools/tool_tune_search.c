@@ -2,6 +2,7 @@
  * measured once is known by its hash. */
 #include "tool_tune.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,14 +146,18 @@ double tune_ratio(const tune_case *c, const tree_prices *prices)
     return plan->ratio;
 }
 
+static double loss_of(const tune_case *c, double ratio)
+{
+    return log(ratio) + TUNE_PENALTY * fmax(0, log(ratio / c->other_ratio / TUNE_SLACK));
+}
+
 double tune_loss(const tune_case *cases, uint32_t num_cases, const tree_prices *prices)
 {
     double sum = 0, count = 0;
     for (uint32_t i = 0; i < num_cases; i++) {
         if (!cases[i].is_cold)
             continue;
-        double ratio = tune_ratio(&cases[i], prices);
-        sum += log(ratio) + TUNE_PENALTY * fmax(0, log(ratio / cases[i].other_ratio / TUNE_SLACK));
+        sum += loss_of(&cases[i], tune_ratio(&cases[i], prices));
         count++;
     }
     return count > 0 ? sum / count : 0;
@@ -190,52 +195,56 @@ static tree_prices with(const tree_prices *prices, size_t offset, uint32_t value
     return changed;
 }
 
-/* Measures, in one batch, the plans of these prices that the case does not know, beside the plan of the default ones. */
-static void learn(tune_case *c, const tree_prices *prices, uint32_t count)
+/* Adds the losses of these prices on the case. Plans that it does not know are measured, in one batch, beside the plan of
+ * the default prices. */
+static void add_losses(double *losses, tune_case *c, const tree_prices *prices, uint32_t count)
 {
     tree_plan_config configs[1 + MAX_VALUES];
-    uint64_t hashes[1 + MAX_VALUES];
+    uint64_t hashes[MAX_VALUES], unknown[1 + MAX_VALUES];
     double us[1 + MAX_VALUES];
-    uint32_t unknown = 1;
+    uint32_t num_unknown = 1;
     configs[0] = config_of(c, default_prices());
     for (uint32_t i = 0; i < count; i++) {
-        uint64_t hash = hash_of(c, &prices[i]);
-        bool known = find_plan(c, hash) != NULL;
-        for (uint32_t j = 1; j < unknown; j++)
-            known = known || hashes[j] == hash;
+        hashes[i] = hash_of(c, &prices[i]);
+        bool known = find_plan(c, hashes[i]) != NULL;
+        for (uint32_t j = 1; j < num_unknown; j++)
+            known = known || unknown[j] == hashes[i];
         if (known)
             continue;
-        configs[unknown] = config_of(c, &prices[i]);
-        hashes[unknown++] = hash;
+        configs[num_unknown] = config_of(c, &prices[i]);
+        unknown[num_unknown++] = hashes[i];
     }
-    if (unknown == 1)
-        return;
-    measure(us, c, configs, unknown, false);
-    for (uint32_t i = 1; i < unknown; i++)
-        remember(c, hashes[i], us[i] / us[0]);
+    if (num_unknown > 1)
+        measure(us, c, configs, num_unknown, false);
+    for (uint32_t i = 1; i < num_unknown; i++)
+        remember(c, unknown[i], us[i] / us[0]);
+    for (uint32_t i = 0; i < count; i++)
+        losses[i] += loss_of(c, find_plan(c, hashes[i])->ratio);
 }
 
-/* Whether a candidate of this price was better, and taken. */
+/* Whether a candidate of this price was better, and taken. The present value is one of the candidates. */
 static bool search_price(tree_prices *prices, tune_case *cases, uint32_t num_cases, int price)
 {
     tree_prices candidates[MAX_VALUES];
-    uint32_t count = 0;
+    double losses[MAX_VALUES] = {0};
+    uint32_t count = 0, num_cold = 0, present = MAX_VALUES;
     for (const uint32_t *value = grid[price].values; *value != NONE; value++)
         candidates[count++] = with(prices, grid[price].offset, *value);
-    for (uint32_t i = 0; i < num_cases; i++)
-        if (cases[i].is_cold)
-            learn(&cases[i], candidates, count);
-    double least = tune_loss(cases, num_cases, prices) - TUNE_GAIN;
-    bool changed = false;
-    for (uint32_t i = 0; i < count; i++) {
-        double loss = tune_loss(cases, num_cases, &candidates[i]);
-        if (loss < least) {
-            least = loss;
-            *prices = candidates[i];
-            changed = true;
-        }
+    for (uint32_t i = 0; i < num_cases; i++) {
+        if (!cases[i].is_cold)
+            continue;
+        add_losses(losses, &cases[i], candidates, count);
+        num_cold++;
     }
-    return changed;
+    for (uint32_t i = 0; i < count; i++)
+        present = memcmp(&candidates[i], prices, sizeof *prices) == 0 ? i : present;
+    assert(present < count && "the grid has the default value of each price");
+    uint32_t best = present;
+    for (uint32_t i = 0; i < count; i++)
+        if (losses[i] < losses[best] && losses[i] < losses[present] - TUNE_GAIN * num_cold)
+            best = i;
+    *prices = candidates[best];
+    return best != present;
 }
 
 void tune_search(tree_prices *prices, tune_case *cases, uint32_t num_cases, double limit_us,
