@@ -38,6 +38,8 @@ read -r fit_ratio fit_trees fit_before fit_after <<<"$(summary fit good.profile)
 read -r judge_ratio judge_trees _ <<<"$(summary judge good.profile)"
 # in_source NAME: how many trees an array of tools/tool_tune.c has.
 in_source() { sed -n "/^static const tune_tree $1\[\]/,/^};/s/^    {\"//p" "$TREEATTN_SOURCE_DIR/tools/tool_tune.c" | wc -l; }
+expect_match "docs/profiles.md says how many" "^1\\. \*Trees\.\* $fit_trees trees are for the fit, and $judge_trees others judge it;" \
+    "$TREEATTN_SOURCE_DIR/docs/profiles.md"
 all_trees=$((fit_trees + judge_trees))
 expect "how many trees" "$(in_source fit_trees) $(in_source judge_trees) 1" "$fit_trees $judge_trees $((judge_trees > 20))"
 expect "the fit is better by a tenth" 1 "$(awk -v r="$fit_ratio" 'BEGIN { print r < 0.93 }')"
