@@ -138,7 +138,7 @@ static double time_of(const tree_plan *plan, const tree_shape *shape)
         const double task = 0.4 + 0.5 * tiles;
         work += task * rows * shape->num_kv_heads;
         longest = task > longest ? task : longest;
-        if (plan->num_items * rows * shape->num_kv_heads > 20000)
+        if (plan->num_items * rows * shape->num_kv_heads > 1500)
             continue; /* so many that the deal does not matter */
         for (uint32_t t = 0; t < rows * shape->num_kv_heads; t++) {
             uint32_t first = 0;
