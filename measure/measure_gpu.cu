@@ -580,15 +580,20 @@ static uint32_t num_multiprocessors(void)
 
 bench_plan bench_plan_create(const bench_case *c, tree_strategy strategy)
 {
-    bench_plan p = {};
     tree_plan_config config = {};
-    int cuda_error = 0;
     config.strategy = strategy;
+    return bench_plan_create_by(c, config);
+}
+
+bench_plan bench_plan_create_by(const bench_case *c, tree_plan_config config)
+{
+    bench_plan p = {};
+    int cuda_error = 0;
     config.group_size = c->shape.num_heads / c->shape.num_kv_heads;
     config.num_workers = num_multiprocessors() * 8 / c->shape.num_kv_heads; /* num_workers is for 8 KV heads */
     p.plan_us = median_us([&] {
         tree_plan_destroy(p.plan);
-        BENCH_MUST(tree_plan_build(&p.plan, c->tree, &config) == TREE_OK, tree_strategy_name[strategy]);
+        BENCH_MUST(tree_plan_build(&p.plan, c->tree, &config) == TREE_OK, tree_strategy_name[config.strategy]);
     });
     BENCH_MUST(tree_plan_gpu_create(&p.gpu, p.plan, &c->shape, c->stream, &cuda_error) == TREE_OK,
                "plan on the device");
