@@ -11,6 +11,7 @@
 #include "process.h"
 
 enum { MAX_PATH = 4096 };
+
 /* A function of the library; NULL with the reason. */
 static void *find(const char *name, char why[GPU_BENCH_WHY])
 {
