@@ -6,6 +6,11 @@ target_include_directories(treeattn_model PUBLIC model)
 target_link_libraries(treeattn_model PUBLIC treeattn)
 set_property(SOURCE model/product.c PROPERTY COMPILE_OPTIONS $<$<NOT:$<CONFIG:Debug>>:${fast_optimization}>)
 
+# The trained weights: beside the program as built, and installed.
+file(CREATE_LINK ${CMAKE_SOURCE_DIR}/model/reasoner.weights ${CMAKE_BINARY_DIR}/reasoner.weights SYMBOLIC)
+install(FILES model/reasoner.weights DESTINATION ${CMAKE_INSTALL_DATADIR}/treeattn OPTIONAL)
+file(RELATIVE_PATH weights_from_program /${CMAKE_INSTALL_BINDIR} /${CMAKE_INSTALL_DATADIR}/treeattn/reasoner.weights)
+
 # Products by OpenBLAS, if it is there; otherwise by plain loops alone.
 option(TREEATTN_BLAS "Let model/ multiply by OpenBLAS where it is installed" ON)
 if(TREEATTN_BLAS)

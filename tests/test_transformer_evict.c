@@ -1,7 +1,7 @@
 /* Claim: in a pool that evicts, every branch attends to the tokens that it keeps, at their positions: random evictions
  * of shared and private tokens, holes that new tokens take, dead blocks and compaction give the logits of a transformer
- * in double that leaves the forgotten tokens out, within the bound of transformer_model.h, for every strategy. In a pool
- * that does not evict, a caller's attention can do the same with keep words of its own, layer by layer. */
+ * in double that leaves the forgotten tokens out, within the bound of transformer_model.h, for every strategy. In a
+ * pool that does not evict, a caller's attention can do the same with keep words of its own, layer by layer. */
 #include "test.h"
 #include "transformer_forest_model.h"
 #include "tree_attention.h"

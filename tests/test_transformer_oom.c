@@ -63,8 +63,8 @@ static void run_weights(const void *argument)
     weights_file_destroy(&file);
 }
 
-/* A pool with one branch of LENGTH tokens, forked twice: a step copies a shared block twice. In a pool that evicts, each
- * branch has MORE tokens of its own and two holes among them: a step leaves the tables as they are. */
+/* A pool with one branch of LENGTH tokens, forked twice: a step copies a shared block twice. In a pool that evicts,
+ * each branch has MORE tokens of its own and two holes among them: a step leaves the tables as they are. */
 enum { MORE = 3 };
 
 typedef struct bench {
@@ -126,7 +126,8 @@ static void run_step(const void *argument)
                 check(kv_branch_table(b.pool, b.branches[i], &table) == KV_OK, "alive");
                 check(!evicts || kv_branch_keep(b.pool, b.branches[i], &keep) == KV_OK, "alive");
                 check(evicts || table.length == LENGTH, "length %u", table.length);
-                check(keep.next_position == LENGTH + MORE && keep.num_kept == LENGTH + MORE - 2, "kept %u", keep.num_kept);
+                check(keep.next_position == LENGTH + MORE && keep.num_kept == LENGTH + MORE - 2, "kept %u",
+                      keep.num_kept);
             }
             failed += status == MODEL_NOMEM;
             if (status == MODEL_NOMEM)

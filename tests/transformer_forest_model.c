@@ -156,7 +156,8 @@ void forest_step(forest *f, const uint32_t *branches, uint32_t count)
             status = transformer_step(f->alone, &b->alone, &tokens[i], 1, b->logits_alone);
         check(status == MODEL_OK, "step alone: %s", model_status_string(status));
         text_truth_append(&b->truth, tokens[i]);
-        double error = text_truth_worst(&b->truth, b->logits), error_alone = text_truth_worst(&b->truth, b->logits_alone);
+        double error = text_truth_worst(&b->truth, b->logits);
+        double error_alone = text_truth_worst(&b->truth, b->logits_alone);
         check(error <= 1, "branch %u, position %u: error %g limits of %g", branches[i], b->truth.length - 1, error,
               b->truth.limit);
         check(error_alone <= 1, "branch %u alone, position %u: error %g limits", branches[i], b->truth.length - 1,

@@ -42,8 +42,8 @@ void forest_fork(forest *f, uint32_t branch);
 void forest_prune(forest *f, uint32_t branch);
 void forest_truncate(forest *f, uint32_t branch, uint32_t length);
 
-/* In a pool that evicts: the branch forgets the token at a position that it keeps; packs its own blocks, true if K and V
- * have moved. */
+/* In a pool that evicts: the branch forgets the token at a position that it keeps; packs its own blocks, true if K and
+ * V have moved. */
 void forest_evict(forest *f, uint32_t branch, uint32_t position);
 bool forest_compact(forest *f, uint32_t branch);
 
