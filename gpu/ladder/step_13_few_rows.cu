@@ -17,7 +17,7 @@
 
 enum {
     FEW_THREADS = FEW_WARPS * WARP,
-    FEW_PER_SM = 2  /* thread blocks: this launch, and the next one, which begins early */
+    FEW_PER_SM = 2 /* thread blocks: this launch, and the next one, which begins early */
 };
 
 /* Slices of a warp that are copied ahead: 96 KB for all warps. */
@@ -41,7 +41,6 @@ struct few_slice {
 /* What a thread block needs to know of its rows and tokens. */
 struct few_place {
     cluster_rows rows;
-    uint32_t log_size;
     uint32_t first, stride; /* first token of the warp's first slice; from there to that of its next */
     uint32_t queries;       /* of the rows: bits of few_token.queries */
     uint32_t bit[2];        /* of the query of row lane / 4 + 8 * h */
@@ -55,7 +54,6 @@ static __device__ __forceinline__ few_place few_find(const attention_arguments &
     const uint32_t group_size = a.shape.num_heads / a.shape.num_kv_heads, num_rows = a.plan.num_queries * group_size;
     const uint32_t first = blockIdx.y * FEW_TILE_ROWS, rest = num_rows - first, rank = cluster_rank();
     at.rows = {blockIdx.x >> log_size, group_size, first, rest < FEW_TILE_ROWS ? rest : (uint32_t)FEW_TILE_ROWS};
-    at.log_size = log_size;
     at.first = ((threadIdx.x / WARP << log_size) + rank) * SLICE_TOKENS;
     at.stride = (FEW_WARPS * SLICE_TOKENS) << log_size;
     const uint32_t last_query = at.rows.query(at.rows.count - 1), first_query = at.rows.query(0);
