@@ -198,8 +198,8 @@ static void run_new_tokens(const void *argument)
     attention_case_free(&c);
 }
 
-/* Old K and V are read early: those that are not promised to be new, and change, are not seen. Otherwise the cases above
- * would say nothing. */
+/* Old K and V are read early: those that are not promised to be new, and change, are not seen. Otherwise the cases
+ * above would say nothing. */
 static void run_broken_promise(const void *argument)
 {
     (void)argument;
