@@ -15,11 +15,11 @@ MAKEFLAGS += --no-print-directory
 all: setup-all $(build)/CTestTestfile.cmake ## build the library, the program build/treeattn and the tests
 	cmake --build $(build) --parallel $(jobs)
 
-demo: setup-demo $(build)/CTestTestfile.cmake ## build the program, then grow and prune a real search tree: one screen
+demo: setup-demo $(build)/CTestTestfile.cmake ## build the program, then let the trained model search: one screen
 	@echo "building (its log: $(build)/build.log)"
 	@cmake --build $(build) --parallel $(jobs) --target treeattn_program >$(build)/build.log 2>&1 || \
 	    { cat $(build)/build.log; exit 1; }
-	@$(build)/treeattn demo
+	@$(build)/treeattn think '4 9 10 13' --brief
 
 test: setup-test all ## build, then run every test
 	@scripts/run_tests.sh $(build) $(jobs)

@@ -8,15 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "process.h"
+
 enum { MAX_PATH = 4096 };
-/* A path that begins in the folder of the running program. False if it is too long. */
-static bool beside_program(char path[MAX_PATH], const char *rest)
-{
-    ssize_t length = readlink("/proc/self/exe", path, MAX_PATH);
-    while (length > 0 && path[length - 1] != '/')
-        length--;
-    return length > 0 && snprintf(path + length, (size_t)(MAX_PATH - length), "%s", rest) < MAX_PATH - length;
-}
 
 /* A function of the library; NULL with the reason. */
 static void *find(const char *name, char why[GPU_BENCH_WHY])
@@ -24,7 +18,7 @@ static void *find(const char *name, char why[GPU_BENCH_WHY])
     static const char *const places[] = {"libtreeattn_bench.so", TREEATTN_BENCH_INSTALLED}; /* as built, as installed */
     char path[MAX_PATH];
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-        if (!beside_program(path, places[i]) || access(path, R_OK) != 0)
+        if (!process_beside(path, sizeof path, places[i]) || access(path, R_OK) != 0)
             continue;
         void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL); /* the same one, if it is loaded already */
         void *function = library ? dlsym(library, name) : NULL;

@@ -107,6 +107,7 @@ struct bench_plan {
     tree_plan_gpu *gpu;
     void *d_workspace;
     size_t workspace_bytes;
+    uint64_t *d_new_slots; /* [num_queries] of the newest token of each path: what a decode step writes */
     double plan_us, upload_us; /* on the host, medians of 5: tree_plan_build; tree_plan_gpu_update */
     tree_traffic traffic;
 };

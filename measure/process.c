@@ -141,3 +141,12 @@ const char *process_wait(child_process *process, char *how, size_t how_bytes)
         snprintf(how, how_bytes, "ended with status %d", WEXITSTATUS(status));
     return how;
 }
+
+bool process_beside(char *path, size_t path_bytes, const char *rest)
+{
+    ssize_t length = readlink("/proc/self/exe", path, path_bytes);
+    while (length > 0 && path[length - 1] != '/')
+        length--;
+    size_t room = path_bytes - (size_t)(length > 0 ? length : 0);
+    return length > 0 && (size_t)snprintf(path + length, room, "%s", rest) < room;
+}

@@ -34,4 +34,7 @@ bool process_read_line(child_process *process, char *line, size_t line_bytes);
  * status 3", "was killed by signal 9" or "did not end within 20 s". Returns `how`. */
 const char *process_wait(child_process *process, char *how, size_t how_bytes);
 
+/* A path that begins in the folder of the running program: `rest` behind it. False if it is not known or too long. */
+bool process_beside(char *path, size_t path_bytes, const char *rest);
+
 #endif

@@ -25,6 +25,13 @@ has_cxx() {
     "$compiler" -E -include vector -x c++ /dev/null >/dev/null 2>&1
 }
 
+# OpenBLAS with its header: model/ multiplies by it.
+has_blas() {
+    local compiler
+    compiler=$(command -v cc || command -v gcc || command -v clang) || return 1
+    "$compiler" -include cblas.h -x c -o /dev/null - -lopenblas <<<'int main(void) { return 0; }' >/dev/null 2>&1
+}
+
 # Sphinx and what docs/book/conf.py names, in the python3 that scripts/book.sh takes.
 has_sphinx() {
     local python
@@ -64,7 +71,10 @@ find_missing() {
     esac
     case $verb in
     demo) has gnuplot || optional+=(gnuplot-nox) ;;
-    test | exercise) has_cxx || optional+=(g++) ;; # the kernels run on the host
+    test | exercise)
+        has_cxx || optional+=(g++) # the kernels run on the host
+        [ "$verb" = exercise ] || has_blas || optional+=(libopenblas-dev)
+        ;;
     figures) has gnuplot || missing+=(gnuplot-nox) ;;
     tour)
         has gdb || missing+=(gdb)
@@ -81,7 +91,7 @@ find_missing() {
         local tool
         has_cxx || missing+=(g++)
         for tool in gnuplot:gnuplot-nox clang:clang cppcheck:cppcheck shellcheck:shellcheck \
-            pkg-config:pkg-config gcovr:gcovr python3:python3 git:git gdb:gdb qemu-x86_64:qemu-user \
+            pkg-config:pkg-config python3:python3 git:git gdb:gdb qemu-x86_64:qemu-user \
             chromium-headless-shell:chromium-headless-shell node:nodejs; do
             has "${tool%%:*}" || missing+=("${tool##*:}")
         done
@@ -89,6 +99,7 @@ find_missing() {
         has_wasm || missing+=("${wasm[@]}")
         has_notebooks || missing+=("${notebooks[@]}")
         has_msan || missing+=(libclang-rt-dev)
+        has_blas || missing+=(libopenblas-dev)
         ;;
     esac
 }

@@ -21,24 +21,27 @@ gpu/worker           gpu/device gpu reference/plan reference/shape
 gpu/ladder           gpu/worker gpu/device gpu reference/plan reference/shape
 gpu/eviction         gpu/worker gpu/device gpu reference/eviction reference/plan reference/shape
 gpu/emulate          reference/shape
+model                gpu reference reference/eviction reference/cpu reference/plan reference/shape allocator
 measure              gpu reference reference/eviction reference/cpu reference/plan reference/workloads reference/shape allocator
-tools                measure reference reference/eviction reference/cpu reference/plan reference/workloads reference/shape allocator
-figures              measure gpu reference reference/eviction reference/cpu reference/plan reference/workloads reference/shape allocator
+tools                measure model reference reference/eviction reference/cpu reference/plan reference/workloads reference/shape allocator
+figures              measure model gpu reference reference/eviction reference/cpu reference/plan reference/workloads reference/shape allocator
 reference/treeattn.h reference/cpu reference/workloads reference/eviction     # the umbrella: it includes every public header
 gpu/device/device.cuh gpu/emulate                          # without a GPU compiler, CUDA is emulated
+model/transformer.cu gpu/device                            # kernels of its own, launched and emulated as those of gpu
+model/products.cuh   gpu/device                            # the same
 measure/rung.c       tests                                 # compares a rung with the oracles of the tests
 figures/growth.c     tests                                 # counts the steps of the library as the tests do
 '
 
 # includes: INCLUDING-FILE NAME for each #include "NAME" under the folders of the table, as paths from here.
 includes() {
-    find allocator reference gpu measure tools figures -type f -regex '.*\.\(c\|h\|cu\|cuh\|cpp\)' 2>/dev/null | sort |
+    find allocator reference gpu model measure tools figures -type f -regex '.*\.\(c\|h\|cu\|cuh\|cpp\)' 2>/dev/null | sort |
         xargs grep -HE '^[ \t]*#[ \t]*include[ \t]*"' | sed -E 's/^([^:]*):[^"]*"([^"]*)".*/\1 \2/'
 }
 
 # edges: INCLUDING-FILE INCLUDED-FILE. The included file lies in the folder of the including one, or its name is unique.
 edges() {
-    find allocator reference gpu measure tools figures tests -type f 2>/dev/null >"$work/files"
+    find allocator reference gpu model measure tools figures tests -type f 2>/dev/null >"$work/files"
     includes | awk -v files="$work/files" '
         BEGIN {
             while ((getline path < files) > 0) {
@@ -74,6 +77,8 @@ violations() {
             from = folder_of($1); to = folder_of($2)
             if ($2 ~ /^\?/) print $1 " includes " substr($2, 2) ": no such file, or several"
             else if (!(from in known)) print $1 ": " from " has no line in the table"
+            else if (from == "model" && to != "model" && $2 ~ /(_internal|_cpu_[^/]+)\.h$/)
+                print $1 " includes " $2 ": not a public header" # model/ tries the interface that is installed
             else if (from != to && !((from, to) in allowed) && !(($1, to) in allowed)) print $1 " includes " $2
         }' "$work/edges"
     grep -vE '\.(c|cu|cpp) .*_internal\.h$' "$work/edges" | sed -E 's/\.(c|h|cu|cuh|cpp)( |$)/\2/g' |
@@ -84,9 +89,9 @@ violations() {
 cd "$TREEATTN_SOURCE_DIR" || exit 1
 expect "the repository" "" "$(violations | sed '/^$/d')"
 expect "its includes are found" 1 "$(($(wc -l <"$work/edges") > 150))"
-grep -rhoE '#include <[^>]+>' allocator reference gpu measure tools figures | grep -oE '[^</]+\.h' >"$work/system"
+grep -rhoE '#include <[^>]+>' allocator reference gpu model measure tools figures | grep -oE '[^</]+\.h' >"$work/system"
 expect "none of the project's headers is included with <>" "" \
-    "$(find allocator reference measure tools -name '*.h' | sed 's#.*/##' | grep -xFf "$work/system")"
+    "$(find allocator reference model measure tools -name '*.h' | sed 's#.*/##' | grep -xFf "$work/system")"
 
 # Planted: each must be seen.
 plant() { # plant FILE NAME...: a file that includes these
@@ -97,7 +102,7 @@ plant() { # plant FILE NAME...: a file that includes these
 }
 seen() { # seen NAME WANTED: violations of the planted files, which are removed
     expect "planted: $1" "$2" "$(violations | sed '/^$/d; s/ *$//')"
-    rm -rf allocator reference gpu measure tools figures tests
+    rm -rf allocator reference gpu model measure tools figures tests
 }
 mkdir "$work/planted" && cd "$work/planted" || exit 1
 plant reference/shape/a.h && plant reference/plan/b.h a.h && plant reference/cpu/c.c b.h a.h
@@ -110,6 +115,8 @@ plant gpu/emulate/emulate.h && plant gpu/device/device.cuh emulate.h && plant gp
 seen "an exception is one file's" "gpu/device/mma.cuh includes gpu/emulate/emulate.h"
 plant tests/test.h && plant tools/a.c test.h
 seen "the program needs no test" "tools/a.c includes tests/test.h"
+plant reference/cpu/rows_internal.h && plant model/a.c rows_internal.h
+seen "model, a private header" "model/a.c includes reference/cpu/rows_internal.h: not a public header"
 plant reference/new/a.h && plant reference/new/b.c a.h
 seen "a new folder" "reference/new/b.c: reference/new has no line in the table"
 plant allocator/b.c missing.h

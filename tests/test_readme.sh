@@ -1,6 +1,6 @@
 #!/bin/bash
-# Claim: README's sample is what `treeattn demo` prints below its first blank line, and its example in C compiles, runs
-# and prints the lines below it. `tests/test_readme.sh --write` puts the present output of build/ into README.md.
+# Claim: README's sample is what `treeattn think --brief` prints below its first blank line, times aside, and its example
+# in C compiles, runs and prints the lines below it. `tests/test_readme.sh --write` puts the present output of build/ into README.md.
 # shellcheck disable=SC2016 # backquotes
 set -uo pipefail
 : "${TREEATTN_SOURCE_DIR:=$(cd "$(dirname "$0")/.." && pwd)}" "${TREEATTN_BUILD_DIR:=$TREEATTN_SOURCE_DIR/build}"
@@ -10,11 +10,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 read_cache() { sed -n "s/^$1:[A-Z]*=//p" "$TREEATTN_BUILD_DIR/CMakeCache.txt"; }
 
-# Without gnuplot the demo names another picture: then the name is not compared.
-drawn=(cat)
-command -v gnuplot >/dev/null || { drawn=(sed 's/; picture .*//'); echo "skip name_of_the_picture no gnuplot"; }
+without_times=(sed -E -e '/^  (copied|shared)/s/ +[0-9]+$//' -e 's/: [0-9]+ tokens per second.*//')
 mkdir "$work/build" && ln -s "$TREEATTN_BIN" "$work/build/treeattn" # make demo calls it build/treeattn
-present_demo() { (cd "$work" && NO_COLOR=1 build/treeattn demo) | sed '1,/^$/d'; }
+present_demo() { (cd "$work" && NO_COLOR=1 build/treeattn think '4 9 10 13' --brief) | sed '1,/^$/d'; }
 
 present_example() {
     local flags=(-std=c11 -Wall -Wextra -Werror -Iallocator -Ireference{,/shape,/plan,/eviction,/cpu,/workloads}) sanitize openmp
@@ -29,13 +27,15 @@ present_example() {
 }
 
 failed=0
-for part in demo example; do
+parts=(demo example)
+[ -z "$(read_cache TREEATTN_SANITIZE)" ] || parts=(example) # test_tool_demo runs the demo, sanitized too
+for part in "${parts[@]}"; do
     { echo '```text' && "present_$part" && echo '```'; } >"$work/present" || { echo "FAIL $part ends with an error"; exit 1; }
     if [ "${1:-}" = --write ]; then
         sed -i -e "/^<!-- $part -->\$/r $work/present" -e "/^<!-- $part -->\$/,/^<!-- \\/$part -->\$/{/^<!-- /!d}" README.md
     fi
-    sed -n "/^<!-- $part -->\$/,/^<!-- \\/$part -->\$/p" README.md | sed '1d;$d' | "${drawn[@]}" >"$work/recorded"
-    "${drawn[@]}" <"$work/present" >"$work/shown"
+    sed -n "/^<!-- $part -->\$/,/^<!-- \\/$part -->\$/p" README.md | sed '1d;$d' | "${without_times[@]}" >"$work/recorded"
+    "${without_times[@]}" <"$work/present" >"$work/shown"
     if diff "$work/recorded" "$work/shown" >"$work/diff"; then
         echo "pass $part"
     else

@@ -41,11 +41,11 @@ expect "nothing missing: silent" 0 0 '^$' demo
 have cc c++
 expect "no cmake: stops, names it alone" 1 1 'install .* cmake$' test
 have cmake c++
-expect "no compiler: names it with the C library" 1 1 'install .* gcc libc6-dev$' test
+expect "no compiler: names it with the C library" 1 1 'install .* gcc libc6-dev libopenblas-dev$' test
 stub cc 'exit 1'
-expect "a compiler without headers is none" 1 1 'gcc libc6-dev$' test
+expect "a compiler without headers is none" 1 1 'gcc libc6-dev libopenblas-dev$' test
 have
-expect "bare: all of it in one line" 1 1 'gcc libc6-dev cmake g[+][+]$' test
+expect "bare: all of it in one line" 1 1 'gcc libc6-dev cmake g[+][+] libopenblas-dev$' test
 expect "bare, demo: gnuplot in the same line" 1 1 'gcc libc6-dev cmake gnuplot-nox$' demo
 have cc cmake
 expect "demo without gnuplot goes on" 0 1 'goes on without gnuplot-nox' demo
@@ -54,6 +54,9 @@ expect "test without a C++ compiler goes on" 0 1 'goes on without g[+][+]:' test
 have cc cmake c++
 stub c++ 'exit 1'
 expect "a C++ compiler without headers is none" 0 1 'goes on without g[+][+]:' test
+have cc cmake c++
+stub cc '[[ "$*" != *-lopenblas* ]]'
+expect "test without OpenBLAS goes on" 0 1 'goes on without libopenblas-dev:' test
 for cxx in c++ g++ clang++; do
     have cc cmake "$cxx"
     expect "test needs no more than a C++ compiler: $cxx" 0 0 '^$' test
@@ -102,7 +105,7 @@ done
 have
 stub apt-get 'exit 100'
 stub sudo '[ "$1" = -n ] && shift; [ "$1" = true ] || "$@"'
-expect "offline: names what is missing" 1 1 'gcc libc6-dev cmake g[+][+]$' test
+expect "offline: names what is missing" 1 1 'gcc libc6-dev cmake g[+][+] libopenblas-dev$' test
 have cc cmake
 stub apt-get 'exit 100'
 stub sudo 'exit 1'

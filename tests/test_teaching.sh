@@ -15,7 +15,7 @@ commands=$({
 } | sed 's/ *#.*//; s/ --wait$//' | sort -u)
 expect "there are commands" 1 "$(($(wc -l <<<"$commands") > 10))"
 # The tests that run a verb of make.
-declare -A tested=([demo]=test_tool_demo.sh [figures]=test_captions.sh [book]=test_book_html.sh [rung]=test_rungs.sh
+declare -A tested=([demo]=test_tool_think.sh [figures]=test_captions.sh [book]=test_book_html.sh [rung]=test_rungs.sh
     [diff]=test_rungs.sh [tour]=test_tour.sh [exercise]=test_exercises.sh)
 while IFS= read -r command; do
     read -ra words <<<"$command"

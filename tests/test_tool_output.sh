@@ -11,10 +11,10 @@ run --version
 expect_match "version" '^treeattn [0-9]+\.[0-9]+\.[0-9]+$' "$work/out"
 run --help
 expect "help: status" 0 "$status"
-for verb in demo replay plan evict step attend bench tune doctor; do
+for verb in demo think replay plan evict step attend bench tune doctor; do
     expect_match "help names $verb" "^  $verb " "$work/out"
 done
-for verb in demo replay plan evict step attend bench tune doctor; do
+for verb in demo think replay plan evict step attend bench tune doctor; do
     run $verb --help
     expect "$verb --help: status" 0 "$status"
     for part in Usage Options Example -- '--format' 'Exit status'; do
@@ -51,6 +51,7 @@ for words in "${verbs[@]}"; do
     else
         skip "json parses: $name" "no python3"
     fi
+    [[ $sanitized != 1 || ${command[0]} != demo ]] || continue # test_tool_demo runs it, sanitized too
     run "${command[@]}"
     expect "no colour off a terminal: $name" 0 "$(grep -c "$escape" "$work/out" "$work/err" | grep -vc ":0$")"
 done

@@ -61,6 +61,7 @@ typedef struct demo_files {
     const char *next;     /* a command */
 } demo_files;
 
+void demo_write_machine(const machine_info *machine); /* a line of 80 columns */
 void demo_write_screen(const demo_result *demo, const machine_info *machine, const demo_files *files,
                        const char *more); /* 80 columns, 23 lines; more: the command for demo_write_all */
 void demo_write_all(const demo_result *demo, const machine_info *machine, const demo_files *files);

@@ -30,7 +30,7 @@ static void write_machine(const tool_palette *palette, const machine_info *machi
     write_machine_line(palette, gnuplot, "gnuplot", gnuplot ? machine->gnuplot : none);
 }
 
-static void write_machine_short(const machine_info *machine)
+void demo_write_machine(const machine_info *machine)
 {
     char cpu[40];
     snprintf(cpu, sizeof cpu, "%.32s", machine->cpu);
@@ -145,7 +145,7 @@ void demo_write_screen(const demo_result *demo, const machine_info *machine, con
         [TOOL_PICTURE_FAILED] = "tree.txt, gnuplot failed",
     };
     tool_palette palette = tool_palette_for(stdout);
-    write_machine_short(machine);
+    demo_write_machine(machine);
     write_title(demo);
     write_prune(&palette, demo);
     puts("  own: the thought's text; in node: its branches' blocks, copied tails included");

@@ -250,6 +250,18 @@ int64_t tool_integer(const tool_call *call, const char *name, int64_t absent, in
     return number;
 }
 
+double tool_real(const tool_call *call, const char *name, double absent, double least, double most)
+{
+    const char *value = value_of(call, name);
+    if (value == NULL)
+        return absent;
+    char *end;
+    double number = strtod(value, &end);
+    if (end == value || *end != '\0' || !(number >= least && number <= most))
+        tool_bad_usage(call->verb, "%s: expected a number from %g to %g, got '%s'", name, least, most, value);
+    return number;
+}
+
 uint32_t tool_count(const tool_call *call, const char *name, uint32_t absent, uint32_t least, uint32_t most)
 {
     return (uint32_t)tool_integer(call, name, absent, least, most);

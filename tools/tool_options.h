@@ -65,6 +65,7 @@ void tool_format_choices(const tool_verb *verb, char choices[TOOL_MAX_FORMATS]);
 bool tool_given(const tool_call *call, const char *name);
 const char *tool_text(const tool_call *call, const char *name, const char *absent);
 uint32_t tool_count(const tool_call *call, const char *name, uint32_t absent, uint32_t least, uint32_t most);
+double tool_real(const tool_call *call, const char *name, double absent, double least, double most);
 int64_t tool_integer(const tool_call *call, const char *name, int64_t absent, int64_t least, int64_t most);
 
 /* Ends the program with "OPTION: WHY" if one of these options was given although it would have no effect. names ends
@@ -89,7 +90,7 @@ void tool_write_escaped(FILE *file, const char *text);
 /* calloc that ends the program with status 1. */
 void *tool_allocate(size_t count, size_t bytes);
 
-extern const tool_verb tool_demo, tool_replay, tool_plan, tool_evict, tool_step, tool_attend, tool_bench, tool_tune,
-    tool_doctor;
+extern const tool_verb tool_demo, tool_think, tool_replay, tool_plan, tool_evict, tool_step, tool_attend, tool_bench,
+    tool_tune, tool_doctor;
 
 #endif

@@ -12,7 +12,7 @@
 #error "TREEATTN_VERSION comes from the build"
 #endif
 
-static const tool_verb *const verbs[] = {&tool_demo, &tool_replay, &tool_plan,  &tool_evict,  &tool_step,
+static const tool_verb *const verbs[] = {&tool_demo, &tool_think, &tool_replay, &tool_plan,  &tool_evict,  &tool_step,
                                          &tool_attend, &tool_bench, &tool_tune, &tool_doctor, NULL};
 
 static void print_usage(FILE *file)
@@ -53,6 +53,16 @@ static void check_stdout(void)
     }
 }
 
+/* A step of a small model is many short parallel regions. By default GCC's OpenMP lets a thread that waits between them
+ * keep its core, so that on a machine with other work a search takes 40 times as long. The library reads this variable
+ * when it is loaded: the program starts once more. A failure to do so costs time alone. */
+static void wait_passively(char **argv)
+{
+    if (getenv("OMP_WAIT_POLICY") == NULL && getenv("GOMP_SPINCOUNT") == NULL &&
+        setenv("OMP_WAIT_POLICY", "passive", 0) == 0)
+        execv("/proc/self/exe", argv);
+}
+
 int main(int argc, char **argv)
 {
     signal(SIGXFSZ, SIG_IGN); /* a write beyond the file size limit fails, as on a full disk */
@@ -67,6 +77,8 @@ int main(int argc, char **argv)
     for (const tool_verb *const *verb = verbs; *verb != NULL; verb++) {
         if (strcmp(argv[1], (*verb)->name) == 0) {
             tool_call call = tool_parse(*verb, argc, argv);
+            if (*verb == &tool_think)
+                wait_passively(argv);
             return (*verb)->run(&call);
         }
     }
