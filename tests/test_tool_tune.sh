@@ -258,13 +258,13 @@ rows() {
            if (a > 3) after[$1]++
            if (count[$1] == 1 || b > worst_before[$1]) worst_before[$1] = b
            if (count[$1] == 1 || a > worst_after[$1]) worst_after[$1] = a }
-         END { for (n in sum) printf "|%s|%d|%.3f|%d, at most %.1f %%|%d, at most %.1f %%|\n", n, count[n], exp(sum[n] / count[n]), before[n],
-             worst_before[n], after[n], worst_after[n] }'
+         END { for (n in sum) { name = n; gsub("-", " ", name); printf "|%s|%d|%.3f|%d, at most %.1f %%|%d, at most %.1f %%|\n", name, count[n], exp(sum[n] / count[n]), before[n],
+             worst_before[n], after[n], worst_after[n] } }'
 }
 { sed -nE 's/^(fit|judge) [^ ]* ([^ ]*) ([^ ]*) ([^ ]*) .*/\1 \2 \3 \4/p' nvidia_h200.profile
-  sed -nE 's/^"[^"]*",([0-9]*),([0-9]*),([^,]*),([^,]*),([^,]*),.*/\1\/\2 \3 \4 \5/p' "$TREEATTN_SOURCE_DIR/docs/tune_h200.csv"
+  sed -nE 's/^step_([0-9]*)_[^,]*,"[^"]*",([0-9]*),([0-9]*),([^,]*),([^,]*),([^,]*),.*/step-\1,-\2\/\3 \4 \5 \6/p' "$TREEATTN_SOURCE_DIR/docs/tune_h200.csv"
 } | rows >"$work/rows"
-expect "nvidia_h200.profile and docs/tune_h200.csv: five kinds of trees" 5 "$(wc -l <"$work/rows")"
+expect "nvidia_h200.profile and docs/tune_h200.csv: eight kinds of trees" 8 "$(wc -l <"$work/rows")"
 expect "docs/profiles.md has their numbers" "" "$(grep -vxFf "$doc" "$work/rows")"
 expect "nvidia_h200.profile was measured" yes "$(value nvidia_h200.profile measured)"
 finish
