@@ -59,7 +59,8 @@ static void condition(continuation *options, uint32_t count, const search_line *
     double most = largest(options, count);
     for (uint32_t i = 0; i < count; i++) {
         continuation *o = &options[i];
-        double top = o->noisy > most ? o->noisy : most; /* a dropped one may be above: its score if it were not dropped */
+        double top =
+            o->noisy > most ? o->noisy : most; /* a dropped one may be above: its score if it were not dropped */
         double z = exp(line->score - top), more = z * expm1(top - o->noisy), g = more + z;
         if (o->noisy == top) { /* as the line itself */
             o->score = line->score;
@@ -75,8 +76,8 @@ static void condition(continuation *options, uint32_t count, const search_line *
     }
 }
 
-/* The continuations of an unfinished line. y and n are one continuation: the end of the line. A line end before the value
- * word is none. */
+/* The continuations of an unfinished line. y and n are one continuation: the end of the line. A line end before the
+ * value word is none. */
 static uint32_t continue_line(const search_run *run, continuation *options, search_line *line)
 {
     double temperature = run->config.temperature, divisor = temperature > 0 ? temperature : 1, unit = 1 / divisor;
@@ -109,7 +110,8 @@ static uint32_t choose(continuation *options, uint32_t count, uint32_t wanted)
     for (; chosen < wanted && chosen < count; chosen++) {
         uint32_t best = count;
         for (uint32_t i = chosen; i < count; i++)
-            if (!options[i].dropped && options[i].score > -INFINITY && (best == count || options[i].score > options[best].score))
+            if (!options[i].dropped && options[i].score > -INFINITY &&
+                (best == count || options[i].score > options[best].score))
                 best = i;
         if (best == count)
             break;
@@ -150,8 +152,9 @@ static double drop_margin(const search_run *run, const continuation *options, ui
         return INFINITY; /* not the smallest one */
     for (uint32_t i = 0; i < count && margin > lift; i++) {
         const continuation *other = &options[i];
-        double reverse = i < chosen ? order_margin(other, o, unit)
-                         : other->line == o->line && other->is_largest ? (other->noisy - o->noisy) / (2 * unit) : INFINITY;
+        double reverse = i < chosen                                    ? order_margin(other, o, unit)
+                         : other->line == o->line && other->is_largest ? (other->noisy - o->noisy) / (2 * unit)
+                                                                       : INFINITY;
         margin = fmin(margin, fmax(lift, reverse));
     }
     return margin;
@@ -180,7 +183,7 @@ static void note_margins(search_run *run, const continuation *options, uint32_t 
     }
 }
 
-/* --- a level: lines grow by a character at a time ------------------------------------------------------------------ */
+/* --- a level: lines grow by a character at a time ----------------------------------------------------------------- */
 
 /* The line after this continuation; its branch and its logits are still to come. */
 static search_line continued(const search_run *run, const continuation *o)
@@ -324,9 +327,10 @@ static model_status grow_level(tree_search *t, uint32_t level)
     return MODEL_OK;
 }
 
-/* --- the end of a level: which states are kept --------------------------------------------------------------------- */
+/* --- the end of a level: which states are kept -------------------------------------------------------------------- */
 
-/* The lines of a state in the order of their texts: an order by score would be one more choice that rounding can reverse. */
+/* The lines of a state in the order of their texts: an order by score would be one more choice that rounding can
+ * reverse. */
 static void sort_lines(search_line *lines, uint32_t count)
 {
     for (uint32_t i = 1; i < count; i++) {
@@ -496,7 +500,7 @@ static model_status run_level(tree_search *t, uint32_t level)
     return status;
 }
 
-/* --- memory of a search -------------------------------------------------------------------------------------------- */
+/* --- memory of a search ------------------------------------------------------------------------------------------- */
 
 static bool allocate(tree_search *t)
 {

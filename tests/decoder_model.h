@@ -1,6 +1,6 @@
 /* decoder_model: a decoder without a model, for tests of the search. Its logits are a function of the text of a branch,
- * which it reads back from blocks as a transformer reads K and V: a token that is written into a wrong or a shared block
- * changes texts. */
+ * which it reads back from blocks as a transformer reads K and V: a token that is written into a wrong or a shared
+ * block changes texts. */
 #ifndef DECODER_MODEL_H
 #define DECODER_MODEL_H
 

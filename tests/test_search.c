@@ -20,8 +20,8 @@ static game_state cards_of(const char *text)
     return state;
 }
 
-static search_result *search_in(decoder_model *model, const search_config *config, const char *cards, uint32_t num_blocks,
-                                uint32_t block_tokens, uint32_t max_branches)
+static search_result *search_in(decoder_model *model, const search_config *config, const char *cards,
+                                uint32_t num_blocks, uint32_t block_tokens, uint32_t max_branches)
 {
     game_state state = cards_of(cards);
     search_decoder decoder = decoder_model_open(model, num_blocks, block_tokens, max_branches);
@@ -38,7 +38,7 @@ static search_result *search(decoder_model *model, const search_config *config, 
     return search_in(model, config, cards, 4000, 4, 64);
 }
 
-/* --- what every tree keeps ----------------------------------------------------------------------------------------- */
+/* --- what every tree keeps ---------------------------------------------------------------------------------------- */
 
 static bool may_be_kept(const search_thought *thought)
 {
@@ -54,7 +54,8 @@ static void check_thought(const search_result *r, uint32_t i, const search_confi
     check(i == 0 || r->thoughts[i - 1].parent != t->parent || strcmp(r->thoughts[i - 1].text, t->text) < 0,
           "'%s' is in its place", t->text);
     check(strlen(t->text) == t->num_tokens && t->log_probability <= 1e-9, "'%s'", t->text);
-    check(config->least <= 0 || t->log_probability >= log(config->least), "'%s': log p %g", t->text, t->log_probability);
+    check(config->least <= 0 || t->log_probability >= log(config->least), "'%s': log p %g", t->text,
+          t->log_probability);
     game_step step;
     bool legal = game_find_step(&step, parent ? &parent->step.after : &r->cards, t->text);
     check((t->verdict != SEARCH_ILLEGAL) == legal, "'%s' is %s", t->text, search_verdict_name[t->verdict]);
@@ -77,7 +78,8 @@ static void check_thought(const search_result *r, uint32_t i, const search_confi
     check(siblings <= config->proposals && kept <= (t->level < 3 ? config->breadth : 1), "at most as many as wanted");
     if (may_be_kept(t)) {
         check((t->verdict == SEARCH_DUPLICATE) == better_twin, "'%s' is %s", t->text, search_verdict_name[t->verdict]);
-        check(t->verdict != SEARCH_LOST || kept == (t->level < 3 ? config->breadth : 1), "'%s' was better than none", t->text);
+        check(t->verdict != SEARCH_LOST || kept == (t->level < 3 ? config->breadth : 1), "'%s' was better than none",
+              t->text);
     }
 }
 
@@ -128,7 +130,10 @@ static void test_trees(const void *unused)
     uint32_t num_solved = 0, num_illegal = 0, num_duplicates = 0;
     for (uint32_t i = 0; i < 4 * NUM_SETS; i++) {
         decoder_model model = {.kind = DECODER_PLAYER, .seed = i, .skill = i % 2 ? 9 : 5.5};
-        search_config config = {.breadth = 1 + i % 6, .proposals = 1 + 7 * (i % 5), .temperature = i % 3 * 0.75, .seed = i,
+        search_config config = {.breadth = 1 + i % 6,
+                                .proposals = 1 + 7 * (i % 5),
+                                .temperature = i % 3 * 0.75,
+                                .seed = i,
                                 .least = i % 4 == 3 ? 1e-3 : 0};
         search_result *r = search(&model, &config, sets[i % NUM_SETS]);
         check_tree(r, &config);
@@ -139,8 +144,8 @@ static void test_trees(const void *unused)
         }
         search_destroy(r);
     }
-    check(num_solved >= 4 && num_illegal > 10 && num_duplicates > 10, "%u solved, %u illegal, %u duplicates", num_solved,
-          num_illegal, num_duplicates);
+    check(num_solved >= 4 && num_illegal > 10 && num_duplicates > 10, "%u solved, %u illegal, %u duplicates",
+          num_solved, num_illegal, num_duplicates);
     test_note("%u solved, %u illegal, %u duplicates", num_solved, num_illegal, num_duplicates);
 }
 
@@ -158,7 +163,7 @@ static void test_noise(const void *unused)
     }
 }
 
-/* --- the draw ------------------------------------------------------------------------------------------------------ */
+/* --- the draw ----------------------------------------------------------------------------------------------------- */
 
 /* With as many proposals as there are steps, a player that never errs proposes each of them once. */
 static void test_all_steps(const void *unused)
@@ -202,7 +207,7 @@ static void count_draws(uint32_t proposals, uint32_t draws, uint32_t counts[4][4
 static void test_frequencies(const void *unused)
 {
     (void)unused;
-    enum { DRAWS = 1500 };
+    enum { DRAWS = TEST_SANITIZED ? 300 : 1500 };
     uint32_t one[4][4] = {{0}}, two[4][4] = {{0}};
     double p[4] = {0};
     count_draws(1, DRAWS, one, p);
@@ -213,19 +218,19 @@ static void test_frequencies(const void *unused)
               one[i][i], DRAWS, p[i]);
         for (uint32_t j = i + 1; j < 4; j++) {
             double q = p[i] * p[j] / (1 - p[i]) + p[i] * p[j] / (1 - p[j]);
-            check(fabs(two[i][j] - DRAWS * q) <= 5 * sqrt(DRAWS * q * (1 - q)), "steps %u and %u: %u of %d times, p %g", i, j,
-                  two[i][j], DRAWS, q);
+            check(fabs(two[i][j] - DRAWS * q) <= 5 * sqrt(DRAWS * q * (1 - q)), "steps %u and %u: %u of %d times, p %g",
+                  i, j, two[i][j], DRAWS, q);
         }
     }
     test_note("probabilities %.3f %.3f %.3f %.3f", p[0], p[1], p[2], p[3]);
 }
 
-/* --- the same texts ------------------------------------------------------------------------------------------------ */
+/* --- the same texts ----------------------------------------------------------------------------------------------- */
 
 static void test_same_texts(const void *unused)
 {
     (void)unused;
-    for (uint32_t i = 0; i < 2 * NUM_SETS; i++) {
+    for (uint32_t i = 0; i < (TEST_SANITIZED ? 1 : 2) * NUM_SETS; i++) {
         decoder_model shared = {.kind = DECODER_PLAYER, .seed = i}, copied = shared;
         search_config config = usual;
         config.seed = i;
@@ -274,7 +279,7 @@ static void test_margins(const void *unused)
     (void)unused;
     uint32_t num_changed = 0, num_searches = 0;
     double least = INFINITY;
-    for (uint32_t i = 0; i < 6 * NUM_SETS; i++) {
+    for (uint32_t i = 0; i < (TEST_SANITIZED ? 1 : 6) * NUM_SETS; i++) {
         decoder_model model = {.kind = DECODER_PLAYER, .seed = i, .skill = 4}, disturbed = model;
         search_config config = {.breadth = 3, .proposals = 4, .temperature = i % 3 * 0.5, .seed = i,
                                 .least = i % 4 == 3 ? 1e-3 : 0};
@@ -303,7 +308,7 @@ static void test_margins(const void *unused)
     test_note("%u of %u changed by 10 margins; the smallest %.2g", num_changed, num_searches, least);
 }
 
-/* --- memory -------------------------------------------------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------------------------------------------------- */
 
 static void test_narrow(const void *unused)
 {
@@ -328,8 +333,8 @@ static void test_narrow(const void *unused)
             num_whole += r->narrowed == 0;
             search_destroy(r);
         }
-    check(num_narrow > 20 && num_refused > 3 && num_whole > 0, "%u narrow, %u refused, %u whole", num_narrow, num_refused,
-          num_whole);
+    check(num_narrow > 20 && num_refused > 3 && num_whole > 0, "%u narrow, %u refused, %u whole", num_narrow,
+          num_refused, num_whole);
 }
 
 /* A decoder that fails at its n-th step, for every n: the error comes through, nothing stays. */
@@ -377,7 +382,7 @@ static void test_bad_config(const void *unused)
     decoder_model_close(&model);
 }
 
-/* --- the written-out search ---------------------------------------------------------------------------------------- */
+/* --- the written-out search --------------------------------------------------------------------------------------- */
 
 typedef struct script_case {
     const char *name, *text;
@@ -389,14 +394,16 @@ static const script_case scripts[] = {
     {"solved",
      "S4 9 10 13\n4 9 10 13: 13*10=130>4 9 130\n4 9 130: 130-9=121>4 121\n"
      "4 121: 121+4=125 121-4=117 121*4=484 121/4=121/4 4/121=4/121\n4 9 10 13: 10+9=19>4 13 19\n4 13 19: 19-13=6>4 6\n"
-     "4 6: 6+4=10 6-4=2 6*4=24!", "yyyyyy", true},
-    {"wrong_sum", "S4 9 10 13\n4 9 10 13: 10+9=18>4 13 18\n4 13 18: 18-13=5>4 5\n4 5: 5+4=9 5-4=1 5*4=24!", "nnn", false},
+     "4 6: 6+4=10 6-4=2 6*4=24!",
+     "yyyyyy", true},
+    {"wrong_sum", "S4 9 10 13\n4 9 10 13: 10+9=18>4 13 18\n4 13 18: 18-13=5>4 5\n4 5: 5+4=9 5-4=1 5*4=24!", "nnn",
+     false},
     {"state_out_of_nowhere", "S4 9 10 13\n4 13 19: 19-13=6>4 6\n4 6: 6+4=10 6-4=2 6*4=24!", "nn", false},
     {"steps_left_out", "S4 9 10 13\n4 9 10 13: 10+9=19>4 13 19\n4 13 19: 19-13=6>4 6\n4 6: 6*4=24!", "yyn", false},
-    {"wrong_last_product", "S4 9 10 13\n4 9 10 13: 10+9=19>4 13 19\n4 13 19: 19-13=6>4 6\n4 6: 6+4=10 6-4=2 6*4=25!", "yyn",
-     false},
-    {"goes_on_behind_24", "S4 9 10 13\n4 9 10 13: 10+9=19>4 13 19\n4 13 19: 19-13=6>4 6\n4 6: 6+4=10 6-4=2 6*4=24\n!", "yynn",
-     false},
+    {"wrong_last_product", "S4 9 10 13\n4 9 10 13: 10+9=19>4 13 19\n4 13 19: 19-13=6>4 6\n4 6: 6+4=10 6-4=2 6*4=25!",
+     "yyn", false},
+    {"goes_on_behind_24", "S4 9 10 13\n4 9 10 13: 10+9=19>4 13 19\n4 13 19: 19-13=6>4 6\n4 6: 6+4=10 6-4=2 6*4=24\n!",
+     "yynn", false},
     {"no_mark", "S4 9 10 13\n4 9 10 13: 10+9=19>4 13 19\n4 13 19: 19-13=6>4 6\n4 6: 6+4=10!", "yyn", false},
     {"not_lines", "S4 9 10 13\n\n4 9 10 13:\n: 1\nW:: S!", "nnnn", false},
 };
