@@ -99,6 +99,7 @@ cudaError_t step_9_masks(const attention_arguments *a, cudaStream_t stream);
 cudaError_t step_10_warpgroup(const attention_arguments *a, cudaStream_t stream);
 cudaError_t step_11_last_arriver(const attention_arguments *a, cudaStream_t stream);
 cudaError_t step_12_early_launch(const attention_arguments *a, cudaStream_t stream);
+cudaError_t step_13_merge_at_once(const attention_arguments *a, cudaStream_t stream);
 
 /* The last step of the table that takes this storage on the current device; NULL if none does. */
 const tree_gpu_step *tree_gpu_last_step(tree_storage storage);

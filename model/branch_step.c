@@ -100,7 +100,8 @@ model_status branch_step_plan(branch_step *step)
     if (step->grown)
         return MODEL_OK;
     forget_plan(step);
-    kv_status status = kv_tree_build(&step->tree, step->tables, step->num_branches, step->block_tokens, step->num_blocks);
+    kv_status status =
+        kv_tree_build(&step->tree, step->tables, step->num_branches, step->block_tokens, step->num_blocks);
     if (status != KV_OK)
         return model_status_of_kv(status);
     tree_status planned = step->evicts ? tree_plan_build_keep(&step->plan, step->tree, &step->config, step->keeps,

@@ -32,7 +32,8 @@ void kv_memory_copy(kv_memory *memory, uint32_t from_block, uint32_t from_slot, 
  * kv_branch_append; nothing has changed then. Not for a pool that evicts. */
 kv_status kv_memory_copy_branch(kv_memory *memory, kv_pool *pool, kv_branch branch, kv_branch *child);
 
-/* k and v [count][num_kv_heads][head_dim] of new tokens, into slots [count] (block * block_tokens + slot) of a layer. */
+/* k and v [count][num_kv_heads][head_dim] of new tokens, into slots [count] (block * block_tokens + slot) of a
+ * layer. */
 void kv_memory_write(kv_memory *memory, uint32_t layer, const uint64_t *slots, uint32_t count, const float *k,
                      const float *v);
 

@@ -8,7 +8,8 @@
 
 #ifdef MODEL_HAVE_BLAS
 #include <cblas.h>
-void openblas_set_num_threads(int num_threads) __attribute__((weak));
+void openblas_set_num_threads(int num_threads) __attribute__((weak)); /* NULL in another BLAS */
+char *openblas_get_corename(void) __attribute__((weak));
 #endif
 
 enum { STRIP_OUTPUTS = 16 };
@@ -109,6 +110,12 @@ static void product_blas(float *y, const float *x, const float *w, uint32_t num_
 
 bool product_has_blas(void) { return true; }
 
+bool product_prefers_blas(void)
+{
+    const char *core = openblas_get_corename ? openblas_get_corename() : "";
+    return strcmp(core, "Prescott") != 0 || !tree_isa_available(TREE_ISA_AVX2);
+}
+
 void product_prepare_blas(void)
 {
     if (openblas_set_num_threads)
@@ -116,6 +123,7 @@ void product_prepare_blas(void)
 }
 #else
 bool product_has_blas(void) { return false; }
+bool product_prefers_blas(void) { return false; }
 void product_prepare_blas(void) {}
 #endif
 

@@ -29,6 +29,10 @@ uint32_t product_threads(uint32_t num_threads);
 
 bool product_has_blas(void);
 
+/* Whether the BLAS is the better choice here: false also for an OpenBLAS that is older than the CPU and falls back to its
+ * kernels for SSE3, at half the speed of the plain loop with AVX2 or more. Nothing is timed. */
+bool product_prefers_blas(void);
+
 /* OpenMP divides the outputs, and each of its threads calls the BLAS for its part: here OpenBLAS, if it is that, learns
  * to start no threads of its own, in the whole process. */
 void product_prepare_blas(void);

@@ -2,8 +2,8 @@
  *   STRIP         the name of the function
  *   TARGET        its attribute
  *   VECTOR, ROWS  floats of a vector, rows of a tile: ROWS x 16 sums stay in registers
- * Each sum is in the order of the inputs, in one lane, and product.c is compiled without contraction into FMA: the width
- * of a vector changes no bit. */
+ * Each sum is in the order of the inputs, in one lane, and product.c is compiled without contraction into FMA: the
+ * width of a vector changes no bit. */
 
 typedef float VECTOR_TYPE(STRIP) __attribute__((vector_size(VECTOR * sizeof(float))));
 

@@ -10,8 +10,8 @@
  *   logits = embedding RMSNorm(x)                 the embedding is tied to the head
  *
  * The caller owns a pool and its branches: it forks, prunes, truncates and evicts by the functions of kv_branch.h and
- * kv_evict.h. The transformer owns K and V of the pool's blocks, in all layers. transformer_step does the rest: room for
- * the new tokens, copies of shared blocks, tree, plan, attention. Branches need not be related: 200 prompts are 200
+ * kv_evict.h. The transformer owns K and V of the pool's blocks, in all layers. transformer_step does the rest: room
+ * for the new tokens, copies of shared blocks, tree, plan, attention. Branches need not be related: 200 prompts are 200
  * roots in one pool. A prompt is appended one token per step.
  *
  *   kv_pool_create(&pool, ...), kv_branch_create(pool, &branches[0]);
@@ -79,9 +79,12 @@ typedef struct transformer transformer;
  * sets the number of OpenBLAS's own threads to 1, for the whole process. */
 bool transformer_has_blas(void);
 
-/* weights and pool must live as long as the transformer; the pool is empty, or its tokens are not used: their K and V are
- * unknown. MODEL_INVAL, MODEL_UNSUPPORTED, MODEL_NOMEM (K and V of the whole pool are allocated here); *t is untouched
- * then. */
+/* Whether it is faster than the plain loops on this CPU: product.h. */
+bool transformer_prefers_blas(void);
+
+/* weights and pool must live as long as the transformer. Tokens that the pool already has must not be used: their K and
+ * V are unknown. MODEL_INVAL, MODEL_UNSUPPORTED, MODEL_NOMEM (K and V of the whole pool are allocated here); *t is
+ * untouched then. */
 model_status transformer_create(transformer **t, const model_weights *weights, kv_pool *pool,
                                 const transformer_config *config);
 void transformer_destroy(transformer *t);
@@ -89,9 +92,9 @@ void transformer_destroy(transformer *t);
 /* Appends tokens[i] to branches[i], for all branches or for none.
  *   logits  [num_branches][vocabulary] of the next token, written; NULL if not wanted
  * MODEL_INVAL: a token outside the vocabulary, a branch named twice, more branches than max_branches; MODEL_CONTEXT;
- * MODEL_NOBLOCKS, MODEL_STALE: nothing has changed. MODEL_NOMEM, MODEL_ATTENTION: every branch has its tokens as before,
- * and logits are unspecified; but a branch may have a copy of its last block, and in a pool that evicts a hole may have
- * moved. */
+ * MODEL_NOBLOCKS, MODEL_STALE: nothing has changed. MODEL_NOMEM, MODEL_ATTENTION: every branch has its tokens as
+ * before, and logits are unspecified; but a branch may have a copy of its last block, and a promise of
+ * kv_branch_reserve is cancelled. */
 model_status transformer_step(transformer *t, const kv_branch *branches, const uint32_t *tokens, uint32_t num_branches,
                               float *logits);
 

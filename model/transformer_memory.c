@@ -24,6 +24,7 @@ static bool make_rows(transformer *t, uint32_t max_branches)
 }
 
 bool transformer_has_blas(void) { return product_has_blas(); }
+bool transformer_prefers_blas(void) { return product_prefers_blas(); }
 
 model_status transformer_create(transformer **result, const model_weights *weights, kv_pool *pool,
                                 const transformer_config *config)

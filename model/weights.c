@@ -234,10 +234,10 @@ static model_status read_header(reader *r, header *h)
 
 /* Counts, or, with bytes, also converts: the order of the file is written once. */
 typedef struct payload {
-    const unsigned char *at; /* NULL: count alone */
+    const unsigned char *bytes; /* NULL: count alone */
     float *to;
     uint64_t num_bytes, num_floats;
-    bool good;               /* all numbers are finite, and no byte is -128 */
+    bool good;                  /* all numbers are finite, and no byte is -128 */
 } payload;
 
 static float read_float(const unsigned char *at)
@@ -250,32 +250,38 @@ static float read_float(const unsigned char *at)
 
 static float *read_norm(payload *p, uint64_t width)
 {
-    float *to = p->at ? p->to + p->num_floats : NULL;
-    for (uint64_t i = 0; to && i < width; i++) {
-        to[i] = read_float(p->at + p->num_bytes + 4 * i);
-        p->good &= isfinite(to[i]) != 0;
-    }
+    uint64_t first_byte = p->num_bytes, first_float = p->num_floats;
     p->num_bytes += 4 * width;
     p->num_floats += width;
+    if (!p->bytes)
+        return NULL;
+    float *to = p->to + first_float;
+    for (uint64_t i = 0; i < width; i++) {
+        to[i] = read_float(p->bytes + first_byte + 4 * i);
+        p->good &= isfinite(to[i]) != 0;
+    }
     return to;
 }
 
 /* to [columns][rows]: transposed. */
 static float *read_matrix(payload *p, uint64_t rows, uint64_t columns)
 {
-    float *to = p->at ? p->to + p->num_floats : NULL;
-    const unsigned char *scales = to ? p->at + p->num_bytes : NULL, *bytes = scales + (to ? 4 * rows : 0);
-    for (uint64_t row = 0; to && row < rows; row++) {
+    uint64_t first_byte = p->num_bytes, first_float = p->num_floats;
+    p->num_bytes += 4 * rows + rows * columns;
+    p->num_floats += rows * columns;
+    if (!p->bytes)
+        return NULL;
+    float *to = p->to + first_float;
+    const unsigned char *scales = p->bytes + first_byte, *numbers = scales + 4 * rows;
+    for (uint64_t row = 0; row < rows; row++) {
         float scale = read_float(scales + 4 * row);
         p->good &= isfinite(scale) != 0;
         for (uint64_t column = 0; column < columns; column++) {
-            int number = bytes[row * columns + column];
+            int number = numbers[row * columns + column];
             p->good &= number != 128;
             to[column * rows + row] = scale * (float)(number - (number > 127 ? 256 : 0));
         }
     }
-    p->num_bytes += 4 * rows + rows * columns;
-    p->num_floats += rows * columns;
     return to;
 }
 
@@ -331,7 +337,7 @@ static model_status convert(const reader *r, const header *h, model_weights **we
         model_weights_destroy(w);
         return fail(r, MODEL_NOMEM, "out of memory for %llu weights", (unsigned long long)p.num_floats);
     }
-    p = (payload){.at = (const unsigned char *)r->at + 1, .to = w->storage, .good = true};
+    p = (payload){.bytes = (const unsigned char *)r->at + 1, .to = w->storage, .good = true};
     read_payload(&p, s, w);
     if (!p.good) {
         model_weights_destroy(w);
@@ -352,10 +358,12 @@ static model_status parse(model_weights **weights, reader *r)
     model_status status = read_header(r, &h);
     if (status != MODEL_OK)
         return status;
-    if (num_bytes - h.num_bytes != h.payload_bytes)
-        return fail(r, MODEL_FORMAT, "%s: %llu bytes of weights, not the %llu that the header says",
-                    num_bytes - h.num_bytes < h.payload_bytes ? "cut off" : "too long",
+    if (num_bytes - h.num_bytes < h.payload_bytes)
+        return fail(r, MODEL_FORMAT, "cut off: %llu bytes of weights, not the %llu that the header says",
                     (unsigned long long)(num_bytes - h.num_bytes), (unsigned long long)h.payload_bytes);
+    if (num_bytes - h.num_bytes > h.payload_bytes)
+        return fail(r, MODEL_FORMAT, "too long: it goes on behind the %llu bytes of weights",
+                    (unsigned long long)h.payload_bytes);
     uint32_t crc32 = model_crc32(h.crc32, r->at + 1, (size_t)h.payload_bytes);
     if (crc32 != h.weights.crc32)
         return fail(r, MODEL_FORMAT, "damaged: its crc32 is %08x, not %08x", crc32, h.weights.crc32);

@@ -4,7 +4,8 @@
  * stand in this order, each once:
  *
  *   treeattn-reasoner 1      magic and version of the format
- *   vocabulary "0123\n"      token i is the i-th character: distinct, ' ' to '~' or newline; written \n, \" and \\; 1 to 96
+ *   vocabulary "0123\n"      token i is the i-th character: 1 to 96 distinct ones, ' ' to '~' or newline, written \n;
+ *                            \" and \\ stand for " and \
  *   layers 6                 1 to 256
  *   width 256                1 to 16384
  *   heads 4                  query heads, 1 to 256; a multiple of kv_heads
@@ -27,8 +28,8 @@
  * the file can change without an error.
  *
  * The payload, little-endian, without padding. A norm is fp32 [width]. A matrix is fp32 scale [rows], then int8
- * [rows][columns], and stands for W[row][column] = scale[row] * int8[row][column], used as y = W x: rows are outputs, as
- * in a weight of PyTorch's Linear. -128 does not occur. In this order:
+ * [rows][columns], and stands for W[row][column] = scale[row] * int8[row][column], used as y = W x: rows are outputs,
+ * as in a weight of PyTorch's Linear. -128 does not occur. In this order:
  *
  *   embedding       matrix [vocabulary][width]     input, and transposed use in the head: logits = embedding x
  *   for each layer

@@ -1,7 +1,7 @@
 /* Claim: tokens and logits of every branch of a random forest that forks, prunes and truncates are those of the same
  * branch decoded alone in copied memory, and those of a transformer in double over its text, within the bound of
- * transformer_model.h: for every strategy, with plain loops and a BLAS, over the reference and the fast path. With plain
- * loops, the reference and the plan flash they are so bit for bit. */
+ * transformer_model.h: for every strategy, with plain loops and a BLAS, over the reference and the fast path. With
+ * plain loops, the reference and the plan flash, shared and copied memory give the same bits. */
 #include "test.h"
 #include "transformer_forest_model.h"
 
@@ -50,7 +50,7 @@ static void run_forest(const void *argument)
                                  .num_threads = c->engine->num_threads, .blas = c->engine->blas};
     for (uint32_t i = 0; i < (uint32_t)c->strategy; i++)
         test_random(); /* a forest of its own for each strategy */
-    forest_create(&f, &config, 200, 4, false);
+    forest_create(&f, &config, 200, 4, FOREST_AND_ALONE);
     forest_add_root(&f);
     for (uint32_t i = 0; i < 10; i++)
         random_step(&f);

@@ -15,6 +15,13 @@
 static const model_shape small = {.vocabulary = 5, .layers = 2, .width = 3, .heads = 4, .kv_heads = 2, .head_dim = 2,
                                   .hidden = 7, .context = 9, .rope_base = 10000, .norm_eps = 1e-5};
 
+/* The lines with the payload of another file. */
+static char *join(const char *lines, const weights_file *payload, size_t *num_bytes)
+{
+    return weights_file_join(lines, payload->bytes + payload->header_bytes, payload->num_bytes - payload->header_bytes,
+                             num_bytes);
+}
+
 static model_status parse(const void *bytes, size_t num_bytes, char *message, size_t message_bytes)
 {
     model_weights *weights = NULL;
@@ -112,7 +119,8 @@ static void run_flipped(const void *argument)
     for (size_t i = 0; i < file.num_bytes; i++)
         for (int bit = 0; bit < 8; bit += TEST_SANITIZED ? 3 : 1) {
             file.bytes[i] ^= (char)(1 << bit);
-            check(parse(file.bytes, file.num_bytes, message, sizeof message) == MODEL_FORMAT, "byte %zu bit %d", i, bit);
+            model_status status = parse(file.bytes, file.num_bytes, message, sizeof message);
+            check(status == MODEL_FORMAT, "byte %zu bit %d", i, bit);
             check(strlen(message) > 20 && !strchr(message, '\n'), "byte %zu bit %d: '%s'", i, bit, message);
             file.bytes[i] ^= (char)(1 << bit);
         }
@@ -127,7 +135,8 @@ typedef struct header_case {
 
 static const header_case header_cases[] = {
     {"same", "layers ", "layers 2\n", NULL},
-    {"version", "treeattn-reasoner", "treeattn-reasoner 2\n", "a weights file of version 2; this program reads version 1"},
+    {"version", "treeattn-reasoner", "treeattn-reasoner 2\n",
+     "a weights file of version 2; this program reads version 1"},
     {"version_long", "treeattn-reasoner", "treeattn-reasoner 11\n", "a weights file of version 11"},
     {"magic", "treeattn-reasoner", "treeattn_reasoner 1\n", "not a weights file: it does not begin with"},
     {"order", "layers ", "width 2\n", "line 3: expected 'layers ...'"},
@@ -175,10 +184,10 @@ static void run_header(const void *argument)
         line = strchr(line, '\n') + 1;
     snprintf(changed, sizeof changed, "%.*s%s%s", (int)(line - lines), lines, c->line, strchr(line, '\n') + 1);
     size_t num_bytes;
-    char *bytes = weights_file_join(changed, file.bytes + file.header_bytes, file.num_bytes - file.header_bytes, &num_bytes);
+    char *bytes = join(changed, &file, &num_bytes);
     model_status status = parse(bytes, num_bytes, message, sizeof message);
     check(status == (c->message ? MODEL_FORMAT : MODEL_OK), "%s", message);
-    check(!c->message || !strncmp(message, c->message, strlen(c->message)), "'%s' instead of '%s'", message, c->message);
+    check(!c->message || !strncmp(message, c->message, strlen(c->message)), "'%s', not '%s'", message, c->message);
     free(bytes);
     weights_file_destroy(&file);
 }
@@ -196,7 +205,7 @@ static void run_long_text(const void *argument)
         strcpy(rest, strchr(commit, '\n'));
         sprintf(commit, "commit %s%s", text, rest);
         size_t num_bytes;
-        char *bytes = weights_file_join(lines, file.bytes + file.header_bytes, file.num_bytes - file.header_bytes, &num_bytes);
+        char *bytes = join(lines, &file, &num_bytes);
         model_status status = parse(bytes, num_bytes, message, sizeof message);
         check(status == (length > MODEL_MAX_TEXT ? MODEL_FORMAT : MODEL_OK), "%zu characters: %s", length, message);
         free(bytes);
@@ -212,14 +221,15 @@ static void run_payload(const void *argument)
     weights_file file = weights_file_random(&small);
     size_t first = 4 * small.vocabulary, first_norm = first + small.vocabulary * small.width;
     struct { size_t at, count; const unsigned char *bytes; } cases[] = {
-        {0, 4, nan_bytes}, {4, 4, infinity}, {first_norm, 4, nan_bytes}, {first, 1, lowest}, {first_norm - 1, 1, lowest}};
+        {0, 4, nan_bytes}, {4, 4, infinity}, {first_norm, 4, nan_bytes}, {first, 1, lowest},
+        {first_norm - 1, 1, lowest}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         weights_file bad = weights_file_random(&small);
         memcpy(bad.bytes + bad.header_bytes + cases[i].at, cases[i].bytes, cases[i].count);
         char lines[2000];
         weights_file_lines(&small, file.num_bytes - file.header_bytes, lines, sizeof lines);
         size_t num_bytes;
-        char *bytes = weights_file_join(lines, bad.bytes + bad.header_bytes, bad.num_bytes - bad.header_bytes, &num_bytes);
+        char *bytes = join(lines, &bad, &num_bytes);
         check(parse(bytes, num_bytes, message, sizeof message) == MODEL_FORMAT, "case %zu", i);
         check(!strcmp(message, "a weight is NaN or infinite, or a byte is -128"), "case %zu: '%s'", i, message);
         free(bytes);

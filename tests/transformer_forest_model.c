@@ -9,18 +9,19 @@
 const model_shape forest_shape = {.vocabulary = 26, .layers = 2, .width = 24, .heads = 4, .kv_heads = 2, .head_dim = 8,
                                   .hidden = 40, .context = 64, .rope_base = 100, .norm_eps = 0.05};
 
-void forest_create(forest *f, const transformer_config *config, uint32_t num_blocks, uint32_t block_tokens, bool evicts)
+void forest_create(forest *f, const transformer_config *config, uint32_t num_blocks, uint32_t block_tokens,
+                   forest_kind kind)
 {
     char message[200] = "";
     *f = (forest){.file = weights_file_random(&forest_shape)};
     check(model_weights_parse(&f->weights, f->file.bytes, f->file.num_bytes, message, sizeof message) == MODEL_OK,
           "random weights: %s", message);
-    kv_pool_config pool = {.num_blocks = num_blocks, .block_tokens = block_tokens, .evicts = evicts};
+    kv_pool_config pool = {.num_blocks = num_blocks, .block_tokens = block_tokens, .evicts = kind == FOREST_EVICTS};
     check(kv_pool_create(&f->pool, &pool) == KV_OK, "a pool");
     transformer_config alone = {.plan.strategy = TREE_FLASH, .reference = true, .isa = TREE_ISA_PORTABLE,
                                 .num_threads = 1};
     check(transformer_create(&f->shared, f->weights, f->pool, config) == MODEL_OK, "a transformer");
-    if (!evicts) {
+    if (kind == FOREST_AND_ALONE) {
         check(kv_pool_create(&f->pool_alone, &pool) == KV_OK, "another pool");
         check(transformer_create(&f->alone, f->weights, f->pool_alone, &alone) == MODEL_OK, "another transformer");
     }
@@ -155,7 +156,8 @@ void forest_step(forest *f, const uint32_t *branches, uint32_t count)
             status = transformer_step(f->alone, &b->alone, &tokens[i], 1, b->logits_alone);
         check(status == MODEL_OK, "step alone: %s", model_status_string(status));
         text_truth_append(&b->truth, tokens[i]);
-        double error = text_truth_worst(&b->truth, b->logits), error_alone = text_truth_worst(&b->truth, b->logits_alone);
+        double error = text_truth_worst(&b->truth, b->logits);
+        double error_alone = text_truth_worst(&b->truth, b->logits_alone);
         check(error <= 1, "branch %u, position %u: error %g limits of %g", branches[i], b->truth.length - 1, error,
               b->truth.limit);
         check(error_alone <= 1, "branch %u alone, position %u: error %g limits", branches[i], b->truth.length - 1,

@@ -30,8 +30,11 @@ typedef struct forest {
  * outputs of the head. */
 extern const model_shape forest_shape;
 
-/* `alone` runs plain loops and the reference over the plan flash. In a pool that evicts there is no `alone`. */
-void forest_create(forest *f, const transformer_config *config, uint32_t num_blocks, uint32_t block_tokens, bool evicts);
+/* `alone` runs plain loops and the reference over the plan flash. Where tokens are forgotten, there is no `alone`. */
+typedef enum forest_kind { FOREST_AND_ALONE, FOREST_SHARED_ONLY, FOREST_EVICTS } forest_kind;
+
+void forest_create(forest *f, const transformer_config *config, uint32_t num_blocks, uint32_t block_tokens,
+                   forest_kind kind);
 void forest_destroy(forest *f);
 
 void forest_add_root(forest *f);
@@ -39,8 +42,8 @@ void forest_fork(forest *f, uint32_t branch);
 void forest_prune(forest *f, uint32_t branch);
 void forest_truncate(forest *f, uint32_t branch, uint32_t length);
 
-/* In a pool that evicts: the branch forgets the token at a position that it keeps; packs its own blocks, true if K and V
- * have moved. */
+/* In a pool that evicts: the branch forgets the token at a position that it keeps; packs its own blocks, true if K and
+ * V have moved. */
 void forest_evict(forest *f, uint32_t branch, uint32_t position);
 bool forest_compact(forest *f, uint32_t branch);
 

@@ -45,7 +45,8 @@ void weights_file_lines(const model_shape *s, uint64_t payload_bytes, char *text
     }
     vocabulary[used] = '\0';
     int bytes = snprintf(text, capacity,
-                         "treeattn-reasoner 1\nvocabulary \"%s\"\nlayers %u\nwidth %u\nheads %u\nkv_heads %u\nhead_dim %u\n"
+                         "treeattn-reasoner 1\nvocabulary \"%s\"\n"
+                         "layers %u\nwidth %u\nheads %u\nkv_heads %u\nhead_dim %u\n"
                          "hidden %u\nrope_base %.17g\nnorm_eps %.17g\ncontext %u\nencoding int8\ncommand none: random\n"
                          "commit 0\nseed %llu\nsplit none\nbytes %llu\n",
                          vocabulary, s->layers, s->width, s->heads, s->kv_heads, s->head_dim, s->hidden, s->rope_base,
