@@ -14,7 +14,7 @@ State = tuple[Number, ...]
 VOCABULARY = "\n 0123456789+-*/=>:!ynWS"  # a token is a place in this string
 TARGET = (24, 1)
 MAX_CARD = 13
-WIDE_MAX_CARD = 20    # training also draws sets with cards up to here: no card set of the game among them is held out
+WIDE_MAX_CARD = 30    # training also draws sets with cards up to here, except the held-out ones
 CONTEXT = 1024        # characters of a training row, and the longest text that the model can write
 
 # ---------------------------------------------------------------- numbers and steps
@@ -109,7 +109,7 @@ def held_out_solvable() -> list[State]:
 # ---------------------------------------------------------------- text: walks and searches
 
 
-def walk(start: State, rng: random.Random, win_share: float = 0.85) -> str:
+def walk(start: State, rng: random.Random, win_share: float = 0.9) -> str:
     """Three steps with their value words. Where winning steps exist, win_share of the draws are among them."""
     here, text = node(start), f"W{state_text(start)}\n"
     while here.steps:
@@ -120,61 +120,59 @@ def walk(start: State, rng: random.Random, win_share: float = 0.85) -> str:
     return text
 
 
-MAX_CHILDREN = {4: 6, 3: 3}    # a search leaves a state of so many numbers after so many steps
+SEARCH_WIDTH = 8    # thoughts that a search lists for its cards
+
+
+def draw(here: Node, count: int, weight: float, rng: random.Random) -> list[tuple[str, Node]]:
+    """Up to count steps to different states, drawn without replacement; a winning one has `weight`, another 1."""
+    # The order of exponential times with these rates is such a draw.
+    order = sorted((-math.log(1 - rng.random()) / (weight if child.reaches else 1.0), line)
+                   for line, child in here.steps.items())
+    drawn: dict[str, tuple[str, Node]] = {}
+    for _, line in order:
+        if len(drawn) < count:
+            drawn.setdefault(here.steps[line].text, (line, here.steps[line]))
+    return list(drawn.values())
 
 
 def search(start: State, rng: random.Random, limit: int = CONTEXT - 24) -> str | None:
-    """A depth-first search, written out until 24 is found; None if it is not found within limit characters.
+    """A search, written out until 24 is found; None if it is not found within limit characters.
 
-    A noisy oracle orders the steps of a state: they are drawn without replacement, a winning one with more weight. How
-    good the oracle is differs between searches, so that the text shows good orders, and backtracking as well."""
+    First SEARCH_WIDTH thoughts from the cards; then each of their states, in the order of the list, is followed by one
+    thought more and all steps of the two numbers left. A noisy oracle draws the thoughts; how good it is differs
+    between searches, so that the text shows good choices, and how to go on after bad ones."""
     weight = rng.choice((3.0, 10.0, 40.0))
-    lines, seen = [f"S{state_text(start)}"], set()
-
-    def expand(here: Node) -> bool:
-        if len(here.state) == 2:
-            listed = []
-            for step, result in results(*here.state):
-                listed.append(step)
-                if result == TARGET:
-                    lines.append(f"{here.text}: {' '.join(listed)}!")
-                    return True
-            lines.append(f"{here.text}: {' '.join(listed)}")
-            return False
-        # The smallest of exponential times with rates = weights: a draw without replacement.
-        order = sorted((-math.log(1 - rng.random()) / (weight if child.reaches else 1.0), line, child)
-                       for line, child in here.steps.items())
-        taken = 0
-        for _, line, child in order:
-            if child.text in seen:
-                continue
-            seen.add(child.text)
-            lines.append(f"{here.text}: {line}")
-            if expand(child):
-                return True
-            taken += 1
-            if taken == MAX_CHILDREN[len(here.state)]:
-                return False
-        return False
-
-    if not expand(node(start)):
-        return None
-    text = "\n".join(lines) + "\n"
-    return text if len(text) <= limit else None
+    listed = draw(node(start), SEARCH_WIDTH, weight, rng)
+    lines = [f"S{state_text(start)}"] + [f"{state_text(start)}: {line}" for line, _ in listed]
+    for _, three in listed:
+        (line, two), = draw(three, 1, weight, rng)
+        lines.append(f"{three.text}: {line}")
+        steps = []
+        for step, result in results(*two.state):
+            steps.append(step)
+            if result == TARGET:
+                text = "\n".join(lines) + f"\n{two.text}: {' '.join(steps)}!\n"
+                return text if len(text) <= limit else None
+        lines.append(f"{two.text}: {' '.join(steps)}")
+    return None
 
 
 # ---------------------------------------------------------------- training rows
 
 
 class Rows:
-    """An endless stream of training rows: whole texts, packed to CONTEXT + 1 characters, filled up with newlines."""
+    """An endless stream of training rows: whole texts, packed to CONTEXT + 1 characters, filled up with newlines.
 
-    def __init__(self, seed: str, search_share: float = 0.2, wide_share: float = 0.5, unsolvable_share: float = 0.15):
-        self.rng = random.Random(seed)
+    Each of `parts` streams has its own part of the wide card sets, since their nodes take time and memory."""
+
+    def __init__(self, seed: int, part: int = 0, parts: int = 1, search_share: float = 0.13, wide_share: float = 0.6,
+                 unsolvable_share: float = 0.15):
+        self.rng = random.Random(f"{seed}/{part}")
         self.search_share, self.wide_share, self.unsolvable_share = search_share, wide_share, unsolvable_share
         self.sets: dict[tuple[bool, bool], list[State]] = {}       # (wide, solvable) -> card sets
         for wide in (False, True) if wide_share else (False,):
-            training = [state for state in card_sets(WIDE_MAX_CARD if wide else MAX_CARD) if not is_held_out(state)]
+            every = card_sets(WIDE_MAX_CARD)[part::parts] if wide else card_sets()
+            training = [state for state in every if not is_held_out(state)]
             for solvable in False, True:
                 self.sets[wide, solvable] = [state for state in training if node(state).reaches == solvable]
 

@@ -126,8 +126,8 @@ class Counts:
 class Tree:
     breadth: int
     proposals: int
-    temperature: float = 1.0
-    least: float = 1e-3
+    temperature: float = 0.0
+    least: float = 0.01
 
 
 def best_thoughts(found: list[tuple[float, int, game.Node]], breadth: int) -> list[tuple[float, int, game.Node]]:
@@ -283,8 +283,8 @@ def table(model: Transformer, seed: int, starts: list[game.State]):
     """Yields (way, counts). Several draws of the same card sets where chance has a part."""
     device = model.embedding.weight.device
     generator = torch.Generator(device).manual_seed(seed)
-    rng, wide, narrow = random.Random(seed), Tree(5, 8), Tree(1, 5)
-    trees = {tree: tree_of_thoughts(model, starts, tree, generator) for tree in (narrow, wide)}
+    rng, wide, narrow, drawn = random.Random(seed), Tree(5, 8), Tree(1, 5), Tree(5, 8, temperature=1.0)
+    trees = {tree: tree_of_thoughts(model, starts, tree, generator) for tree in (narrow, wide, drawn)}
     nodes = round(trees[wide].nodes / len(starts))
     without = Counts()
     for _ in range(20):
@@ -294,6 +294,7 @@ def table(model: Transformer, seed: int, starts: list[game.State]):
     yield "one chain, greedy", chain(model, starts)
     yield "tree of thoughts, 1 kept, 5 proposals", trees[narrow]
     yield "tree of thoughts, 5 kept, 8 proposals", trees[wide]
+    yield "tree of thoughts, 5 kept, 8 proposals, temperature 1", trees[drawn]
     yield "written-out search, greedy", written_search(model, starts)
 
 

@@ -31,12 +31,13 @@ class Batches(torch.utils.data.IterableDataset):
     def __init__(self, seed: int, rows: int, wide: bool):
         self.seed, self.rows = seed, rows
         self.options = {} if wide else {"wide_share": 0.0}
-        game.Rows("", **self.options)      # makes the nodes, which the workers then share
+        game.Rows(seed, wide_share=0.0)      # makes the game's nodes, which the workers then share
         gc.freeze()
 
     def __iter__(self):
         worker = torch.utils.data.get_worker_info()
-        rows, waiting = game.Rows(f"{self.seed}/{worker.id if worker else 0}", **self.options), []
+        part = {"part": worker.id, "parts": worker.num_workers} if worker else {"parts": 50}
+        rows, waiting = game.Rows(self.seed, **part, **self.options), []
         while True:
             text = "".join(rows.row(waiting) for _ in range(self.rows))
             yield torch.frombuffer(bytearray(text.encode().translate(TO_TOKEN)), dtype=torch.uint8).view(self.rows, -1)
@@ -139,7 +140,7 @@ def options_of(arguments: list[str]):
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rows", type=int, default=128, help=f"of {game.CONTEXT} characters, in a step")
     parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
-    parser.add_argument("--workers", type=int, default=min(8, (os.cpu_count() or 1) - 1),
+    parser.add_argument("--workers", type=int, default=max(1, min(14, (os.cpu_count() or 1) - 2)),
                         help="processes that write texts")
     parser.add_argument("--eager", action="store_true", help="without torch.compile")
     parser.add_argument("--commit", default=None, help="recorded in the file; otherwise git is asked")
