@@ -1,10 +1,10 @@
 # A whole decode step on DeFT's workloads: its time with each plan, and the speedup over radix beside DeFT's own.
 width = 1340; height = 900
 load 'figures/style.gnuplot'
-# One line per workload: its name, the step's time in ms with standard attention, radix, flatten, cost and none, then
+# One line per workload of the table (others have a comma in their name, or no DeFT): its name, the step's time in ms with standard attention, radix, flatten, cost and none, then
 # DeFT's decoding speedup and its bound.
-rows = '< awk -F, ''!/^#/ && $1 != "workload" && $18 + 0 > 0 { gsub(/"/, "", $1);' \
-     . ' if (!($1 in seen)) { seen[$1] = 1; name[n++] = $1 } ms[$1, $2] = $12 / 1000; deft[$1] = $18; bound[$1] = $20 }' \
+rows = '< awk -F, ''!/^#/ && NF == 21 && $19 + 0 > 0 { gsub(/"/, "", $1);' \
+     . ' if (!($1 in seen)) { seen[$1] = 1; name[n++] = $1 } ms[$1, $2] = $12 / 1000; deft[$1] = $19; bound[$1] = $21 }' \
      . ' function cell(w, p) { return (w, p) in ms ? ms[w, p] : "NaN" }' \
      . ' END { for (i = 0; i < n; i++) { w = name[i]; printf "%s,%s,%g,%g,%g,%g,%g,%g\n", w, cell(w, "standard"),' \
      . ' ms[w, "radix"], ms[w, "flatten"], ms[w, "cost"], ms[w, "none"], deft[w], bound[w] } }'' '.data
@@ -23,7 +23,7 @@ set logscale y 2
 set yrange [3:*]
 set ytics ('4' 4, '8' 8, '16' 16, '32' 32, '64' 64, '128' 128, '256' 256, '512' 512)
 set xtics format ''
-set title sprintf("A step of 32 layers: %.1f ms without attention, the rest is the plan's", none_mean)
+set title sprintf("A step of 32 layers: %.1f to %.1f ms without attention; the rest is the plan's", none_min, none_max)
 plot rows using ($0 - 0.24):2 with points lt copied ps 1.3 title 'standard attention', \
      '' using ($0 - 0.08):3 with points lt radix ps 1.3 title 'radix', \
      '' using ($0 + 0.08):4 with points lt flatten ps 1.3 title 'flatten', \
