@@ -1,5 +1,6 @@
 # The architectures for which ${cuda_compiler} compiles the kernels: ${cuda_targets}, and nvcc's flags for them:
-# ${cuda_90a_flags} for a file with code of sm_90a alone (warpgroup products), ${cuda_flags} for any other.
+# ${cuda_90a_flags} for a file with code of sm_90a alone (warpgroup products), ${cuda_90_flags} for one with code of
+# sm_90 and newer, ${cuda_80_flags} for any other.
 # CMAKE_CUDA_ARCHITECTURES wins over TREEATTN_CUDA_ARCHITECTURES; then CMake makes the flags.
 set(TREEATTN_CUDA_ARCHITECTURES native CACHE STRING
   "native: the GPUs of this machine, all if it has none; all: what an installed library needs; warnings: what CI needs")
@@ -64,10 +65,11 @@ else()
   if(gpus)
     foreach(arch ${gpus})
       string(REGEX REPLACE "^90$" "${hopper}" arch ${arch})
-      treeattn_compile_for(cuda_flags ${arch} sm_${arch})
+      treeattn_compile_for(cuda_90_flags ${arch} sm_${arch})
       list(APPEND cuda_targets sm_${arch})
     endforeach()
-    set(cuda_90a_flags ${cuda_flags})
+    set(cuda_90a_flags ${cuda_90_flags})
+    set(cuda_80_flags ${cuda_90_flags})
   else()
     # Of the architectures that the kernels are written for, those that this nvcc offers; the last one also as PTX for
     # later GPUs. sm_80, 86 and 89 share their PTX: no kernel distinguishes them, and most of the time goes there.
@@ -78,26 +80,35 @@ else()
         set(newest ${arch})
       endif()
     endforeach()
+    set(one_ptx OFF)
     if(TREEATTN_CUDA_ARCHITECTURES STREQUAL warnings AND "${ampere}" MATCHES "sm_86")
+      set(one_ptx ON)
       set(ampere sm_86) # sm_80 has more shared memory and threads; sm_89 has as many
     endif()
     if(ampere)
       list(APPEND cuda_targets ${ampere})
-      treeattn_compile_for(cuda_flags 80 ${ampere})
+      treeattn_compile_for(cuda_90_flags 80 ${ampere})
     endif()
-    set(cuda_90a_flags ${cuda_flags})
+    set(cuda_90a_flags ${cuda_90_flags})
+    set(cuda_80_flags "")
     if(offered MATCHES "compute_90\n")
       list(APPEND cuda_targets sm_${hopper} compute_90)
-      treeattn_compile_for(cuda_flags 90 sm_90 compute_90)
+      treeattn_compile_for(cuda_90_flags 90 sm_90 compute_90)
       treeattn_compile_for(cuda_90a_flags ${hopper} sm_${hopper})
       treeattn_compile_for(cuda_90a_flags 90 compute_90)
+      if(one_ptx) # no kernel runs: the same PTX, assembled for both
+        treeattn_compile_for(cuda_80_flags 80 sm_86 sm_90)
+      endif()
     elseif(newest)
       list(APPEND cuda_targets compute_${newest})
-      treeattn_compile_for(cuda_flags ${newest} compute_${newest})
-      set(cuda_90a_flags ${cuda_flags})
+      treeattn_compile_for(cuda_90_flags ${newest} compute_${newest})
+      set(cuda_90a_flags ${cuda_90_flags})
+    endif()
+    if(NOT cuda_80_flags)
+      set(cuda_80_flags ${cuda_90_flags})
     endif()
   endif()
 endif()
 if(CMAKE_SCRIPT_MODE_FILE) # tests/test_cuda_architectures.sh
-  message(NOTICE "targets: ${cuda_targets}\nflags: ${cuda_flags}\nneeds 90a: ${cuda_90a_flags}")
+  message(NOTICE "targets: ${cuda_targets}\nflags: ${cuda_80_flags}\nneeds 90: ${cuda_90_flags}\nneeds 90a: ${cuda_90a_flags}")
 endif()

@@ -23,9 +23,8 @@ foreach(source ${emulated_sources})
   file(GENERATE OUTPUT ${wrapper} CONTENT "#include \"emulate.h\"\n#include \"${source}\"\n")
   list(APPEND emulated_wrappers ${wrapper})
 endforeach()
-if(TREEATTN_SANITIZE) # the scheduler of the fibers and the matrix products run all the time
-  set_property(SOURCE gpu/emulate/emulate.cpp PROPERTY COMPILE_OPTIONS -O2)
-endif()
+# The scheduler of the fibers and the matrix products run all the time.
+set_property(SOURCE gpu/emulate/emulate.cpp PROPERTY COMPILE_OPTIONS $<$<NOT:$<CONFIG:Debug>>:-O2>)
 add_library(treeattn_emulated STATIC gpu/emulate/emulate.cpp ${emulated_wrappers} ${emulated_c_sources})
 target_compile_definitions(treeattn_emulated PUBLIC TREEATTN_EMULATE)
 target_include_directories(treeattn_emulated PUBLIC gpu/emulate gpu PRIVATE gpu/ladder gpu/eviction gpu/device gpu/worker)

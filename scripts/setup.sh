@@ -91,7 +91,7 @@ find_missing() {
         local tool
         has_cxx || missing+=(g++)
         for tool in gnuplot:gnuplot-nox clang:clang cppcheck:cppcheck shellcheck:shellcheck \
-            pkg-config:pkg-config gcovr:gcovr python3:python3 git:git gdb:gdb qemu-x86_64:qemu-user \
+            pkg-config:pkg-config python3:python3 git:git gdb:gdb qemu-x86_64:qemu-user \
             chromium-headless-shell:chromium-headless-shell node:nodejs; do
             has "${tool%%:*}" || missing+=("${tool##*:}")
         done

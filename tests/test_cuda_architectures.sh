@@ -25,15 +25,23 @@ expect_targets "no driver: all" "$all"
 ampere='-gencode=arch=compute_80,code=[sm_80,sm_86,sm_89]'
 expect "sm_80, 86 and 89 are compiled once, sm_90 with the PTX" \
     "flags: $ampere;-gencode=arch=compute_90,code=[sm_90,compute_90]" "$(grep '^flags: ' said)"
+expect "with code of sm_90: the same" "$(sed -n 's/^flags: //p' said)" "$(sed -n 's/^needs 90: //p' said)"
 expect "with warpgroup products: sm_90a" \
     "needs 90a: $ampere;-gencode=arch=compute_90a,code=[sm_90a];-gencode=arch=compute_90,code=[compute_90]" \
     "$(grep '^needs 90a: ' said)"
 expect_targets "for warnings: the one with the least room of those with one PTX" 'sm_86;sm_90a;compute_90' \
     -DTREEATTN_CUDA_ARCHITECTURES=warnings
+expect "for warnings: one PTX for both" 'flags: -gencode=arch=compute_80,code=[sm_86,sm_90]' "$(grep '^flags: ' said)"
+ampere='-gencode=arch=compute_80,code=[sm_86]'
+expect "for warnings, with code of sm_90: each its own" \
+    "needs 90: $ampere;-gencode=arch=compute_90,code=[sm_90,compute_90]" "$(grep '^needs 90: ' said)"
+expect "for warnings, with warpgroup products: sm_90a too" \
+    "needs 90a: $ampere;-gencode=arch=compute_90a,code=[sm_90a];-gencode=arch=compute_90,code=[compute_90]" \
+    "$(grep '^needs 90a: ' said)"
 stub nvidia-smi '[ "$*" = "--query-gpu=compute_cap --format=csv,noheader" ] && echo 9.0'
 expect_targets "an H200: its own" sm_90a
-for of in flags 'needs 90a'; do
-    expect "$of: one compilation" "$of: -gencode=arch=compute_90a,code=[sm_90a]" "$(grep "^$of" said)"
+for of in flags 'needs 90' 'needs 90a'; do
+    expect "$of: one compilation" "$of: -gencode=arch=compute_90a,code=[sm_90a]" "$(grep "^$of: " said)"
 done
 expect_targets "an H200, all wanted" "$all" -DTREEATTN_CUDA_ARCHITECTURES=all
 expect_targets "an H200, a list wins" "80-real;90a-real;90-virtual" "-DCMAKE_CUDA_ARCHITECTURES=80-real;90"

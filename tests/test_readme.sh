@@ -27,7 +27,9 @@ present_example() {
 }
 
 failed=0
-for part in demo example; do
+parts=(demo example)
+[ -z "$(read_cache TREEATTN_SANITIZE)" ] || parts=(example) # test_tool_demo runs the demo, sanitized too
+for part in "${parts[@]}"; do
     { echo '```text' && "present_$part" && echo '```'; } >"$work/present" || { echo "FAIL $part ends with an error"; exit 1; }
     if [ "${1:-}" = --write ]; then
         sed -i -e "/^<!-- $part -->\$/r $work/present" -e "/^<!-- $part -->\$/,/^<!-- \\/$part -->\$/{/^<!-- /!d}" README.md

@@ -50,6 +50,8 @@ expect_match "skipped without its reason: named" '^FAIL lost was skipped without
 tests a 'echo "skip a"; exit 77'
 expect_summary "an empty reason is shown" 0 'skipped 1: no reason given
 suite: 0 passed, 0 failed, 1 skipped'
+tests a 'echo pass a' long.one 'echo FAIL long.one; exit 1'
+LEAVE_OUT='^long[.]' expect_summary "left out on request" 0 'suite: 1 passed, 0 failed, 0 skipped'
 tests a 'echo pass a'
 echo 'add_test(b.NOT_BUILT no-such-program)' >>suite/CTestTestfile.cmake
 expect_summary "not built" 1 'suite: 1 passed, 1 failed, 0 skipped'

@@ -15,7 +15,7 @@ if(CMAKE_SCRIPT_MODE_FILE)
   get_filename_component(stem ${PROGRAM} NAME)
   string(REGEX REPLACE "^test_emulated" "emulated" stem ${stem})
   set(text "")
-  set(environment "OMP_WAIT_POLICY=passive") # two programs at a time share the cores
+  set(environment "OMP_WAIT_POLICY=passive;OPENBLAS_NUM_THREADS=1") # two programs at a time share the cores
   if(WHOLE)
     set(names "")
     string(APPEND text "add_test([=[${stem}]=] [=[${PROGRAM}]=])\n"
@@ -170,6 +170,6 @@ function(treeattn_tests)
     add_test(NAME ${stem} COMMAND bash ${script})
     # The longest tests are scripts: they start first, so that none is left alone at the end.
     set_tests_properties(${stem} PROPERTIES SKIP_RETURN_CODE 77 LABELS cpu TIMEOUT 300 COST 100 ENVIRONMENT
-      "OMP_WAIT_POLICY=passive;TREEATTN_SOURCE_DIR=${CMAKE_SOURCE_DIR};TREEATTN_BUILD_DIR=${CMAKE_BINARY_DIR};TREEATTN_BIN=${CMAKE_BINARY_DIR}/treeattn")
+      "OMP_WAIT_POLICY=passive;OPENBLAS_NUM_THREADS=1;TREEATTN_SOURCE_DIR=${CMAKE_SOURCE_DIR};TREEATTN_BUILD_DIR=${CMAKE_BINARY_DIR};TREEATTN_BIN=${CMAKE_BINARY_DIR}/treeattn")
   endforeach()
 endfunction()
