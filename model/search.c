@@ -15,6 +15,7 @@ typedef struct continuation {
     uint32_t token;      /* LINE_END: the value word; LINE_DONE: the line is complete */
     bool dropped;        /* less probable than `least` */
     bool is_largest;     /* by noise, of its line's continuations that are not dropped */
+    double probability;  /* of the character */
     double phi, noisy, score;
     double phi_slack, score_slack;
 } continuation;
@@ -53,7 +54,8 @@ static double largest(const continuation *options, uint32_t count)
 /* Scores of a line's continuations from their noisy log probabilities: -log(exp(-score of the line) - exp(-most) +
  * exp(-noisy)), so that the largest of them is the line's own score. With z = exp(score of the line - most) and
  * g = exp(score of the line - noisy) that is the line's score - log(1 + g - z), and a change of the three moves it by
- * (1, -z, g) / (1 + g - z). */
+ * (1, -z, g) / (1 + g - z). With the largest one's and its own log probability written out as logits, all of which may
+ * change by 1, that is at most score_slack. */
 static void condition(continuation *options, uint32_t count, const search_line *line, double unit)
 {
     double most = largest(options, count);
@@ -68,10 +70,11 @@ static void condition(continuation *options, uint32_t count, const search_line *
             o->is_largest = !o->dropped;
         } else if (more > 1e12) {
             o->score = o->noisy;
-            o->score_slack = line->phi_slack + 2 * unit;
+            o->score_slack = o->phi_slack;
         } else {
             o->score = line->score - log1p(more);
-            o->score_slack = (line->score_slack + more * (line->phi_slack + unit) + (g + z) * unit) / (1 + more);
+            o->score_slack = (line->score_slack + more * line->phi_slack +
+                              (g + z + more * (1 - 2 * o->probability)) * unit) / (1 + more);
         }
     }
 }
@@ -91,8 +94,9 @@ static uint32_t continue_line(const search_run *run, continuation *options, sear
         bool is_end = c == run->vocabulary;
         double x = is_end ? fmax(yes, no) + log1p(exp(-fabs(yes - no))) : logits[c] / divisor;
         continuation *o = &options[count++];
-        *o = (continuation){.line = line, .token = is_end ? LINE_END : c, .phi = line->phi + x - sum,
-                            .phi_slack = line->phi_slack + 2 * unit};
+        double p = exp(x - sum); /* log p moves by its logit's change minus the mean change: by 2 (1 - p) at most */
+        *o = (continuation){.line = line, .token = is_end ? LINE_END : c, .probability = p, .phi = line->phi + x - sum,
+                            .phi_slack = line->phi_slack + 2 * (1 - p) * unit};
         o->noisy = o->phi + (temperature > 0 ? search_noise(line->key, o->token) : 0);
         o->score = o->phi;
         o->score_slack = o->phi_slack;

@@ -18,6 +18,9 @@ typedef struct decoder_model {
     double skill;         /* of the player: the logit by which it prefers legal characters and right values; 0: 6 */
     double disturbance;   /* every logit is changed by at most this */
     bool disturbs_randomly; /* otherwise by + or - disturbance */
+    uint64_t disturbance_seed;
+    const search_margin
+        *against; /* not NULL: every logit is changed by `disturbance`, so that this choice is reversed */
     const char *script;
     bool copies;          /* no shared blocks: a fork copies */
     uint32_t context;     /* 0: 1024 */

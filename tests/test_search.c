@@ -184,19 +184,24 @@ static void test_all_steps(const void *unused)
     }
 }
 
-/* One proposal is an ordinary draw; two are a draw and a second one from what is left, in one order or the other. */
-static void count_draws(uint32_t proposals, uint32_t draws, uint32_t counts[4][4], double probability[4])
+/* One proposal is an ordinary draw; two are a draw and a second one from what is left, in one order or the other. The
+ * lines part at their first, second and third character. */
+enum { MAX_TEXTS = 9 };
+static const char *const lines_of_1112[MAX_TEXTS] = {
+    "1*1=1>1 1 2", "1+1=2>1 2 2", "1-1=0>0 1 2", "1/1=1>1 1 2", "1/2=1/2>1/2 1 1",
+    "2*1=2>1 1 2", "2+1=3>1 1 3", "2-1=1>1 1 1", "2/1=2>1 1 2"};
+
+static void count_draws(uint32_t proposals, uint32_t draws, uint32_t counts[MAX_TEXTS][MAX_TEXTS], double *probability)
 {
-    static const char *const texts[4] = {"4*4=16>4 4 16", "4+4=8>4 4 8", "4-4=0>0 4 4", "4/4=1>1 4 4"};
     decoder_model model = {.kind = DECODER_PLAYER, .seed = 5, .skill = 20};
     for (uint32_t i = 0; i < draws; i++) {
         search_config config = {.breadth = 1, .proposals = proposals, .temperature = 1, .seed = i};
-        search_result *r = search(&model, &config, "4 4 4 4");
+        search_result *r = search(&model, &config, "1 1 1 2");
         uint32_t at[2] = {0};
         for (uint32_t k = 0; k < proposals; k++) {
-            while (at[k] < 4 && strcmp(texts[at[k]], r->thoughts[k].text) != 0)
+            while (at[k] < MAX_TEXTS && strcmp(lines_of_1112[at[k]], r->thoughts[k].text) != 0)
                 at[k]++;
-            check(at[k] < 4 && r->thoughts[k].level == 1, "'%s' is one of four steps", r->thoughts[k].text);
+            check(at[k] < MAX_TEXTS && r->thoughts[k].level == 1, "'%s' is one of the steps", r->thoughts[k].text);
             probability[at[k]] = exp(r->thoughts[k].log_probability);
         }
         counts[at[0]][at[proposals - 1]]++;
@@ -207,22 +212,23 @@ static void count_draws(uint32_t proposals, uint32_t draws, uint32_t counts[4][4
 static void test_frequencies(const void *unused)
 {
     (void)unused;
-    enum { DRAWS = TEST_SANITIZED ? 300 : 1500 };
-    uint32_t one[4][4] = {{0}}, two[4][4] = {{0}};
-    double p[4] = {0};
+    enum { DRAWS = TEST_SANITIZED ? 300 : 2000 };
+    uint32_t one[MAX_TEXTS][MAX_TEXTS] = {{0}}, two[MAX_TEXTS][MAX_TEXTS] = {{0}};
+    double p[MAX_TEXTS] = {0}, sum = 0;
     count_draws(1, DRAWS, one, p);
     count_draws(2, DRAWS, two, p);
-    check(fabs(p[0] + p[1] + p[2] + p[3] - 1) < 1e-6, "four steps are all that there is");
-    for (uint32_t i = 0; i < 4; i++) {
-        check(fabs(one[i][i] - DRAWS * p[i]) <= 5 * sqrt(DRAWS * p[i] * (1 - p[i])), "step %u: %u of %d times, p %g", i,
+    for (uint32_t i = 0; i < MAX_TEXTS; i++)
+        sum += p[i];
+    check(fabs(sum - 1) < 1e-6, "these steps are all that there is: %g", sum);
+    for (uint32_t i = 0; i < MAX_TEXTS; i++) {
+        check(fabs(one[i][i] - DRAWS * p[i]) <= 4 * sqrt(DRAWS * p[i] * (1 - p[i])), "step %u: %u of %d times, p %g", i,
               one[i][i], DRAWS, p[i]);
-        for (uint32_t j = i + 1; j < 4; j++) {
+        for (uint32_t j = i + 1; j < MAX_TEXTS; j++) {
             double q = p[i] * p[j] / (1 - p[i]) + p[i] * p[j] / (1 - p[j]);
-            check(fabs(two[i][j] - DRAWS * q) <= 5 * sqrt(DRAWS * q * (1 - q)), "steps %u and %u: %u of %d times, p %g",
+            check(fabs(two[i][j] - DRAWS * q) <= 4 * sqrt(DRAWS * q * (1 - q)), "steps %u and %u: %u of %d times, p %g",
                   i, j, two[i][j], DRAWS, q);
         }
     }
-    test_note("probabilities %.3f %.3f %.3f %.3f", p[0], p[1], p[2], p[3]);
 }
 
 /* --- the same texts ----------------------------------------------------------------------------------------------- */
@@ -273,39 +279,47 @@ static void test_breadths(const void *unused)
     search_destroy(narrow);
 }
 
-/* Logits that differ by half of the margin give the same texts. Ten times the margin changes some. */
+static bool is_same(const search_result *a, const search_result *b)
+{
+    bool same = a->num_thoughts == b->num_thoughts;
+    for (uint32_t k = 0; same && k < a->num_thoughts; k++)
+        same =
+            strcmp(a->thoughts[k].text, b->thoughts[k].text) == 0 && a->thoughts[k].verdict == b->thoughts[k].verdict;
+    return same;
+}
+
+/* Logits that differ by less than the margin give the same texts, whether they differ by chance or against the closest
+ * choice. If they differ against it by three margins, it is often reversed: margins are not far too small. */
 static void test_margins(const void *unused)
 {
     (void)unused;
-    uint32_t num_changed = 0, num_searches = 0;
+    enum { BY_CHANCE = 8, TURNS = 10 };
+    uint32_t num_changed = 0, num_against = 0;
     double least = INFINITY;
     for (uint32_t i = 0; i < (TEST_SANITIZED ? 1 : 6) * NUM_SETS; i++) {
-        decoder_model model = {.kind = DECODER_PLAYER, .seed = i, .skill = 4}, disturbed = model;
+        decoder_model model = {.kind = DECODER_PLAYER, .seed = i, .skill = i % 5 ? 12 : 4};
         search_config config = {.breadth = 3, .proposals = 4, .temperature = i % 3 * 0.5, .seed = i,
                                 .least = i % 4 == 3 ? 1e-3 : 0};
         search_result *r = search(&model, &config, sets[i % NUM_SETS]);
         check(r->margin.logits > 0 && isfinite(r->margin.logits), "a margin of %g", r->margin.logits);
         least = fmin(least, r->margin.logits);
-        for (int turn = 0; turn < 6; turn++) {
+        for (int turn = 0; turn < TURNS; turn++) {
+            decoder_model disturbed = model;
             disturbed.disturbs_randomly = turn % 2;
-            disturbed.disturbance = r->margin.logits * (turn < 4 ? 0.5 : 10);
-            disturbed.seed = i;
+            disturbed.disturbance_seed = 1000 * i + (uint32_t)turn;
+            disturbed.disturbance = r->margin.logits * (turn + 1 < TURNS ? 0.95 : 3);
+            disturbed.against = turn < BY_CHANCE ? NULL : &r->margin;
             search_result *other = search(&disturbed, &config, sets[i % NUM_SETS]);
-            if (turn < 4)
+            if (turn + 1 < TURNS)
                 check_same(r, other);
-            bool same = r->num_thoughts == other->num_thoughts;
-            for (uint32_t k = 0; same && k < r->num_thoughts; k++)
-                same = strcmp(r->thoughts[k].text, other->thoughts[k].text) == 0 &&
-                       r->thoughts[k].verdict == other->thoughts[k].verdict;
-            num_changed += !same;
-            num_searches += turn >= 4;
+            num_changed += turn + 1 == TURNS && !is_same(r, other);
+            num_against += turn + 1 == TURNS;
             search_destroy(other);
         }
         search_destroy(r);
     }
-    check(num_changed > num_searches / 8, "%u of %u searches changed: margins are not far too small", num_changed,
-          num_searches);
-    test_note("%u of %u changed by 10 margins; the smallest %.2g", num_changed, num_searches, least);
+    check(num_changed > num_against / 3, "%u of %u searches changed", num_changed, num_against);
+    test_note("%u of %u changed; the smallest margin %.2g", num_changed, num_against, least);
 }
 
 /* --- memory ------------------------------------------------------------------------------------------------------- */
@@ -399,6 +413,8 @@ static const script_case scripts[] = {
     {"wrong_sum", "S4 9 10 13\n4 9 10 13: 10+9=18>4 13 18\n4 13 18: 18-13=5>4 5\n4 5: 5+4=9 5-4=1 5*4=24!", "nnn",
      false},
     {"state_out_of_nowhere", "S4 9 10 13\n4 13 19: 19-13=6>4 6\n4 6: 6+4=10 6-4=2 6*4=24!", "nn", false},
+    {"step_of_another_state", "S4 9 10 13\n9 10 13: 13-9=4>4 4 10\n4 4 10: 10-4=6>4 6\n4 6: 6+4=10 6-4=2 6*4=24!",
+     "nnn", false},
     {"steps_left_out", "S4 9 10 13\n4 9 10 13: 10+9=19>4 13 19\n4 13 19: 19-13=6>4 6\n4 6: 6*4=24!", "yyn", false},
     {"wrong_last_product", "S4 9 10 13\n4 9 10 13: 10+9=19>4 13 19\n4 13 19: 19-13=6>4 6\n4 6: 6+4=10 6-4=2 6*4=25!",
      "yyn", false},
@@ -420,7 +436,7 @@ static void test_script(const void *argument)
               r->text + r->lines[i].first);
     check(r->solved == c->solved, "solved: %d", r->solved);
     check_answer(r);
-    check(r->margin.logits > 0.5, "the script leaves a margin of %g", r->margin.logits);
+    check(r->margin.logits > 0.2, "the script leaves a margin of %g", r->margin.logits);
     search_destroy(r);
 }
 

@@ -290,7 +290,7 @@ static int run(const tool_call *call)
     uint32_t num_steps;
     outcome.solvable = game_solve(steps, &num_steps, &request.cards, &outcome.num_states);
     outcome.block_bytes =
-        2ull * shape->layers * shape->kv_heads * shape->head_dim * sizeof(float) * request.block_tokens;
+        2ull * shape->layers * shape->kv_heads * shape->head_dim * (request.gpu ? 2 : sizeof(float)) * request.block_tokens;
     bool text = call->format == TOOL_TEXT;
     run_all(&outcome, text);
     char next[TOOL_MAX_COMMAND];
