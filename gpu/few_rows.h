@@ -1,4 +1,4 @@
-/* few_rows: a small plan as step 14 reads it: one list of all tokens of all items, each with the queries that see it. */
+/* few_rows: a small plan as step 13 reads it: one list of all tokens of all items, each with the queries that see it. */
 #ifndef FEW_ROWS_H
 #define FEW_ROWS_H
 
@@ -31,7 +31,7 @@ typedef struct few_rows {
     const uint64_t *new_slots; /* tree_plan_gpu_new_slots; NULL: nothing is known of K and V */
 } few_rows;
 
-/* Most loaded_tokens of a plan with so many queries that step 14 runs itself, rather than step 13: those with which it
+/* Most loaded_tokens of a plan with so many queries that step 13 runs itself, rather than step 12: those with which it
  * was measured to be no slower. 0: it runs no such plan. knows_old: the caller has said which K and V are new.
  * num_workers: two for each multiprocessor (gpu_num_workers). */
 uint64_t few_rows_limit(uint32_t num_queries, const tree_shape *shape, uint32_t num_workers, bool knows_old);

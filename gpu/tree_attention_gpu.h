@@ -53,7 +53,7 @@ tree_status tree_plan_gpu_update_masks(tree_plan_gpu *gpu_plan, const tree_plan 
  * tree_plan_grow returned true for `plan`, the plan that gpu_plan was made from: whether the device can follow, with
  * one token more on each path that ends in a node of its own, and none on any other. Nothing is enqueued; where a path
  * begins a block, its id is left in pinned memory for the step. false: nothing has changed, call tree_plan_gpu_update.
- * Also false after 64 steps, where the plan has no more room, where another kernel is chosen for longer paths (step 14),
+ * Also false after 64 steps, where the plan has no more room, where another kernel is chosen for longer paths (step 13),
  * or where tokens have masks of their own (evicted ones).
  * O(num_queries). */
 bool tree_plan_gpu_grow(tree_plan_gpu *gpu_plan, const tree_plan *plan);
@@ -71,7 +71,7 @@ uint32_t tree_plan_gpu_steps_ahead(const tree_plan_gpu *gpu_plan);
  * KV_SKIP_SLOT of any other. TREE_INVAL: slots is not aligned to 8 bytes. Otherwise as tree_gpu_device_check. */
 tree_status tree_plan_gpu_advance(tree_plan_gpu *gpu_plan, uint64_t *slots, cudaStream_t stream, int *cuda_error);
 
-/* What is new in K and V, so that step 14 may load what is old before the previous launch has ended (early launch).
+/* What is new in K and V, so that step 13 may load what is old before the previous launch has ended (early launch).
  *   new_slots  [num_new_slots] on the device, aligned to 8 bytes: slots as kv_append_gpu takes them, KV_SKIP_SLOT: none.
  *              It is read by each attention call, as the plan is. A slot stands for its whole block. So the slots of this
  *              step's new tokens, the array of kv_append_gpu, are enough where a step writes nothing but these and the
@@ -128,8 +128,8 @@ size_t tree_attention_gpu_workspace_bytes(const tree_plan *plan, const tree_shap
  * NaN or +infinity makes the row NaN, scale 0 gives the mean of the visible values (NaN where a visible key is
  * infinite). Sums over tokens run in double if K and V are fp32, otherwise in float: of 131,072 equal values in one
  * item, out was off by up to 1.3e-3 of itself (H200, test_gpu_scores); a plan that cuts the item keeps it near 1e-4.
- * Steps 12 to 14 may overlap earlier work in the stream if that work allows it (programmatic dependent launch, sm_90:
- * an earlier call does, other kernels if they say so). Until that work has ended, they read only the plan, and step 14
+ * Steps 12 and 13 may overlap earlier work in the stream if that work allows it (programmatic dependent launch, sm_90:
+ * an earlier call does, other kernels if they say so). Until that work has ended, they read only the plan, and step 13
  * the K and V that tree_plan_gpu_new_slots calls old.
  * Returns as tree_plan_fits; TREE_BAD_SHAPE (the plan was made for another shape); TREE_UNSUPPORTED (the step does
  * not take this storage, or not on this device); TREE_INVAL (an array is misaligned);

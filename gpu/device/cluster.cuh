@@ -1,4 +1,4 @@
-/* Thread blocks of a cluster, which run at the same time and store into each other's shared memory (sm_90): step 14.
+/* Thread blocks of a cluster, which run at the same time and store into each other's shared memory (sm_90): step 13.
  *
  *   open_inbox, arrive      by one thread, with the bytes that all blocks together will store here; by all threads
  *   wait_for_cluster        all blocks have opened their inboxes; until then nothing may be stored

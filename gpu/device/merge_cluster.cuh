@@ -1,4 +1,4 @@
-/* merge partial states inside a cluster. First read by step 14.
+/* merge partial states inside a cluster. First read by step 13.
  *   in a block   each warp leaves its state in shared memory; then the threads add up those of all warps
  *   send         straight on, four elements at a time: block r of the cluster gets head_dim / size elements of o of each
  *                row, and every m and l. Neighbouring threads store to neighbouring addresses: what counts is the number

@@ -1,5 +1,5 @@
 /* What one warp computes with a slice of 16 tokens that it shares with no other warp: attention of up to 16 rows. First
- * read by step 14. Scores and softmax are those of tile.cuh; three things differ.
+ * read by step 13. Scores and softmax are those of tile.cuh; three things differ.
  *
  * Stages. Each lane copies to shared memory those 16 bytes at a time that it will itself multiply, and waits for its own
  * copies alone (cp.async). So there is no barrier, nothing is swizzled, and a stage is no more than registers that can

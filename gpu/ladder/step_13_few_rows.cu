@@ -1,4 +1,4 @@
-/* Step 14: few rows. The last rung, on sm_90.
+/* Step 13: few rows. The last rung, on sm_90.
  *   idea    where a KV head has few rows, warps share nothing, and a tile in shared memory only costs time: each lane
  *           copies the fragments of K and V that it will multiply (slice.cuh), all before the first product. The thread
  *           blocks of a KV head are a cluster: each stores its partial states into the shared memory of the others, not
@@ -7,7 +7,7 @@
  *   wins    ? us on 64 branches with 64 tokens each behind 2048, which have too many rows; a single branch of 2112 tokens
  *           in 6.1 us instead of 8.7, one of 528 in 4.3 instead of 7.7 (docs/gpu.md)
  *   price   no queue: the plan becomes one list of tokens, dealt out in slices of 16, and each 16 rows load all tokens
- *           that one of them sees. It pays for short lists alone (few_rows_limit); all other plans run step 13
+ *           that one of them sees. It pays for short lists alone (few_rows_limit); all other plans run step 12
  *   leaves  long lists: 2.2 TB/s, whatever the number of warps and stages; what bounds it is not known
  *   loop    slices instead of tiles; the next ones are copied while the present ones are computed
  *   threads blockIdx.x: rank of the thread block in its cluster, then KV head; blockIdx.y: which 16 rows. In a cluster of
@@ -17,7 +17,7 @@
 
 enum {
     FEW_THREADS = FEW_WARPS * WARP,
-    FEW_PER_SM = 2  /* thread blocks: this launch, and the next one, which begins early */
+    FEW_PER_SM = 2 /* thread blocks: this launch, and the next one, which begins early */
 };
 
 /* Slices of a warp that are copied ahead: 96 KB for all warps. */
@@ -41,7 +41,6 @@ struct few_slice {
 /* What a thread block needs to know of its rows and tokens. */
 struct few_place {
     cluster_rows rows;
-    uint32_t log_size;
     uint32_t first, stride; /* first token of the warp's first slice; from there to that of its next */
     uint32_t queries;       /* of the rows: bits of few_token.queries */
     uint32_t bit[2];        /* of the query of row lane / 4 + 8 * h */
@@ -55,7 +54,6 @@ static __device__ __forceinline__ few_place few_find(const attention_arguments &
     const uint32_t group_size = a.shape.num_heads / a.shape.num_kv_heads, num_rows = a.plan.num_queries * group_size;
     const uint32_t first = blockIdx.y * FEW_TILE_ROWS, rest = num_rows - first, rank = cluster_rank();
     at.rows = {blockIdx.x >> log_size, group_size, first, rest < FEW_TILE_ROWS ? rest : (uint32_t)FEW_TILE_ROWS};
-    at.log_size = log_size;
     at.first = ((threadIdx.x / WARP << log_size) + rank) * SLICE_TOKENS;
     at.stride = (FEW_WARPS * SLICE_TOKENS) << log_size;
     const uint32_t last_query = at.rows.query(at.rows.count - 1), first_query = at.rows.query(0);
@@ -294,7 +292,7 @@ static cudaError_t launch_clusters(const attention_arguments &a, cudaStream_t st
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)
 {
     if (!a.few.tokens)
-        return step_13_merge_at_once(&a, stream);
+        return step_12_early_launch(&a, stream);
     if constexpr (HEAD_DIM <= 128) { /* few_rows_fit: with head_dim 256 there are at most 8 rows */
         if (a.plan.num_queries * (a.shape.num_heads / a.shape.num_kv_heads) > FEW_TILE_ROWS / 2)
             return launch_clusters<HEAD_DIM, T, 2>(a, stream);
@@ -302,7 +300,7 @@ template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_ar
     return launch_clusters<HEAD_DIM, T, 1>(a, stream);
 }
 
-cudaError_t step_14_few_rows(const attention_arguments *a, cudaStream_t stream)
+cudaError_t step_13_few_rows(const attention_arguments *a, cudaStream_t stream)
 {
     return DISPATCH_HALF(launch, *a, stream);
 }
