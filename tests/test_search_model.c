@@ -232,7 +232,7 @@ static void test_trained(const void *argument)
     char message[512];
     const char *file = TREEATTN_SOURCE_DIR "/model/reasoner.weights";
     check(model_weights_load(&weights, file, message, sizeof message) == MODEL_OK, "%s", message);
-    double margin, largest = compare_paths(weights, NULL, config, "4 9 10 13", &margin, true, config->breadth > 2);
+    double margin, largest = compare_paths(weights, NULL, config, "3 3 8 8", &margin, true, config->breadth > 2);
     check(largest <= LARGEST && margin >= 20 * LARGEST, "a difference of %g, a margin of %g", largest, margin);
     model_weights_destroy(weights);
 }
@@ -242,7 +242,7 @@ int main(int argc, char **argv)
     test_begin(argc, argv, "a search of a transformer gives the same texts on every path");
     test_add(test_random_weights, NULL, "random_weights");
     static const search_config first_screen = {.breadth = 5, .proposals = 8, .least = 1e-2},
-                               drawn = {.breadth = 2, .proposals = 4, .temperature = 0.7, .least = 1e-2, .seed = 2};
+                               drawn = {.breadth = 2, .proposals = 4, .temperature = 0.7, .least = 1e-2, .seed = 11};
     if (!TEST_SANITIZED) { /* more of the same accesses */
         test_add(test_trained, &drawn, "trained_drawn");
         test_add(test_trained, &first_screen, "trained_first_screen");

@@ -332,8 +332,8 @@ const tool_verb tool_think = {
     .operand = "CARDS",
     .formats = "text json",
     .options = options,
-    .example = "  treeattn think '4 9 10 13'\n"
-               "  treeattn think '3 3 8 8' --breadth 2 --proposals 12 --temperature 1 --seed 4 --explain\n"
-               "  treeattn think '4 9 10 13' --search\n",
+    .example = "  treeattn think '3 3 8 8'\n"
+               "  treeattn think '2 8 8 9' --breadth 2 --proposals 12 --temperature 1 --seed 4 --explain\n"
+               "  treeattn think '3 7 8 13' --search\n",
     .run = run,
 };
