@@ -128,7 +128,7 @@ class Tree:
     breadth: int
     proposals: int
     temperature: float = 0.0
-    least: float = 0.01
+    least: float = 0.03    # 0.01 solves as many, with 97 % of the lines legal instead of 98 %
 
 
 def best_thoughts(found: list[tuple[float, int, game.Node]], breadth: int) -> list[tuple[float, int, game.Node]]:
@@ -288,9 +288,9 @@ def table(model: Transformer, seed: int, starts: list[game.State]):
     yield "random proposals, random 5 kept, 8 proposals", without
     yield f"exhaustive depth-first, first {nodes} states", exhaustive(starts, nodes)
     yield "one chain, greedy", chain(model, starts)
-    yield "tree of thoughts, 1 kept, 5 proposals", trees[narrow]
-    yield "tree of thoughts, 5 kept, 8 proposals", trees[wide]
-    yield "tree of thoughts, 5 kept, 8 proposals, temperature 1", trees[drawn]
+    for tree, counts in trees.items():
+        yield (f"tree of thoughts, {tree.breadth} kept, {tree.proposals} proposals, temperature {tree.temperature:g}, "
+               f"least {tree.least:g}"), counts
     yield "written-out search, greedy", written_search(model, starts)
 
 

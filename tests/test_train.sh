@@ -175,8 +175,9 @@ recorded = open(path[:-7] + "csv").read()
 assert header["command"].startswith("python3 model/train.py ") and header["crc32"] in recorded
 page = open(f"{sys.path[0]}/README.md").read()
 for row in csv.DictReader(line for line in recorded.splitlines() if line[0] != "#"):
-    shares = [f"{100 * float(row[key]):.1f} %" if row[key] else "" for key in ("share", "legal_share", "value_share")]
-    line = f"|{row['way']}|{row['solved']} of {row['sets']}|{shares[0]}|{row['nodes']}|{shares[1]}|{shares[2]}|"
+    solved, sets = int(row["solved"]), int(row["sets"])
+    shares = [f"{100 * float(row[key]):.1f} %" if row[key] else "" for key in ("legal_share", "value_share")]
+    line = f"|{row['way']}|{solved} of {sets}|{100 * solved / sets:.1f} %|{row['nodes']}|{shares[0]}|{shares[1]}|"
     assert line in page, line
 PY
 fi

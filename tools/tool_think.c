@@ -13,7 +13,7 @@
 #include "tool_input.h"
 
 enum { BREADTH = 5, PROPOSALS = 8, BLOCK_TOKENS = 16, MAX_PATH = 4096, MAX_BATCH = 64, MAX_ROUNDS = 3 };
-#define LEAST 1e-2 /* model/README.md, "Proposals and values" */
+#define LEAST 3e-2 /* model/README.md, "Proposals and values" */
 
 const char *const think_place_name[THINK_NUM_PLACES] = {"copied", "shared", "grouped"};
 
