@@ -19,7 +19,7 @@ demo: setup-demo $(build)/CTestTestfile.cmake ## build the program, then let the
 	@echo "building (its log: $(build)/build.log)"
 	@cmake --build $(build) --parallel $(jobs) --target treeattn_program >$(build)/build.log 2>&1 || \
 	    { cat $(build)/build.log; exit 1; }
-	@$(build)/treeattn think '4 9 10 13' --brief
+	@$(build)/treeattn think '3 3 8 8' --brief
 
 test: setup-test all ## build, then run every test
 	@scripts/run_tests.sh $(build) $(jobs)

@@ -12,7 +12,8 @@ if(TARGET treeattn_gpu)
     # For the program, which loads it when it is needed: model/decoder_gpu_load.c.
     add_library(treeattn_model_module MODULE model/decoder_gpu.cu)
     target_link_libraries(treeattn_model_module PRIVATE treeattn_model_gpu)
-    set_target_properties(treeattn_model_module PROPERTIES OUTPUT_NAME treeattn_model_gpu)
+    set_target_properties(treeattn_model_module PROPERTIES OUTPUT_NAME treeattn_model_gpu
+      INSTALL_RPATH_USE_LINK_PATH TRUE) # cuBLAS, if it is in no folder of the system
     install(TARGETS treeattn_model_module LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/treeattn)
   else()
     message(NOTICE "cuBLAS not found (libcublas-dev of this CUDA version): the model does not run on the GPU")

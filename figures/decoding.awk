@@ -14,6 +14,7 @@ END {
         collect("flatten", step / us(work, "flatten", "step_us"))
         collect("reached", log(radix / step) / log(radix / none)); collect("their_reach", log(theirs) / log(bound))
         behind += radix / step < theirs
+        if (radix / step < theirs) { lost_work = work; lost = theirs / (radix / step) - 1 }
         lower += radix / none < bound
         kind = work ~ /^few-shot/ ? "few" : work ~ /^speculative/ ? "star" : "task"
         collect(kind "_every", cell(i, "every")); collect(kind "_width", cell(i, "max_queries"))
@@ -46,6 +47,9 @@ END {
     say("cost gains {} to {} times", d(2, low["gain"]), d(2, high["gain"]))
     say("DeFT's flatten gains {} to {} times over its own radix", d(2, low["theirs"]), d(2, high["theirs"]))
     say("is ahead of DeFT's on {} of the {} workloads", n - behind, n)
+    say("on sorting it is {} % behind", percent(1, lost))
+    holds("on sorting", behind == 1 && lost_work == "sorting")
+    say("attention is {} % of a step of our radix there, and {} % of DeFT's", percent(0, 1 - us("sorting", "none", "step_us") / us("sorting", "radix", "step_us")), percent(0, 1 - 1 / us("sorting", "cost", "deft_bound")))
     say("Our bound is lower on {} of the {} workloads", lower, n)
     say("the attention of cost is {} to {} times as fast as that of radix, DeFT's {} to {} times", d(1, low["attention"]), d(1, high["attention"]), d(2, low["their_attention"]), d(2, high["their_attention"]))
     say("On reasoning and few-shot prompts the plan of cost takes {} to {} us of the host per step", d(1, low["task_plan"] < low["few_plan"] ? low["task_plan"] : low["few_plan"]), d(1, high["task_plan"] > high["few_plan"] ? high["task_plan"] : high["few_plan"]))

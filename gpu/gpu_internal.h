@@ -2,6 +2,7 @@
 #ifndef GPU_INTERNAL_H
 #define GPU_INTERNAL_H
 
+#include "few_rows.h"
 #include "plan_outline.h"
 #include "plan_queue.h"
 #include "tree_attention_gpu.h"
@@ -20,6 +21,7 @@ typedef struct attention_arguments {
     tree_plan plan;               /* counts as on the host, arrays on the device, no growth */
     const uint32_t *partial_item; /* [num_partials] the item of each partial state */
     plan_queue queue;             /* counts as on the host, arrays on the device */
+    few_rows few;                 /* from step 13 */
     uint32_t *arrivals; /* [1 + num_kv_heads] counters of workers that have finished: [0] all of them; [1 + h] in
                            a small queue, those of KV head h. 0 between launches, but for the highest bit of [0] */
     float *m, *l; /* [num_partials][num_heads] */
@@ -63,6 +65,11 @@ struct tree_plan_gpu {
     tree_plan plan;
     plan_queue queue;
     uint32_t *partial_item, *arrivals;
+    few_token *few_tokens; /* [few_capacity], whether the plan is such or not */
+    uint32_t few_capacity;
+    bool fills_few, is_few; /* they are filled in; step 13 reads them */
+    const uint64_t *new_slots; /* of the caller */
+    uint32_t num_new_slots;
     outline_memory outline;
     plan_room room;
     char *arrays;                 /* [arrays_bytes] */
@@ -99,7 +106,7 @@ cudaError_t step_9_masks(const attention_arguments *a, cudaStream_t stream);
 cudaError_t step_10_warpgroup(const attention_arguments *a, cudaStream_t stream);
 cudaError_t step_11_last_arriver(const attention_arguments *a, cudaStream_t stream);
 cudaError_t step_12_early_launch(const attention_arguments *a, cudaStream_t stream);
-cudaError_t step_13_merge_at_once(const attention_arguments *a, cudaStream_t stream);
+cudaError_t step_13_few_rows(const attention_arguments *a, cudaStream_t stream);
 
 /* The last step of the table that takes this storage on the current device; NULL if none does. */
 const tree_gpu_step *tree_gpu_last_step(tree_storage storage);

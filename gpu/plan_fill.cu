@@ -196,6 +196,16 @@ static __device__ void fill_masks(const fill_arguments &a, const item_view &view
         to[w] = words[w];
 }
 
+/* Bit q: query q of the plan is a row of the item, and sees a token with these mask words (NULL: all rows do). */
+static __device__ uint32_t queries_of(const plan_outline *o, const item_view &view, const uint64_t *words)
+{
+    const uint32_t *rows = OUTLINE_ARRAY(const uint32_t, o, rows) + view.item.first_row;
+    uint32_t queries = 0;
+    for (uint32_t row = 0; row < view.item.num_rows; row++)
+        queries |= !words || words[row / 64] >> row % 64 & 1 ? 1u << rows[row] : 0;
+    return queries;
+}
+
 /* At most OUTLINE_JOB_TOKENS tokens of an item. */
 static __device__ void fill_chunk(const fill_arguments &a, const item_view &view, job_shared &shared, uint32_t first,
                                   uint32_t end, uint32_t steps)
@@ -212,7 +222,10 @@ static __device__ void fill_chunk(const fill_arguments &a, const item_view &view
         if (t >= unmasked)
             place = unmasked + shared.place[(t - unmasked) / QUEUE_SLICE - first_slice] * QUEUE_SLICE
                     + (t - unmasked) % QUEUE_SLICE;
-        a.queue.kv_slots[view.first_token + place] = slot_of(a, range, in_range, steps);
+        const uint32_t slot = slot_of(a, range, in_range, steps);
+        a.queue.kv_slots[view.first_token + place] = slot;
+        if (a.few_tokens)
+            a.few_tokens[view.first_token + t] = {slot, queries_of(o, view, mask_of(o, view, range, in_range))};
         if (view.is_masked)
             fill_masks(a, view, range, in_range, place);
     }
@@ -352,6 +365,14 @@ static __device__ void fill_worker(const fill_arguments &a, uint32_t w, uint32_t
 
 /* ---- arrays of a new plan that no step changes ---- */
 
+static __device__ uint32_t count_tokens(const plan_outline *o, uint32_t steps)
+{
+    if (o->num_items == 0)
+        return 0;
+    const outline_item last = OUTLINE_ARRAY(const outline_item, o, items)[o->num_items - 1];
+    return grown(last.first_token, steps) + grown(last.num_tokens, steps);
+}
+
 template <typename T>
 static __device__ void copy_array(T *to, const T *from, uint32_t count, uint32_t thread, uint32_t num_threads)
 {
@@ -374,7 +395,7 @@ static __device__ uint32_t find_query(const plan_outline *o, uint32_t i)
     return low;
 }
 
-static __device__ void fill_new(const fill_arguments &a, uint32_t thread, uint32_t num_threads)
+static __device__ void fill_new(const fill_arguments &a, uint32_t steps, uint32_t thread, uint32_t num_threads)
 {
     const plan_outline *o = a.outline;
     const tree_item *items = OUTLINE_ARRAY(const tree_item, o, plan_items);
@@ -395,6 +416,8 @@ static __device__ void fill_new(const fill_arguments &a, uint32_t thread, uint32
     }
     for (uint32_t i = thread; i < 1 + a.shape.num_kv_heads; i += num_threads)
         a.arrivals[i] = 0;
+    for (uint32_t i = count_tokens(o, steps) + thread; a.few_tokens && i < a.few_capacity; i += num_threads)
+        a.few_tokens[i] = {FEW_END, 0};
 }
 
 /* ---- the kernels ---- */
@@ -410,7 +433,7 @@ static __device__ void fill_all(const fill_arguments &a, job_shared &shared, uin
     for (uint32_t w = block * WARPS + threadIdx.x / WARP; w < num_workers; w += gridDim.x * WARPS)
         fill_worker(a, w, steps);
     if (is_new)
-        fill_new(a, block * THREADS + threadIdx.x, gridDim.x * THREADS);
+        fill_new(a, steps, block * THREADS + threadIdx.x, gridDim.x * THREADS);
 }
 
 /* Slots of the newest tokens. */

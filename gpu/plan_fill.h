@@ -17,6 +17,8 @@ typedef struct fill_arguments {
     tree_plan plan;
     plan_queue queue;
     uint32_t *partial_item, *arrivals;
+    few_token *few_tokens; /* [few_capacity] NULL: they are not wanted */
+    uint32_t few_capacity;
     const uint32_t *new_blocks; /* [..][max_blocks] pinned: entry i of plan.blocks, where a step needs a new one */
     uint32_t max_blocks;
     uint32_t num_blocks; /* thread blocks */

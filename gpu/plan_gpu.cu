@@ -51,6 +51,7 @@ static size_t lay_out(tree_plan_gpu *gpu, char *device)
 {
     const plan_room *room = &gpu->room;
     size_t end = 0;
+    gpu->few_capacity = (uint32_t)(room->tokens < FEW_TOKENS ? room->tokens : (uint64_t)FEW_TOKENS);
     auto place_array = [&](auto *&array, uint64_t count) {
         array = place((decltype(&*array))NULL, count, device, NULL, &end);
     };
@@ -67,6 +68,7 @@ static size_t lay_out(tree_plan_gpu *gpu, char *device)
     place_array(gpu->queue.starts, gpu->num_workers);
     place_array(gpu->queue.kv_slots, room->tokens);
     place_array(gpu->queue.queries, room->partials);
+    place_array(gpu->few_tokens, gpu->few_capacity);
     place_array(gpu->partial_item, room->partials);
     place_array(gpu->arrivals, 1 + (uint64_t)gpu->shape.num_kv_heads);
     return end;
@@ -127,6 +129,17 @@ static cudaError_t make_room(tree_plan_gpu *gpu, const plan_room *need, cudaStre
 
 /* ---- update ---- */
 
+static uint64_t few_limit(const tree_plan_gpu *gpu, const tree_plan *plan, bool knows_old)
+{
+    return few_rows_limit(plan->num_queries, &gpu->shape, gpu->num_workers, knows_old);
+}
+
+static bool fits_few(const tree_plan_gpu *gpu, const tree_plan *plan, bool knows_old)
+{
+    const uint64_t limit = few_limit(gpu, plan, knows_old);
+    return limit > 0 && plan->loaded_tokens <= limit;
+}
+
 static void take_counts(tree_plan_gpu *gpu, const tree_plan *plan)
 {
     const tree_plan arrays = gpu->plan;
@@ -148,6 +161,8 @@ static void take_counts(tree_plan_gpu *gpu, const tree_plan *plan)
     gpu->queue.num_masks = (uint32_t)deal->num_masks;
     gpu->queue.num_partials = plan->num_partials;
     gpu->queue.is_small = deal->is_small;
+    gpu->fills_few = fits_few(gpu, plan, true) && gpu->builder.room.num_tokens <= gpu->few_capacity;
+    gpu->is_few = gpu->fills_few && fits_few(gpu, plan, gpu->new_slots);
 }
 
 /* Of staging: where the next outline goes. */
@@ -159,7 +174,7 @@ static char *next_place(const outline_memory *memory)
 static fill_arguments arguments_of(const tree_plan_gpu *gpu)
 {
     return {(plan_outline *)gpu->outline.device, gpu->shape, gpu->plan, gpu->queue, gpu->partial_item, gpu->arrivals,
-            gpu->new_blocks, (uint32_t)gpu->most_blocks, gpu->num_workers};
+            gpu->fills_few ? gpu->few_tokens : NULL, gpu->few_capacity, gpu->new_blocks, (uint32_t)gpu->most_blocks, gpu->num_workers};
 }
 
 /* Returns when the device has read what the place of the next outline holds; steps that read the next turn of
@@ -209,9 +224,11 @@ static void free_outline(const outline_memory *memory)
     cudaFreeHost(memory->staging);
 }
 
-/* Leaves the blocks whose first token this step writes; steps_ahead: until the next one, or the end of the room. */
+/* Leaves the blocks whose first token this step writes; steps_ahead: until the next one, the end of the room, or the
+ * length for which another kernel is chosen. */
 static void look_ahead(tree_plan_gpu *gpu, const tree_plan *plan)
 {
+    uint32_t num_growing = 0;
     const uint32_t *ends = OUTLINE_ARRAY(const uint32_t, gpu->h_outline, ends);
     uint32_t *new_blocks = gpu->new_blocks + gpu->turn * gpu->most_blocks;
     gpu->steps_ahead = gpu->h_outline->num_steps - gpu->steps;
@@ -224,7 +241,12 @@ static void look_ahead(tree_plan_gpu *gpu, const tree_plan *plan)
         if (in_block == 0)
             new_blocks[range->first_block + entry] = plan->blocks[range->first_block + entry];
         gpu->steps_ahead = left < gpu->steps_ahead ? left : gpu->steps_ahead;
+        num_growing++;
     }
+    if (!gpu->is_few || num_growing == 0)
+        return;
+    const uint64_t left = few_limit(gpu, plan, gpu->new_slots) - plan->loaded_tokens;
+    gpu->steps_ahead = left / num_growing < gpu->steps_ahead ? (uint32_t)(left / num_growing) : gpu->steps_ahead;
 }
 
 /* Sends the outline that the builder has begun. On error gpu->outline is to be dropped. */
@@ -268,7 +290,8 @@ static cudaError_t replace(tree_plan_gpu *gpu, const tree_plan *plan, cudaStream
         return error;
     next.shape.num_queries = plan->num_queries;
     if (!stays || next.outline.device != gpu->outline.device || next.plan.num_queries != gpu->plan.num_queries
-        || next.queue.is_small != gpu->queue.is_small)
+        || next.queue.is_small != gpu->queue.is_small || next.fills_few != gpu->fills_few
+        || next.is_few != gpu->is_few)
         next.version++;
     *gpu = next;
     return cudaSuccess;
@@ -284,6 +307,25 @@ tree_status tree_plan_gpu_update(tree_plan_gpu *gpu_plan, const tree_plan *plan,
     if (status == TREE_OK)
         status = plan_outline_begin(&gpu_plan->builder, plan, &shape, gpu_plan->num_workers);
     return status == TREE_OK ? setup_status(replace(gpu_plan, plan, stream), cuda_error) : status;
+}
+
+tree_status tree_plan_gpu_new_slots(tree_plan_gpu *gpu_plan, const uint64_t *new_slots, uint32_t num_new_slots)
+{
+    assert(gpu_plan && "a plan on the device");
+    if ((uintptr_t)new_slots % sizeof *new_slots != 0)
+        return TREE_INVAL;
+    if (!new_slots || num_new_slots > FEW_NEW_SLOTS) {
+        new_slots = NULL;
+        num_new_slots = 0;
+    }
+    if (new_slots == gpu_plan->new_slots && num_new_slots == gpu_plan->num_new_slots)
+        return TREE_OK;
+    gpu_plan->version++;
+    gpu_plan->new_slots = new_slots;
+    gpu_plan->num_new_slots = num_new_slots;
+    gpu_plan->is_few = gpu_plan->fills_few && fits_few(gpu_plan, &gpu_plan->plan, new_slots);
+    gpu_plan->steps_ahead = 0; /* another length may be the last one */
+    return TREE_OK;
 }
 
 uint64_t tree_plan_gpu_version(const tree_plan_gpu *gpu_plan) { return gpu_plan->version; }
@@ -354,7 +396,8 @@ bool tree_plan_gpu_grow(tree_plan_gpu *gpu_plan, const tree_plan *plan)
     const tree_plan *before = &gpu_plan->plan;
     if (!gpu_plan->h_outline || plan->num_queries != before->num_queries || plan->num_items != before->num_items
         || plan->num_ranges != before->num_ranges || plan->num_blocks != before->num_blocks
-        || plan->max_block >= gpu_plan->shape.num_blocks)
+        || plan->max_block >= gpu_plan->shape.num_blocks
+        || (gpu_plan->is_few && !fits_few(gpu_plan, plan, gpu_plan->new_slots)))
         return false;
     const uint32_t count = count_steps(gpu_plan, plan);
     if (count == 0 || count > gpu_plan->steps_ahead + 1 || count > gpu_plan->h_outline->num_steps - gpu_plan->steps)

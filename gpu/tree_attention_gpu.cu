@@ -74,6 +74,8 @@ tree_status attention_fill(attention_arguments *a, float *out, float *lse, const
     a->partial_item = plan->partial_item;
     a->queue = plan->queue;
     a->arrivals = plan->arrivals;
+    if (plan->is_few)
+        a->few = {plan->few_tokens, plan->few_capacity, plan->num_new_slots, plan->new_slots};
     attention_place_partials(a, workspace, workspace_bytes);
     return TREE_OK;
 }

@@ -53,7 +53,8 @@ tree_status tree_plan_gpu_update_masks(tree_plan_gpu *gpu_plan, const tree_plan 
  * tree_plan_grow returned true for `plan`, the plan that gpu_plan was made from: whether the device can follow, with
  * one token more on each path that ends in a node of its own, and none on any other. Nothing is enqueued; where a path
  * begins a block, its id is left in pinned memory for the step. false: nothing has changed, call tree_plan_gpu_update.
- * Also false after 64 steps, where the plan has no more room, or where tokens have masks of their own (evicted ones).
+ * Also false after 64 steps, where the plan has no more room, where another kernel is chosen for longer paths (step 13),
+ * or where tokens have masks of their own (evicted ones).
  * O(num_queries). */
 bool tree_plan_gpu_grow(tree_plan_gpu *gpu_plan, const tree_plan *plan);
 
@@ -70,8 +71,20 @@ uint32_t tree_plan_gpu_steps_ahead(const tree_plan_gpu *gpu_plan);
  * KV_SKIP_SLOT of any other. TREE_INVAL: slots is not aligned to 8 bytes. Otherwise as tree_gpu_device_check. */
 tree_status tree_plan_gpu_advance(tree_plan_gpu *gpu_plan, uint64_t *slots, cudaStream_t stream, int *cuda_error);
 
+/* What is new in K and V, so that step 13 may load what is old before the previous launch has ended (early launch).
+ *   new_slots  [num_new_slots] on the device, aligned to 8 bytes: slots as kv_append_gpu takes them, KV_SKIP_SLOT: none.
+ *              It is read by each attention call, as the plan is. A slot stands for its whole block. So the slots of this
+ *              step's new tokens, the array of kv_append_gpu, are enough where a step writes nothing but these and the
+ *              copies that their append makes: the target of copy-on-write, and a block that is used again, hold one
+ * The caller promises, for each attention call from now on: all other K and V that the plan names, and new_slots, were
+ * written before the last tree_plan_gpu_update or tree_plan_gpu_advance of this plan, in the order of the stream; these
+ * wait for all work before them, and later work waits for them. Replayed graphs keep new_slots and num_new_slots.
+ * NULL, as for a new plan: nothing is promised, and all K and V wait. More than 32 slots: the same.
+ * TREE_INVAL: new_slots is misaligned. */
+tree_status tree_plan_gpu_new_slots(tree_plan_gpu *gpu_plan, const uint64_t *new_slots, uint32_t num_new_slots);
+
 /* Changes where an update has moved the plan's arrays, or changed the number of queries, or how the last steps are
- * launched: then calls of tree_plan_gpu_advance and tree_attention_gpu that were captured have to be captured again.
+ * launched, and with other new_slots: then calls of tree_plan_gpu_advance and tree_attention_gpu that were captured have to be captured again.
  * As long as it stays, they may be replayed with every later plan: those of steps 8 and later, with a workspace that is
  * large enough for it. A captured call of an earlier step holds the sizes of one plan. */
 uint64_t tree_plan_gpu_version(const tree_plan_gpu *gpu_plan);
@@ -115,8 +128,9 @@ size_t tree_attention_gpu_workspace_bytes(const tree_plan *plan, const tree_shap
  * NaN or +infinity makes the row NaN, scale 0 gives the mean of the visible values (NaN where a visible key is
  * infinite). Sums over tokens run in double if K and V are fp32, otherwise in float: of 131,072 equal values in one
  * item, out was off by up to 1.3e-3 of itself (H200, test_gpu_scores); a plan that cuts the item keeps it near 1e-4.
- * Step 12 may overlap earlier work in the stream if that work allows it (programmatic dependent launch, sm_90: an
- * earlier call does, other kernels if they say so). Until that work has ended, the step reads only the plan.
+ * Steps 12 and 13 may overlap earlier work in the stream if that work allows it (programmatic dependent launch, sm_90:
+ * an earlier call does, other kernels if they say so). Until that work has ended, they read only the plan, and step 13
+ * the K and V that tree_plan_gpu_new_slots calls old.
  * Returns as tree_plan_fits; TREE_BAD_SHAPE (the plan was made for another shape); TREE_UNSUPPORTED (the step does
  * not take this storage, or not on this device); TREE_INVAL (an array is misaligned);
  * TREE_WORKSPACE (too small, misaligned); TREE_OVERFLOW (more partial states, or queries x heads, than one launch can

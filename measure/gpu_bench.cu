@@ -49,6 +49,16 @@ static double l2_bytes(void)
     return bytes;
 }
 
+static void name_gpu(char name[GPU_BENCH_NAME], uint32_t *num_multiprocessors)
+{
+    int device = 0;
+    cudaDeviceProp properties;
+    BENCH_CUDA(cudaGetDevice(&device));
+    BENCH_CUDA(cudaGetDeviceProperties(&properties, device));
+    snprintf(name, GPU_BENCH_NAME, "%.255s", properties.name);
+    *num_multiprocessors = (uint32_t)properties.multiProcessorCount;
+}
+
 gpu_bench_status gpu_bench_measure(gpu_bench_result *result, const gpu_bench_request *request, char why[GPU_BENCH_WHY])
 {
     const tree_gpu_step *step = NULL;
@@ -64,8 +74,11 @@ gpu_bench_status gpu_bench_measure(gpu_bench_result *result, const gpu_bench_req
     const bench_ceilings &most = bench_ceilings_of_gpu();
     bench_case c = bench_create_at(request->work, request->iteration, request->shape.num_heads,
                                    request->shape.num_kv_heads, request->shape.head_dim, request->shape.storage);
-    bench_plan p = bench_plan_create(&c, request->strategy);
+    tree_plan_config config = {};
+    config.strategy = request->strategy, config.prices = request->prices;
+    bench_plan p = bench_plan_create_by(&c, config);
     bench_device(r.device, sizeof r.device);
+    name_gpu(r.gpu, &r.num_multiprocessors);
     snprintf(r.rung, sizeof r.rung, "%s", step->name);
     r.dram_gbps = most.dram_gbps, r.l2_gbps = most.l2_gbps;
     r.matrix_tflops = most.matrix_tflops, r.launch_us = most.launch_us;
@@ -81,5 +94,66 @@ gpu_bench_status gpu_bench_measure(gpu_bench_result *result, const gpu_bench_req
     bench_plan_destroy(&p);
     bench_destroy(&c);
     *result = r;
+    return GPU_BENCH_OK;
+}
+
+gpu_bench_status gpu_bench_look(gpu_bench_gpu *gpu, char why[GPU_BENCH_WHY])
+{
+    int driver = 0, runtime = 0;
+    gpu_bench_status status = refuse_gpu(why);
+    if (status != GPU_BENCH_OK)
+        return status;
+    gpu_bench_gpu g = {};
+    name_gpu(g.name, &g.num_multiprocessors);
+    BENCH_CUDA(cudaDriverGetVersion(&driver));
+    BENCH_CUDA(cudaRuntimeGetVersion(&runtime));
+    snprintf(g.driver, sizeof g.driver, "CUDA %d.%d, runtime %d.%d", driver / 1000, driver % 1000 / 10, runtime / 1000,
+             runtime % 1000 / 10);
+    snprintf(g.rung, sizeof g.rung, "%s", bench_step(NULL)->name);
+    g.l2_bytes = (uint64_t)l2_bytes();
+    const bench_ceilings &most = bench_ceilings_of_gpu();
+    g.dram_gbps = most.dram_gbps, g.l2_gbps = most.l2_gbps;
+    g.matrix_tflops = most.matrix_tflops, g.launch_us = most.launch_us;
+    *gpu = g;
+    return GPU_BENCH_OK;
+}
+
+/* The case owns a workload; the caller keeps its own. */
+static workload *copy_workload(const workload *work)
+{
+    workload *copy = workload_create();
+    BENCH_MUST(copy, "memory");
+    for (uint32_t i = 0; i < work->num_operations; i++)
+        workload_add(copy, work->operations[i].kind, work->operations[i].branch, work->operations[i].value);
+    BENCH_MUST(copy->status == KV_OK, kv_status_string(copy->status));
+    return copy;
+}
+
+gpu_bench_status gpu_bench_times(double *us, const gpu_bench_request *request, const tree_plan_config *configs,
+                                 uint32_t count, bool checked, char why[GPU_BENCH_WHY])
+{
+    gpu_bench_status status = refuse_gpu(why);
+    if (status == GPU_BENCH_OK)
+        status = refuse_memory(request, why);
+    if (status != GPU_BENCH_OK)
+        return status;
+    const tree_gpu_step *step = bench_step(NULL);
+    bench_case c = bench_create_at(copy_workload(request->work), request->iteration, request->shape.num_heads,
+                                   request->shape.num_kv_heads, request->shape.head_dim, request->shape.storage);
+    const bool is_cold = (double)c.set_bytes * c.num_sets > l2_bytes();
+    std::vector<bench_plan> plans;
+    std::vector<std::function<void(uint32_t)>> calls;
+    for (uint32_t i = 0; is_cold && i < count; i++)
+        plans.push_back(bench_plan_create_by(&c, configs[i]));
+    for (const bench_plan &p : plans)
+        calls.push_back([&c, &p, step](uint32_t set) { bench_attention(&c, &p, step, set); });
+    if (is_cold && checked)
+        bench_error(&c, &plans[0], step);
+    const std::vector<double> times = bench_times(&c, calls);
+    for (uint32_t i = 0; i < count; i++)
+        us[i] = is_cold ? times[i] : NAN;
+    for (bench_plan &p : plans)
+        bench_plan_destroy(&p);
+    bench_destroy(&c);
     return GPU_BENCH_OK;
 }

@@ -580,15 +580,20 @@ static uint32_t num_multiprocessors(void)
 
 bench_plan bench_plan_create(const bench_case *c, tree_strategy strategy)
 {
-    bench_plan p = {};
     tree_plan_config config = {};
-    int cuda_error = 0;
     config.strategy = strategy;
+    return bench_plan_create_by(c, config);
+}
+
+bench_plan bench_plan_create_by(const bench_case *c, tree_plan_config config)
+{
+    bench_plan p = {};
+    int cuda_error = 0;
     config.group_size = c->shape.num_heads / c->shape.num_kv_heads;
     config.num_workers = num_multiprocessors() * 8 / c->shape.num_kv_heads; /* num_workers is for 8 KV heads */
     p.plan_us = median_us([&] {
         tree_plan_destroy(p.plan);
-        BENCH_MUST(tree_plan_build(&p.plan, c->tree, &config) == TREE_OK, tree_strategy_name[strategy]);
+        BENCH_MUST(tree_plan_build(&p.plan, c->tree, &config) == TREE_OK, tree_strategy_name[config.strategy]);
     });
     BENCH_MUST(tree_plan_gpu_create(&p.gpu, p.plan, &c->shape, c->stream, &cuda_error) == TREE_OK,
                "plan on the device");
@@ -597,6 +602,13 @@ bench_plan bench_plan_create(const bench_case *c, tree_strategy strategy)
     });
     p.workspace_bytes = tree_attention_gpu_workspace_bytes(p.plan, &c->shape);
     BENCH_CUDA(cudaMalloc(&p.d_workspace, p.workspace_bytes));
+    std::vector<uint64_t> new_slots(c->shape.num_queries, KV_SKIP_SLOT);
+    for (uint32_t q = 0; q < c->shape.num_queries; q++)
+        kv_last_slots(&new_slots[q], &c->tables[q], c->tables[q].length > 0, c->shape.block_tokens);
+    const size_t new_bytes = new_slots.size() * sizeof new_slots[0];
+    BENCH_CUDA(cudaMalloc(&p.d_new_slots, new_bytes + 1));
+    BENCH_CUDA(cudaMemcpy(p.d_new_slots, new_slots.data(), new_bytes, cudaMemcpyHostToDevice));
+    BENCH_MUST(tree_plan_gpu_new_slots(p.gpu, p.d_new_slots, c->shape.num_queries) == TREE_OK, "new slots");
     BENCH_MUST(tree_traffic_count(&p.traffic, p.plan, &c->shape, TRAFFIC_PACKED) == TREE_OK, "bytes");
     BENCH_CUDA(cudaStreamSynchronize(c->stream));
     return p;
@@ -605,6 +617,7 @@ bench_plan bench_plan_create(const bench_case *c, tree_strategy strategy)
 void bench_plan_destroy(bench_plan *p)
 {
     cudaFree(p->d_workspace);
+    cudaFree(p->d_new_slots);
     tree_plan_gpu_destroy(p->gpu);
     tree_plan_destroy(p->plan);
 }

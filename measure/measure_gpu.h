@@ -107,10 +107,13 @@ struct bench_plan {
     tree_plan_gpu *gpu;
     void *d_workspace;
     size_t workspace_bytes;
+    uint64_t *d_new_slots; /* [num_queries] of the newest token of each path: what a decode step writes */
     double plan_us, upload_us; /* on the host, medians of 5: tree_plan_build; tree_plan_gpu_update */
     tree_traffic traffic;
 };
 bench_plan bench_plan_create(const bench_case *c, tree_strategy strategy);
+/* The same by a config, whose group_size and num_workers become those of the case and this GPU. */
+bench_plan bench_plan_create_by(const bench_case *c, tree_plan_config config);
 void bench_plan_destroy(bench_plan *p);
 
 void bench_attention(const bench_case *c, const bench_plan *p, const tree_gpu_step *step, uint32_t set);

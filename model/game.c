@@ -174,7 +174,8 @@ bool game_state_is_goal(const game_state *state)
 /* --- steps -------------------------------------------------------------------------------------------------------- */
 
 /* numbers[i] op numbers[j], unless a step with the same text is among them already (equal numbers in the state). */
-static void add_step(game_step *steps, uint32_t *num_steps, const game_state *from, uint32_t i, uint32_t j, char operator)
+static void add_step(game_step *steps, uint32_t *num_steps, const game_state *from, uint32_t i, uint32_t j,
+                     char operator)
 {
     game_step *step = &steps[*num_steps];
     *step = (game_step){.left = from->numbers[i], .right = from->numbers[j], .operator = operator};

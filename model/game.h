@@ -8,8 +8,8 @@
  *   state  "4 9 10 13"        numbers in lowest terms, "5/2", in rising order
  *   step   "13-10=3>3 4 9"    two numbers of the state, the result, the state after it
  *
- * The checker has no grammar of its own: a line is legal if it is the text of one of the steps that game_steps lists, so
- * it takes any bytes. */
+ * The checker has no grammar of its own: a line is legal if it is the text of one of the steps that game_steps lists,
+ * so it takes any bytes. */
 #ifndef GAME_H
 #define GAME_H
 

@@ -15,6 +15,7 @@ typedef struct continuation {
     uint32_t token;      /* LINE_END: the value word; LINE_DONE: the line is complete */
     bool dropped;        /* less probable than `least` */
     bool is_largest;     /* by noise, of its line's continuations that are not dropped */
+    double probability;  /* of the character */
     double phi, noisy, score;
     double phi_slack, score_slack;
 } continuation;
@@ -53,13 +54,15 @@ static double largest(const continuation *options, uint32_t count)
 /* Scores of a line's continuations from their noisy log probabilities: -log(exp(-score of the line) - exp(-most) +
  * exp(-noisy)), so that the largest of them is the line's own score. With z = exp(score of the line - most) and
  * g = exp(score of the line - noisy) that is the line's score - log(1 + g - z), and a change of the three moves it by
- * (1, -z, g) / (1 + g - z). */
+ * (1, -z, g) / (1 + g - z). With the largest one's and its own log probability written out as logits, all of which may
+ * change by 1, that is at most score_slack. */
 static void condition(continuation *options, uint32_t count, const search_line *line, double unit)
 {
     double most = largest(options, count);
     for (uint32_t i = 0; i < count; i++) {
         continuation *o = &options[i];
-        double top = o->noisy > most ? o->noisy : most; /* a dropped one may be above: its score if it were not dropped */
+        double top =
+            o->noisy > most ? o->noisy : most; /* a dropped one may be above: its score if it were not dropped */
         double z = exp(line->score - top), more = z * expm1(top - o->noisy), g = more + z;
         if (o->noisy == top) { /* as the line itself */
             o->score = line->score;
@@ -67,16 +70,17 @@ static void condition(continuation *options, uint32_t count, const search_line *
             o->is_largest = !o->dropped;
         } else if (more > 1e12) {
             o->score = o->noisy;
-            o->score_slack = line->phi_slack + 2 * unit;
+            o->score_slack = o->phi_slack;
         } else {
             o->score = line->score - log1p(more);
-            o->score_slack = (line->score_slack + more * (line->phi_slack + unit) + (g + z) * unit) / (1 + more);
+            o->score_slack = (line->score_slack + more * line->phi_slack +
+                              (g + z + more * (1 - 2 * o->probability)) * unit) / (1 + more);
         }
     }
 }
 
-/* The continuations of an unfinished line. y and n are one continuation: the end of the line. A line end before the value
- * word is none. */
+/* The continuations of an unfinished line. y and n are one continuation: the end of the line. A line end before the
+ * value word is none. */
 static uint32_t continue_line(const search_run *run, continuation *options, search_line *line)
 {
     double temperature = run->config.temperature, divisor = temperature > 0 ? temperature : 1, unit = 1 / divisor;
@@ -90,8 +94,9 @@ static uint32_t continue_line(const search_run *run, continuation *options, sear
         bool is_end = c == run->vocabulary;
         double x = is_end ? fmax(yes, no) + log1p(exp(-fabs(yes - no))) : logits[c] / divisor;
         continuation *o = &options[count++];
-        *o = (continuation){.line = line, .token = is_end ? LINE_END : c, .phi = line->phi + x - sum,
-                            .phi_slack = line->phi_slack + 2 * unit};
+        double p = exp(x - sum); /* log p moves by its logit's change minus the mean change: by 2 (1 - p) at most */
+        *o = (continuation){.line = line, .token = is_end ? LINE_END : c, .probability = p, .phi = line->phi + x - sum,
+                            .phi_slack = line->phi_slack + 2 * (1 - p) * unit};
         o->noisy = o->phi + (temperature > 0 ? search_noise(line->key, o->token) : 0);
         o->score = o->phi;
         o->score_slack = o->phi_slack;
@@ -109,7 +114,8 @@ static uint32_t choose(continuation *options, uint32_t count, uint32_t wanted)
     for (; chosen < wanted && chosen < count; chosen++) {
         uint32_t best = count;
         for (uint32_t i = chosen; i < count; i++)
-            if (!options[i].dropped && options[i].score > -INFINITY && (best == count || options[i].score > options[best].score))
+            if (!options[i].dropped && options[i].score > -INFINITY &&
+                (best == count || options[i].score > options[best].score))
                 best = i;
         if (best == count)
             break;
@@ -150,8 +156,9 @@ static double drop_margin(const search_run *run, const continuation *options, ui
         return INFINITY; /* not the smallest one */
     for (uint32_t i = 0; i < count && margin > lift; i++) {
         const continuation *other = &options[i];
-        double reverse = i < chosen ? order_margin(other, o, unit)
-                         : other->line == o->line && other->is_largest ? (other->noisy - o->noisy) / (2 * unit) : INFINITY;
+        double reverse = i < chosen                                    ? order_margin(other, o, unit)
+                         : other->line == o->line && other->is_largest ? (other->noisy - o->noisy) / (2 * unit)
+                                                                       : INFINITY;
         margin = fmin(margin, fmax(lift, reverse));
     }
     return margin;
@@ -180,7 +187,7 @@ static void note_margins(search_run *run, const continuation *options, uint32_t 
     }
 }
 
-/* --- a level: lines grow by a character at a time ------------------------------------------------------------------ */
+/* --- a level: lines grow by a character at a time ----------------------------------------------------------------- */
 
 /* The line after this continuation; its branch and its logits are still to come. */
 static search_line continued(const search_run *run, const continuation *o)
@@ -324,9 +331,10 @@ static model_status grow_level(tree_search *t, uint32_t level)
     return MODEL_OK;
 }
 
-/* --- the end of a level: which states are kept --------------------------------------------------------------------- */
+/* --- the end of a level: which states are kept -------------------------------------------------------------------- */
 
-/* The lines of a state in the order of their texts: an order by score would be one more choice that rounding can reverse. */
+/* The lines of a state in the order of their texts: an order by score would be one more choice that rounding can
+ * reverse. */
 static void sort_lines(search_line *lines, uint32_t count)
 {
     for (uint32_t i = 1; i < count; i++) {
@@ -496,7 +504,7 @@ static model_status run_level(tree_search *t, uint32_t level)
     return status;
 }
 
-/* --- memory of a search -------------------------------------------------------------------------------------------- */
+/* --- memory of a search ------------------------------------------------------------------------------------------- */
 
 static bool allocate(tree_search *t)
 {

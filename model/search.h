@@ -2,8 +2,8 @@
  * model writes out itself; over any decoder, so over the CPU, a GPU, or a table of numbers in a test.
  *
  *   tree     from every state that is kept, `proposals` different lines are drawn, a character a step, the lines of all
- *            states side by side. The model's own value word rates the state behind each line; the best `breadth` of the
- *            level are kept, the others are pruned. Three levels
+ *            states side by side. The model's own value word rates the state behind each line; the best `breadth` of
+ *            the level are kept, the others are pruned. Three levels
  *   chain    the tree with breadth 1 and 1 proposal
  *   written  one branch, in which the model writes down a depth-first search, with its dead ends
  *
@@ -13,10 +13,10 @@
  * Where two continuations of a line go on, its branch is forked; a line without one is pruned at once.
  *
  * The same texts on every machine. The noise of a character depends on the seed and the text before it alone, not on
- * the other branches. Logits differ by rounding between a BLAS and plain loops, between plans, instruction sets, CPU and
- * GPU. So every choice has a margin: the least d such that a change of every logit by d could have reversed it (to first
- * order). The smallest margin of a search is in its result; where it is larger than the difference between two ways to
- * compute logits, both choose the same texts.
+ * the other branches. Logits differ by rounding between a BLAS and plain loops, between plans, instruction sets, CPU
+ * and GPU. So every choice has a margin: the least d such that a change of every logit by d could have reversed it (to
+ * first order). The smallest margin of a search is in its result; where it is larger than the difference between two
+ * ways to compute logits, both choose the same texts.
  *
  * Nothing prints. The caller owns the pool; at the end, and after an error, every branch of the search is pruned. */
 #ifndef SEARCH_H
@@ -37,7 +37,7 @@ typedef struct search_decoder {
     const char *vocabulary; /* a character for each token */
     uint32_t max_branches;  /* of one step */
     uint32_t context;       /* most tokens of a branch */
-    /* Appends tokens[i] to branches[i]; logits [count][vocabulary] of the next token. On error no branch has changed. */
+    /* Appends tokens[i] to branches[i]; logits [count][vocabulary] of the next token. On error no branch has changed */
     model_status (*step)(void *self, const kv_branch *branches, const uint32_t *tokens, uint32_t count, float *logits);
     /* NULL: kv_branch_fork. A decoder without shared blocks copies the branch here. */
     model_status (*fork)(void *self, kv_branch branch, kv_branch *child);
@@ -76,7 +76,7 @@ typedef struct search_written_line {
 } search_written_line;
 
 typedef struct search_margin {
-    double logits;          /* the least change of all logits that could reverse the choice; infinity: there was no choice */
+    double logits; /* the least change of all logits that could reverse the choice; infinity: there was no choice */
     uint32_t level;         /* 0: in the written-out search */
     char chosen[SEARCH_MAX_LINE + 1], other[SEARCH_MAX_LINE + 1]; /* texts so far */
 } search_margin;
@@ -107,7 +107,7 @@ typedef struct search_config {
     uint32_t breadth;     /* 1 .. 64 */
     uint32_t proposals;   /* 1 .. 32 */
     double temperature;   /* 0: the most probable; at most 10 */
-    double least;         /* lines less probable than this are left out; 0: none. Less than 1. Not in the written search */
+    double least; /* lines less probable than this are left out; 0: none. Less than 1. Not in the written search */
     uint64_t seed;
     /* NULL, or called after each level, and after each line of the written-out search, with the result so far. */
     void (*on_level)(void *context, const search_result *result);

@@ -3,6 +3,7 @@
 model/search.c is the twin for one card set; here many card sets go side by side, so that a table takes a minute.
 model/README.md ("Proposals and values") defines what both do."""
 import dataclasses
+import itertools
 import math
 import random
 
@@ -257,23 +258,18 @@ def random_tree(starts: list[game.State], tree: Tree, rng: random.Random) -> Cou
     return counts
 
 
-def exhaustive(starts: list[game.State], most_nodes: int) -> Counts:
-    """Depth first, every step in the order of the rules, until 24 or most_nodes states are visited."""
-    def visit(here: game.Node, left: int) -> int:
-        """What is left of `left` states; 0 or less: none. -1000000: solved."""
-        for child in here.steps.values():
-            left -= 1
-            if child.state == (game.TARGET,):
-                return -1000000
-            if left > 0:
-                left = visit(child, left)
-            if left <= 0:
-                break
-        return left
+def below(here: game.Node):
+    """Every state below, depth first, the steps in the order of the rules."""
+    for child in here.steps.values():
+        yield child
+        yield from below(child)
 
-    counts = Counts(sets=len(starts), nodes=most_nodes * len(starts))
-    counts.solved = sum(visit(game.node(start), most_nodes) <= -1000000 for start in starts)
-    return counts
+
+def exhaustive(starts: list[game.State], most_nodes: int) -> Counts:
+    """The first most_nodes states below the cards."""
+    solved = sum(any(child.state == (game.TARGET,) for child in itertools.islice(below(game.node(start)), most_nodes))
+                 for start in starts)
+    return Counts(sets=len(starts), solved=solved, nodes=most_nodes * len(starts))
 
 
 # ---------------------------------------------------------------- the table

@@ -56,7 +56,8 @@ search_thought *search_add_thought(search_run *run); /* NULL: out of memory */
 
 void search_note_margin(search_run *run, double logits, uint32_t level, const char *chosen, const char *other);
 
-double search_log_sum(const float *logits, uint32_t count, double divisor); /* log of the sum of exp(logits / divisor) */
+double search_log_sum(const float *logits, uint32_t count,
+                      double divisor); /* log of the sum of exp(logits / divisor) */
 double search_noise(uint64_t key, uint32_t token);                          /* Gumbel */
 uint64_t search_next_key(uint64_t key, uint32_t token);
 

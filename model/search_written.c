@@ -42,7 +42,8 @@ static uint32_t choose_token(written_search *w)
     if (other != SEARCH_NONE) {
         const char *start = run->result->text + w->line_start;
         char chosen[SEARCH_MAX_LINE + 1] = "", rest[SEARCH_MAX_LINE + 1];
-        uint32_t length = w->num_tokens - w->line_start, shown = length < SEARCH_MAX_LINE - 1 ? length : SEARCH_MAX_LINE - 1;
+        uint32_t length = w->num_tokens - w->line_start,
+                 shown = length < SEARCH_MAX_LINE - 1 ? length : SEARCH_MAX_LINE - 1;
         memcpy(chosen, start + length - shown, shown);
         memcpy(rest, chosen, sizeof rest);
         chosen[shown] = run->decoder.vocabulary[token];

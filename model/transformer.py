@@ -130,7 +130,7 @@ class Decoder:
         for layer, keys, values in zip(model.layers, *self.cache):                    # [rows][kv_heads][room][head_dim]
             q, k, v = layer.query_key_value(x, cos, sin)
             keys[rows, :, place], values[rows, :, place] = k[:, :, 0], v[:, :, 0]
-            q = q.unflatten(1, (self.shape.kv_heads, -1))[..., 0, :]                  # [rows][kv_heads][group][head_dim]
+            q = q.unflatten(1, (self.shape.kv_heads, -1))[..., 0, :]                 # [rows][kv_heads][group][head_dim]
             scores = q @ keys[:, :, :end].transpose(-1, -2) / self.shape.head_dim ** 0.5
             weight = scores.masked_fill(later[:, None, None], float("-inf")).softmax(-1)
             x = x + layer.wo((weight @ values[:, :, :end]).flatten(1))[:, None]

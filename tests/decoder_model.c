@@ -70,6 +70,41 @@ static void play(const decoder_model *model, const char *text, float *logits)
     }
 }
 
+/* Of a line that begins as `wanted`: the next character of it (y behind its end) by +change, all others by -change. */
+static bool push(float *logits, const char *line, const char *wanted, double change)
+{
+    size_t length = strlen(line);
+    if (wanted[0] == '\0' || strncmp(line, wanted, length) != 0)
+        return false;
+    char next = wanted[length] ? wanted[length] : 'y';
+    for (int c = 0; c < NUM_CHARACTERS; c++)
+        logits[c] += (float)(decoder_model_vocabulary[c] == next ? change : -change);
+    return true;
+}
+
+/* Where the chosen and the other line part, the two characters alone count. */
+static void disturb_against(const decoder_model *model, const char *text, float *logits)
+{
+    const search_margin *m = model->against;
+    const char *line = strrchr(text, '\n');
+    uint32_t level = 0;
+    for (const char *c = text; *c; c++)
+        level += *c == '\n';
+    if (!line || level != m->level)
+        return;
+    line++;
+    size_t length = strlen(line);
+    bool both = strncmp(line, m->chosen, length) == 0 && strncmp(line, m->other, length) == 0;
+    if (both && m->chosen[length] != m->other[length]) {
+        for (int c = 0; c < NUM_CHARACTERS; c++) {
+            logits[c] -= (float)(decoder_model_vocabulary[c] == m->chosen[length] ? model->disturbance : 0);
+            logits[c] += (float)(decoder_model_vocabulary[c] == m->other[length] ? model->disturbance : 0);
+        }
+    } else if (!both && !push(logits, line, m->chosen, -model->disturbance)) {
+        push(logits, line, m->other, model->disturbance);
+    }
+}
+
 void decoder_model_logits(const decoder_model *model, const char *text, float logits[DECODER_MODEL_CHARACTERS])
 {
     for (int c = 0; c < NUM_CHARACTERS; c++)
@@ -83,8 +118,10 @@ void decoder_model_logits(const decoder_model *model, const char *text, float lo
         if (token)
             logits[token - decoder_model_vocabulary] = 10;
     }
-    for (int c = 0; model->disturbance > 0 && c < NUM_CHARACTERS; c++) {
-        double change = hashed(model->seed ^ 0x5555, text, c);
+    if (model->against)
+        disturb_against(model, text, logits);
+    for (int c = 0; !model->against && model->disturbance > 0 && c < NUM_CHARACTERS; c++) {
+        double change = hashed(model->disturbance_seed, text, c);
         logits[c] += (float)(model->disturbs_randomly ? change * model->disturbance
                                                       : copysign(model->disturbance, change));
     }

@@ -1,6 +1,6 @@
 /* decoder_model: a decoder without a model, for tests of the search. Its logits are a function of the text of a branch,
- * which it reads back from blocks as a transformer reads K and V: a token that is written into a wrong or a shared block
- * changes texts. */
+ * which it reads back from blocks as a transformer reads K and V: a token that is written into a wrong or a shared
+ * block changes texts. */
 #ifndef DECODER_MODEL_H
 #define DECODER_MODEL_H
 
@@ -18,6 +18,9 @@ typedef struct decoder_model {
     double skill;         /* of the player: the logit by which it prefers legal characters and right values; 0: 6 */
     double disturbance;   /* every logit is changed by at most this */
     bool disturbs_randomly; /* otherwise by + or - disturbance */
+    uint64_t disturbance_seed;
+    const search_margin
+        *against; /* not NULL: every logit is changed by `disturbance`, so that this choice is reversed */
     const char *script;
     bool copies;          /* no shared blocks: a fork copies */
     uint32_t context;     /* 0: 1024 */

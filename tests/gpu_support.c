@@ -116,7 +116,8 @@ bool runs_step(const tree_gpu_step *step, tree_storage storage)
                 {"step_7_merge_ahead", TREE_FP16},
                 {"step_10_warpgroup", TREE_BF16},
                 {"step_11_last_arriver", TREE_FP16},
-                {"step_12_early_launch", TREE_BF16}};
+                {"step_12_early_launch", TREE_BF16},
+                {"step_13_few_rows", TREE_FP16}};
     for (size_t i = 0; i < sizeof once / sizeof once[0]; i++)
         if (storage == once[i].left_out && strcmp(step->name, once[i].name) == 0)
             return false;

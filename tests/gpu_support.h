@@ -39,7 +39,7 @@ void stored_copy(void *stored, const float *array, uint64_t count, tree_storage 
 bool takes_storage(const tree_gpu_step *step, tree_storage storage);
 
 /* Whether a test that runs every step runs this one: if it takes the storage. Emulated, because fibers are slow, steps
- * that share most of their lines run with one of the two storage types of 16 bits each: 6 and 7, 10 to 12; and 8, which
+ * that share most of their lines run with one of the two storage types of 16 bits each: 6 and 7, 10 to 13; and 8, which
  * has the loop of 7 and the merge of 9. */
 bool runs_step(const tree_gpu_step *step, tree_storage storage);
 

@@ -27,7 +27,7 @@ static inline uint64_t newest_slot(const kv_tree *tree, uint32_t q)
 /* grows: the last step has lengthened paths. */
 static inline void check_slots(const kv_tree *tree, const d_array *d_slots, bool grows)
 {
-    uint64_t *slots = malloc(d_slots->bytes + 1);
+    uint64_t *slots = (uint64_t *)malloc(d_slots->bytes + 1);
     check(slots, "memory");
     d_read(d_slots, slots, "slots");
     for (uint32_t q = 0; q < tree->num_queries; q++)

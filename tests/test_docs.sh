@@ -113,7 +113,8 @@ reference=reference/tree_attention.c
 [ "$(sections $reference | wc -l)" -ge 5 ] || fail "$reference has lost its section comments"
 mirrors=(reference/cpu/tree_attention_cpu.c gpu/tree_attention_gpu.cu)
 for step in gpu/ladder/step_[0-5]_*.cu; do mirrors+=("$step gpu/device/merge.cuh"); done
-mirrors+=("gpu/ladder/step_6_queue.cu gpu/device/merge.cuh" gpu/ladder/step_12_early_launch.cu)
+mirrors+=("gpu/ladder/step_6_queue.cu gpu/device/merge.cuh" gpu/ladder/step_12_early_launch.cu
+    "gpu/ladder/step_13_few_rows.cu gpu/device/merge_cluster.cuh")
 for mirror in "${mirrors[@]}"; do
     # shellcheck disable=SC2086 # several names
     rest=$(comments $mirror)

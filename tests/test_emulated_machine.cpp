@@ -3,6 +3,7 @@
  * breaks a rule is reported, with the place in its source. */
 #include "device.cuh"
 #include "async_copy.cuh"
+#include "cluster.cuh"
 #include "mma.cuh"
 
 extern "C" {
@@ -412,6 +413,92 @@ static void run_exp2(const void *)
         check(x[i] == right[i] || (isnan(x[i]) && isnan(right[i])), "%g, expected %g", x[i], right[i]);
 }
 
+/* ---- clusters ---- */
+
+enum { CLUSTER = 4, CLUSTERS = 3 };
+
+struct cluster_shared {
+    float2 from[CLUSTER][WARP];
+    cluster_inbox inbox;
+};
+
+/* Thread t of each block of a cluster sends (block, t) to every block; each adds up what it gets, after a while. */
+static __global__ void send_to_all(float *sums, uint32_t expected_bytes, bool waits)
+{
+    SHARED_MEMORY(cluster_shared, shared);
+    if (threadIdx.x == 0)
+        open_inbox(shared->inbox, expected_bytes);
+    arrive_at_cluster();
+    if (waits)
+        wait_for_cluster();
+    for (uint32_t to = 0; to < CLUSTER; to++)
+        store_to(to, shared->inbox, &shared->from[cluster_rank()][threadIdx.x],
+                 float2{(float)blockIdx.x, (float)threadIdx.x});
+    wait_for_inbox(shared->inbox);
+    float sum = 0;
+    for (uint32_t from = 0; from < CLUSTER; from++)
+        sum += shared->from[from][threadIdx.x].x * 100 + shared->from[from][threadIdx.x].y;
+    sums[blockIdx.x * WARP + threadIdx.x] = sum;
+}
+
+static cudaError_t launch_exchange(std::vector<float> &sums, uint32_t expected_bytes, bool waits)
+{
+    sums.assign(CLUSTER * CLUSTERS * WARP, NAN);
+    return launch_cluster(CLUSTER, CLUSTER * CLUSTERS, WARP, sizeof(cluster_shared), NULL, send_to_all, sums.data(),
+                          expected_bytes, waits);
+}
+
+static void run_clusters(const void *)
+{
+    enum { BYTES = CLUSTER * WARP * sizeof(float2) };
+    std::vector<float> sums;
+    for (int seed = 0; seed < NUM_SEEDS; seed++) {
+        emulate_seed(seed);
+        launch_ok(launch_exchange(sums, BYTES, true));
+        for (uint32_t i = 0; i < sums.size(); i++) {
+            const uint32_t first = i / WARP / CLUSTER * CLUSTER; /* block of the cluster */
+            const float right = 100.0f * (CLUSTER * first + 6) + CLUSTER * (float)(i % WARP);
+            check(sums[i] == right, "block %u, thread %u: %g, expected %g", i / WARP, i % WARP, sums[i], right);
+        }
+    }
+    fails_with(launch_exchange(sums, BYTES, false), {"store_to block", "which has not arrived"});
+    fails_with(launch_exchange(sums, BYTES + 8, true), {"wait_for_inbox", "no thread is left to write"});
+    fails_with(launch_exchange(sums, 8, true), {"more bytes than the inbox"});
+    check(launch_cluster(CLUSTER, CLUSTER + 1, WARP, 0, NULL, nothing) == cudaErrorInvalidConfiguration,
+          "blocks that fill no cluster");
+}
+
+static __global__ void read_early(float *got, const float *written, bool waits)
+{
+    const float early = written[threadIdx.x];
+    if (waits)
+        wait_for_previous_launch();
+    got[threadIdx.x] = early + 10 * written[threadIdx.x];
+}
+
+static void add_one(void *context)
+{
+    for (int i = 0; i < WARP; i++)
+        ((float *)context)[i] += 1;
+}
+
+/* A launch that may begin early sees what was there before, until it has waited; any other sees all. */
+static void run_previous(const void *)
+{
+    for (int waits = 0; waits < 2; waits++) {
+        std::vector<float> written(WARP, 0), got(WARP, 0);
+        emulate_previous(add_one, written.data());
+        launch_ok(launch_early(false, 1, WARP, 0, NULL, read_early, got.data(), (const float *)written.data(),
+                               waits != 0));
+        for (float x : got)
+            check(x == (waits ? 10 : 0), "before and behind the wait: %g", x);
+        check(written[0] == 1, "the previous launch has ended");
+        emulate_previous(add_one, written.data());
+        launch_ok(launch_kernel(1, WARP, 0, NULL, read_early, got.data(), (const float *)written.data(), waits != 0));
+        check(got[0] == 22, "a launch that is not early");
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -423,6 +510,7 @@ int main(int argc, char **argv)
         {"shared_memory_begins_as_nan", run_shared_memory_begins_as_nan}, {"syncthreads_or", run_syncthreads_or},
         {"broken_rules", run_broken_rules}, {"blocks_that_wait", run_waiting_blocks}, {"copies", run_copies},
         {"products", run_products}, {"matrix_loads", run_matrix_loads}, {"exp2", run_exp2},
+        {"clusters", run_clusters}, {"a_previous_launch", run_previous},
     };
     test_begin(argc, argv, "the emulation keeps CUDA's rules, and names the thread that breaks them");
     for (auto &c : cases)

@@ -158,6 +158,7 @@ static void put(decode *d, tree_plan_gpu **gpu)
     gpu_ok(*gpu ? tree_plan_gpu_update(*gpu, d->plan, d->stream, &cuda_error)
                 : tree_plan_gpu_create(gpu, d->plan, &d->shape, d->stream, &cuda_error),
            &cuda_error, "a plan");
+    check(tree_plan_gpu_new_slots(*gpu, (const uint64_t *)d->slots.data, PLACES) == TREE_OK, "new slots");
 }
 
 static void follow(decode *d)

@@ -127,6 +127,35 @@ static void check_tiles(const tree_plan_gpu *gpu, const plan_queue *queue, bool 
     free(starts);
 }
 
+/* Each token of each item, in plan order; bit q: row q of the plan sees it. */
+static void check_few(const tree_plan_gpu *gpu, const tree_plan *plan, heads h)
+{
+    few_token *got = d_copy(gpu->few_tokens, gpu->few_capacity, sizeof *got);
+    const uint32_t block_slots = h.num_kv_heads * plan->block_tokens;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < plan->num_items; i++) {
+        const tree_item *item = &plan->items[i];
+        for (uint32_t r = item->first_range; r < item->first_range + item->num_ranges; r++) {
+            const tree_range *range = &plan->ranges[r];
+            for (uint32_t t = 0; t < range->num_tokens; t++, count++) {
+                const uint32_t at = range->first_slot + t;
+                const uint32_t block = plan->blocks[range->first_block + at / plan->block_tokens];
+                uint32_t queries = 0;
+                for (uint32_t row = 0; row < item->num_rows; row++) /* at most 32: one mask word */
+                    if (range->mask == TREE_NO_MASK || plan->masks[range->mask + t] >> row & 1)
+                        queries |= 1u << plan->rows[item->first_row + row];
+                check(count < gpu->few_capacity
+                          && got[count].slot == block * block_slots + at % plan->block_tokens
+                          && got[count].queries == queries,
+                      "token %" PRIu32 " of the list", count);
+            }
+        }
+    }
+    for (; count < gpu->few_capacity; count++)
+        check(got[count].slot == FEW_END, "the end of the list");
+    free(got);
+}
+
 static void check_filled(const tree_plan_gpu *gpu, const tree_plan *plan, heads h, bool same_deal)
 {
     const tree_shape shape = shape_of(plan, h);
@@ -140,6 +169,8 @@ static void check_filled(const tree_plan_gpu *gpu, const tree_plan *plan, heads 
     check_array(gpu->queue.masks, queue.masks, queue.num_masks, sizeof *queue.masks, "masks");
     check_array(gpu->queue.queries, queue.queries, queue.num_partials, sizeof *queue.queries, "queries");
     check_tiles(gpu, &queue, same_deal);
+    if (gpu->fills_few)
+        check_few(gpu, plan, h);
     plan_queue_free(&queue);
 }
 

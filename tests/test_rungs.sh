@@ -23,6 +23,7 @@ declare -A cap=(
     [tensor_cores]=360   # the matrix fragments, their softmax and tasks, on which all later rungs stand
     [queue]=560          # the worker's verbs: tiles found ahead, tasks begun and ended, results of both shapes
     [merge_ahead]=240    # eight rows at a time, of one or four heads, in place of a loop of 12 lines
+    [few_rows]=650       # a kernel of its own beside that of the rung before: no queue, slices, clusters
     [warpgroup]=170      # 40 of them list the operands of wgmma: REGISTERS_128
 )
 # What the code of no rung before this one may say; the rung itself must say it.
@@ -36,6 +37,7 @@ idea=(
     'masks:masked_shared|__ballot_sync'
     'warpgroup:warpgroup|wgmma'
     'last_arriver:is_small|is_last_arriver'
+    'few_rows:launch_cluster|store_to|slice_stage|few_'
     'early_launch:wait_for_previous_launch|allow_next_launch|launch_early|griddepcontrol'
 )
 

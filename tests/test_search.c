@@ -20,8 +20,8 @@ static game_state cards_of(const char *text)
     return state;
 }
 
-static search_result *search_in(decoder_model *model, const search_config *config, const char *cards, uint32_t num_blocks,
-                                uint32_t block_tokens, uint32_t max_branches)
+static search_result *search_in(decoder_model *model, const search_config *config, const char *cards,
+                                uint32_t num_blocks, uint32_t block_tokens, uint32_t max_branches)
 {
     game_state state = cards_of(cards);
     search_decoder decoder = decoder_model_open(model, num_blocks, block_tokens, max_branches);
@@ -38,7 +38,7 @@ static search_result *search(decoder_model *model, const search_config *config, 
     return search_in(model, config, cards, 4000, 4, 64);
 }
 
-/* --- what every tree keeps ----------------------------------------------------------------------------------------- */
+/* --- what every tree keeps ---------------------------------------------------------------------------------------- */
 
 static bool may_be_kept(const search_thought *thought)
 {
@@ -54,7 +54,8 @@ static void check_thought(const search_result *r, uint32_t i, const search_confi
     check(i == 0 || r->thoughts[i - 1].parent != t->parent || strcmp(r->thoughts[i - 1].text, t->text) < 0,
           "'%s' is in its place", t->text);
     check(strlen(t->text) == t->num_tokens && t->log_probability <= 1e-9, "'%s'", t->text);
-    check(config->least <= 0 || t->log_probability >= log(config->least), "'%s': log p %g", t->text, t->log_probability);
+    check(config->least <= 0 || t->log_probability >= log(config->least), "'%s': log p %g", t->text,
+          t->log_probability);
     game_step step;
     bool legal = game_find_step(&step, parent ? &parent->step.after : &r->cards, t->text);
     check((t->verdict != SEARCH_ILLEGAL) == legal, "'%s' is %s", t->text, search_verdict_name[t->verdict]);
@@ -77,7 +78,8 @@ static void check_thought(const search_result *r, uint32_t i, const search_confi
     check(siblings <= config->proposals && kept <= (t->level < 3 ? config->breadth : 1), "at most as many as wanted");
     if (may_be_kept(t)) {
         check((t->verdict == SEARCH_DUPLICATE) == better_twin, "'%s' is %s", t->text, search_verdict_name[t->verdict]);
-        check(t->verdict != SEARCH_LOST || kept == (t->level < 3 ? config->breadth : 1), "'%s' was better than none", t->text);
+        check(t->verdict != SEARCH_LOST || kept == (t->level < 3 ? config->breadth : 1), "'%s' was better than none",
+              t->text);
     }
 }
 
@@ -128,7 +130,10 @@ static void test_trees(const void *unused)
     uint32_t num_solved = 0, num_illegal = 0, num_duplicates = 0;
     for (uint32_t i = 0; i < 4 * NUM_SETS; i++) {
         decoder_model model = {.kind = DECODER_PLAYER, .seed = i, .skill = i % 2 ? 9 : 5.5};
-        search_config config = {.breadth = 1 + i % 6, .proposals = 1 + 7 * (i % 5), .temperature = i % 3 * 0.75, .seed = i,
+        search_config config = {.breadth = 1 + i % 6,
+                                .proposals = 1 + 7 * (i % 5),
+                                .temperature = i % 3 * 0.75,
+                                .seed = i,
                                 .least = i % 4 == 3 ? 1e-3 : 0};
         search_result *r = search(&model, &config, sets[i % NUM_SETS]);
         check_tree(r, &config);
@@ -139,8 +144,8 @@ static void test_trees(const void *unused)
         }
         search_destroy(r);
     }
-    check(num_solved >= 4 && num_illegal > 10 && num_duplicates > 10, "%u solved, %u illegal, %u duplicates", num_solved,
-          num_illegal, num_duplicates);
+    check(num_solved >= 4 && num_illegal > 10 && num_duplicates > 10, "%u solved, %u illegal, %u duplicates",
+          num_solved, num_illegal, num_duplicates);
     test_note("%u solved, %u illegal, %u duplicates", num_solved, num_illegal, num_duplicates);
 }
 
@@ -158,7 +163,7 @@ static void test_noise(const void *unused)
     }
 }
 
-/* --- the draw ------------------------------------------------------------------------------------------------------ */
+/* --- the draw ----------------------------------------------------------------------------------------------------- */
 
 /* With as many proposals as there are steps, a player that never errs proposes each of them once. */
 static void test_all_steps(const void *unused)
@@ -179,19 +184,24 @@ static void test_all_steps(const void *unused)
     }
 }
 
-/* One proposal is an ordinary draw; two are a draw and a second one from what is left, in one order or the other. */
-static void count_draws(uint32_t proposals, uint32_t draws, uint32_t counts[4][4], double probability[4])
+/* One proposal is an ordinary draw; two are a draw and a second one from what is left, in one order or the other. The
+ * lines part at their first, second and third character. */
+enum { MAX_TEXTS = 9 };
+static const char *const lines_of_1112[MAX_TEXTS] = {
+    "1*1=1>1 1 2", "1+1=2>1 2 2", "1-1=0>0 1 2", "1/1=1>1 1 2", "1/2=1/2>1/2 1 1",
+    "2*1=2>1 1 2", "2+1=3>1 1 3", "2-1=1>1 1 1", "2/1=2>1 1 2"};
+
+static void count_draws(uint32_t proposals, uint32_t draws, uint32_t counts[MAX_TEXTS][MAX_TEXTS], double *probability)
 {
-    static const char *const texts[4] = {"4*4=16>4 4 16", "4+4=8>4 4 8", "4-4=0>0 4 4", "4/4=1>1 4 4"};
     decoder_model model = {.kind = DECODER_PLAYER, .seed = 5, .skill = 20};
     for (uint32_t i = 0; i < draws; i++) {
         search_config config = {.breadth = 1, .proposals = proposals, .temperature = 1, .seed = i};
-        search_result *r = search(&model, &config, "4 4 4 4");
+        search_result *r = search(&model, &config, "1 1 1 2");
         uint32_t at[2] = {0};
         for (uint32_t k = 0; k < proposals; k++) {
-            while (at[k] < 4 && strcmp(texts[at[k]], r->thoughts[k].text) != 0)
+            while (at[k] < MAX_TEXTS && strcmp(lines_of_1112[at[k]], r->thoughts[k].text) != 0)
                 at[k]++;
-            check(at[k] < 4 && r->thoughts[k].level == 1, "'%s' is one of four steps", r->thoughts[k].text);
+            check(at[k] < MAX_TEXTS && r->thoughts[k].level == 1, "'%s' is one of the steps", r->thoughts[k].text);
             probability[at[k]] = exp(r->thoughts[k].log_probability);
         }
         counts[at[0]][at[proposals - 1]]++;
@@ -202,30 +212,31 @@ static void count_draws(uint32_t proposals, uint32_t draws, uint32_t counts[4][4
 static void test_frequencies(const void *unused)
 {
     (void)unused;
-    enum { DRAWS = 1500 };
-    uint32_t one[4][4] = {{0}}, two[4][4] = {{0}};
-    double p[4] = {0};
+    enum { DRAWS = TEST_SANITIZED ? 300 : 2000 };
+    uint32_t one[MAX_TEXTS][MAX_TEXTS] = {{0}}, two[MAX_TEXTS][MAX_TEXTS] = {{0}};
+    double p[MAX_TEXTS] = {0}, sum = 0;
     count_draws(1, DRAWS, one, p);
     count_draws(2, DRAWS, two, p);
-    check(fabs(p[0] + p[1] + p[2] + p[3] - 1) < 1e-6, "four steps are all that there is");
-    for (uint32_t i = 0; i < 4; i++) {
-        check(fabs(one[i][i] - DRAWS * p[i]) <= 5 * sqrt(DRAWS * p[i] * (1 - p[i])), "step %u: %u of %d times, p %g", i,
+    for (uint32_t i = 0; i < MAX_TEXTS; i++)
+        sum += p[i];
+    check(fabs(sum - 1) < 1e-6, "these steps are all that there is: %g", sum);
+    for (uint32_t i = 0; i < MAX_TEXTS; i++) {
+        check(fabs(one[i][i] - DRAWS * p[i]) <= 4 * sqrt(DRAWS * p[i] * (1 - p[i])), "step %u: %u of %d times, p %g", i,
               one[i][i], DRAWS, p[i]);
-        for (uint32_t j = i + 1; j < 4; j++) {
+        for (uint32_t j = i + 1; j < MAX_TEXTS; j++) {
             double q = p[i] * p[j] / (1 - p[i]) + p[i] * p[j] / (1 - p[j]);
-            check(fabs(two[i][j] - DRAWS * q) <= 5 * sqrt(DRAWS * q * (1 - q)), "steps %u and %u: %u of %d times, p %g", i, j,
-                  two[i][j], DRAWS, q);
+            check(fabs(two[i][j] - DRAWS * q) <= 4 * sqrt(DRAWS * q * (1 - q)), "steps %u and %u: %u of %d times, p %g",
+                  i, j, two[i][j], DRAWS, q);
         }
     }
-    test_note("probabilities %.3f %.3f %.3f %.3f", p[0], p[1], p[2], p[3]);
 }
 
-/* --- the same texts ------------------------------------------------------------------------------------------------ */
+/* --- the same texts ----------------------------------------------------------------------------------------------- */
 
 static void test_same_texts(const void *unused)
 {
     (void)unused;
-    for (uint32_t i = 0; i < 2 * NUM_SETS; i++) {
+    for (uint32_t i = 0; i < (TEST_SANITIZED ? 1 : 2) * NUM_SETS; i++) {
         decoder_model shared = {.kind = DECODER_PLAYER, .seed = i}, copied = shared;
         search_config config = usual;
         config.seed = i;
@@ -268,42 +279,50 @@ static void test_breadths(const void *unused)
     search_destroy(narrow);
 }
 
-/* Logits that differ by half of the margin give the same texts. Ten times the margin changes some. */
+static bool is_same(const search_result *a, const search_result *b)
+{
+    bool same = a->num_thoughts == b->num_thoughts;
+    for (uint32_t k = 0; same && k < a->num_thoughts; k++)
+        same =
+            strcmp(a->thoughts[k].text, b->thoughts[k].text) == 0 && a->thoughts[k].verdict == b->thoughts[k].verdict;
+    return same;
+}
+
+/* Logits that differ by less than the margin give the same texts, whether they differ by chance or against the closest
+ * choice. If they differ against it by three margins, it is often reversed: margins are not far too small. */
 static void test_margins(const void *unused)
 {
     (void)unused;
-    uint32_t num_changed = 0, num_searches = 0;
+    enum { BY_CHANCE = 8, TURNS = 10 };
+    uint32_t num_changed = 0, num_against = 0;
     double least = INFINITY;
-    for (uint32_t i = 0; i < 6 * NUM_SETS; i++) {
-        decoder_model model = {.kind = DECODER_PLAYER, .seed = i, .skill = 4}, disturbed = model;
+    for (uint32_t i = 0; i < (TEST_SANITIZED ? 1 : 6) * NUM_SETS; i++) {
+        decoder_model model = {.kind = DECODER_PLAYER, .seed = i, .skill = i % 5 ? 12 : 4};
         search_config config = {.breadth = 3, .proposals = 4, .temperature = i % 3 * 0.5, .seed = i,
                                 .least = i % 4 == 3 ? 1e-3 : 0};
         search_result *r = search(&model, &config, sets[i % NUM_SETS]);
         check(r->margin.logits > 0 && isfinite(r->margin.logits), "a margin of %g", r->margin.logits);
         least = fmin(least, r->margin.logits);
-        for (int turn = 0; turn < 6; turn++) {
+        for (int turn = 0; turn < TURNS; turn++) {
+            decoder_model disturbed = model;
             disturbed.disturbs_randomly = turn % 2;
-            disturbed.disturbance = r->margin.logits * (turn < 4 ? 0.5 : 10);
-            disturbed.seed = i;
+            disturbed.disturbance_seed = 1000 * i + (uint32_t)turn;
+            disturbed.disturbance = r->margin.logits * (turn + 1 < TURNS ? 0.95 : 3);
+            disturbed.against = turn < BY_CHANCE ? NULL : &r->margin;
             search_result *other = search(&disturbed, &config, sets[i % NUM_SETS]);
-            if (turn < 4)
+            if (turn + 1 < TURNS)
                 check_same(r, other);
-            bool same = r->num_thoughts == other->num_thoughts;
-            for (uint32_t k = 0; same && k < r->num_thoughts; k++)
-                same = strcmp(r->thoughts[k].text, other->thoughts[k].text) == 0 &&
-                       r->thoughts[k].verdict == other->thoughts[k].verdict;
-            num_changed += !same;
-            num_searches += turn >= 4;
+            num_changed += turn + 1 == TURNS && !is_same(r, other);
+            num_against += turn + 1 == TURNS;
             search_destroy(other);
         }
         search_destroy(r);
     }
-    check(num_changed > num_searches / 8, "%u of %u searches changed: margins are not far too small", num_changed,
-          num_searches);
-    test_note("%u of %u changed by 10 margins; the smallest %.2g", num_changed, num_searches, least);
+    check(num_changed > num_against / 3, "%u of %u searches changed", num_changed, num_against);
+    test_note("%u of %u changed; the smallest margin %.2g", num_changed, num_against, least);
 }
 
-/* --- memory -------------------------------------------------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------------------------------------------------- */
 
 static void test_narrow(const void *unused)
 {
@@ -328,8 +347,8 @@ static void test_narrow(const void *unused)
             num_whole += r->narrowed == 0;
             search_destroy(r);
         }
-    check(num_narrow > 20 && num_refused > 3 && num_whole > 0, "%u narrow, %u refused, %u whole", num_narrow, num_refused,
-          num_whole);
+    check(num_narrow > 20 && num_refused > 3 && num_whole > 0, "%u narrow, %u refused, %u whole", num_narrow,
+          num_refused, num_whole);
 }
 
 /* A decoder that fails at its n-th step, for every n: the error comes through, nothing stays. */
@@ -377,7 +396,7 @@ static void test_bad_config(const void *unused)
     decoder_model_close(&model);
 }
 
-/* --- the written-out search ---------------------------------------------------------------------------------------- */
+/* --- the written-out search --------------------------------------------------------------------------------------- */
 
 typedef struct script_case {
     const char *name, *text;
@@ -389,14 +408,18 @@ static const script_case scripts[] = {
     {"solved",
      "S4 9 10 13\n4 9 10 13: 13*10=130>4 9 130\n4 9 130: 130-9=121>4 121\n"
      "4 121: 121+4=125 121-4=117 121*4=484 121/4=121/4 4/121=4/121\n4 9 10 13: 10+9=19>4 13 19\n4 13 19: 19-13=6>4 6\n"
-     "4 6: 6+4=10 6-4=2 6*4=24!", "yyyyyy", true},
-    {"wrong_sum", "S4 9 10 13\n4 9 10 13: 10+9=18>4 13 18\n4 13 18: 18-13=5>4 5\n4 5: 5+4=9 5-4=1 5*4=24!", "nnn", false},
+     "4 6: 6+4=10 6-4=2 6*4=24!",
+     "yyyyyy", true},
+    {"wrong_sum", "S4 9 10 13\n4 9 10 13: 10+9=18>4 13 18\n4 13 18: 18-13=5>4 5\n4 5: 5+4=9 5-4=1 5*4=24!", "nnn",
+     false},
     {"state_out_of_nowhere", "S4 9 10 13\n4 13 19: 19-13=6>4 6\n4 6: 6+4=10 6-4=2 6*4=24!", "nn", false},
+    {"step_of_another_state", "S4 9 10 13\n9 10 13: 13-9=4>4 4 10\n4 4 10: 10-4=6>4 6\n4 6: 6+4=10 6-4=2 6*4=24!",
+     "nnn", false},
     {"steps_left_out", "S4 9 10 13\n4 9 10 13: 10+9=19>4 13 19\n4 13 19: 19-13=6>4 6\n4 6: 6*4=24!", "yyn", false},
-    {"wrong_last_product", "S4 9 10 13\n4 9 10 13: 10+9=19>4 13 19\n4 13 19: 19-13=6>4 6\n4 6: 6+4=10 6-4=2 6*4=25!", "yyn",
-     false},
-    {"goes_on_behind_24", "S4 9 10 13\n4 9 10 13: 10+9=19>4 13 19\n4 13 19: 19-13=6>4 6\n4 6: 6+4=10 6-4=2 6*4=24\n!", "yynn",
-     false},
+    {"wrong_last_product", "S4 9 10 13\n4 9 10 13: 10+9=19>4 13 19\n4 13 19: 19-13=6>4 6\n4 6: 6+4=10 6-4=2 6*4=25!",
+     "yyn", false},
+    {"goes_on_behind_24", "S4 9 10 13\n4 9 10 13: 10+9=19>4 13 19\n4 13 19: 19-13=6>4 6\n4 6: 6+4=10 6-4=2 6*4=24\n!",
+     "yynn", false},
     {"no_mark", "S4 9 10 13\n4 9 10 13: 10+9=19>4 13 19\n4 13 19: 19-13=6>4 6\n4 6: 6+4=10!", "yyn", false},
     {"not_lines", "S4 9 10 13\n\n4 9 10 13:\n: 1\nW:: S!", "nnnn", false},
 };
@@ -413,7 +436,7 @@ static void test_script(const void *argument)
               r->text + r->lines[i].first);
     check(r->solved == c->solved, "solved: %d", r->solved);
     check_answer(r);
-    check(r->margin.logits > 0.5, "the script leaves a margin of %g", r->margin.logits);
+    check(r->margin.logits > 0.2, "the script leaves a margin of %g", r->margin.logits);
     search_destroy(r);
 }
 

@@ -102,7 +102,8 @@ static model_status copy_branch(void *self, kv_branch branch, kv_branch *child)
     model_status status = transformer_copy_branch(r->t, branch, child);
     if (status != MODEL_OK)
         return status;
-    check(kv_branch_table(r->pool, branch, &from) == KV_OK && kv_branch_table(r->pool, *child, &to) == KV_OK, "two branches");
+    check(kv_branch_table(r->pool, branch, &from) == KV_OK && kv_branch_table(r->pool, *child, &to) == KV_OK,
+          "two branches");
     for (uint32_t b = 0; b < from.num_blocks; b++) {
         check(to.blocks[b] != from.blocks[b], "a block of its own");
         memcpy(r->text[to.blocks[b]], r->text[from.blocks[b]], BLOCK_TOKENS);
@@ -124,8 +125,13 @@ static search_result *search_by(recorder *r, const model_weights *weights, const
     check(transformer_create(&r->t, weights, r->pool, &shape) == MODEL_OK, "%s", p->name);
     r->text = calloc(NUM_BLOCKS, sizeof *r->text);
     check(r->text, "the test itself is out of memory");
-    search_decoder decoder = {.self = r, .pool = r->pool, .vocabulary = weights->vocabulary, .max_branches = MAX_BRANCHES,
-                              .context = weights->shape.context, .step = step, .fork = p->copies ? copy_branch : NULL};
+    search_decoder decoder = {.self = r,
+                              .pool = r->pool,
+                              .vocabulary = weights->vocabulary,
+                              .max_branches = MAX_BRANCHES,
+                              .context = weights->shape.context,
+                              .step = step,
+                              .fork = p->copies ? copy_branch : NULL};
     model_status status = search_tree(&result, &decoder, config, &state);
     check(status == MODEL_OK, "%s: %s", p->name, model_status_string(status));
     transformer_destroy(r->t);
@@ -134,19 +140,21 @@ static search_result *search_by(recorder *r, const model_weights *weights, const
     return result;
 }
 
-/* Every way that this machine and this build have; the first is the reference: plain loops, in the order of the texts. */
-static uint32_t list_paths(path paths[40])
+/* Every way that this machine and this build have, or few of them. The first is the reference. */
+static uint32_t list_paths(path paths[40], bool few)
 {
     uint32_t count = 0;
-    paths[count++] = (path){.name = "loops reference flash copies", .reference = true, .copies = true, .isa = TREE_ISA_AUTO};
-    for (int strategy = 0; strategy < TREE_NUM_STRATEGIES; strategy++) {
-        paths[count] = (path){.strategy = (tree_strategy)strategy, .isa = TREE_ISA_AUTO, .blas = transformer_has_blas()};
+    paths[count++] =
+        (path){.name = "loops reference flash copies", .reference = true, .copies = true, .isa = TREE_ISA_AUTO};
+    for (int strategy = few ? TREE_COST : 0; strategy < TREE_NUM_STRATEGIES; strategy++) {
+        paths[count] =
+            (path){.strategy = (tree_strategy)strategy, .isa = TREE_ISA_AUTO, .blas = transformer_has_blas()};
         snprintf(paths[count].name, sizeof paths[count].name, "%s %s", transformer_has_blas() ? "blas" : "loops",
                  tree_strategy_name[strategy]);
         count++;
     }
     for (int isa = TREE_ISA_AUTO + 1; isa < TREE_NUM_ISAS; isa++) {
-        if (!tree_isa_available((tree_isa)isa))
+        if ((few && isa != TREE_ISA_PORTABLE) || !tree_isa_available((tree_isa)isa))
             continue;
         paths[count] = (path){.strategy = TREE_COST, .isa = (tree_isa)isa};
         snprintf(paths[count].name, sizeof paths[count].name, "loops cost %s", tree_isa_name[isa]);
@@ -159,12 +167,12 @@ static uint32_t list_paths(path paths[40])
 
 /* Searches by every path; returns the largest difference of a logit. */
 static double compare_paths(const model_weights *weights, const decoder_model *player, const search_config *config,
-                            const char *cards, double *margin, bool solved)
+                            const char *cards, double *margin, bool solved, bool few)
 {
     path paths[40];
     recorder first, other;
     double largest = 0;
-    uint32_t num_paths = list_paths(paths);
+    uint32_t num_paths = list_paths(paths, few);
     search_result *wanted = search_by(&first, weights, player, &paths[0], config, cards);
     for (uint32_t p = 1; p < num_paths; p++) {
         search_result *r = search_by(&other, weights, player, &paths[p], config, cards);
@@ -200,20 +208,21 @@ static void test_random_weights(const void *unused)
     weights_file file = weights_file_random(&shape);
     model_weights *weights = NULL;
     char message[256];
-    check(model_weights_parse(&weights, file.bytes, file.num_bytes, message, sizeof message) == MODEL_OK, "%s", message);
+    check(model_weights_parse(&weights, file.bytes, file.num_bytes, message, sizeof message) == MODEL_OK, "%s",
+          message);
     strcpy(weights->vocabulary, decoder_model_vocabulary);
     decoder_model player = {.kind = DECODER_PLAYER, .seed = 3, .skill = 9};
     for (uint32_t seed = 1; seed <= (TEST_SANITIZED ? 1 : 3); seed++) {
         search_config config = {.breadth = 3, .proposals = 4, .temperature = 1, .seed = seed};
-        double margin, largest = compare_paths(weights, &player, &config, "4 9 10 13", &margin, false);
+        double margin, largest = compare_paths(weights, &player, &config, "4 9 10 13", &margin, false, TEST_SANITIZED);
         check(largest > 0 && largest < margin, "a difference of %g, a margin of %g", largest, margin);
     }
     model_weights_destroy(weights);
     weights_file_destroy(&file);
 }
 
-/* The trained model: its first screen, and a drawn tree. tests/test_tool_think.sh has the same number, for the margins of
- * choices and of printed values. Another machine has other differences, hence the factor of 20. */
+/* The trained model: its first screen, and a drawn tree. tests/test_tool_think.sh has the same number, for the margins
+ * of choices and of printed values. Another machine has other differences, hence the factor of 20. */
 #define LARGEST 6e-5
 
 static void test_trained(const void *argument)
@@ -223,7 +232,7 @@ static void test_trained(const void *argument)
     char message[512];
     const char *file = TREEATTN_SOURCE_DIR "/model/reasoner.weights";
     check(model_weights_load(&weights, file, message, sizeof message) == MODEL_OK, "%s", message);
-    double margin, largest = compare_paths(weights, NULL, config, "4 9 10 13", &margin, true);
+    double margin, largest = compare_paths(weights, NULL, config, "3 3 8 8", &margin, true, config->breadth > 2);
     check(largest <= LARGEST && margin >= 20 * LARGEST, "a difference of %g, a margin of %g", largest, margin);
     model_weights_destroy(weights);
 }
@@ -232,9 +241,11 @@ int main(int argc, char **argv)
 {
     test_begin(argc, argv, "a search of a transformer gives the same texts on every path");
     test_add(test_random_weights, NULL, "random_weights");
-    static const search_config first_screen = {.breadth = 5, .proposals = 8, .least = 1e-3},
-                               drawn = {.breadth = 2, .proposals = 4, .temperature = 0.7, .least = 1e-3, .seed = 2};
-    test_add(test_trained, &drawn, "trained_drawn");
-    test_add(test_trained, &first_screen, "trained_first_screen");
+    static const search_config first_screen = {.breadth = 5, .proposals = 8, .least = 1e-2},
+                               drawn = {.breadth = 2, .proposals = 4, .temperature = 0.7, .least = 1e-2, .seed = 11};
+    if (!TEST_SANITIZED) { /* more of the same accesses */
+        test_add(test_trained, &drawn, "trained_drawn");
+        test_add(test_trained, &first_screen, "trained_first_screen");
+    }
     return test_end();
 }

@@ -6,7 +6,7 @@ small=$TREEATTN_SOURCE_DIR/tests/tool_small.ttr
 examples=$TREEATTN_SOURCE_DIR/docs/examples/traces
 
 expect_error "unknown verb" 2 "unknown verb 'fly'; see 'treeattn --help'" fly
-for verb in demo think replay plan evict step attend bench doctor; do
+for verb in demo think replay plan evict step attend bench tune doctor; do
     expect_error "$verb: unknown option" 2 "unknown option '--colour'; see 'treeattn $verb --help'" $verb --colour
     expect_error "$verb: unknown format" 2 "--format: expected one of .* got 'xml'" $verb --format xml
     expect_error "$verb: value missing" 2 "--format: expected a value after it" $verb --format

@@ -11,10 +11,10 @@ run --version
 expect_match "version" '^treeattn [0-9]+\.[0-9]+\.[0-9]+$' "$work/out"
 run --help
 expect "help: status" 0 "$status"
-for verb in demo think replay plan evict step attend bench doctor; do
+for verb in demo think replay plan evict step attend bench tune doctor; do
     expect_match "help names $verb" "^  $verb " "$work/out"
 done
-for verb in demo think replay plan evict step attend bench doctor; do
+for verb in demo think replay plan evict step attend bench tune doctor; do
     run $verb --help
     expect "$verb --help: status" 0 "$status"
     for part in Usage Options Example -- '--format' 'Exit status'; do

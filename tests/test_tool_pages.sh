@@ -8,7 +8,7 @@ unset MANROFFOPT MANOPT
 
 run --help
 mapfile -t verbs < <(sed -n '/^Verbs/,/^$/s/^  \([a-z]*\) .*/\1/p' "$work/out")
-expect "verbs" "demo think replay plan evict step attend bench doctor" "${verbs[*]}"
+expect "verbs" "demo think replay plan evict step attend bench tune doctor" "${verbs[*]}"
 for verb in "${verbs[@]}"; do "$TREEATTN_BIN" "$verb" --help >"$work/help.$verb"; done
 one_line() { paste -sd ' '; }
 # options_of VERB: "--name value" of each, as --help has it.
@@ -82,15 +82,16 @@ for verb in '' "${verbs[@]}"; do
         case $sanitized:$example in
         "1:treeattn demo"* | "1:treeattn evict --stream topics_slow --tokens 512") continue ;; # test_tool_demo, test_teaching
         esac
-        # bench takes seconds: here it is stopped before it measures.
+        # bench and tune take seconds: here they are stopped before they measure.
         case $example in
-        *' bench '*) limit=' --max-memory 1' wanted=2 ;;
+        *' bench '*) limit=' --max-memory 1' wanted=2 said='more than --max-memory 1$' ;;
+        *' tune'*) limit=' --seconds 0' wanted=2 said="^treeattn: --seconds: expected a whole number from 1" ;;
         *) limit='' wanted=0 ;;
         esac
         (cd "$work/home" && PATH=$work/bin:$PATH bash -c "$example$limit") >"$work/out" 2>"$work/err" </dev/null
         status=$?
         expect "$example" "$wanted" "$status"
-        [ -z "$limit" ] || expect_match "$example: is understood" 'more than --max-memory 1$' "$work/err"
+        [ -z "$limit" ] || expect_match "$example: is understood" "$said" "$work/err"
         [ $status = $wanted ] || cat "$work/err"
     done <"$work/examples"
 done

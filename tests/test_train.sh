@@ -166,12 +166,18 @@ PY
 trained=$TREEATTN_SOURCE_DIR/model/reasoner.weights
 if [ -e "$trained" ]; then
     check reasoner <<'PY'
-import os
+import csv, os
 import game, weights
 path = f"{sys.path[0]}/reasoner.weights"
 header, values = weights.read(path)
 assert os.path.getsize(path) <= 6_000_000 and header["vocabulary"] == game.VOCABULARY and header["split"] == game.SPLIT
-assert header["command"].startswith("python3 model/train.py ") and header["crc32"] in open(path[:-7] + "csv").read()
+recorded = open(path[:-7] + "csv").read()
+assert header["command"].startswith("python3 model/train.py ") and header["crc32"] in recorded
+page = open(f"{sys.path[0]}/README.md").read()
+for row in csv.DictReader(line for line in recorded.splitlines() if line[0] != "#"):
+    shares = [f"{100 * float(row[key]):.1f} %" if row[key] else "" for key in ("share", "legal_share", "value_share")]
+    line = f"|{row['way']}|{row['solved']} of {row['sets']}|{shares[0]}|{row['nodes']}|{shares[1]}|{shares[2]}|"
+    assert line in page, line
 PY
 fi
 

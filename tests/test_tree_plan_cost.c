@@ -1,6 +1,7 @@
 /* Claim: the plans of cost are those that the formula of docs/plans.md finds cheapest: units, cuts and shares of random
  * trees, computed here a second time, slice by slice and token by token. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,13 +11,25 @@
 
 /* The table of docs/plans.md. */
 typedef struct price_list {
-    uint64_t token, partial, item, row, tile_rows, masked_rows, mask, largest_tile, least_share_items;
+    uint64_t token, partial, item, row, tile_rows, masked_rows, mask, largest_tile;
+    uint64_t least_share, merge, share_workers, cut, rest, part;
 } price_list;
 
 static const price_list prices[] = {
-    [TREE_TARGET_GPU] = {512, 3120, 32768, 2, 16, 16, 64, 64, 3},
-    [TREE_TARGET_CPU] = {512, 1040, 8192, 28, 1, UINT64_MAX, 128, 1024, 0},
+    [TREE_TARGET_GPU] = {512, 3120, 32768, 2, 16, 16, 64, 64, 3 * 32768, 0, 4, 64, 16, 4},
+    [TREE_TARGET_CPU] = {512, 1040, 8192, 28, 1, UINT32_MAX, 128, 1024, 0, 0, 0, 0, 0, 0},
 };
+
+/* Those of the caller, if there are any. */
+static price_list prices_for(const tree_plan_config *config)
+{
+    const tree_prices *p = &config->prices;
+    if (p->token_bytes == 0)
+        return prices[config->target];
+    return (price_list){p->token_bytes, p->partial_bytes, p->item_bytes, p->row_bytes, p->tile_rows, p->masked_rows,
+                        p->mask_bytes, p->max_tile, p->share_bytes, p->merge_bytes, p->share_workers, p->cut_tokens, p->rest_tokens,
+                        p->rest_part};
+}
 
 /* What is decided about a node. */
 typedef struct verdict {
@@ -32,7 +45,7 @@ typedef struct model {
     const kv_tree *tree;
     price_list price;
     uint64_t group, max_rows, piece, num_workers;
-    bool given, on_gpu;
+    bool given, shares; /* in even shares */
     verdict *of;          /* [num_nodes] */
     uint32_t *is_inside;  /* [num_nodes] 1: belongs to a unit that begins before it */
     uint64_t share;
@@ -104,7 +117,7 @@ static tops pack(model *m, uint32_t parent, uint32_t first, uint32_t end)
         t.rows += m->tree->nodes[n].num_rows;
         if (before && before->whole && v->whole) {
             uint64_t tokens = before->tokens + v->tokens, rows = before->rows + v->rows;
-            bool fits = m->on_gpu && !m->given ? rows <= m->max_rows : tokens <= m->piece;
+            bool fits = m->shares ? rows <= m->max_rows : tokens <= m->piece;
             if (fits && bytes_of(m, tokens, tokens, rows) <= unit_bytes(m, before) + unit_bytes(m, v)) {
                 t.rate += rate_of(m, rows) - before->rate;
                 *before = (verdict){false, true, before->first, v->end, tokens, tokens, rows, rate_of(m, rows), 0};
@@ -275,13 +288,15 @@ static void expect_shares(expected_items *e, const model *m, uint64_t *left, con
             uint64_t rows = least(m->max_rows, v->rows - row), stop = least(begin + section, count);
             uint64_t rate = slice_bytes(m, v, count, rows) / count + 1;
             for (uint64_t at = begin, length; at < stop; at += length) {
-                if (*left < item + 64 * rate) /* not worth an item of a tile */
+                const uint64_t tile = m->price.cut;
+                if (*left < item + tile * rate) /* not worth an item of a tile */
                     *left = m->share;
                 /* whole tiles; one more where the share reaches a quarter into it; a short rest joins */
                 uint64_t room = *left > item ? (*left - item) / rate : 0;
-                uint64_t tiles = room / 64 + (room % 64 >= 16);
+                uint64_t tiles = room / tile + (room % tile + tile * 3 / 4 >= tile);
                 tiles = tiles ? tiles : 1;
-                length = stop - at <= 64 * tiles + 16 ? stop - at : 64 * tiles;
+                uint64_t rest = least(m->price.rest, tile * tiles / m->price.part);
+                length = stop - at <= tile * tiles + rest ? stop - at : tile * tiles;
                 expect_item(e, tokens + at, length, first_row + (uint32_t)row, first_row + (uint32_t)(row + rows));
                 *left -= least(*left, item + length * rate);
             }
@@ -291,7 +306,8 @@ static void expect_shares(expected_items *e, const model *m, uint64_t *left, con
 
 static void set_share(model *m, listed *tokens)
 {
-    uint64_t all = 0, num_shares = m->num_workers / 4 ? m->num_workers / 4 : 1;
+    uint64_t all = 0, num_shares = m->num_workers / m->price.share_workers;
+    num_shares = num_shares ? num_shares : 1;
     for (uint32_t n = 0; n < m->tree->num_nodes; n++) {
         if (m->is_inside[n])
             continue;
@@ -300,21 +316,31 @@ static void set_share(model *m, listed *tokens)
             all += m->price.item + slice_bytes(m, &m->of[n], count, least(m->max_rows, rows - row));
     }
     m->share = (all / num_shares + m->price.item) * 102 / 100;
-    if (m->share < m->price.least_share_items * m->price.item)
-        m->share = m->price.least_share_items * m->price.item;
+    uint64_t longest = 0;
+    for (uint32_t n = 0; n < m->tree->num_nodes; n++) {
+        uint64_t path = 0;
+        for (uint32_t a = n; a != KV_NONE; a = m->tree->nodes[a].parent)
+            path += m->tree->nodes[a].num_tokens;
+        longest = path > longest ? path : longest;
+    }
+    double best = sqrt((double)longest * (double)open_token(m, 1) * (double)m->price.merge);
+    if (m->price.merge && m->share < m->price.item + (uint64_t)best)
+        m->share = m->price.item + (uint64_t)best;
+    if (m->share < m->price.least_share)
+        m->share = m->price.least_share;
 }
 
 /* ---- a whole plan ---- */
 
 static model model_of(const kv_tree *tree, const tree_plan_config *config)
 {
-    model m = {.tree = tree, .price = prices[config->target], .group = config->group_size ? config->group_size : 4,
+    model m = {.tree = tree, .price = prices_for(config), .group = config->group_size ? config->group_size : 4,
                .max_rows = config->max_rows, .piece = config->piece_tokens, .given = config->piece_tokens,
                .num_workers = config->num_workers ? config->num_workers : 132,
-               .on_gpu = config->target == TREE_TARGET_GPU,
                .of = calloc(tree->num_nodes + 1, sizeof *m.of),
                .is_inside = calloc(tree->num_nodes + 1, sizeof *m.is_inside)};
     check(m.of && m.is_inside, "memory");
+    m.shares = !m.given && m.price.least_share;
     if (!m.max_rows)
         m.max_rows = m.price.largest_tile / m.group ? m.price.largest_tile / m.group : 1;
     if (!m.given) {
@@ -348,13 +374,13 @@ static void check_against_model(const kv_tree *tree, const tree_plan_config *con
     check(plan->config.max_rows == m.max_rows && plan->config.piece_tokens == m.piece, "max_rows %" PRIu32 ", piece %"
           PRIu32 ", expected %" PRIu64 ", %" PRIu64, plan->config.max_rows, plan->config.piece_tokens, m.max_rows,
           m.piece);
-    if (m.on_gpu && !m.given)
+    if (m.shares)
         set_share(&m, tokens);
     for (uint32_t n = 0; n < tree->num_nodes; n++) {
         if (m.is_inside[n])
             continue;
         uint64_t count = list_unit(&m, n, tokens);
-        if (m.on_gpu && !m.given)
+        if (m.shares)
             expect_shares(&e, &m, &left, &m.of[n], tokens, count, tree->nodes[n].first_row);
         else
             expect_pieces(&e, &m, tokens, count, tree->nodes[n].first_row, m.of[n].rows);
@@ -367,6 +393,21 @@ static void check_against_model(const kv_tree *tree, const tree_plan_config *con
 }
 
 /* ---- cases ---- */
+
+static uint32_t random_price(uint32_t most) { return test_below(test_below(2) ? most : most / 32 + 1); }
+
+static tree_prices random_prices(void)
+{
+    static const uint32_t any[] = {0, 1, 16, 40, UINT32_MAX};
+    return (tree_prices){.token_bytes = 1 + random_price(2000), .item_bytes = random_price(100000),
+                         .partial_bytes = random_price(20000), .row_bytes = random_price(40),
+                         .mask_bytes = random_price(400), .masked_rows = any[test_below(5)],
+                         .tile_rows = 1u << test_below(8), .max_tile = 1 + random_price(300),
+                         .share_bytes = test_below(4) ? 1 + random_price(300000) : 0,
+                         .merge_bytes = test_below(2) ? random_price(20000) : 0,
+                         .share_workers = 1 + test_below(10), .cut_tokens = 1 + random_price(200),
+                         .rest_tokens = random_price(200), .rest_part = 1 + random_price(40)};
+}
 
 static tree_plan_config random_config(tree_target target)
 {
@@ -382,6 +423,7 @@ static tree_plan_config random_config(tree_target target)
     return config;
 }
 
+/* A third of them with prices of the caller's. */
 static void run_random(const void *argument)
 {
     tree_target target = *(const tree_target *)argument;
@@ -389,6 +431,8 @@ static void run_random(const void *argument)
         uint32_t max_tokens = test_below(4) ? 1 + test_below(300) : 2000;
         kv_tree *tree = plan_tree_random(1 + test_below(50), max_tokens, 1u << test_below(6), 0);
         tree_plan_config config = random_config(target);
+        if (i % 3 == 0)
+            config.prices = random_prices();
         check_against_model(tree, &config);
         plan_tree_destroy(tree);
     }
@@ -477,6 +521,99 @@ static void run_named(const void *argument)
     }
 }
 
+/* So many workers that only the least share counts, and that grows with the longest path. */
+static void run_long_paths(const void *argument)
+{
+    (void)argument;
+    uint32_t num_cut = 0;
+    for (int i = 0; i < 60; i++) {
+        kv_tree *tree = plan_tree_random(1 + test_below(12), 3000, 16, 0);
+        tree_plan_config config = {.strategy = TREE_COST, .prices = *tree_prices_of(TREE_TARGET_GPU)};
+        config.num_workers = 1 << 20;
+        config.prices.share_workers = config.prices.share_bytes = 1;
+        config.prices.item_bytes = test_below(3) * 10000;
+        config.prices.merge_bytes = 1 + test_below(test_below(2) ? 1000 : 50000);
+        check_against_model(tree, &config);
+        tree_plan *plan = plan_tree_plan(tree, config);
+        config.prices.merge_bytes = 0;
+        tree_plan *without = plan_tree_plan(tree, config);
+        num_cut += plan->num_items < without->num_items;
+        tree_plan_destroy(plan);
+        tree_plan_destroy(without);
+        plan_tree_destroy(tree);
+    }
+    check(num_cut > 30, "fewer cuts in %" PRIu32 " of 60 plans", num_cut);
+}
+
+/* Each price at its bounds, and one beyond. */
+static void run_bounds(const void *argument)
+{
+    static const struct {
+        size_t offset;
+        uint32_t least, most;
+        const char *name;
+    } bounds[] = {
+        {offsetof(tree_prices, token_bytes), 1, 1 << 24, "token_bytes"},
+        {offsetof(tree_prices, item_bytes), 0, 1 << 30, "item_bytes"},
+        {offsetof(tree_prices, partial_bytes), 0, 1 << 24, "partial_bytes"},
+        {offsetof(tree_prices, row_bytes), 0, 1 << 24, "row_bytes"},
+        {offsetof(tree_prices, mask_bytes), 0, 1 << 24, "mask_bytes"},
+        {offsetof(tree_prices, masked_rows), 0, UINT32_MAX, "masked_rows"},
+        {offsetof(tree_prices, tile_rows), 1, 1 << 20, "tile_rows"},
+        {offsetof(tree_prices, max_tile), 1, 1 << 20, "max_tile"},
+        {offsetof(tree_prices, share_bytes), 0, 1 << 30, "share_bytes"},
+        {offsetof(tree_prices, merge_bytes), 0, 1 << 24, "merge_bytes"},
+        {offsetof(tree_prices, share_workers), 1, 1 << 20, "share_workers"},
+        {offsetof(tree_prices, cut_tokens), 1, 1 << 20, "cut_tokens"},
+        {offsetof(tree_prices, rest_tokens), 0, 1 << 20, "rest_tokens"},
+        {offsetof(tree_prices, rest_part), 1, 1 << 20, "rest_part"},
+    };
+    (void)argument;
+    kv_tree *tree = plan_tree_levels("1,5/300,40", 16, 0);
+    for (size_t i = 0; i < sizeof bounds / sizeof bounds[0]; i++) {
+        tree_plan_config config = {.strategy = TREE_COST, .prices = *tree_prices_of(TREE_TARGET_GPU)};
+        uint32_t *price = (uint32_t *)((char *)&config.prices + bounds[i].offset);
+        tree_plan *plan = NULL;
+        for (int side = 0; side < 2; side++) {
+            *price = side ? bounds[i].most : bounds[i].least;
+            check_against_model(tree, &config);
+            bool is_last = side ? *price == UINT32_MAX : *price == 0 || price == &config.prices.token_bytes;
+            *price += side ? 1 : UINT32_MAX;
+            check(is_last || tree_plan_build(&plan, tree, &config) == TREE_INVAL, "%s %" PRIu32 " is refused",
+                  bounds[i].name, *price);
+            check(!plan, "no plan");
+        }
+    }
+    tree_plan_config config = {.strategy = TREE_COST, .prices = *tree_prices_of(TREE_TARGET_CPU)};
+    config.prices.tile_rows = 12;
+    tree_plan *plan = NULL;
+    check(tree_plan_build(&plan, tree, &config) == TREE_INVAL && !plan, "12 is no power of two");
+    config.strategy = TREE_NODE;
+    check(tree_plan_build(&plan, tree, &config) == TREE_OK, "prices of cost mean nothing to other strategies");
+    tree_plan_destroy(plan);
+    plan_tree_destroy(tree);
+}
+
+/* The prices of a target, given by the caller, make the plan of that target; a plan says which prices it has. */
+static void run_given(const void *argument)
+{
+    (void)argument;
+    kv_tree *tree = plan_tree_levels("1,5,40/1300,40,17", 16, 0);
+    for (int t = 0; t < 2; t++) {
+        tree_target target = t ? TREE_TARGET_CPU : TREE_TARGET_GPU;
+        tree_plan *own = plan_tree_plan(tree, (tree_plan_config){.strategy = TREE_COST, .target = target});
+        tree_plan *given = plan_tree_plan(tree, (tree_plan_config){.strategy = TREE_COST, .target = !t ? TREE_TARGET_CPU
+                                          : TREE_TARGET_GPU, .prices = *tree_prices_of(target)});
+        check(memcmp(&own->config.prices, tree_prices_of(target), sizeof(tree_prices)) == 0, "the plan's prices");
+        check(memcmp(&own->config.prices, &given->config.prices, sizeof(tree_prices)) == 0, "those of the caller");
+        check(own->num_items == given->num_items && own->num_items > 1
+              && memcmp(own->items, given->items, own->num_items * sizeof own->items[0]) == 0, "the same items");
+        tree_plan_destroy(own);
+        tree_plan_destroy(given);
+    }
+    plan_tree_destroy(tree);
+}
+
 int main(int argc, char **argv)
 {
     static const tree_target targets[] = {TREE_TARGET_GPU, TREE_TARGET_CPU};
@@ -488,5 +625,8 @@ int main(int argc, char **argv)
         test_add(run_ties, &targets[t], "one_token_before_and_behind_a_turn_for_a_%s", names[t]);
         test_add(run_named, &targets[t], "every_named_tree_for_a_%s", names[t]);
     }
+    test_add(run_long_paths, NULL, "long_paths_are_cut_less_often");
+    test_add(run_bounds, NULL, "a_price_out_of_its_bounds");
+    test_add(run_given, NULL, "prices_of_the_caller");
     return test_end();
 }

@@ -11,6 +11,7 @@
 #include "tool_input.h"
 #include "tool_limits.h"
 #include "machine.h"
+#include "tool_profile.h"
 #include "provenance.h"
 #include "tool_scene.h"
 
@@ -389,7 +390,7 @@ static int run(const tool_call *call)
 {
     if (tool_given(call, "--gpu"))
         return tool_bench_gpu(call);
-    static const char *const gpu_names[] = {"--rung", "--strategy", NULL};
+    static const char *const gpu_names[] = {"--rung", "--strategy", "--profile", NULL};
     tool_refuse(call, gpu_names, "works only with --gpu");
     bench b = {.call = call, .shape = tool_shape(call, 32, 8, 128, TREE_BF16), .isa = tool_isa(call)};
     b.num_threads = tool_count(call, "--threads", machine_look().num_threads, 1, 1024);
@@ -435,6 +436,7 @@ static const tool_option options[] = {
     {"--gpu", "TREE", "measure this GPU instead, on a tree: '1,64 / 2048,64'; or 'step': the step of --trace"},
     {"--rung", "N", "with --gpu: a rung of the ladder, from 0 (the last that this GPU runs)"},
     {"--strategy", TOOL_STRATEGIES, "with --gpu: how the items are formed (cost)"},
+    TOOL_PROFILE_OPTION("with --gpu: the prices of plan cost"),
     {"--trace", "FILE.ttr", "measure a step of a trace too (-: standard input); see --ordinal and --iteration"},
     TOOL_TRACE_OPTIONS("--ordinal"),
     {"--max-memory", "MIB", "refuse input that needs more memory (512, and 16 times the largest cache)"},
@@ -454,6 +456,6 @@ const tool_verb tool_bench = {
     .formats = "text csv json",
     .options = options,
     .example = "  treeattn bench --repeats 3 --format csv > bench.csv\n"
-               "  treeattn bench --gpu '1,64 / 2048,64'\n",
+               "  treeattn bench --gpu '1,64 / 2048,64' --profile h200\n",
     .run = run,
 };

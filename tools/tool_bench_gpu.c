@@ -10,6 +10,7 @@
 #include "provenance.h"
 #include "tool_input.h"
 #include "tool_limits.h"
+#include "tool_profile.h"
 
 enum {
     MAX_NAME = 4352,
@@ -21,6 +22,7 @@ typedef struct gpu_bench {
     const tool_call *call;
     gpu_bench_request request;
     char name[MAX_NAME]; /* of the tree */
+    tool_profile *profile; /* NULL: none */
 } gpu_bench;
 
 static void refuse_others(const tool_call *call)
@@ -89,7 +91,8 @@ static void need_host(const gpu_bench *b)
     if (tree->unique_tokens == 0)
         tool_bad_input("bench, %s: expected a step that has queries", b->name);
     const double path_tokens = (double)tree->path_tokens, longest = longest_path(&scene);
-    tree_plan_config config = {.strategy = b->request.strategy, .group_size = shape->num_heads / shape->num_kv_heads};
+    tree_plan_config config = {.strategy = b->request.strategy, .group_size = shape->num_heads / shape->num_kv_heads,
+                               .prices = b->request.prices};
     uint64_t plan_bytes = 0;
     if (tree_plan_bytes(&plan_bytes, tree, &config) == TREE_OVERFLOW)
         tool_bad_input("plan %s: %s", tree_strategy_name[config.strategy], tree_status_string(TREE_OVERFLOW));
@@ -130,6 +133,8 @@ static void write_result(const gpu_bench *b, const gpu_bench_result *r)
     tool_put_decimal(table, "l2_gbps", r->l2_gbps, 0);
     tool_put_decimal(table, "matrix_tflops", r->matrix_tflops, 0);
     tool_put_decimal(table, "launch_us", r->launch_us, 2);
+    if (b->profile != NULL)
+        tool_put_text(table, "profile", tool_text(b->call, "--profile", ""));
     if (b->call->format != TOOL_JSON)
         provenance_write(stdout, b->call->format == TOOL_CSV ? "# " : "", r->device, "treeattn bench --gpu",
                          GPU_STATISTIC);
@@ -144,6 +149,11 @@ int tool_bench_gpu(const tool_call *call)
     gpu_bench b = {.call = call, .request = {.shape = read_shape(call), .strategy = TREE_COST}};
     if (tool_given(call, "--strategy"))
         b.request.strategy = tool_strategy(call, "--strategy");
+    b.profile = tool_profile_given(call);
+    if (b.profile != NULL && b.request.strategy != TREE_COST)
+        tool_bad_usage(call->verb, "--profile: works only with the strategy cost, whose prices it has");
+    if (b.profile != NULL)
+        b.request.prices = b.profile->prices;
     b.request.rung = (int)tool_integer(call, "--rung", GPU_BENCH_LAST_RUNG, 0, 99);
     read_workload(&b);
     need_host(&b);
@@ -154,6 +164,9 @@ int tool_bench_gpu(const tool_call *call)
         tool_bad_input("bench --gpu: %s", why);
     if (status != GPU_BENCH_OK)
         tool_fail("bench --gpu: %s", why);
+    if (b.profile != NULL)
+        tool_profile_warn(call, b.profile, result.gpu, result.num_multiprocessors);
     write_result(&b, &result);
+    free(b.profile);
     return TOOL_OK;
 }

@@ -90,6 +90,7 @@ void tool_write_escaped(FILE *file, const char *text);
 /* calloc that ends the program with status 1. */
 void *tool_allocate(size_t count, size_t bytes);
 
-extern const tool_verb tool_demo, tool_think, tool_replay, tool_plan, tool_evict, tool_step, tool_attend, tool_bench, tool_doctor;
+extern const tool_verb tool_demo, tool_think, tool_replay, tool_plan, tool_evict, tool_step, tool_attend, tool_bench,
+    tool_tune, tool_doctor;
 
 #endif

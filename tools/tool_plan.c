@@ -11,6 +11,7 @@
 
 #include "tool_input.h"
 #include "tool_limits.h"
+#include "tool_profile.h"
 #include "tool_scene.h"
 #include "traffic.h"
 
@@ -48,8 +49,25 @@ static uint32_t default_workers(tree_target target)
 
 static void refuse_cost_options(const tool_call *call)
 {
-    static const char *const names[] = {"--target", "--workers", NULL};
+    static const char *const names[] = {"--target", "--workers", "--profile", NULL};
     tool_refuse(call, names, "works only with the strategy cost, not with %s", tool_text(call, "--strategy", ""));
+}
+
+/* Prices of a GPU, and as many workers as it has: num_workers is for 8 KV heads. */
+static void read_profile(plan_request *request)
+{
+    static const char *const names[] = {"--profile", NULL};
+    tool_profile *profile = tool_profile_given(request->call);
+    if (profile == NULL)
+        return;
+    if (request->config.target == TREE_TARGET_CPU)
+        tool_refuse(request->call, names, "works only with --target gpu");
+    request->config.prices = profile->prices;
+    if (!tool_given(request->call, "--workers")) {
+        uint32_t workers = profile->multiprocessors * 8 / request->shape.num_kv_heads;
+        request->config.num_workers = workers > 0 ? workers : 1;
+    }
+    free(profile);
 }
 
 static plan_request read_request(const tool_call *call)
@@ -67,6 +85,7 @@ static plan_request read_request(const tool_call *call)
     request.config.piece_tokens = tool_count(call, "--piece-tokens", 0, 1, 1u << 30);
     request.config.max_rows = tool_count(call, "--max-rows", 0, 1, 1u << 20);
     request.config.num_workers = tool_count(call, "--workers", default_workers(request.config.target), 1, 1u << 20);
+    read_profile(&request);
     request.config.group_size = request.shape.num_heads / request.shape.num_kv_heads;
     if (request.config.group_size > 1u << 16)
         tool_bad_usage(call->verb, "--heads: expected at most 65536 query heads for each KV head");
@@ -335,6 +354,7 @@ static const tool_option options[] = {
     {"--strategy", TOOL_STRATEGIES "|all", "how items are formed (all)"},
     {"--target", "gpu|cpu", "the machine for which the strategy cost plans (gpu)"},
     {"--workers", "N", "SMs or cores over which cost balances (gpu: 132, cpu: the online processors)"},
+    TOOL_PROFILE_OPTION("prices and workers of cost on a GPU"),
     {"--variant", "packed|deft_counted|deft_issued|all", "how bytes are counted (packed)"},
     {"--items", NULL, "list the items of one strategy"},
     {"--piece-tokens", "N", "a strategy cuts after N tokens (its own N)"},
@@ -352,6 +372,7 @@ const tool_verb tool_plan = {
     .options = options,
     .example = "  treeattn plan --tree '1,16,64 / 1024,256,32' --strategy flatten --items\n"
                "  treeattn plan --tree '1,2 / 48,6|9' --strategy cost --target cpu --workers 8\n"
+               "  treeattn plan --tree '1,1 / 512,16' --strategy cost --items --profile rtx_4090\n"
                "  treeattn plan --trace docs/examples/traces/accept.ttr --star 4 --iteration 2\n",
     .run = run,
 };

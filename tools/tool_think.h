@@ -45,7 +45,8 @@ typedef struct think_outcome {
     uint64_t num_states;       /* that it has visited: all of them, if it found none */
     uint64_t block_bytes;      /* K and V of a block, in all layers */
     think_run shown;
-    think_run runs[THINK_NUM_PLACES]; /* of a tree: the same search in each kind of memory, the fastest of three runs */
+    think_run
+        runs[THINK_NUM_PLACES]; /* of a tree: the same search in each kind of memory, the fastest of up to three runs */
     bool same_texts;           /* of all runs that ended */
 } think_outcome;
 

@@ -1,5 +1,5 @@
-/* Writes what treeattn think finds: a tree that grows level by level, or a written-out search line by line; then the same
- * search in three kinds of memory. */
+/* Writes what treeattn think finds: a tree that grows level by level, or a written-out search line by line; then the
+ * same search in three kinds of memory. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -57,7 +57,8 @@ static void write_answer(const think_outcome *outcome, const search_result *resu
     if (result->solved && game_expression(text, &result->cards, result->steps, result->num_steps))
         printf("%s%s%s = 24%s, checked\n", indent, palette.good, text, palette.plain);
     else if (outcome->solvable)
-        puts("No solution found, although there is one: try a greater --breadth, or --temperature 1 and another --seed");
+        puts(
+            "No solution found, although there is one: try a greater --breadth, or --temperature 1 and another --seed");
     else
         puts("No solution found, as there is none");
 }
@@ -123,10 +124,10 @@ void think_write_level(const think_outcome *outcome, const search_result *result
         first--;
     for (uint32_t i = first; i < result->num_thoughts; i++)
         counts[result->thoughts[i].verdict]++;
-    printf("%slevel %u%s: %u line%s, %u kept; pruned: %u not legal, %u repeated, %u rated lower\n",
-           palette.bold, result->num_levels, palette.plain, result->num_thoughts - first,
-           result->num_thoughts - first == 1 ? "" : "s", counts[SEARCH_KEPT], counts[SEARCH_ILLEGAL], counts[SEARCH_DUPLICATE],
-           counts[SEARCH_LOST]);
+    printf("%slevel %u%s: %u line%s, %u kept; pruned: %u not legal, %u repeated, %u rated lower\n", palette.bold,
+           result->num_levels, palette.plain, result->num_thoughts - first,
+           result->num_thoughts - first == 1 ? "" : "s", counts[SEARCH_KEPT], counts[SEARCH_ILLEGAL],
+           counts[SEARCH_DUPLICATE], counts[SEARCH_LOST]);
     if (outcome->request->brief) {
         write_kept(outcome, result, first, &palette);
         return;
@@ -184,8 +185,8 @@ static void write_speed(const think_outcome *outcome)
     const think_run *copied = &outcome->runs[THINK_COPIED];
     const think_run *timed = outcome->request->mode == THINK_TREE ? &outcome->runs[THINK_GROUPED] : &outcome->shown;
     const search_result *r = outcome->shown.result;
-    printf("  %" PRIu64 " steps, %" PRIu64 " tokens, %" PRIu64 " forks: %.0f tokens per second", r->decode_steps, r->tokens,
-           r->forks, (double)r->tokens / timed->seconds);
+    printf("  %" PRIu64 " steps, %" PRIu64 " tokens, %" PRIu64 " forks: %.0f tokens per second", r->decode_steps,
+           r->tokens, r->forks, (double)r->tokens / timed->seconds);
     if (copied->result)
         printf(", %.2fx those of copies", copied->seconds / timed->seconds);
     putchar('\n');
@@ -194,8 +195,8 @@ static void write_speed(const think_outcome *outcome)
 static void write_narrowed(const search_result *result, const think_run *run)
 {
     if (result->narrowed > 0)
-        printf("  %u blocks are too few for all lines: %" PRIu64 " were pruned early, the worst first\n", run->num_blocks,
-               result->narrowed);
+        printf("  %u blocks are too few for all lines: %" PRIu64 " were pruned early, the worst first\n",
+               run->num_blocks, result->narrowed);
 }
 
 /* Of the values as they are printed. */
@@ -213,7 +214,8 @@ static void write_procedure(const think_request *request)
     if (request->mode != THINK_TREE) {
         printf("\nEach character is %s", drawn ? "drawn" : "the most probable one\n");
     } else {
-        printf("\nLines grow by a character at a time. The score of a line is its log probability%s;\nof all that a state's "
+        printf("\nLines grow by a character at a time. The score of a line is its log probability%s;\nof all that a "
+               "state's "
                "lines can become, the %u with the largest score go on, and none below %g\n",
                drawn ? " with noise" : "", request->search.proposals, request->search.least);
     }

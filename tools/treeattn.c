@@ -13,7 +13,7 @@
 #endif
 
 static const tool_verb *const verbs[] = {&tool_demo, &tool_think, &tool_replay, &tool_plan,  &tool_evict,  &tool_step,
-                                         &tool_attend, &tool_bench, &tool_doctor, NULL};
+                                         &tool_attend, &tool_bench, &tool_tune, &tool_doctor, NULL};
 
 static void print_usage(FILE *file)
 {

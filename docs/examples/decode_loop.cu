@@ -184,6 +184,7 @@ static const char *follow(void)
     if (gpu_plan) need(tree_plan_gpu_update(gpu_plan, plan, d_stream, NULL), "update");
     else need(tree_plan_gpu_create(&gpu_plan, plan, &shape, d_stream, NULL), "plan on the GPU");
     need(tree_attention_gpu_workspace_bytes(plan, &shape) > WORKSPACE, "a larger workspace");
+    need(tree_plan_gpu_new_slots(gpu_plan, slots, MAX_BRANCHES), "new slots"); /* a step writes no other K and V */
     steps_ahead = tree_plan_gpu_steps_ahead(gpu_plan);
     return same_plan ? "the plan is sent" : same_tree ? "a new plan is sent" : "a new tree, a new plan";
 }

@@ -140,9 +140,10 @@ static __device__ __forceinline__ void tile_raise(tile_state<HEAD_DIM> &state, c
  * lanes of a row need not exchange their largest scores.
  * m is the rounded product score x scale_2, but fmaf subtracts it from the exact product, so the weight is wrong by a
  * factor of 2^(rounding error of m). Where |m| > LARGE this factor is 2^(2^-8) or more, and may be 0 or infinite: there
- * the products are rounded before m is subtracted. */
-template <int HEAD_DIM, typename T, int TOKENS>
-static __device__ __forceinline__ void tile_softmax(tile_state<HEAD_DIM> &state, uint32_t weights[TOKENS / 16][4],
+ * the products are rounded before m is subtracted.
+ * STATE: m and l as in tile_state; tile_raise rescales its o. */
+template <int HEAD_DIM, typename T, int TOKENS, typename STATE = tile_state<HEAD_DIM>>
+static __device__ __forceinline__ void tile_softmax(STATE &state, uint32_t weights[TOKENS / 16][4],
                                                     float score[TOKENS / 8][4], uint32_t visible, float scale)
 {
     const float at_most = 8, LARGE = 65536, scale_2 = tile_scale(scale);

@@ -95,9 +95,18 @@ struct fiber {
     std::vector<size_t> groups;     /* number of copies up to the end of each committed group */
 };
 
+/* A store from another block of the cluster that has not arrived. */
+struct remote_store {
+    char *to;
+    std::vector<char> data;
+    uint64_t *missing; /* bytes of the inbox that it belongs to */
+};
+
 struct block_run {
     uint3 index;
     std::vector<fiber *> threads;
+    std::vector<remote_store> stores; /* to this block */
+    uint32_t num_in_cluster;          /* threads that have arrived at the cluster */
     shared_memory dynamic;
     std::vector<shared_memory> variables;
     uint32_t num_waiting, num_returned, parts;
@@ -109,6 +118,9 @@ static struct {
     void (*body)(void *);
     void *context;
     size_t shared_bytes;
+    std::vector<std::unique_ptr<block_run>> blocks; /* that run at the same time */
+    void (*previous)(void *); /* work of the previous launch that has not ended */
+    void *previous_context;
     fiber *running; /* NULL: the scheduler */
     jmp_buf scheduler;
     void *fake_stack; /* of the scheduler */
@@ -405,9 +417,30 @@ struct warp_place {
     uint32_t warp;
 };
 
-/* Runs blocks that are on the GPU at the same time, to their end. */
-static void run_blocks(std::vector<std::unique_ptr<block_run>> &blocks)
+void emulate_previous(void (*work)(void *), void *context)
 {
+    emulator.previous = work;
+    emulator.previous_context = context;
+}
+
+static void end_previous()
+{
+    void (*work)(void *) = emulator.previous;
+    emulator.previous = NULL;
+    if (work)
+        work(emulator.previous_context);
+}
+
+void wait_for_previous_launch(const char *file, int line)
+{
+    while (emulator.previous)
+        wait(SPINNING, {"wait_for_previous_launch", file, line, 0, NULL, NULL});
+}
+
+/* Runs blocks that are on the GPU at the same time, to their end. */
+static void run_blocks()
+{
+    const std::vector<std::unique_ptr<block_run>> &blocks = emulator.blocks;
     std::vector<warp_place> warps;
     for (auto &block : blocks) {
         for (uint32_t w = 0; w * EMULATE_WARP < block->threads.size(); w++)
@@ -423,6 +456,8 @@ static void run_blocks(std::vector<std::unique_ptr<block_run>> &blocks)
         for (auto &block : blocks)
             done &= block->num_returned == block->threads.size();
         num_idle = emulator.num_moves == moves_before ? num_idle + 1 : 0;
+        if (num_idle)
+            end_previous();
         if (!done && num_idle == IDLE_ROUNDS)
             fail_waiting(blocks);
     }
@@ -469,11 +504,30 @@ static std::unique_ptr<block_run> create_block(uint64_t number, size_t first_fib
 static void run_grid(const std::vector<uint64_t> &order, size_t num_together)
 {
     for (size_t first = 0; first < order.size(); first += num_together) {
-        std::vector<std::unique_ptr<block_run>> blocks;
+        emulator.blocks.clear();
         for (size_t i = 0; i < num_together; i++)
-            blocks.push_back(create_block(order[first + i], i * blockDim.x * blockDim.y * blockDim.z));
-        run_blocks(blocks);
+            emulator.blocks.push_back(create_block(order[first + i], i * blockDim.x * blockDim.y * blockDim.z));
+        run_blocks();
+        for (const auto &block : emulator.blocks) {
+            if (!block->stores.empty())
+                emulate_fail(NULL, 0, "block (%u,%u,%u) has ended before a store to it arrived", block->index.x,
+                             block->index.y, block->index.z);
+        }
     }
+    end_previous();
+}
+
+/* Blocks that run together follow each other. */
+static std::vector<uint64_t> draw_order(uint64_t num_blocks, uint64_t num_together)
+{
+    std::vector<uint64_t> groups(num_blocks / num_together), order;
+    std::iota(groups.begin(), groups.end(), 0);
+    shuffle(groups);
+    for (uint64_t group : groups) {
+        for (uint64_t i = 0; i < num_together; i++)
+            order.push_back(group * num_together + i);
+    }
+    return order;
 }
 
 /* The launches that CUDA refuses. */
@@ -484,18 +538,21 @@ static bool is_possible(dim3 grid, dim3 threads, size_t shared_bytes)
            && grid.y <= 65535 && grid.z >= 1 && grid.z <= 65535 && shared_bytes <= MAX_SHARED_BYTES;
 }
 
-cudaError_t emulate_launch(bool is_cooperative, dim3 grid, dim3 threads, size_t shared_bytes, void (*body)(void *),
+cudaError_t emulate_launch(emulate_kind kind, dim3 grid, dim3 threads, size_t shared_bytes, void (*body)(void *),
                            void *context)
 {
     if (grid.x == 0) /* as device.cuh: nothing to do */
         return cudaSuccess;
     if (!is_possible(grid, threads, shared_bytes))
         return cudaErrorInvalidConfiguration;
-    std::vector<uint64_t> order((uint64_t)grid.x * grid.y * grid.z);
-    std::iota(order.begin(), order.end(), 0);
-    shuffle(order);
-    emulator.num_blocks += order.size();
-    size_t num_together = is_cooperative ? order.size() : 1;
+    const uint64_t num_blocks = (uint64_t)grid.x * grid.y * grid.z;
+    const uint64_t num_together = kind.together == EMULATE_ALL ? num_blocks : kind.together;
+    if (kind.together != EMULATE_ALL && (kind.together == 0 || grid.x % kind.together != 0))
+        return cudaErrorInvalidConfiguration;
+    if (!kind.is_early)
+        end_previous();
+    const std::vector<uint64_t> order = draw_order(num_blocks, num_together);
+    emulator.num_blocks += num_blocks;
     size_t num_fibers = num_together * threads.x * threads.y * threads.z;
     while (emulator.fibers.size() < num_fibers) {
         fiber *f = create_fiber();
@@ -549,6 +606,75 @@ static void check_shared(const void *data, size_t bytes, const char *name, const
         emulate_fail(file, line, "%s of %zu bytes outside of the block's shared memory", name, bytes);
     if ((uintptr_t)data % bytes != 0)
         emulate_fail(file, line, "%s: a shared address that is no multiple of %zu", name, bytes);
+}
+
+/* ---- clusters ---- */
+
+static block_run *my_block() { return emulator.running->block; }
+
+uint32_t cluster_rank() { return blockIdx.x % (uint32_t)emulator.blocks.size(); }
+
+static bool has_whole_cluster_arrived()
+{
+    for (const auto &block : emulator.blocks) {
+        if (block->num_in_cluster < block->threads.size())
+            return false;
+    }
+    return true;
+}
+
+void arrive_at_cluster(const char *, int) { my_block()->num_in_cluster++; }
+
+void wait_for_cluster(const char *file, int line)
+{
+    while (!has_whole_cluster_arrived())
+        wait(SPINNING, {"wait_for_cluster", file, line, 0, NULL, NULL});
+}
+
+void open_inbox(cluster_inbox &inbox, uint32_t bytes, const char *file, int line)
+{
+    check_shared(&inbox, sizeof inbox, "open_inbox", file, line);
+    if (my_block()->num_in_cluster == my_block()->threads.size())
+        emulate_fail(file, line, "open_inbox after all threads have arrived at the cluster");
+    inbox.missing = bytes;
+}
+
+static void arrive(const remote_store &store)
+{
+    memcpy(store.to, store.data.data(), store.data.size());
+    *store.missing -= store.data.size();
+}
+
+void emulate_store_to(uint32_t rank, cluster_inbox &inbox, void *to, const void *from, size_t bytes, const char *file,
+                      int line)
+{
+    char *mine = (char *)my_block()->dynamic.data.get();
+    check_shared(to, bytes, "store_to", file, line);
+    if (rank >= emulator.blocks.size() || !has_whole_cluster_arrived())
+        emulate_fail(file, line, "store_to block %u of the cluster, which has not arrived", rank);
+    block_run *block = emulator.blocks[rank].get();
+    char *there = (char *)block->dynamic.data.get();
+    cluster_inbox *inbox_there = (cluster_inbox *)(there + ((char *)&inbox - mine));
+    remote_store store = {there + ((char *)to - mine), {(const char *)from, (const char *)from + bytes},
+                          &inbox_there->missing};
+    if (inbox_there->missing < bytes)
+        emulate_fail(file, line, "store_to: more bytes than the inbox of block %u expects", rank);
+    if (draw(2))
+        arrive(store);
+    else
+        block->stores.push_back(store);
+}
+
+void wait_for_inbox(cluster_inbox &inbox, const char *file, int line)
+{
+    for (;;) {
+        for (const remote_store &store : my_block()->stores)
+            arrive(store);
+        my_block()->stores.clear();
+        if (inbox.missing == 0)
+            return;
+        wait(SPINNING, {"wait_for_inbox", file, line, 0, NULL, NULL});
+    }
 }
 
 static void land(const async_copy &copy)

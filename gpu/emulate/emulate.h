@@ -2,7 +2,7 @@
  *
  *   how     a fiber for each CUDA thread. A lane runs until an operation needs its whole warp, a warp until a barrier
  *           needs its thread block; the order of lanes and warps is drawn from emulate_seed. Thread blocks run one
- *           after the other, those of a cooperative launch interleaved
+ *           after the other, those of a cluster or a cooperative launch interleaved
  *   finds   barriers and warp operations at which some thread never arrives; waits that never end; results that depend
  *           on the order of warps (one warp runs from barrier to barrier while the others stand still); asynchronous
  *           copies that are started too early or not waited for (each lands at once, or only when it is waited for);
@@ -94,8 +94,15 @@ extern dim3 blockDim, gridDim;
 
 /* ---- launches and shared memory ---- */
 
+/* together: blocks that run at the same time: 1, those of a cluster, or EMULATE_ALL, a cooperative launch. */
+struct emulate_kind {
+    uint32_t together;
+    bool is_early; /* waits for the previous launch itself */
+};
+#define EMULATE_ALL UINT32_MAX
+
 /* Runs body(context) as each thread of each block. */
-cudaError_t emulate_launch(bool is_cooperative, dim3 grid, dim3 threads, size_t shared_bytes, void (*body)(void *),
+cudaError_t emulate_launch(emulate_kind kind, dim3 grid, dim3 threads, size_t shared_bytes, void (*body)(void *),
                            void *context);
 
 /* Of the running thread's block: the dynamic memory; the nth variable, where this is the thread's nth call. */
@@ -109,29 +116,47 @@ void *emulate_shared_variable(size_t bytes);
 cudaError_t emulate_enqueue(const std::function<cudaError_t()> &launch);
 
 template <typename... Parameters, typename... Arguments>
+static cudaError_t emulate_enqueue_kernel(emulate_kind kind, dim3 grid, dim3 threads, size_t shared_bytes,
+                                          void (*kernel)(Parameters...), Arguments... arguments)
+{
+    auto thread = [=] { kernel(arguments...); };
+    return emulate_enqueue([=] {
+        return emulate_launch(kind, grid, threads, shared_bytes,
+                              [](void *context) { (*(const decltype(thread) *)context)(); }, (void *)&thread);
+    });
+}
+
+template <typename... Parameters, typename... Arguments>
 static cudaError_t launch_early(bool is_cooperative, dim3 grid, dim3 threads, size_t shared_bytes, cudaStream_t stream,
                                 void (*kernel)(Parameters...), Arguments... arguments)
 {
     (void)stream;
-    auto thread = [=] { kernel(arguments...); };
-    return emulate_enqueue([=] {
-        return emulate_launch(is_cooperative, grid, threads, shared_bytes,
-                              [](void *context) { (*(const decltype(thread) *)context)(); }, (void *)&thread);
-    });
+    return emulate_enqueue_kernel({is_cooperative ? EMULATE_ALL : 1, true}, grid, threads, shared_bytes, kernel,
+                                  arguments...);
+}
+
+template <typename... Parameters, typename... Arguments>
+static cudaError_t launch_cluster(unsigned size, dim3 grid, dim3 threads, size_t shared_bytes, cudaStream_t stream,
+                                  void (*kernel)(Parameters...), Arguments... arguments)
+{
+    (void)stream;
+    return emulate_enqueue_kernel({size, true}, grid, threads, shared_bytes, kernel, arguments...);
 }
 
 template <typename... Parameters, typename... Arguments>
 static cudaError_t launch_cooperative(dim3 grid, dim3 threads, size_t shared_bytes, cudaStream_t stream,
                                       void (*kernel)(Parameters...), Arguments... arguments)
 {
-    return launch_early(true, grid, threads, shared_bytes, stream, kernel, arguments...);
+    (void)stream;
+    return emulate_enqueue_kernel({EMULATE_ALL, false}, grid, threads, shared_bytes, kernel, arguments...);
 }
 
 template <typename... Parameters, typename... Arguments>
 static cudaError_t launch_kernel(dim3 grid, dim3 threads, size_t shared_bytes, cudaStream_t stream,
                                  void (*kernel)(Parameters...), Arguments... arguments)
 {
-    return launch_early(false, grid, threads, shared_bytes, stream, kernel, arguments...);
+    (void)stream;
+    return emulate_enqueue_kernel({1, false}, grid, threads, shared_bytes, kernel, arguments...);
 }
 
 /* ---- operations of a warp or a block ---- */
@@ -235,6 +260,15 @@ static inline void discard_l2(float *line)
     for (int i = 0; i < 32; i++)
         line[i] = NAN;
 }
+static inline uint32_t __byte_perm(uint32_t x, uint32_t y, uint32_t selectors)
+{
+    const uint64_t bytes = (uint64_t)y << 32 | x;
+    uint32_t result = 0;
+    for (uint32_t i = 0; i < 4; i++)
+        result |= (uint32_t)(bytes >> 8 * (selectors >> 4 * i & 7) & 0xff) << 8 * i;
+    return result;
+}
+static inline int __clz(uint32_t x) { return x ? __builtin_clz(x) : 32; }
 static inline int __popc(uint32_t x) { return __builtin_popcount(x); }
 static inline int __ffsll(long long x) { return __builtin_ffsll(x); }
 static inline float __fmul_rn(float x, float y) { return x * y; }
@@ -258,9 +292,9 @@ static inline uint32_t count_arrival(uint32_t *counter, uint32_t last) { return 
 /* Lets other threads run first, so that a loop around this call ends. */
 uint32_t load_acquire(const uint32_t *counter, EMULATE_HERE);
 
-/* Nothing to do: emulated launches do not overlap. */
+/* Emulated launches do not overlap, but for what emulate_previous says. */
 static inline void allow_next_launch() {}
-static inline void wait_for_previous_launch() {}
+void wait_for_previous_launch(EMULATE_HERE);
 
 typedef uintptr_t shared_at;
 static inline shared_at shared_address(const void *shared) { return (shared_at)shared; }
@@ -307,6 +341,23 @@ template <typename T> static inline void mma_16x8x16(float d[4], const uint32_t 
     emulate_mma_part part = {d, a, b};
     emulate_warp([](void *const *parts) { emulate_mma(parts, emulate_element<T>); }, &part, 0xffffffff, "mma_16x8x16",
                  file, line);
+}
+
+/* ---- in place of cluster.cuh: a store arrives at once, or only when its receiver waits ---- */
+
+struct cluster_inbox {
+    uint64_t missing; /* of the bytes that were announced */
+};
+uint32_t cluster_rank();
+void arrive_at_cluster(EMULATE_HERE);
+void wait_for_cluster(EMULATE_HERE);
+void open_inbox(cluster_inbox &inbox, uint32_t bytes, EMULATE_HERE);
+void wait_for_inbox(cluster_inbox &inbox, EMULATE_HERE);
+void emulate_store_to(uint32_t rank, cluster_inbox &inbox, void *to, const void *from, size_t bytes, const char *file,
+                      int line);
+template <typename T> static inline void store_to(uint32_t rank, cluster_inbox &inbox, T *to, T x, EMULATE_HERE)
+{
+    emulate_store_to(rank, inbox, to, &x, sizeof x, file, line);
 }
 
 /* ---- in place of wgmma.cuh: each product is computed at once, the rows of each warp separately ---- */

@@ -35,8 +35,9 @@ const tree_gpu_step tree_gpu_steps[] = {
      HALF_STORAGE, true, &kernels_of<step_11_last_arriver>},
     {"step_12_early_launch", "the launch begins before the previous one in the stream has ended", HALF_STORAGE, true,
      &kernels_of<step_12_early_launch>},
-    {"step_13_merge_at_once", "the merge requests up to 32 rows of partial states at once, and waits for them once",
-     HALF_STORAGE, true, &kernels_of<step_13_merge_at_once>},
+    {"step_13_few_rows",
+     "if a KV head has few rows, each lane copies its own fragments of K and V, and a cluster of thread blocks merges",
+     HALF_STORAGE, true, &kernels_of<step_13_few_rows>},
 };
 const uint32_t tree_gpu_num_steps = sizeof tree_gpu_steps / sizeof tree_gpu_steps[0];
 

@@ -49,7 +49,7 @@ from .pool import Append, Branch, Copy, Pool, SCOPES, Table
 from .tree import NONE, Tree
 from .shape import (STORAGES, Shape, bf16_from_float, bf16_to_float, fp16_from_float, fp16_to_float, half_bits,
                     half_from_bits)
-from .plan import (NO_MASK, Plan, STRATEGIES, Traffic, VARIANTS, tree_plan_bytes, tree_strategy_from_name,
+from .plan import (NO_MASK, Plan, STRATEGIES, Traffic, VARIANTS, tree_plan_bytes, tree_prices_of, tree_strategy_from_name,
                    tree_traffic_count, tree_traffic_dense_mask, tree_traffic_standard)
 from .attention import (ISAS, SoftmaxState, attention_ref, dense_mask_attention_ref, standard_attention_ref,
                         tree_attention_cpu, tree_attention_cpu_workspace_bytes, tree_attention_ref,

@@ -7,7 +7,7 @@ from ctypes import byref, c_int, c_uint64, create_string_buffer
 import numpy as np
 
 from . import c
-from .checks import U32_MAX, choice, instance, integer, objects, text
+from .checks import U32_MAX, choice, describe, instance, integer, objects, text
 from .errors import Error, raise_tree
 from .handle import Handle, Owner, lock
 from .memory import array_field, copied, field
@@ -27,10 +27,34 @@ def tree_strategy_from_name(name):
     return strategy.value if c.tree_strategy_from_name(text("name", name), byref(strategy)) else None
 
 
-def _config(strategy, target, max_rows, piece_tokens, group_size, num_workers):
+def tree_prices_of(target="gpu"):
+    """The prices by which "cost" plans for a target, by name. C: tree_prices_of."""
+    with lock:
+        return c.as_dict(c.tree_prices_of(choice("target", target, c.TREE_TARGETS)).contents)
+
+
+# All other arguments were checked before.
+BAD_PRICES = "prices: expected each within its bounds, which reference/plan/tree_plan.h has at tree_prices"
+
+
+def _prices(prices, target):
+    if prices is None:
+        return c.tree_prices()
+    if not isinstance(prices, dict):
+        raise Error(f"prices: expected a dict, got {describe(prices)}")
+    known = tree_prices_of(target)
+    for name, price in prices.items():
+        if name not in known:
+            raise Error(f"prices: expected names of {', '.join(known)}; got {describe(name)}")
+        known[name] = integer(f"prices: {name}", price, 1 if name == "token_bytes" else 0)
+    return c.tree_prices(**known)
+
+
+def _config(strategy, target, max_rows, piece_tokens, group_size, num_workers, prices):
     return c.tree_plan_config(choice("strategy", strategy, STRATEGIES), choice("target", target, c.TREE_TARGETS),
                               integer("max_rows", max_rows), integer("piece_tokens", piece_tokens, 0, 1 << 30),
-                              integer("group_size", group_size, 0, 1 << 16), integer("num_workers", num_workers))
+                              integer("group_size", group_size, 0, 1 << 16), integer("num_workers", num_workers),
+                              _prices(prices, target))
 
 
 def _keep_structs(tree, keeps):
@@ -42,12 +66,14 @@ def _keep_structs(tree, keeps):
     return structs
 
 
-def tree_plan_bytes(tree, strategy="cost", *, target="gpu", max_rows=0, piece_tokens=0, group_size=0, num_workers=0):
+def tree_plan_bytes(tree, strategy="cost", *, target="gpu", max_rows=0, piece_tokens=0, group_size=0, num_workers=0,
+                    prices=None):
     """Bytes of the plan that Plan would build from the same arguments. C: tree_plan_bytes."""
-    config = _config(strategy, target, max_rows, piece_tokens, group_size, num_workers)
+    config = _config(strategy, target, max_rows, piece_tokens, group_size, num_workers, prices)
     size = c_uint64()
     with lock:
-        raise_tree(c.tree_plan_bytes(byref(size), instance("tree", tree, Tree)._pointer, byref(config)))
+        raise_tree(c.tree_plan_bytes(byref(size), instance("tree", tree, Tree)._pointer, byref(config)),
+                   TREE_INVAL=BAD_PRICES)
     return size.value
 
 
@@ -60,6 +86,7 @@ class Plan(Owner):
       piece_tokens  tokens of a piece; 0: the strategy's own
       group_size    num_heads / num_kv_heads, for "cost"; 0: 4
       num_workers   SMs or cores that "cost" balances over; 0: 132
+      prices        of "cost", by name; those of tree_prices_of(target) stand in for the others
       keeps         pool.keeps(branches), for branches that evicted tokens
       masks         the ranges that get a mask besides those that need one: "needed" (none), "private" or "all"
 
@@ -68,14 +95,14 @@ class Plan(Owner):
     """
 
     def __init__(self, tree, strategy="cost", *, target="gpu", max_rows=0, piece_tokens=0, group_size=0,
-                 num_workers=0, keeps=None, masks="needed"):
+                 num_workers=0, prices=None, keeps=None, masks="needed"):
         instance("tree", tree, Tree)
-        config = _config(strategy, target, max_rows, piece_tokens, group_size, num_workers)
+        config = _config(strategy, target, max_rows, piece_tokens, group_size, num_workers, prices)
         masks = choice("masks", masks, c.TREE_KEEP_MASKS)
         plan = c.P(c.tree_plan)()
         with lock:
             if keeps is None:
-                raise_tree(c.tree_plan_build(byref(plan), tree._pointer, byref(config)))
+                raise_tree(c.tree_plan_build(byref(plan), tree._pointer, byref(config)), TREE_INVAL=BAD_PRICES)
             else:
                 raise_tree(c.tree_plan_build_keep(byref(plan), tree._pointer, byref(config),
                                                   _keep_structs(tree, keeps), masks), TREE_INVAL=
@@ -131,7 +158,8 @@ class Plan(Owner):
         """The arguments by name, defaults filled in."""
         with lock:
             config = c.as_dict(self._field("config"))
-        return {**config, "strategy": STRATEGIES[config["strategy"]], "target": c.TREE_TARGETS[config["target"]]}
+        return {**config, "strategy": STRATEGIES[config["strategy"]], "target": c.TREE_TARGETS[config["target"]],
+                "prices": c.as_dict(config["prices"])}
 
     block_tokens = field("block_tokens", "Tokens of a block.")
     num_queries = field("num_queries", "Queries.")

@@ -113,7 +113,7 @@ static tree_status fill_defaults(tree_plan_config *config, const kv_tree *tree)
         config->max_rows = config->max_rows ? config->max_rows : plan_max(tree->num_queries, 1);
         break;
     case TREE_COST: /* plan_cost_create fills in the rest */
-        return TREE_OK;
+        return plan_cost_prices(config);
     default:
         config->max_rows = config->max_rows ? config->max_rows : 32;
     }

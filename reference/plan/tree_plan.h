@@ -43,6 +43,28 @@ bool tree_strategy_from_name(const char *name, tree_strategy *strategy);
 /* The machine whose prices `cost` uses: docs/plans.md. */
 typedef enum tree_target { TREE_TARGET_GPU = 0, TREE_TARGET_CPU } tree_target;
 
+/* Prices of `cost`, in bytes that one processor of the machine could read in the same time, and sizes of its items.
+ * Prices are at most 2^24, item and share at most 2^30, sizes at most 2^20. */
+typedef struct tree_prices {
+    uint32_t token_bytes;   /* K and V of a token, at least 1; 0 in a config: all prices are those of the target */
+    uint32_t item_bytes;    /* starting and ending an item */
+    uint32_t partial_bytes; /* a partial state of one row, written and read */
+    uint32_t row_bytes;     /* one row of the score matrix and one token */
+    uint32_t mask_bytes;    /* a token that not all rows see: its mask words, and the work of applying them */
+    uint32_t masked_rows;   /* upper bound on rows charged per masked token; any number */
+    uint32_t tile_rows;     /* queries x group_size are rounded up to a multiple of this, a power of two */
+    uint32_t max_tile;      /* queries x group_size of an item, at least 1 */
+    uint32_t share_bytes;   /* cut into even shares, each worth at least this; 0: pieces of one length */
+    uint32_t merge_bytes;   /* one more partial state on a query's path: 0 to cut long paths like short ones */
+    uint32_t share_workers; /* at most one share for so many workers, at least 1 */
+    uint32_t cut_tokens;    /* shares end at multiples of this, at least 1: tokens of a tile */
+    uint32_t rest_tokens;   /* a rest of up to so many tokens joins the share before it, */
+    uint32_t rest_part;     /* if it has at most a 1 / rest_part of that share's; at least 1 */
+} tree_prices;
+
+/* The prices that cost uses if a config has none. */
+const tree_prices *tree_prices_of(tree_target target);
+
 typedef struct tree_plan_config {
     tree_strategy strategy;
     tree_target target;    /* for cost */
@@ -52,6 +74,7 @@ typedef struct tree_plan_config {
     uint32_t piece_tokens; /* tokens of a piece; 0: the strategy's own (128; cost chooses); 0 in a plan: never cut */
     uint32_t group_size;   /* num_heads / num_kv_heads, for cost; 0: 4 */
     uint32_t num_workers;  /* SMs or cores that cost balances over, at 8 KV heads; 0: 132 */
+    tree_prices prices;    /* for cost, of this very machine; all 0: those of the target */
 } tree_plan_config;
 
 #define TREE_NO_MASK UINT32_MAX
@@ -99,7 +122,7 @@ typedef struct tree_plan {
 } tree_plan;
 
 /* Builds the plan of a strategy. The plan does not need the tree afterwards. TREE_INVAL for a bad config (unknown
- * strategy, piece_tokens beyond 2^30, group_size beyond 2^16), TREE_NOMEM, TREE_OVERFLOW if a count does not fit 32
+ * strategy, piece_tokens beyond 2^30, group_size beyond 2^16, a price out of its bounds), TREE_NOMEM, TREE_OVERFLOW if a count does not fit 32
  * bits. On error *plan is untouched. Items are in the order of their nodes, depth first, so the items of a query follow
  * its path. Cost: linear in the tree (nodes, queries, block entries) and in the plan (items, ranges, partials, mask
  * words); cost searches the list of a unit once for each cut, O(log nodes). Memory: one allocation of 24 bytes for each

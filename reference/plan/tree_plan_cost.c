@@ -9,34 +9,26 @@
  * Price: O(nodes) before the items are added. */
 #include "tree_plan_cost_internal.h"
 
+#include <math.h>
 #include <stdlib.h>
 
-/* Prices, in bytes that one processor of the machine could read in the same time. */
-typedef struct cost_prices {
-    uint32_t item_bytes;    /* starting and ending an item */
-    uint32_t token_bytes;   /* K and V of a token: head_dim 128, two bytes per element */
-    uint32_t tile_rows;     /* queries x group_size are rounded up to a multiple of this */
-    uint32_t row_bytes;     /* one row of the score matrix and one token */
-    uint32_t masked_rows;   /* upper bound on rows charged per masked token; a GPU skips those that do not see it */
-    uint32_t mask_bytes;    /* a token that not all rows see: its mask words, and the work of applying them */
-    uint32_t partial_bytes; /* a partial state of one row, written and read */
-    uint32_t max_tile;      /* queries x group_size of an item */
-    uint32_t share_items;   /* cut into even shares, each worth at least this many items; 0: pieces of one length */
-} cost_prices;
-
-static const cost_prices prices_of[] = {
-    /* loading a token takes as long as multiplying it by 256 rows */
-    [TREE_TARGET_GPU] = {32768, 512, 16, 2, 16, 64, 3120, 64, 3},
+static const tree_prices prices_of[] = {
+    /* loading a token takes as long as multiplying it by 256 rows; 3 items are the least share */
+    [TREE_TARGET_GPU] = {.token_bytes = 512, .item_bytes = 32768, .partial_bytes = 3120, .row_bytes = 2,
+                         .mask_bytes = 64, .masked_rows = 16, .tile_rows = 16, .max_tile = 64,
+                         .share_bytes = 98304, .merge_bytes = 0, .share_workers = 4, .cut_tokens = 64,
+                         .rest_tokens = 16, .rest_part = 4},
     /* loading a token takes as long as 18 rows: 1.25 ns per row, 22 GB/s per core */
-    [TREE_TARGET_CPU] = {8192, 512, 1, 28, UINT32_MAX, 128, 1040, 1024, 0},
+    [TREE_TARGET_CPU] = {.token_bytes = 512, .item_bytes = 8192, .partial_bytes = 1040, .row_bytes = 28,
+                         .mask_bytes = 128, .masked_rows = UINT32_MAX, .tile_rows = 1, .max_tile = 1024,
+                         .share_bytes = 0, .merge_bytes = 0, .share_workers = 4, .cut_tokens = 64, .rest_tokens = 16,
+                         .rest_part = 4},
 };
 
 enum {
     COST_MIN_PIECE = 64,
     COST_MAX_PIECE = 1024,
-    COST_CUT = 64,              /* shares end at multiples of this: tokens of a tile */
     COST_SECTION = 4096,        /* tokens that all rows of a unit use before the next ones, while these are in L2 */
-    COST_WORKERS_PER_SHARE = 4, /* a processor runs two tasks at a time; a share has a task for each of 8 KV heads */
     COST_SHARE_ROOM = 102,      /* percent of an even share: an idle worker costs less than a second round */
     COST_WORKERS_PER_ITEM = 2,  /* so that each worker has four tasks */
     COST_MAX_CHAIN = 32         /* absorbed nodes above each other: bounds the ranges of an item */
@@ -62,7 +54,7 @@ typedef struct cost_of_rows {
 
 struct plan_cost {
     const kv_tree *tree;
-    const cost_prices *prices;
+    const tree_prices *prices; /* of the caller's config */
     cost_of_rows *rows;   /* [num_queries + 1]: a division for each decision would take most of the time */
     uint64_t group_size, max_rows, piece_tokens;
     uint64_t share_bytes; /* 0: pieces of one length */
@@ -73,6 +65,24 @@ struct plan_cost {
     uint64_t *list_start; /* [num_nodes + 1] tokens of the list before each of its nodes */
     uint32_t num_listed;
 };
+
+const tree_prices *tree_prices_of(tree_target target) { return &prices_of[target]; }
+
+tree_status plan_cost_prices(tree_plan_config *config)
+{
+    enum { MOST = 1 << 24, MOST_WORK = 1 << 30, MOST_SIZE = 1 << 20 };
+    tree_prices *p = &config->prices;
+    if (p->token_bytes == 0) {
+        *p = prices_of[config->target];
+        return TREE_OK;
+    }
+    bool good = p->token_bytes <= MOST && p->item_bytes <= MOST_WORK && p->partial_bytes <= MOST && p->row_bytes <= MOST
+                && p->mask_bytes <= MOST && p->tile_rows && !(p->tile_rows & (p->tile_rows - 1))
+                && p->tile_rows <= MOST_SIZE && p->max_tile && p->max_tile <= MOST_SIZE && p->share_bytes <= MOST_WORK
+                && p->merge_bytes <= MOST && p->share_workers && p->share_workers <= MOST_SIZE && p->cut_tokens
+                && p->cut_tokens <= MOST_SIZE && p->rest_tokens <= MOST_SIZE && p->rest_part && p->rest_part <= MOST_SIZE;
+    return good ? TREE_OK : TREE_INVAL;
+}
 
 static uint64_t power_of_two_from(uint64_t least)
 {
@@ -87,14 +97,14 @@ static uint64_t power_of_two_from(uint64_t least)
 /* Bytes per token of an item, each computed against at most most_rows rows. */
 static uint64_t item_rate(const plan_cost *c, uint64_t num_rows, uint64_t most_rows)
 {
-    const cost_prices *price = c->prices;
+    const tree_prices *price = c->prices;
     uint64_t rows = (num_rows * c->group_size + price->tile_rows - 1) & ~(uint64_t)(price->tile_rows - 1);
     return price->token_bytes + price->row_bytes * (rows < most_rows ? rows : most_rows);
 }
 
 static cost_of_rows item_cost(const plan_cost *c, uint64_t num_rows)
 {
-    const cost_prices *price = c->prices;
+    const tree_prices *price = c->prices;
     return (cost_of_rows){1, price->item_bytes + num_rows * c->group_size * price->partial_bytes,
                           item_rate(c, num_rows, UINT64_MAX),
                           item_rate(c, num_rows, price->masked_rows) + price->mask_bytes};
@@ -129,7 +139,7 @@ static uint64_t node_bytes(const plan_cost *c, const cost_node *n)
 
 /* ---- decisions, from the last node to the first ---- */
 
-static bool in_shares(const plan_cost *c) { return c->prices->share_items && !c->piece_is_given; }
+static bool in_shares(const plan_cost *c) { return c->prices->share_bytes && !c->piece_is_given; }
 
 /* Whether the whole subtree is one unit. */
 static bool is_whole(const cost_node *n) { return n->unit_end == n->subtree_end; }
@@ -250,11 +260,34 @@ static cost_stretch stretch_of(const plan_cost *c, uint32_t node, uint64_t num_r
 
 static uint64_t item_rows(const plan_cost *c, uint64_t left) { return left < c->max_rows ? left : c->max_rows; }
 
-/* An even share of all units, but at least share_items starts of an item. */
+static uint64_t longest_path(const plan_cost *c)
+{
+    uint64_t longest = 0;
+    for (uint32_t node = 0; node < c->tree->num_nodes; node++) {
+        const uint32_t parent = c->tree->nodes[node].parent;
+        c->list_start[node] = c->tree->nodes[node].num_tokens + (parent == KV_NONE ? 0 : c->list_start[parent]);
+        longest = c->list_start[node] > longest ? c->list_start[node] : longest;
+    }
+    return longest;
+}
+
+/* Pieces of n bytes of a path of N bytes: the longer they are, the longer a worker takes, and the fewer partial states,
+ * N / n, are merged. n + merge_bytes x N / n is least at n = sqrt(merge_bytes x N). */
+static uint64_t least_share(const plan_cost *c)
+{
+    const tree_prices *price = c->prices;
+    if (!price->merge_bytes)
+        return price->share_bytes;
+    double path_bytes = (double)longest_path(c) * (double)c->rows[c->tree->num_queries > 0].rate;
+    uint64_t share = price->item_bytes + (uint64_t)sqrt(path_bytes * price->merge_bytes);
+    return share > price->share_bytes ? share : price->share_bytes;
+}
+
+/* An even share of all units, but at least the least one. */
 static void decide_share(plan_cost *c, uint32_t num_workers)
 {
-    uint64_t item_bytes = c->prices->item_bytes, least = c->prices->share_items * item_bytes, all = 0;
-    uint64_t num_shares = num_workers < COST_WORKERS_PER_SHARE ? 1 : num_workers / COST_WORKERS_PER_SHARE;
+    uint64_t item_bytes = c->prices->item_bytes, least = least_share(c), all = 0;
+    uint64_t num_shares = num_workers < c->prices->share_workers ? 1 : num_workers / c->prices->share_workers;
     for (uint32_t node = 0; node < c->tree->num_nodes;) {
         const cost_node *unit = &c->nodes[node];
         uint64_t num_whole = unit->num_rows / c->max_rows, rest = unit->num_rows % c->max_rows;
@@ -287,7 +320,7 @@ tree_status plan_cost_create(plan_cost **cost, const kv_tree *tree, tree_plan_co
     size_t num_nodes = tree->num_nodes;
     if (!c)
         return TREE_NOMEM;
-    *c = (plan_cost){.tree = tree, .prices = &prices_of[config->target], .group_size = config->group_size,
+    *c = (plan_cost){.tree = tree, .prices = &config->prices, .group_size = config->group_size,
                      .max_rows = config->max_rows,
                      .rows = malloc(((size_t)tree->num_queries + 1) * sizeof *c->rows), .nodes = calloc(num_nodes + 1, sizeof *c->nodes),
                      .list = malloc((num_nodes + 1) * sizeof *c->list),
@@ -374,17 +407,20 @@ static void add_shares(plan_items *items, const plan_cost *c, uint64_t *left, ui
                        cost_stretch stretch, uint32_t first_row, uint32_t end_row)
 {
     uint64_t item_bytes = c->prices->item_bytes, rate = stretch.num_bytes / stretch.num_tokens + 1;
+    uint64_t tile = c->prices->cut_tokens;
     plan_piece piece = {0, 0, 0, 0, 0};
     while (from < end) {
-        if (*left < item_bytes + COST_CUT * rate)
+        if (*left < item_bytes + tile * rate)
             *left = c->share_bytes;
         uint64_t room = *left > item_bytes ? (*left - item_bytes) / rate : 0, num_tokens = end - from;
-        uint64_t cut = (room + COST_CUT * 3 / 4) / COST_CUT * COST_CUT;
-        cut = cut ? cut : COST_CUT;
-        if (num_tokens > cut + COST_CUT / 4)
+        uint64_t cut = (room + tile * 3 / 4) / tile * tile;
+        cut = cut ? cut : tile;
+        uint64_t rest = cut / c->prices->rest_part;
+        rest = rest < c->prices->rest_tokens ? rest : c->prices->rest_tokens;
+        if (num_tokens > cut + rest)
             num_tokens = cut;
         piece = piece_of_list(c, piece.last, from, num_tokens);
-        plan_add_piece(items, c->list, &piece, first_row, end_row, num_tokens / 2 + COST_CUT);
+        plan_add_piece(items, c->list, &piece, first_row, end_row, num_tokens / 2 + tile);
         uint64_t price = item_bytes + num_tokens * rate;
         *left -= price < *left ? price : *left;
         from += num_tokens;

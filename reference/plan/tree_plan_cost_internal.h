@@ -6,8 +6,11 @@
 
 typedef struct plan_cost plan_cost;
 
-/* Decides which nodes form units, and fills in max_rows and piece_tokens of the config. TREE_NOMEM; *cost is untouched
- * then. O(nodes). */
+/* Fills in the prices, or checks those of the caller: TREE_INVAL. */
+tree_status plan_cost_prices(tree_plan_config *config);
+
+/* Decides which nodes form units, and fills in max_rows and piece_tokens of the config, which has its prices
+ * and outlives *cost. TREE_NOMEM; *cost is untouched then. O(nodes). */
 tree_status plan_cost_create(plan_cost **cost, const kv_tree *tree, tree_plan_config *config);
 
 /* Adds the items of all units. */

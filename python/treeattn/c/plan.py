@@ -70,9 +70,17 @@ TREE_TARGETS = ("gpu", "cpu")
 TREE_NO_MASK = 2**32 - 1
 
 
+class tree_prices(Structure):
+    _fields_ = [("token_bytes", c_uint32), ("item_bytes", c_uint32), ("partial_bytes", c_uint32),
+                ("row_bytes", c_uint32), ("mask_bytes", c_uint32), ("masked_rows", c_uint32), ("tile_rows", c_uint32),
+                ("max_tile", c_uint32), ("share_bytes", c_uint32), ("merge_bytes", c_uint32),
+                ("share_workers", c_uint32), ("cut_tokens", c_uint32), ("rest_tokens", c_uint32), ("rest_part", c_uint32)]
+
+
 class tree_plan_config(Structure):
     _fields_ = [("strategy", tree_strategy), ("target", tree_target), ("max_rows", c_uint32),
-                ("piece_tokens", c_uint32), ("group_size", c_uint32), ("num_workers", c_uint32)]
+                ("piece_tokens", c_uint32), ("group_size", c_uint32), ("num_workers", c_uint32),
+                ("prices", tree_prices)]
 
 
 class tree_range(Structure):
@@ -100,6 +108,9 @@ class tree_plan(Structure):
 
 @function
 def tree_strategy_from_name(name: c_char_p, strategy: P(tree_strategy)) -> c_bool: ...
+
+@function
+def tree_prices_of(target: tree_target) -> P(tree_prices): ...
 
 @function
 def tree_plan_build(plan: P(P(tree_plan)), tree: P(kv_tree), config: P(tree_plan_config)) -> tree_status: ...
