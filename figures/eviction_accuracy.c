@@ -26,8 +26,8 @@ enum {
     PROCESSES = 2,
     MAX_TEXT = 1100,
     MAX_BATCH = 128,
-    BREADTH = 5,
-    PROPOSALS = 8,
+    BREADTH = 3,
+    PROPOSALS = 5,
     MAX_ARMS = 256
 };
 #define LEAST 0.01 /* as in training's own table: model/README.md */
@@ -367,35 +367,36 @@ static void run_tree(study *s, uint32_t index, uint32_t set)
 
 /* ---- the study ---- */
 
-/* All of one kind that is not there yet: written without rules, written with rules, trees of one arm. */
+/* The arms first .. end - 1 of every set that lacks the last of them. */
 typedef enum task { WRITTEN_FULL, WRITTEN_RULES, TREES } task;
 
-static void run_part(study *s, task task, uint32_t index, uint32_t part)
+static void run_part(study *s, task what, uint32_t first, uint32_t end, uint32_t part)
 {
-    uint32_t sets[FULL_SIDE_BY_SIDE], count = 0, most = task == WRITTEN_FULL ? FULL_SIDE_BY_SIDE : SIDE_BY_SIDE;
+    uint32_t sets[FULL_SIDE_BY_SIDE], count = 0, most = what == WRITTEN_FULL ? FULL_SIDE_BY_SIDE : SIDE_BY_SIDE;
     for (uint32_t i = part; i < s->num_sets; i += PROCESSES) {
-        if (!s->outcomes[index][i].there)
+        if (!s->outcomes[end - 1][i].there)
             sets[count++] = i;
         if (count == 0 || (count < most && i + PROCESSES < s->num_sets))
             continue;
-        for (uint32_t k = 0; k < count && task == TREES; k++)
-            run_tree(s, index, sets[k]);
-        if (task != TREES)
-            run_written(s, sets, count, task == WRITTEN_RULES);
+        for (uint32_t k = 0; k < count && what == TREES; k++)
+            for (uint32_t index = first; index < end; index++)
+                run_tree(s, index, sets[k]);
+        if (what != TREES)
+            run_written(s, sets, count, what == WRITTEN_RULES);
         append_notes(s);
         count = 0;
     }
 }
 
 /* Each process has one thread: steps are too short to share. */
-static void run(study *s, task task, uint32_t index)
+static void run(study *s, task what, uint32_t first, uint32_t end)
 {
     pid_t processes[PROCESSES];
     for (uint32_t part = 0; part < PROCESSES; part++) {
         processes[part] = fork();
         figure_check(processes[part] >= 0, "fork failed");
         if (processes[part] == 0) {
-            run_part(s, task, index, part);
+            run_part(s, what, first, end, part);
             _exit(0);
         }
     }
@@ -483,16 +484,17 @@ int main(int argc, char **argv)
     figure_check(s.outcomes != NULL && s.num_sets > 0, "no sets, or out of memory");
     read_raw(&s);
     s.limit = s.weights->shape.context;
-    run(&s, WRITTEN_FULL, 0);
-    run(&s, TREES, s.first_tree);
-    uint32_t written_cache = longest_solved(&s, 0), tree_cache = longest_solved(&s, s.first_tree);
-    figure_check(written_cache > 0 && tree_cache > 0, "the model solves nothing");
+    run(&s, WRITTEN_FULL, 0, 1);
+    uint32_t written_cache = longest_solved(&s, 0);
     set_budgets(&s, 0, s.first_tree, written_cache);
-    set_budgets(&s, s.first_tree, s.num_arms, tree_cache);
     s.limit = written_cache;
-    run(&s, WRITTEN_RULES, 1);
-    for (uint32_t i = s.first_tree + 1; i < s.num_arms; i++)
-        run(&s, TREES, i);
+    figure_check(written_cache > 0, "the model solves nothing by a written search");
+    run(&s, WRITTEN_RULES, 1, s.first_tree);
+    run(&s, TREES, s.first_tree, s.first_tree + 1);
+    uint32_t tree_cache = longest_solved(&s, s.first_tree);
+    set_budgets(&s, s.first_tree, s.num_arms, tree_cache);
+    figure_check(tree_cache > 0, "the model solves nothing by a tree");
+    run(&s, TREES, s.first_tree + 1, s.num_arms);
     write_csv(&s, path, written_cache, tree_cache);
     model_weights_destroy(s.weights);
     free(s.outcomes);
