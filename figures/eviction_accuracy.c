@@ -20,10 +20,10 @@
 enum {
     BLOCK_TOKENS = 16,
     MAX_SETS = GAME_NUM_SETS,
-    NUM_SETS = 200,
+    NUM_SETS = 269, /* all */
     SIDE_BY_SIDE = 3,       /* sets with all rules */
     FULL_SIDE_BY_SIDE = 50, /* sets without a rule */
-    PROCESSES = 2,
+    MAX_PROCESSES = 64,
     MAX_TEXT = 1100,
     MAX_BATCH = 128,
     BREADTH = 3,
@@ -370,13 +370,13 @@ static void run_tree(study *s, uint32_t index, uint32_t set)
 /* The arms first .. end - 1 of every set that lacks the last of them. */
 typedef enum task { WRITTEN_FULL, WRITTEN_RULES, TREES } task;
 
-static void run_part(study *s, task what, uint32_t first, uint32_t end, uint32_t part)
+static void run_part(study *s, task what, uint32_t first, uint32_t end, uint32_t part, uint32_t parts)
 {
     uint32_t sets[FULL_SIDE_BY_SIDE], count = 0, most = what == WRITTEN_FULL ? FULL_SIDE_BY_SIDE : SIDE_BY_SIDE;
-    for (uint32_t i = part; i < s->num_sets; i += PROCESSES) {
+    for (uint32_t i = part; i < s->num_sets; i += parts) {
         if (!s->outcomes[end - 1][i].there)
             sets[count++] = i;
-        if (count == 0 || (count < most && i + PROCESSES < s->num_sets))
+        if (count == 0 || (count < most && i + parts < s->num_sets))
             continue;
         for (uint32_t k = 0; k < count && what == TREES; k++)
             for (uint32_t index = first; index < end; index++)
@@ -388,20 +388,22 @@ static void run_part(study *s, task what, uint32_t first, uint32_t end, uint32_t
     }
 }
 
-/* Each process has one thread: steps are too short to share. */
+/* As many processes as processors, each with one thread: steps are too short to share. */
 static void run(study *s, task what, uint32_t first, uint32_t end)
 {
-    pid_t processes[PROCESSES];
-    for (uint32_t part = 0; part < PROCESSES; part++) {
+    pid_t processes[MAX_PROCESSES];
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    uint32_t parts = online < 1 ? 1 : online > MAX_PROCESSES ? MAX_PROCESSES : (uint32_t)online;
+    for (uint32_t part = 0; part < parts; part++) {
         processes[part] = fork();
         figure_check(processes[part] >= 0, "fork failed");
         if (processes[part] == 0) {
-            run_part(s, what, first, end, part);
+            run_part(s, what, first, end, part, parts);
             _exit(0);
         }
     }
     int status, failed = 0;
-    for (uint32_t part = 0; part < PROCESSES; part++)
+    for (uint32_t part = 0; part < parts; part++)
         failed |= waitpid(processes[part], &status, 0) < 0 || status != 0;
     figure_check(!failed, "a part of the study failed");
     read_raw(s);
