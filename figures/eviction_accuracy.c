@@ -9,7 +9,7 @@
  * A line of the raw file is one search. It is appended when a set is complete, and a program that runs again goes on
  * after the sets that are there; the csv is written from it at the end.
  *
- * measure_eviction_accuracy [CSV [SETS [RAW]]] */
+ * measure_eviction_accuracy [CSV [SETS [RAW [SETS_OF_TREES [SETS_OF_OTHERS]]]]] */
 #define _POSIX_C_SOURCE 200809L
 #include <inttypes.h>
 #include <sys/wait.h>
@@ -21,7 +21,7 @@ enum {
     BLOCK_TOKENS = 16,
     MAX_SETS = GAME_NUM_SETS,
     NUM_SETS = 269, /* all */
-    SIDE_BY_SIDE = 3,       /* sets with all rules */
+    SIDE_BY_SIDE = 5,       /* sets with all rules */
     FULL_SIDE_BY_SIDE = 50, /* sets without a rule */
     MAX_PROCESSES = 64,
     MAX_TEXT = 1100,
@@ -52,23 +52,25 @@ typedef struct study {
     game_state sets[MAX_SETS];
     uint32_t num_sets, limit; /* most characters of a written text */
     arm arms[MAX_ARMS];
-    uint32_t num_arms, first_tree;  /* arms[0]: written, nothing forgotten; arms[first_tree]: tree, nothing forgotten */
+    uint32_t num_arms, second, first_tree; /* arms[1 .. second - 1] run first; arms[0]: written, nothing forgotten; arms[first_tree]: tree, nothing forgotten */
     outcome (*outcomes)[MAX_SETS];  /* [num_arms] */
     const char *raw;
     char *lines;                    /* to be appended to raw */
     size_t num_bytes;
 } study;
 
-static const uint32_t written_percents[] = {10, 20, 30, 50, 70}, tree_percents[] = {25, 50, 75};
+static const uint32_t written_percents[] = {20, 30, 50, 10, 70}, tree_percents[] = {25, 50};
+enum { FIRST_PERCENTS = 3 };
 
-/* In the tree, those that the written-out search tells apart. */
+/* The first ones, at the first budgets, run before all others, and on more sets where time is short. */
 static const struct ruler {
     const char *policy;
-    bool by_layer, in_tree;
+    bool by_layer, is_first, in_tree;
 } rulers[] = {
-    {"random", false, true}, {"sink_window", false, true}, {"longflow", false, true}, {"longflow", true, false},
-    {"longflow_l2", false, false}, {"exact_deletion", false, false}, {"current_mass", false, false},
-    {"h2o", false, true}, {"vatp", false, false}, {"rkv", false, false},
+    {"random", false, true, true}, {"sink_window", false, true, true}, {"longflow", false, true, true},
+    {"longflow", true, true, false}, {"h2o", false, true, true}, {"rkv", false, true, false},
+    {"longflow_l2", false, false, false}, {"exact_deletion", false, false, false}, {"current_mass", false, false, false},
+    {"vatp", false, false, false},
 };
 
 enum { NUM_RULERS = sizeof rulers / sizeof rulers[0], NUM_WRITTEN = sizeof written_percents / sizeof written_percents[0],
@@ -77,9 +79,13 @@ enum { NUM_RULERS = sizeof rulers / sizeof rulers[0], NUM_WRITTEN = sizeof writt
 static void make_arms(study *s)
 {
     s->arms[s->num_arms++] = (arm){"written", "full", false, 100, 0};
-    for (uint32_t i = 0; i < NUM_RULERS; i++)
-        for (uint32_t k = 0; k < NUM_WRITTEN; k++)
-            s->arms[s->num_arms++] = (arm){"written", rulers[i].policy, rulers[i].by_layer, written_percents[k], 0};
+    for (int first = 1; first >= 0; first--) {
+        for (uint32_t i = 0; i < NUM_RULERS; i++)
+            for (uint32_t k = 0; k < NUM_WRITTEN; k++)
+                if ((rulers[i].is_first && k < FIRST_PERCENTS) == first)
+                    s->arms[s->num_arms++] = (arm){"written", rulers[i].policy, rulers[i].by_layer, written_percents[k], 0};
+        s->second = first ? s->num_arms : s->second;
+    }
     s->first_tree = s->num_arms;
     s->arms[s->num_arms++] = (arm){"tree", "full", false, 100, 0};
     for (uint32_t i = 0; i < NUM_RULERS; i++)
@@ -203,8 +209,7 @@ typedef struct writers {
     kv_pool *pool;
     forgetting *f;
     writer *all;
-    uint32_t count;
-    bool with_rules;
+    uint32_t count, first, end; /* the arms: 0, 1 without a rule */
 } writers;
 
 /* Tokens of a branch before its first eviction. */
@@ -220,9 +225,9 @@ static void finish(writers *w, writer *x)
     outcome o = check_text(s, x->set, x->text, x->length);
     x->over = true;
     kv_branch_prune(w->pool, x->branch);
-    if (x->arm > 0 || !w->with_rules)
+    if (x->arm > 0 || w->first == 0)
         note(s, x->arm, x->set, &o);
-    for (uint32_t i = 1; i < s->first_tree && x->arm == 0 && w->with_rules; i++) /* nothing to forget */
+    for (uint32_t i = w->first; i < w->end && x->arm == 0 && w->first > 0; i++) /* nothing to forget */
         if (first_full(&s->arms[i]) >= x->fed)
             note(s, i, x->set, &o);
 }
@@ -231,7 +236,7 @@ static void finish(writers *w, writer *x)
 static void fork_rules(writers *w, const writer *trunk)
 {
     study *s = w->s;
-    for (uint32_t i = 1; i < s->first_tree; i++) {
+    for (uint32_t i = w->first; i < w->end; i++) {
         forgetting_rule rule = rule_of(&s->arms[i], trunk->set);
         if (first_full(&s->arms[i]) != trunk->fed)
             continue;
@@ -267,12 +272,13 @@ static void step_batch(writers *w, writer **batch, uint32_t count)
     }
 }
 
-static void run_written(study *s, const uint32_t *sets, uint32_t count, bool with_rules)
+static void run_written(study *s, const uint32_t *sets, uint32_t count, uint32_t first, uint32_t end)
 {
-    uint32_t most = count * (with_rules ? s->first_tree : 1), num_blocks = count * (s->limit / BLOCK_TOKENS + 2);
-    for (uint32_t i = 1; i < s->first_tree && with_rules; i++)
+    bool with_rules = first > 0;
+    uint32_t most = count * (1 + end - first), num_blocks = count * (s->limit / BLOCK_TOKENS + 2);
+    for (uint32_t i = first; i < end && with_rules; i++)
         num_blocks += count * ((s->arms[i].by_layer ? s->limit : first_full(&s->arms[i])) / BLOCK_TOKENS + 4);
-    writers w = {.s = s, .all = calloc(most, sizeof *w.all), .with_rules = with_rules};
+    writers w = {.s = s, .all = calloc(most, sizeof *w.all), .first = first, .end = end};
     kv_pool_config pool_config = {.num_blocks = num_blocks, .block_tokens = BLOCK_TOKENS, .max_branches = most,
                                   .evicts = true};
     transformer_config config = {.max_branches = MAX_BATCH, .plan = {.strategy = TREE_FLASH, .target = TREE_TARGET_CPU},
@@ -370,26 +376,26 @@ static void run_tree(study *s, uint32_t index, uint32_t set)
 /* The arms first .. end - 1 of every set that lacks the last of them. */
 typedef enum task { WRITTEN_FULL, WRITTEN_RULES, TREES } task;
 
-static void run_part(study *s, task what, uint32_t first, uint32_t end, uint32_t part, uint32_t parts)
+static void run_part(study *s, task what, uint32_t first, uint32_t end, uint32_t num_sets, uint32_t part, uint32_t parts)
 {
     uint32_t sets[FULL_SIDE_BY_SIDE], count = 0, most = what == WRITTEN_FULL ? FULL_SIDE_BY_SIDE : SIDE_BY_SIDE;
-    for (uint32_t i = part; i < s->num_sets; i += parts) {
+    for (uint32_t i = part; i < num_sets; i += parts) {
         if (!s->outcomes[end - 1][i].there)
             sets[count++] = i;
-        if (count == 0 || (count < most && i + parts < s->num_sets))
+        if (count == 0 || (count < most && i + parts < num_sets))
             continue;
         for (uint32_t k = 0; k < count && what == TREES; k++)
             for (uint32_t index = first; index < end; index++)
                 run_tree(s, index, sets[k]);
         if (what != TREES)
-            run_written(s, sets, count, what == WRITTEN_RULES);
+            run_written(s, sets, count, first, end);
         append_notes(s);
         count = 0;
     }
 }
 
 /* As many processes as processors, each with one thread: steps are too short to share. */
-static void run(study *s, task what, uint32_t first, uint32_t end)
+static void run(study *s, task what, uint32_t first, uint32_t end, uint32_t num_sets)
 {
     pid_t processes[MAX_PROCESSES];
     long online = sysconf(_SC_NPROCESSORS_ONLN);
@@ -398,7 +404,7 @@ static void run(study *s, task what, uint32_t first, uint32_t end)
         processes[part] = fork();
         figure_check(processes[part] >= 0, "fork failed");
         if (processes[part] == 0) {
-            run_part(s, what, first, end, part, parts);
+            run_part(s, what, first, end, num_sets, part, parts);
             _exit(0);
         }
     }
@@ -480,23 +486,26 @@ int main(int argc, char **argv)
     const char *path = argc > 1 ? argv[1] : TREEATTN_SOURCE_DIR "/figures/eviction_accuracy.csv";
     s.weights = held_out_weights();
     s.num_sets = held_out_sets(s.sets, argc > 2 ? (uint32_t)atoi(argv[2]) : NUM_SETS);
+    uint32_t tree_sets = argc > 4 ? (uint32_t)atoi(argv[4]) : s.num_sets,
+             other_sets = argc > 5 ? (uint32_t)atoi(argv[5]) : s.num_sets;
     s.raw = argc > 3 ? argv[3] : "eviction_accuracy.raw";
     make_arms(&s);
     s.outcomes = calloc(s.num_arms, sizeof *s.outcomes);
     figure_check(s.outcomes != NULL && s.num_sets > 0, "no sets, or out of memory");
     read_raw(&s);
     s.limit = s.weights->shape.context;
-    run(&s, WRITTEN_FULL, 0, 1);
+    run(&s, WRITTEN_FULL, 0, 1, s.num_sets);
     uint32_t written_cache = longest_solved(&s, 0);
     set_budgets(&s, 0, s.first_tree, written_cache);
     s.limit = written_cache;
     figure_check(written_cache > 0, "the model solves nothing by a written search");
-    run(&s, WRITTEN_RULES, 1, s.first_tree);
-    run(&s, TREES, s.first_tree, s.first_tree + 1);
+    run(&s, TREES, s.first_tree, s.first_tree + 1, tree_sets);
     uint32_t tree_cache = longest_solved(&s, s.first_tree);
     set_budgets(&s, s.first_tree, s.num_arms, tree_cache);
     figure_check(tree_cache > 0, "the model solves nothing by a tree");
-    run(&s, TREES, s.first_tree + 1, s.num_arms);
+    run(&s, TREES, s.first_tree + 1, s.num_arms, tree_sets);
+    run(&s, WRITTEN_RULES, 1, s.second, s.num_sets);
+    run(&s, WRITTEN_RULES, s.second, s.first_tree, other_sets);
     write_csv(&s, path, written_cache, tree_cache);
     model_weights_destroy(s.weights);
     free(s.outcomes);
