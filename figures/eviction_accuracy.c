@@ -9,6 +9,7 @@
  * A line of the raw file is one search. It is appended when a set is complete, and a program that runs again goes on
  * after the sets that are there; the csv is written from it at the end.
  *
+ * measure_eviction_accuracy CSV report RAW
  * measure_eviction_accuracy [CSV [SETS [RAW [SETS_OF_TREES [SETS_OF_OTHERS]]]]] */
 #define _POSIX_C_SOURCE 200809L
 #include <inttypes.h>
@@ -461,7 +462,7 @@ static void write_csv(const study *s, const char *path, uint32_t written_cache, 
     FILE *csv = figure_open(path, "measure_eviction_accuracy", "share of held-out card sets solved; low, high: Wilson's "
                             "interval at 95 %");
     fprintf(csv, "# weights: model/reasoner.weights, crc32 %08" PRIx32 "\n# written_tokens: %u\n# tree_tokens: %u\n"
-                 "# sets: the first %u held-out sets that can reach 24, in a fixed mixed order\n"
+                 "# sets: so many of the held-out sets that can reach 24, in a fixed mixed order: fewer where time was short\n"
                  "# budget: tokens that a branch keeps; 100 %%: the longest text, or the longest branch of a tree, that "
                  "solved a set with nothing forgotten. No text is longer\n"
                  "# kept_set: one for all layers (scores summed, the pool forgets), or each layer its own\n"
@@ -469,12 +470,18 @@ static void write_csv(const study *s, const char *path, uint32_t written_cache, 
                  "# snapkv is not run: it scores prompts, and these have %u characters. rkv keeps up to 127 tokens more\n"
                  "# tree: breadth %u, %u proposals, temperature 0\n"
                  "way,policy,kept_set,percent,budget,sets,solved,share,low,high,lost,gained,legal_share,mean_tokens\n",
-            s->weights->crc32, written_cache, tree_cache, s->num_sets, 13, BREADTH, PROPOSALS);
-    for (uint32_t i = 0; i < s->num_arms; i++)
-        write_row(csv, s, &s->arms[i], i, UINT32_MAX);
-    for (uint32_t k = 0; k < NUM_WRITTEN; k++) {
-        uint32_t budget = written_percents[k] * written_cache / 100;
-        arm stop = {"written", "stop", false, written_percents[k], budget};
+            s->weights->crc32, written_cache, tree_cache, 13, BREADTH, PROPOSALS);
+    write_row(csv, s, &s->arms[0], 0, UINT32_MAX);
+    write_row(csv, s, &s->arms[s->first_tree], s->first_tree, UINT32_MAX);
+    for (uint32_t k = 0; k < NUM_RULERS; k++)
+        for (uint32_t percent = 1; percent < 100; percent++)
+            for (uint32_t i = 1; i < s->num_arms; i++)
+                if (s->arms[i].percent == percent && strcmp(s->arms[i].policy, rulers[k].policy) == 0 &&
+                    s->arms[i].by_layer == rulers[k].by_layer)
+                    write_row(csv, s, &s->arms[i], i, UINT32_MAX);
+    for (uint32_t percent = 10; percent < 100; percent += 10) {
+        uint32_t budget = percent * written_cache / 100;
+        arm stop = {"written", "stop", false, percent, budget};
         write_row(csv, s, &stop, 0, budget);
     }
     figure_close(csv);
@@ -485,7 +492,8 @@ int main(int argc, char **argv)
     static study s;
     const char *path = argc > 1 ? argv[1] : TREEATTN_SOURCE_DIR "/figures/eviction_accuracy.csv";
     s.weights = held_out_weights();
-    s.num_sets = held_out_sets(s.sets, argc > 2 ? (uint32_t)atoi(argv[2]) : NUM_SETS);
+    bool reports = argc > 2 && strcmp(argv[2], "report") == 0; /* the csv of the raw file as it is */
+    s.num_sets = held_out_sets(s.sets, argc > 2 && !reports ? (uint32_t)atoi(argv[2]) : NUM_SETS);
     uint32_t tree_sets = argc > 4 ? (uint32_t)atoi(argv[4]) : s.num_sets,
              other_sets = argc > 5 ? (uint32_t)atoi(argv[5]) : s.num_sets;
     s.raw = argc > 3 ? argv[3] : "eviction_accuracy.raw";
@@ -494,18 +502,22 @@ int main(int argc, char **argv)
     figure_check(s.outcomes != NULL && s.num_sets > 0, "no sets, or out of memory");
     read_raw(&s);
     s.limit = s.weights->shape.context;
-    run(&s, WRITTEN_FULL, 0, 1, s.num_sets);
+    if (!reports)
+        run(&s, WRITTEN_FULL, 0, 1, s.num_sets);
     uint32_t written_cache = longest_solved(&s, 0);
     set_budgets(&s, 0, s.first_tree, written_cache);
     s.limit = written_cache;
     figure_check(written_cache > 0, "the model solves nothing by a written search");
-    run(&s, TREES, s.first_tree, s.first_tree + 1, tree_sets);
+    if (!reports)
+        run(&s, TREES, s.first_tree, s.first_tree + 1, tree_sets);
     uint32_t tree_cache = longest_solved(&s, s.first_tree);
     set_budgets(&s, s.first_tree, s.num_arms, tree_cache);
     figure_check(tree_cache > 0, "the model solves nothing by a tree");
-    run(&s, TREES, s.first_tree + 1, s.num_arms, tree_sets);
-    run(&s, WRITTEN_RULES, 1, s.second, s.num_sets);
-    run(&s, WRITTEN_RULES, s.second, s.first_tree, other_sets);
+    if (!reports) {
+        run(&s, TREES, s.first_tree + 1, s.num_arms, tree_sets);
+        run(&s, WRITTEN_RULES, 1, s.second, s.num_sets);
+        run(&s, WRITTEN_RULES, s.second, s.first_tree, other_sets);
+    }
     write_csv(&s, path, written_cache, tree_cache);
     model_weights_destroy(s.weights);
     free(s.outcomes);
