@@ -473,9 +473,9 @@ static void write_csv(const study *s, const char *path, uint32_t written_cache, 
             s->weights->crc32, written_cache, tree_cache, 13, BREADTH, PROPOSALS);
     write_row(csv, s, &s->arms[0], 0, UINT32_MAX);
     write_row(csv, s, &s->arms[s->first_tree], s->first_tree, UINT32_MAX);
-    for (uint32_t k = 0; k < NUM_RULERS; k++)
-        for (uint32_t percent = 1; percent < 100; percent++)
-            for (uint32_t i = 1; i < s->num_arms; i++)
+    for (uint32_t n = 0; n < 2 * NUM_RULERS; n++) /* written ones, then trees */
+        for (uint32_t percent = 1, k = n % NUM_RULERS; percent < 100; percent++)
+            for (uint32_t i = n < NUM_RULERS ? 1 : s->first_tree; i < (n < NUM_RULERS ? s->first_tree : s->num_arms); i++)
                 if (s->arms[i].percent == percent && strcmp(s->arms[i].policy, rulers[k].policy) == 0 &&
                     s->arms[i].by_layer == rulers[k].by_layer)
                     write_row(csv, s, &s->arms[i], i, UINT32_MAX);

@@ -2,13 +2,13 @@ function share(where) { return percent(0, at(where, "share")) }
 END {
     tree = "way=tree kept=5 proposals=8"
     say("on the first {} held-out card sets", at(tree, "sets"))
-    say("from 1 kept state with {} proposals", lowest("way=tree kept=1", "proposals"))
+    say("from {} kept state with {} proposals", 1, lowest("way=tree kept=1", "proposals"))
     say("chains, {} to {} of them", lowest("way=chains", "kept"), highest("way=chains", "kept"))
     holds("to 5 with 8", highest("way=tree", "kept") == 5 && highest("way=tree", "proposals") == 8)
     holds("blocks of 16 tokens", told("blocks of 16 tokens"))
     say("The tree of {} kept states and {} proposals solves {} % of the sets with {} nodes", 5, 8, share(tree), d(0, at(tree, "nodes")))
     say("an exhaustive search of at most {} nodes solves {} %, a random tree of the same shape {} %", 65, share("way=exhaustive kept=65"), share("way=random kept=5 proposals=8"))
-    say("chain solves {} %, the best of {} chains at temperature 1, with {} nodes, {} %", share("way=chain"), highest("way=chains", "kept"), d(0, at("way=chains kept=8", "nodes")), share("way=chains kept=8"))
+    say("chain solves {} %, the best of {} chains at temperature {}, with {} nodes, {} %", share("way=chain"), highest("way=chains", "kept"), 1, d(0, at("way=chains kept=8", "nodes")), share("way=chains kept=8"))
     say("The written-out search, with {} nodes, solves {} %", d(0, at("way=written", "nodes")), share("way=written"))
     say("with {} nodes, exhaustive search solves {} %", 4000, share("way=exhaustive kept=4000"))
     say("copies would read {} MB of K and V, the plans over shared blocks {} MB, and each token of a step once is {} MB", d(0, at(tree, "copied_mb")), d(0, at(tree, "plan_mb")), d(0, at(tree, "distinct_mb")))

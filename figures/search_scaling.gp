@@ -7,7 +7,7 @@ stats data using (of_tree(5, 8, 5)) every ::1 name 'share' nooutput
 stats data using (of_tree(5, 8, 8)) every ::1 name 'nodes' nooutput
 stats data using (of_tree(5, 8, 12)) every ::1 name 'copied' nooutput
 stats data using (of_tree(5, 8, 13)) every ::1 name 'plan' nooutput
-stats data using (strcol(1) eq 'tree' ? column(0) - 1 : NaN) every ::1 name 'rows' nooutput
+stats data using (strcol(1) eq 'tree' ? column(0) : NaN) every ::1 name 'rows' nooutput
 first = rows_min
 set multiplot
 set lmargin at screen 0.055; set rmargin at screen 0.515; set tmargin at screen 0.86; set bmargin at screen 0.125
@@ -18,11 +18,11 @@ set yrange [0:100]
 set ytics 20
 set xlabel 'nodes: steps proposed for a card set, mean'
 set ylabel 'card sets solved, %'
-set key top left reverse Left samplen 3
+set key at graph 1.0,0.03 bottom right reverse Left samplen 3 font ',12'
 set title sprintf("The tree of thoughts solves %.0f %%\nof the card sets with %.0f nodes", 100 * share_max, nodes_max)
 plot data using (pick('tree', 8)):(100 * $5):(100 * $6):(100 * $7) with yerrorlines lt 21 title 'tree of thoughts', \
-     data using (pick('chains', 8)):(100 * $5):(100 * $6):(100 * $7) with yerrorlines lt 22 title 'best of n chains, temperature 1', \
-     data using (pick('chain', 8)):(100 * $5):(100 * $6):(100 * $7) with yerrorbars lt 23 title 'one chain, temperature 0', \
+     data using (pick('chains', 8)):(100 * $5):(100 * $6):(100 * $7) with yerrorlines lt 22 title 'best of n chains, drawn', \
+     data using (pick('chain', 8)):(100 * $5):(100 * $6):(100 * $7) with yerrorbars lt 23 title 'one chain, the most probable', \
      data using (pick('written', 8)):(100 * $5):(100 * $6):(100 * $7) with yerrorbars lt 24 title 'written-out search', \
      data using (pick('exhaustive', 8)):(100 * $5) with linespoints lt others title 'exhaustive, without a model', \
      data using (pick('random', 8)):(100 * $5) with linespoints lt copied title 'random tree, without a model'
@@ -35,8 +35,8 @@ set xtics ('1 x 3' 0, '1 x 5' 1, '2 x 5' 2, '3 x 5' 3, '5 x 5' 4, '5 x 8' 5)
 set xlabel 'states kept x proposals'
 set ylabel 'K and V that attention reads for a card set, MB'
 set title sprintf("Shared and read once for all branches,\nthe widest tree reads %.1f times less", copied_max / plan_max)
-set key top left reverse Left samplen 3
-plot data using (column(0) - 1 - first):(pick('tree', 12)) with linespoints lt copied title 'copied for each branch', \
-     data using (column(0) - 1 - first):(pick('tree', 13)) with linespoints lt cost title 'shared blocks, plans of strategy cost', \
-     data using (column(0) - 1 - first):(pick('tree', 14)) with linespoints lt floor_line title 'each token of a step once'
+set key at graph 0.03,0.97 top left reverse Left samplen 3 font ',14'
+plot data using (column(0) - first - 1):(pick('tree', 12)) with linespoints lt copied title 'copied for each branch', \
+     data using (column(0) - first - 1):(pick('tree', 13)) with linespoints lt cost title 'shared blocks, plans of strategy cost', \
+     data using (column(0) - first - 1):(pick('tree', 14)) with linespoints lt floor_line title 'each token of a step once'
 unset multiplot
