@@ -1,4 +1,5 @@
-/* few_rows: a small plan as step 13 reads it: one list of all tokens of all items, each with the queries that see it. */
+/* few_rows: a small plan as step 13 reads it: one list of all tokens of all items, each with the queries that see
+ * it. */
 #ifndef FEW_ROWS_H
 #define FEW_ROWS_H
 

@@ -3,7 +3,7 @@
  *
  * The goal: make 24 from four numbers, the cards 1 to 13, with + - * /, each number used once. A state is the numbers
  * left, in rising order; a step replaces two of them by their result. Text is one character a token: model/README.md
- * ("Text") is the grammar that training and this file share.
+ * ("Characters and lines") is the grammar that training and this file share.
  *
  *   state  "4 9 10 13"        numbers in lowest terms, "5/2", in rising order
  *   step   "13-10=3>3 4 9"    two numbers of the state, the result, the state after it

@@ -421,7 +421,7 @@ static void prune_all(tree_search *t)
 static void select_states(tree_search *t, uint32_t first_thought)
 {
     search_thought *thoughts = t->run.result->thoughts;
-    kept_state next[SEARCH_MAX_BREADTH];
+    kept_state next[SEARCH_MAX_BREADTH] = {{.thought = SEARCH_NONE}};
     uint32_t num_next = 0, index = first_thought;
     for (uint32_t s = 0; s < t->num_states; s++)
         for (uint32_t i = 0; i < t->counts[0][s]; i++, index++) {

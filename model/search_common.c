@@ -23,17 +23,17 @@ uint64_t search_next_key(uint64_t key, uint32_t token)
 double search_noise(uint64_t key, uint32_t token)
 {
     uint64_t bits = mix(key ^ (token + 1) * 0xd1b54a32d192ed03u);
-    return -log(-log(((double)(bits >> 11) + 0.5) * 0x1p-53));
+    return -log(-log(((double)(bits >> 12) + 0.5) * 0x1p-52));
 }
 
 double search_log_sum(const float *logits, uint32_t count, double divisor)
 {
-    double most = -INFINITY, sum = 0;
-    for (uint32_t i = 0; i < count; i++)
+    double most = logits[0], sum = 0;
+    for (uint32_t i = 1; i < count; i++)
         most = logits[i] > most ? logits[i] : most;
     for (uint32_t i = 0; i < count; i++)
         sum += exp((logits[i] - most) / divisor);
-    return most / divisor + log(sum);
+    return most / divisor + log(fmax(sum, 1)); /* the largest term is 1 */
 }
 
 /* --- a run -------------------------------------------------------------------------------------------------------- */

@@ -57,7 +57,7 @@ class Layer(nn.Module):
         self.w_down = nn.Linear(shape.hidden, shape.width, bias=False)
 
     def query_key_value(self, x, cos, sin):
-        """x [rows][characters][width] -> q, k, v [rows][heads or kv_heads][characters][head_dim], turned by RoPE"""
+        """x [rows][characters][width] -> q, k, v [rows][heads or kv_heads][characters][head_dim], rotated by RoPE"""
         x = self.attention_norm(x)
         q, k, v = (w(x).unflatten(-1, (-1, self.shape.head_dim)).transpose(1, 2) for w in (self.wq, self.wk, self.wv))
         return rotate(q, cos, sin), rotate(k, cos, sin), v

@@ -20,7 +20,7 @@ from sphinx.util import logging
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FOLDERS = ['allocator', 'reference', 'gpu', 'measure', 'tools', 'tests', 'figures', 'docs', 'scripts', 'cmake', '.ci',
-           '.devcontainer', 'exercises', 'notebooks']
+           '.devcontainer', 'exercises', 'notebooks', 'model']
 LEXERS = {'.c': 'c', '.h': 'c', '.cu': 'cuda', '.cuh': 'cuda', '.cpp': 'c++', '.sh': 'bash', '.py': 'python',
           '.awk': 'awk', '.gp': 'gnuplot', '.gnuplot': 'gnuplot', '.cmake': 'cmake', '.gdb': 'text', '.csv': 'text', '.txt': 'text',
           '.ttr': 'text', '.in': 'text', '.json': 'json', '.cff': 'yaml', '.mk': 'make', '.mistakes': 'text', 'weave': 'python', 'run': 'bash',

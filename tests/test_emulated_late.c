@@ -2,6 +2,7 @@
  * where it needs larger memory; its waiting leaves no error behind, and its refusals no capture broken. And attention
  * that begins early reads nothing that the previous launch still writes: no new token of a list, and without a list
  * nothing but the plan. */
+#include <stdio.h>
 #include <string.h>
 
 #include "gpu_internal.h"
@@ -112,6 +113,8 @@ static void run_captured(const void *unused)
 
 /* ---- K and V that the previous launch writes ---- */
 
+enum { LATE_BLOCK_TOKENS = 32 }; /* more than a slice: a new block is new as a whole */
+
 typedef struct late_writer {
     gpu_case *gpu;
     bool queries_too;
@@ -149,7 +152,7 @@ static const struct late_case {
     attention_size size;
     uint32_t num_promised; /* of the paths' newest slots; 0: nothing is promised */
 } late_cases[] = {
-    {"one_new_token", "1/130", {1, 4, 128}, 1},
+    {"one_new_token", "1/150", {1, 4, 128}, 1},
     {"a_new_token_for_each_branch", "1,3/90,9", {1, 4, 64}, 3},
     {"nothing_promised", "1,3/90,9", {1, 4, 64}, 0},
 };
@@ -161,7 +164,7 @@ static void run_new_tokens(const void *argument)
     attention_case c;
     gpu_case gpu;
     uint64_t new_slots[3];
-    attention_case_build(&c, storage_backend(TREE_BF16), late->tree, BLOCK_TOKENS, late->size);
+    attention_case_build(&c, storage_backend(TREE_BF16), late->tree, LATE_BLOCK_TOKENS, late->size);
     tree_plan *plan = attention_plan(&c, TREE_COST, 0, 0);
     const tree_gpu_step *step = last_step(TREE_BF16);
     gpu_case_create(&gpu, &c);
@@ -180,7 +183,7 @@ static void run_new_tokens(const void *argument)
     if (late->num_promised == 0)
         d_clear(&gpu.query);
     for (uint64_t slot = 0; late->num_promised == 0 && slot < c.num_kv / late->size.num_kv_heads / late->size.head_dim;
-         slot += BLOCK_TOKENS)
+         slot += LATE_BLOCK_TOKENS)
         spoil_block(&gpu, slot);
     for (uint32_t q = 0; q < late->num_promised; q++)
         spoil_block(&gpu, new_slots[q]);
@@ -195,15 +198,15 @@ static void run_new_tokens(const void *argument)
     attention_case_free(&c);
 }
 
-/* Old K and V are read early: those that are not promised to be new, and change, are not seen. Otherwise the cases above
- * would say nothing. */
+/* Old K and V are read early: those that are not promised to be new, and change, are not seen. Otherwise the cases
+ * above would say nothing. */
 static void run_broken_promise(const void *argument)
 {
     (void)argument;
     attention_case c;
     gpu_case gpu;
     const uint64_t none = UINT64_MAX;
-    attention_case_build(&c, storage_backend(TREE_BF16), "1/130", BLOCK_TOKENS, (attention_size){1, 4, 128});
+    attention_case_build(&c, storage_backend(TREE_BF16), "1/130", LATE_BLOCK_TOKENS, (attention_size){1, 4, 128});
     tree_plan *plan = attention_plan(&c, TREE_COST, 0, 0);
     gpu_case_create(&gpu, &c);
     gpu_case_plan(&gpu, plan);
@@ -244,6 +247,32 @@ static void run_promises(const void *unused)
     plan_tree_destroy(tree);
 }
 
+/* Where paths outgrow step 13, the device does not follow: another kernel is to be captured. */
+static void run_limit(const void *unused)
+{
+    (void)unused;
+    tree_plan_gpu *gpu = NULL;
+    char spec[40];
+    uint32_t num_workers = 0;
+    const tree_shape shape = {1, 2, 2, 64, NUM_BLOCKS, BLOCK_TOKENS, TREE_FP16};
+    cuda_ok(gpu_num_workers(&num_workers), "workers");
+    snprintf(spec, sizeof spec, "1/%u", (unsigned)few_rows_limit(1, &shape, num_workers, false) - 2);
+    kv_tree *tree = plan_tree_levels(spec, BLOCK_TOKENS, SPARE_TOKENS);
+    tree_plan *plan = plan_of(tree);
+    put(&gpu, plan);
+    check(gpu->is_few && tree_plan_gpu_steps_ahead(gpu) <= 2, "two tokens more");
+    for (int i = 0; i < 3; i++) {
+        check(plan_tree_grow(tree, 0, 1) && tree_plan_grow(plan, tree), "a token");
+        check(tree_plan_gpu_grow(gpu, plan) == (i < 2), "the device follows to the limit");
+    }
+    const uint64_t version = tree_plan_gpu_version(gpu);
+    put(&gpu, plan);
+    check(!gpu->is_few && tree_plan_gpu_version(gpu) > version, "another kernel");
+    tree_plan_gpu_destroy(gpu);
+    tree_plan_destroy(plan);
+    plan_tree_destroy(tree);
+}
+
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "updates of a plan on a GPU that is late");
@@ -254,5 +283,6 @@ int main(int argc, char **argv)
         test_add(run_new_tokens, &late_cases[i], "%s", late_cases[i].name);
     test_add(run_broken_promise, NULL, "a_broken_promise");
     test_add(run_promises, NULL, "promises");
+    test_add(run_limit, NULL, "limit_of_few_rows");
     return test_end();
 }

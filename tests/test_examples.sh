@@ -116,7 +116,7 @@ if [ -f "$emulated" ] && [ -n "$cxx" ]; then
     shows decode_loop 1 '^step 20: 2 of 3 drafts accepted, '
     shows decode_loop 1 '^step 20: 4 branches, 0 copies, a new tree, a new plan, '
     shows decode_loop 23 ': 4 branches, 0 copies, (nothing to do|nothing is sent), '
-    shows decode_loop 20 ', nothing to do, '
+    shows decode_loop 19 ', nothing to do, '
     shows decode_loop 1 '^captured [12] times$'
     run evict_gpu "$cxx" "$emulated"
     shows evict_gpu 11 ', as on the CPU$'

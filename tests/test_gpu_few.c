@@ -1,6 +1,6 @@
 /* Claim: a plan of few rows runs without a queue, and gives each query the attention over its own path: whatever the
- * number of rows and clusters, with masks, drafts and branches without tokens, and beside NaN that a query does not see.
- * Plans beyond the limits run as before. */
+ * number of rows and clusters, with masks, drafts and branches without tokens, and beside NaN that a query does not
+ * see. Plans beyond the limits run as before. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* Claim: on a GPU, attention that begins before the previous launch has ended does not read what that launch still
- * writes: new tokens that the caller has named, or everything, where nothing is named. The launch that writes may be the
- * one before, or the one before that. */
+ * writes: new tokens that the caller has named, or everything, where nothing is named. The launch that writes may be
+ * the one before, or the one before that. */
 #include <string.h>
 
 #include <cuda_runtime.h>

@@ -248,4 +248,23 @@ for profile in "${profiles[@]}"; do
         }')" "$(for key in token_bytes item_bytes partial_bytes row_bytes mask_bytes masked_rows tile_rows max_tile share_bytes merge_bytes cut_tokens rest_tokens rest_part; do
             value "$profile" $key; done | paste -sd ' ')"
 done
+# The H200's: docs/profiles.md has the means and how many trees are more than 3 % behind, of the profile and of docs/tune_h200.csv.
+doc=$TREEATTN_SOURCE_DIR/docs/profiles.md
+# rows: lines 'NAME DEFAULT_US FITTED_US OTHER_US' become rows of the page's table.
+rows() {
+    awk '{ sum[$1] += log($3 / $2); count[$1]++
+           b = 100 * ($2 / $4 - 1); a = 100 * ($3 / $4 - 1)
+           if (b > 3) before[$1]++
+           if (a > 3) after[$1]++
+           if (count[$1] == 1 || b > worst_before[$1]) worst_before[$1] = b
+           if (count[$1] == 1 || a > worst_after[$1]) worst_after[$1] = a }
+         END { for (n in sum) { name = n; gsub("-", " ", name); printf "|%s|%d|%.3f|%d, at most %.1f %%|%d, at most %.1f %%|\n", name, count[n], exp(sum[n] / count[n]), before[n],
+             worst_before[n], after[n], worst_after[n] } }'
+}
+{ sed -nE 's/^(fit|judge) [^ ]* ([^ ]*) ([^ ]*) ([^ ]*) .*/\1 \2 \3 \4/p' nvidia_h200.profile
+  sed -nE 's/^step_([0-9]*)_[^,]*,"[^"]*",([0-9]*),([0-9]*),([^,]*),([^,]*),([^,]*),.*/step-\1,-\2\/\3 \4 \5 \6/p' "$TREEATTN_SOURCE_DIR/docs/tune_h200.csv"
+} | rows >"$work/rows"
+expect "nvidia_h200.profile and docs/tune_h200.csv: eight kinds of trees" 8 "$(wc -l <"$work/rows")"
+expect "docs/profiles.md has their numbers" "" "$(grep -vxFf "$doc" "$work/rows")"
+expect "nvidia_h200.profile was measured" yes "$(value nvidia_h200.profile measured)"
 finish

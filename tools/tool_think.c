@@ -289,8 +289,9 @@ static int run(const tool_call *call)
     game_step steps[GAME_CARDS - 1];
     uint32_t num_steps;
     outcome.solvable = game_solve(steps, &num_steps, &request.cards, &outcome.num_states);
+    uint64_t element_bytes = request.gpu ? 2 : sizeof(float);
     outcome.block_bytes =
-        2ull * shape->layers * shape->kv_heads * shape->head_dim * (request.gpu ? 2 : sizeof(float)) * request.block_tokens;
+        2ull * shape->layers * shape->kv_heads * shape->head_dim * element_bytes * request.block_tokens;
     bool text = call->format == TOOL_TEXT;
     run_all(&outcome, text);
     char next[TOOL_MAX_COMMAND];

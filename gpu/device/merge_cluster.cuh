@@ -1,8 +1,8 @@
 /* merge partial states inside a cluster. First read by step 13.
  *   in a block   each warp leaves its state in shared memory; then the threads add up those of all warps
- *   send         straight on, four elements at a time: block r of the cluster gets head_dim / size elements of o of each
- *                row, and every m and l. Neighbouring threads store to neighbouring addresses: what counts is the number
- *                of packets between multiprocessors
+ *   send         straight on, four elements at a time: block r of the cluster gets head_dim / size elements of o of
+ *                each row, and every m and l. Neighbouring threads store to neighbouring addresses: what counts is the
+ *                number of packets between multiprocessors
  *   receive      four lanes share four elements of a row: each adds up those of every fourth block, then they exchange
  *                sums. The order is always the same */
 #ifndef MERGE_CLUSTER_CUH

@@ -1,13 +1,13 @@
-/* What one warp computes with a slice of 16 tokens that it shares with no other warp: attention of up to 16 rows. First
- * read by step 13. Scores and softmax are those of tile.cuh; three things differ.
+/* What one warp computes with a slice of 16 tokens that it shares with no other warp: attention of up to 16 rows.
+ * First read by step 13. Scores and softmax are those of tile.cuh; three things differ.
  *
- * Stages. Each lane copies to shared memory those 16 bytes at a time that it will itself multiply, and waits for its own
- * copies alone (cp.async). So there is no barrier, nothing is swizzled, and a stage is no more than registers that can
- * be waited for.
+ * Stages. Each lane copies to shared memory those 16 bytes at a time that it will itself multiply, and waits for its
+ * own copies alone (cp.async). So there is no barrier, nothing is swizzled, and a stage is no more than registers that
+ * can be waited for.
  *
  * Keys. A dot product does not care in which order head_dim is summed. So lane i has eight elements from
- * 8 * (i % 4 + 4 * j) of the keys i / 4 and i / 4 + 8, takes its fragments of K from them as they are, and of the queries
- * the same elements.
+ * 8 * (i % 4 + 4 * j) of the keys i / 4 and i / 4 + 8, takes its fragments of K from them as they are, and of the
+ * queries the same elements.
  *
  * Values. o is transposed, values^T x weights^T: the weights are the right matrix, whose fragments are the pairs that
  * the softmax leaves, and up to 8 rows need half of the products and registers that 16 do. The left matrix has the

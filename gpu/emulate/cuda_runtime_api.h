@@ -83,8 +83,8 @@ void emulate_seed(unsigned long long seed);
 void emulate_late(bool late);
 
 /* Work of a launch that is still running when the next one begins, if that is an early one: it is done when no thread
- * of the next can go on, since all wait for it (wait_for_previous_launch); so a thread that does not wait reads too early.
- * Otherwise it is done before the next launch begins. */
+ * of the next can go on, since all wait for it (wait_for_previous_launch); so a thread that does not wait reads too
+ * early. Otherwise it is done before the next launch begins. */
 void emulate_previous(void (*work)(void *context), void *context);
 
 /* Thread blocks that have run since the program began. */

@@ -8,6 +8,7 @@
  * The model counts bytes of one KV head; docs/plans.md explains formula and constants.
  * Price: O(nodes) before the items are added. */
 #include "tree_plan_cost_internal.h"
+#include "exact_math_internal.h"
 
 #include <math.h>
 #include <stdlib.h>
