@@ -4,7 +4,7 @@
 # The memory is full. Which token can a branch do without, and what if another branch still needs it? Here you delete
 # tokens one by one, invent a measure of your own, and let policies compete under a budget.
 #
-# - **Chapter:** [9 Forgetting](../docs/book/09_forgetting.md)
+# - **Chapters:** [9 Forgetting](../docs/book/09_forgetting.md), [11 A trained reasoner](../docs/book/11_reasoner.md)
 # - **Exercise:** [12 A policy that beats random eviction](../exercises/12_policy/README.md), `make exercise N=12`
 # - **Explorer:** [panel 6](../docs/explorer.html#panel-evict), a budget with a slider
 

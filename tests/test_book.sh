@@ -132,7 +132,7 @@ expect "the chapters and their parts" "" "$(book_faults)"
 expect "chapters, notebooks, exercises and panels name each other" "" "$(way_faults)"
 expect "the same table in docs/README.md" "$(grep -E '^\|\[[0-9]+ ' docs/book/README.md)" \
     "$(grep -E '^\|\[[0-9]+ ' docs/README.md | sed 's#(book/#(#')"
-expect "eleven chapters" 11 "$(find docs/book -name '[0-9]*_*.md' | wc -l)"
+expect "twelve chapters" 12 "$(find docs/book -name '[0-9]*_*.md' | wc -l)"
 
 # The same book with a mistake in one chapter.
 cp -r docs notebooks exercises "${work:?}" && cd "$work" || exit 1

@@ -1,0 +1,8 @@
+# Chapter 11: a step of the small model on the GPU.
+function us(plan) { return d(0, at("workload=reasoner plan=" plan, "device_us")) " us" }
+END {
+    value("reasoner_cost", us("cost"))
+    value("reasoner_radix", us("radix"))
+    holds("64 branches behind 100", told("64 branches behind 100 tokens"))
+    holds("There is nearly nothing to", at("workload=reasoner plan=cost", "device_us") > at("workload=reasoner plan=radix", "device_us"))
+}
