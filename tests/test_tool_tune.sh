@@ -106,6 +106,15 @@ expect_error "a folder that is not there" 2 '^treeattn: tune: none/x\.profile: N
 FAKE_GPU=none expect_error "said before a GPU is looked for" 2 '^treeattn: tune: none/x\.profile: ' tune --out none/x.profile
 expect_error "no file" 2 '^treeattn: tune: \.: expected a file' tune --out .
 expect_error "a log that cannot be" 2 '^treeattn: tune: none/log: No such file' tune --log none/log
+expect_error "no name" 2 "^treeattn: --out: expected the name of a file, or -; got ''" tune --out ''
+expect_error "a table without a place" 2 '^treeattn: --format: works only with a table, and --out - writes none' tune --out - --format csv
+expect_error "a log on standard output" 2 "^treeattn: --log: expected the name of a file, got '-'" tune --log -
+expect_error "a log in the profile's place" 2 '^treeattn: --log: x\.both is the file of the profile' tune --out x.both --log x.both
+expect_error "by another name" 2 '^treeattn: --log: \./x\.both is the file of the profile' tune --out x.both --log ./x.both
+expect "no such file is left" "./x.both*" "$(echo ./x.both*)"
+cp good.profile x.both
+expect_error "an old one" 2 '^treeattn: --log: \./x\.both is the file of the profile' tune --out x.both --log ./x.both
+expect "stays" "$(cat good.profile)" "$(cat x.both)"
 expect_error "seconds" 2 "^treeattn: --seconds: expected a whole number from 1 to 600, got '0'" tune --seconds 0
 echo old >kept.profile
 # A full disk: the limit lies below the size of a profile. The old file stays, and the profile is not lost.

@@ -77,7 +77,8 @@ arithmetic intensity|roofline|memory-bound|compute-bound|floor|score of a kernel
 candidates|mass|norm|importance|deferred|eager|keep words|position|hole|dead block|scope|compaction|forest|
 kernel|launch|multiprocessor|thread block|warp|lane|shuffle|register|shared memory|barrier|coalesced|
 tensor core|warpgroup|fragment|bank conflict|swizzle|prefetch|persistent kernel|queue|outline|worker|
-cooperative launch|programmatic dependent launch|cluster|occupancy|spill|reference|fast path|rung|trace|replay'
+cooperative launch|programmatic dependent launch|cluster|occupancy|spill|
+decoder|value word|margin|price|profile|reference|fast path|rung|trace|replay'
 if [ $# = 0 ]; then
     defined=$(sed -n 's/^#### //p' docs/glossary.md | sort)
     differing=$(comm -3 <(tr -d '\n' <<<"$words" | tr '|' '\n' | sort) - <<<"$defined")

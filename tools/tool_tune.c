@@ -134,12 +134,16 @@ static out_file prepare(const tool_call *call, const char *gpu)
     out_file out;
     char name[TOOL_PROFILE_TEXT];
     const char *path = tool_text(call, "--out", NULL);
+    if (path != NULL && *path == '\0')
+        tool_bad_usage(call->verb, "--out: expected the name of a file, or -; got ''");
     tool_profile_name(name, gpu);
     int length = path != NULL ? snprintf(out.path, MAX_PATH, "%s", path)
                               : snprintf(out.path, MAX_PATH, "%s.profile", *name ? name : "gpu");
     if (length >= MAX_PATH)
         tool_bad_usage(call->verb, "--out: the name is too long");
     if (strcmp(out.path, "-") == 0) {
+        if (call->format != TOOL_TEXT)
+            tool_bad_usage(call->verb, "--format: works only with a table, and --out - writes none");
         out.path[0] = '\0';
         return out;
     }
@@ -183,14 +187,30 @@ static void write_profile(const out_file *out, const tool_profile *profile)
 static void show(uint32_t done, void *context) { tool_progress_show(context, done, NUM_STEPS); }
 static void show_search(uint32_t done, void *context) { show(NUM_FIT + done, context); }
 
-static FILE *open_log(const tool_call *call)
+static bool same_file(const char *path, const char *other)
+{
+    struct stat a, b;
+    return stat(path, &a) == 0 && stat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* An old log is emptied only when it is known to be another file than the profile's. */
+static FILE *open_log(const tool_call *call, const out_file *out)
 {
     const char *path = tool_text(call, "--log", NULL);
-    FILE *log = path != NULL ? fopen(path, "w") : NULL;
-    if (path != NULL && log == NULL)
+    if (path == NULL)
+        return NULL;
+    if (*path == '\0' || strcmp(path, "-") == 0)
+        tool_bad_usage(call->verb, "--log: expected the name of a file, got '%s'", path);
+    if (strcmp(path, out->path) == 0 || same_file(path, out->path))
+        tool_bad_usage(call->verb, "--log: %s is the file of the profile", path);
+    FILE *log = fopen(path, "w");
+    if (log == NULL)
         tool_bad_input("tune: %s: %s", path, strerror(errno));
-    if (log != NULL)
-        tune_write_log_heading(log);
+    if (same_file(path, out->path)) { /* two names of a new file */
+        unlink(path);
+        tool_bad_usage(call->verb, "--log: %s is the file of the profile", path);
+    }
+    tune_write_log_heading(log);
     return log;
 }
 
@@ -290,7 +310,7 @@ static int run(const tool_call *call)
     if (gpu_bench_look(&gpu, why) != GPU_BENCH_OK)
         tool_fail("tune: %s", why);
     const out_file out = prepare(call, gpu.name);
-    FILE *log = open_log(call);
+    FILE *log = open_log(call, &out);
     double limit_us = measure_now_us() + seconds * 1e6;
     tune_case fit[NUM_FIT], judge[NUM_JUDGE];
     open_cases(fit, fit_trees, NUM_FIT, &gpu, log);

@@ -4,7 +4,8 @@ measured yes
 date 2026-11-30
 driver CUDA 13.0, runtime 13.0
 commit 19e2e36ef076
-rung step_14_few_rows
+# at that commit the rung was called step_14_few_rows
+rung step_13_few_rows
 multiprocessors 132
 l2_mib 60
 dram_gbps 4415
