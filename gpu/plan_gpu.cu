@@ -174,7 +174,8 @@ static char *next_place(const outline_memory *memory)
 static fill_arguments arguments_of(const tree_plan_gpu *gpu)
 {
     return {(plan_outline *)gpu->outline.device, gpu->shape, gpu->plan, gpu->queue, gpu->partial_item, gpu->arrivals,
-            gpu->fills_few ? gpu->few_tokens : NULL, gpu->few_capacity, gpu->new_blocks, (uint32_t)gpu->most_blocks, gpu->num_workers};
+            gpu->fills_few ? gpu->few_tokens : NULL, gpu->few_capacity, gpu->new_blocks, (uint32_t)gpu->most_blocks,
+            gpu->num_workers};
 }
 
 /* Returns when the device has read what the place of the next outline holds; steps that read the next turn of

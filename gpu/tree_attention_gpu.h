@@ -53,9 +53,8 @@ tree_status tree_plan_gpu_update_masks(tree_plan_gpu *gpu_plan, const tree_plan 
  * tree_plan_grow returned true for `plan`, the plan that gpu_plan was made from: whether the device can follow, with
  * one token more on each path that ends in a node of its own, and none on any other. Nothing is enqueued; where a path
  * begins a block, its id is left in pinned memory for the step. false: nothing has changed, call tree_plan_gpu_update.
- * Also false after 64 steps, where the plan has no more room, where another kernel is chosen for longer paths (step 13),
- * or where tokens have masks of their own (evicted ones).
- * O(num_queries). */
+ * Also false after 64 steps, where the plan has no more room, where paths have become too long for the kernels of step
+ * 13, or where tokens have masks of their own (evicted ones). O(num_queries). */
 bool tree_plan_gpu_grow(tree_plan_gpu *gpu_plan, const tree_plan *plan);
 
 /* How many steps of this kind may follow without a call to tree_plan_gpu_grow, nor to kv_tree_grow and tree_plan_grow:
@@ -72,21 +71,22 @@ uint32_t tree_plan_gpu_steps_ahead(const tree_plan_gpu *gpu_plan);
 tree_status tree_plan_gpu_advance(tree_plan_gpu *gpu_plan, uint64_t *slots, cudaStream_t stream, int *cuda_error);
 
 /* What is new in K and V, so that step 13 may load what is old before the previous launch has ended (early launch).
- *   new_slots  [num_new_slots] on the device, aligned to 8 bytes: slots as kv_append_gpu takes them, KV_SKIP_SLOT: none.
- *              It is read by each attention call, as the plan is. A slot stands for its whole block. So the slots of this
- *              step's new tokens, the array of kv_append_gpu, are enough where a step writes nothing but these and the
- *              copies that their append makes: the target of copy-on-write, and a block that is used again, hold one
- * The caller promises, for each attention call from now on: all other K and V that the plan names, and new_slots, were
- * written before the last tree_plan_gpu_update or tree_plan_gpu_advance of this plan, in the order of the stream; these
- * wait for all work before them, and later work waits for them. Replayed graphs keep new_slots and num_new_slots.
- * NULL, as for a new plan: nothing is promised, and all K and V wait. More than 32 slots: the same.
- * TREE_INVAL: new_slots is misaligned. */
+ *   new_slots  [num_new_slots] on the device, aligned to 8 bytes: slots as kv_append_gpu takes them, KV_SKIP_SLOT:
+ *              none. Each attention call reads it, as it reads the plan. A slot stands for its whole block. So the slots
+ *              of this step's new tokens, the array of kv_append_gpu, are enough where a step writes only these and the
+ *              copies that their append makes: a target of copy-on-write, or a reused block, holds a new token
+ * The caller promises, for each attention call from now on: all other K and V that the plan names were written before
+ * the last tree_plan_gpu_update or tree_plan_gpu_advance of this plan, in the order of the stream, and are not written
+ * again before the call; new_slots was written before it too, or by this tree_plan_gpu_advance. Both calls wait for all
+ * work before them, and later work waits for them. Replayed graphs keep new_slots and num_new_slots.
+ * NULL, as after tree_plan_gpu_create: nothing is promised, and all K and V wait. More than 32 slots: the same. Later
+ * updates keep what was said last. TREE_INVAL: new_slots is misaligned. */
 tree_status tree_plan_gpu_new_slots(tree_plan_gpu *gpu_plan, const uint64_t *new_slots, uint32_t num_new_slots);
 
-/* Changes where an update has moved the plan's arrays, or changed the number of queries, or how the last steps are
- * launched, and with other new_slots: then calls of tree_plan_gpu_advance and tree_attention_gpu that were captured have to be captured again.
- * As long as it stays, they may be replayed with every later plan: those of steps 8 and later, with a workspace that is
- * large enough for it. A captured call of an earlier step holds the sizes of one plan. */
+/* Changes with other new_slots, and where an update has moved the plan's arrays, or changed the number of queries or how
+ * the last steps are launched: then captured calls of tree_plan_gpu_advance and tree_attention_gpu have to be captured
+ * again. As long as it stays, they may be replayed with every later plan: those of steps 8 and later, with a workspace
+ * that is large enough for it. A captured call of an earlier step holds the sizes of one plan. */
 uint64_t tree_plan_gpu_version(const tree_plan_gpu *gpu_plan);
 
 /* Waits for kernels that still read the plan. NULL is allowed. */

@@ -64,7 +64,7 @@ write_wins() {
     while IFS=, read -r name us; do
         us=$(us "$us")
         [ ! -f "gpu/ladder/$name.cu" ] ||
-            sed -i -E "/^ \*   wins /s/([0-9.]+ to )?([0-9.]+|\?) us on 64 branches/${before:+$before to }$us us on 64 branches/" \
+            sed -i -E "/^ \*   wins /s/([0-9.]+ to )?[0-9.]+ us on 64 branches|not recorded on 64 branches/${before:+$before to }$us us on 64 branches/" \
                 "gpu/ladder/$name.cu"
         before=$us
     done < <(recorded | grep -v '^floor')

@@ -186,7 +186,7 @@ done <docs/architecture.md
 [ -n "$journey" ] || fail "docs/architecture.md has lost its journeys"
 
 # What a rung wins, as its file says, is what was recorded, with three digits: the time of the rung before, and its own. A
-# rung may have got another number since; one that was not recorded says "?".
+# rung may have got another number since; one that was not recorded says so.
 before='' recorded=''
 while IFS=, read -r step us; do
     file=$(echo gpu/ladder/step_*_"${step#step_*_}.cu")
@@ -198,7 +198,7 @@ done <<<"$(awk -F, '$1 ~ /^"64 branches/ && $5 == "cost" { printf $7 < 99.95 ? "
 for file in gpu/ladder/step_*.cu; do
     [[ $recorded != *"$file"* ]] || continue
     checked=$((checked + 1))
-    grep -q "^ \*   wins    ? us on 64 branches" "$file" || fail "$file says what it wins, but it was not recorded"
+    grep -q "^ \*   wins    not recorded on 64 branches" "$file" || fail "$file says what it wins, but it was not recorded"
 done
 
 # Numbers of README and docs/gpu.md that stand in recorded files, or in a caption that test_captions derives from one.
