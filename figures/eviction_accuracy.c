@@ -120,8 +120,10 @@ static void note(study *s, uint32_t index, uint32_t set, const outcome *o)
 static void append_notes(study *s)
 {
     FILE *raw = fopen(s->raw, "a");
-    figure_check(raw && setvbuf(raw, NULL, _IOFBF, s->num_bytes + 1) == 0 &&
-                 fwrite(s->lines, 1, s->num_bytes, raw) == s->num_bytes && fclose(raw) == 0, "the raw file cannot be written");
+    figure_check(raw != NULL, "the raw file cannot be written");
+    setvbuf(raw, NULL, _IOFBF, s->num_bytes + 1);
+    bool written = fwrite(s->lines, 1, s->num_bytes, raw) == s->num_bytes;
+    figure_check(fclose(raw) == 0 && written, "the raw file cannot be written");
     s->num_bytes = 0;
 }
 
