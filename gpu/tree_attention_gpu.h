@@ -72,9 +72,9 @@ tree_status tree_plan_gpu_advance(tree_plan_gpu *gpu_plan, uint64_t *slots, cuda
 
 /* What is new in K and V, so that step 13 may load what is old before the previous launch has ended (early launch).
  *   new_slots  [num_new_slots] on the device, aligned to 8 bytes: slots as kv_append_gpu takes them, KV_SKIP_SLOT:
- *              none. Each attention call reads it, as it reads the plan. A slot stands for its whole block. So the slots
- *              of this step's new tokens, the array of kv_append_gpu, are enough where a step writes only these and the
- *              copies that their append makes: a target of copy-on-write, or a reused block, holds a new token
+ *              none. Each attention call reads it, as it reads the plan. A slot stands for its whole block. So the
+ *              slots of this step's new tokens, the array of kv_append_gpu, are enough where a step writes only these
+ *              and the copies that their append makes: a target of copy-on-write, or a reused block, holds a new token
  * The caller promises, for each attention call from now on: all other K and V that the plan names were written before
  * the last tree_plan_gpu_update or tree_plan_gpu_advance of this plan, in the order of the stream, and are not written
  * again before the call; new_slots was written before it too, or by this tree_plan_gpu_advance. Both calls wait for all
@@ -83,7 +83,7 @@ tree_status tree_plan_gpu_advance(tree_plan_gpu *gpu_plan, uint64_t *slots, cuda
  * updates keep what was said last. TREE_INVAL: new_slots is misaligned. */
 tree_status tree_plan_gpu_new_slots(tree_plan_gpu *gpu_plan, const uint64_t *new_slots, uint32_t num_new_slots);
 
-/* Changes with other new_slots, and where an update has moved the plan's arrays, or changed the number of queries or how
+/* Changes with other new_slots, and where an update has moved the plan's arrays, changed the number of queries or how
  * the last steps are launched: then captured calls of tree_plan_gpu_advance and tree_attention_gpu have to be captured
  * again. As long as it stays, they may be replayed with every later plan: those of steps 8 and later, with a workspace
  * that is large enough for it. A captured call of an earlier step holds the sizes of one plan. */

@@ -3,6 +3,7 @@
  * that begins early reads nothing that the previous launch still writes: no new token of a list, and without a list
  * nothing but the plan. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "gpu_internal.h"
@@ -273,6 +274,31 @@ static void run_limit(const void *unused)
     plan_tree_destroy(tree);
 }
 
+/* A GPU that has no room for the clusters: step 13 runs step 12, with its bits. */
+static void run_refused_cluster(const void *argument)
+{
+    attention_case c;
+    gpu_case gpu;
+    float *first = NULL;
+    (void)argument;
+    attention_case_build(&c, storage_backend(TREE_FP16), "1,3/70,20", 4, (attention_size){2, 4, 64});
+    tree_plan *plan = attention_plan(&c, TREE_COST, 0, 0);
+    gpu_case_create(&gpu, &c);
+    gpu_case_plan(&gpu, plan);
+    check(gpu.plan->is_few, "a plan of few rows");
+    check((first = malloc(gpu.out.bytes + 1)), "memory");
+    gpu_case_run(&gpu, &tree_gpu_steps[tree_gpu_num_steps - 2]);
+    memcpy(first, gpu.h_out, gpu.out.bytes);
+    emulate_largest_cluster(1);
+    gpu_case_run(&gpu, &tree_gpu_steps[tree_gpu_num_steps - 1]);
+    emulate_largest_cluster(16);
+    check_same_bits(gpu.h_out, first, c.num_out, "step 13 against step 12");
+    free(first);
+    gpu_case_destroy(&gpu);
+    tree_plan_destroy(plan);
+    attention_case_free(&c);
+}
+
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "updates of a plan on a GPU that is late");
@@ -284,5 +310,6 @@ int main(int argc, char **argv)
     test_add(run_broken_promise, NULL, "a_broken_promise");
     test_add(run_promises, NULL, "promises");
     test_add(run_limit, NULL, "limit_of_few_rows");
+    test_add(run_refused_cluster, NULL, "refused_cluster");
     return test_end();
 }

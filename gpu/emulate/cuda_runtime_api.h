@@ -25,7 +25,8 @@ typedef enum cudaError_t {
     cudaErrorUnsupportedPtxVersion = 222,
     cudaErrorNotReady = 600,
     cudaErrorLaunchFailure = 719, /* cudaGetErrorString names the rule that the kernel broke */
-    cudaErrorStreamCaptureUnsupported = 900
+    cudaErrorStreamCaptureUnsupported = 900,
+    cudaErrorInvalidClusterSize = 912
 } cudaError_t;
 
 typedef struct emulated_stream *cudaStream_t;
@@ -86,6 +87,9 @@ void emulate_late(bool late);
  * of the next can go on, since all wait for it (wait_for_previous_launch); so a thread that does not wait reads too
  * early. Otherwise it is done before the next launch begins. */
 void emulate_previous(void (*work)(void *context), void *context);
+
+/* Launches of larger clusters are refused from now on, as by a small GPU; 16 at the beginning. */
+void emulate_largest_cluster(unsigned size);
 
 /* Thread blocks that have run since the program began. */
 unsigned long long emulate_num_blocks(void);

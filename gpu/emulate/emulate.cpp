@@ -126,12 +126,20 @@ static struct {
     void *fake_stack; /* of the scheduler */
     const void *stack;
     size_t stack_bytes;
+    uint32_t largest_cluster;
     uint64_t num_blocks; /* launched so far */
     uint64_t num_moves; /* runs of a thread that did more than read a counter again */
     char message[1024];
 } emulator;
 
 void emulate_seed(unsigned long long seed) { emulator.random = emulator.seed = seed; }
+
+void emulate_largest_cluster(unsigned size) { emulator.largest_cluster = size; }
+
+bool emulate_takes_cluster(unsigned size)
+{
+    return size <= (emulator.largest_cluster ? emulator.largest_cluster : 16u);
+}
 
 unsigned long long emulate_num_blocks(void) { return emulator.num_blocks; }
 

@@ -135,11 +135,15 @@ static cudaError_t launch_early(bool is_cooperative, dim3 grid, dim3 threads, si
                                   arguments...);
 }
 
+bool emulate_takes_cluster(unsigned size);
+
 template <typename... Parameters, typename... Arguments>
 static cudaError_t launch_cluster(unsigned size, dim3 grid, dim3 threads, size_t shared_bytes, cudaStream_t stream,
                                   void (*kernel)(Parameters...), Arguments... arguments)
 {
     (void)stream;
+    if (!emulate_takes_cluster(size))
+        return cudaErrorInvalidClusterSize;
     return emulate_enqueue_kernel({size, true}, grid, threads, shared_bytes, kernel, arguments...);
 }
 

@@ -286,8 +286,12 @@ static cudaError_t launch_clusters(const attention_arguments &a, cudaStream_t st
 {
     const uint32_t log_size = few_rows_cluster(a.plan.num_queries, &a.shape, a.queue.num_workers);
     const dim3 grid(a.shape.num_kv_heads << log_size, few_rows_tiles(a.plan.num_queries, &a.shape));
-    return launch_cluster(1u << log_size, grid, FEW_THREADS, sizeof(few_shared<HEAD_DIM, HALVES>), stream,
-                          attend<HEAD_DIM, T, HALVES>, a, log_size);
+    const cudaError_t error = launch_cluster(1u << log_size, grid, FEW_THREADS, sizeof(few_shared<HEAD_DIM, HALVES>),
+                                             stream, attend<HEAD_DIM, T, HALVES>, a, log_size);
+    if (error != cudaErrorInvalidClusterSize)
+        return error;
+    cudaGetLastError(); /* the GPU has no room for such a cluster (a MIG slice): not an error of the caller */
+    return step_12_early_launch(&a, stream);
 }
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)
