@@ -55,7 +55,8 @@ bool game_state_from_cards(game_state *state, const char *text);
 /* The numbers, separated by a blank. */
 void game_state_text(char text[GAME_MAX_TEXT], const game_state *state);
 
-/* A state in that text, exactly; false for any other text. */
+/* A state in that text, exactly; false for any other text, and for a number above or below the bar of more than seven
+ * digits. Such a state need not follow from cards. */
 bool game_state_from_text(game_state *state, const char *text);
 
 bool game_state_equal(const game_state *a, const game_state *b);
@@ -66,7 +67,8 @@ bool game_is_held_out(const game_state *cards);
 /* Whether the one number left is 24. */
 bool game_state_is_goal(const game_state *state);
 
-/* All steps with different texts, in a fixed order. steps [GAME_MAX_STEPS]. */
+/* All steps with different texts, in a fixed order. steps [GAME_MAX_STEPS]. Here and below, the state is one that cards
+ * lead to: larger numbers may overflow. */
 uint32_t game_steps(game_step *steps, const game_state *state);
 
 /* The step of this text, without its line end and without a value word. False: no step from this state has it. */
@@ -77,7 +79,7 @@ bool game_find_step(game_step *step, const game_state *state, const char *text);
  * counted. */
 bool game_solve(game_step steps[GAME_CARDS - 1], uint32_t *num_steps, const game_state *state, uint64_t *num_nodes);
 
-/* The steps from `cards` as one expression, "4*(9-(13-10))". False if they are not steps of that game. */
+/* The steps from `cards` as one expression, "(9-(13-10))*4". False if they are not steps of that game. */
 bool game_expression(char text[GAME_MAX_TEXT], const game_state *cards, const game_step *steps, uint32_t num_steps);
 
 #ifdef __cplusplus

@@ -92,13 +92,13 @@ typedef struct search_result {
     bool solved;                /* checked: the steps are legal and end at 24 */
     uint32_t num_steps;
     game_step steps[GAME_CARDS - 1]; /* of the solution */
-    uint64_t decode_steps;      /* calls of step */
+    uint64_t decode_steps;      /* calls of step that succeeded */
     uint64_t tokens;            /* that it appended */
     uint64_t forks, prunes;
     uint32_t peak_branches;     /* living at once */
     uint32_t peak_blocks;       /* in use at once, and ... */
     uint32_t peak_table_blocks; /* ... entries of all block tables: the blocks of copies */
-    uint64_t narrowed;          /* lines pruned for lack of memory */
+    uint64_t narrowed;          /* lines pruned for lack of memory; 1: the written-out search ended for it */
     uint64_t unfinished;        /* lines pruned because they are too long */
     search_margin margin;       /* the smallest one */
 } search_result;
@@ -117,8 +117,8 @@ typedef struct search_config {
 } search_config;
 
 /* MODEL_INVAL: a config outside its limits, a vocabulary without the characters that the text needs. MODEL_NOMEM.
- * MODEL_NOBLOCKS: not even one line fits into the pool. Another status comes from the decoder. *result is untouched
- * then. A set without a solution is searched as any other. */
+ * MODEL_NOBLOCKS: not even one line fits into the pool; for the written-out search, not even its prompt. Another status
+ * comes from the decoder. *result is untouched then. A set without a solution is searched as any other. */
 model_status search_tree(search_result **result, const search_decoder *decoder, const search_config *config,
                          const game_state *cards);
 

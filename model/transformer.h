@@ -63,7 +63,7 @@ typedef tree_status transformer_attend(void *context, float *out, const transfor
 
 typedef struct transformer_config {
     uint32_t max_branches;   /* of one step; 0: 64 */
-    tree_plan_config plan;   /* strategy; group_size, and for TREE_COST target and num_workers, are filled in where 0 */
+    tree_plan_config plan;   /* strategy; group_size and num_workers are filled in where 0; target is the CPU */
     bool reference;          /* tree_attention_ref instead of tree_attention_cpu: the same bits on every CPU */
     tree_isa isa;            /* of tree_attention_cpu */
     uint32_t num_threads;    /* 0: OpenMP's default */

@@ -69,7 +69,7 @@ run think '4 9 10 13' --proposals 4 --blocks 20
 expect "20 blocks: status" 0 "$status"
 expect_match "20 blocks: narrower, and it says so" '^  20 blocks are too few for all lines: [0-9]+ were pruned early' "$work/out"
 expect_match "20 blocks: copies get less of it" '^  copied per branch +(does not fit into 20 blocks|[0-9]+ )' "$work/out"
-expect_error "1 block" 1 'treeattn: 1 blocks of 4 tokens: too few for one line of thought$' think '4 9 10 13' --blocks 1 --block-tokens 4
+expect_error "1 block" 1 'treeattn: 1 block of 4 tokens: too few for one line of thought$' think '4 9 10 13' --blocks 1 --block-tokens 4
 run think '13 12 11 10' --breadth 64 --proposals 1 --temperature 10 --seed 9223372036854775807
 expect "the limits of options" 0 "$status"
 

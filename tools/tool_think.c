@@ -76,7 +76,7 @@ static think_request read_request(const tool_call *call)
         .seed = (uint64_t)tool_integer(call, "--seed", 1, 0, INT64_MAX),
     };
     if (!game_state_from_cards(&request.cards, call->operand))
-        tool_bad_input("'%s': expected four whole numbers from 1 to %d, as in '4 9 10 13'", call->operand,
+        tool_bad_input("'%s': expected four whole numbers from 1 to %d, as in '3 3 8 8'", call->operand,
                        GAME_MAX_CARD);
     return request;
 }
@@ -256,8 +256,8 @@ static void run_all(think_outcome *outcome, bool writes)
     think_run *shown = &outcome->shown;
     *shown = run_in(outcome, THINK_GROUPED, writes);
     if (shown->status == MODEL_NOBLOCKS)
-        tool_fail("%u blocks of %u tokens: too few for one line of thought", shown->num_blocks,
-                  outcome->request->block_tokens);
+        tool_fail("%u block%s of %u tokens: too few for one line of thought", shown->num_blocks,
+                  shown->num_blocks == 1 ? "" : "s", outcome->request->block_tokens);
     if (shown->status != MODEL_OK)
         tool_fail("the search: %s", model_status_string(shown->status));
     outcome->same_texts = true;

@@ -43,7 +43,7 @@ void think_write_title(const think_outcome *outcome)
         printf("24 cannot be reached from %s: an exhaustive search visits %" PRIu64 " states, none is 24\n", cards,
                outcome->num_states);
     if (request->mode == THINK_TREE && !request->brief)
-        printf("From each state it writes %s%u lines and rates them; the best %u of a level stay\n",
+        printf("From each state it writes %slines, at most %u, and rates them; the best %u of a level stay\n",
                request->search.temperature > 0 ? "" : "its most probable ", request->search.proposals,
                request->search.breadth);
 }
@@ -57,8 +57,8 @@ static void write_answer(const think_outcome *outcome, const search_result *resu
     if (result->solved && game_expression(text, &result->cards, result->steps, result->num_steps))
         printf("%s%s%s = 24%s, checked\n", indent, palette.good, text, palette.plain);
     else if (outcome->solvable)
-        puts(
-            "No solution found, although there is one: try a greater --breadth, or --temperature 1 and another --seed");
+        printf("No solution found, although there is one: try %s--temperature 1 and another --seed\n",
+               outcome->request->mode == THINK_TREE ? "a greater --breadth, or " : "");
     else
         puts("No solution found, as there is none");
 }
@@ -194,9 +194,11 @@ static void write_speed(const think_outcome *outcome)
 
 static void write_narrowed(const search_result *result, const think_run *run)
 {
-    if (result->narrowed > 0)
-        printf("  %u blocks are too few for all lines: %" PRIu64 " were pruned early, the worst first\n",
-               run->num_blocks, result->narrowed);
+    if (result->narrowed > 0 && result->text)
+        printf("  %u blocks are too few for the whole text: it ends where they do\n", run->num_blocks);
+    else if (result->narrowed > 0)
+        printf("  %u block%s too few for all lines: %" PRIu64 " %s pruned early, the worst first\n", run->num_blocks,
+               run->num_blocks == 1 ? " is" : "s are", result->narrowed, result->narrowed == 1 ? "was" : "were");
 }
 
 /* Of the values as they are printed. */
@@ -250,7 +252,8 @@ static void write_margin(const think_request *request, const search_result *r)
 
 void think_write_end(const think_outcome *outcome, const char *next)
 {
-    if (!outcome->request->brief || !outcome->shown.result->solved)
+    bool is_written = outcome->request->brief && outcome->shown.result->solved && !outcome->shown.result->text;
+    if (!is_written) /* behind the line of its last thought */
         write_answer(outcome, outcome->shown.result, "");
     write_narrowed(outcome->shown.result, &outcome->shown);
     if (outcome->request->mode == THINK_TREE) {
