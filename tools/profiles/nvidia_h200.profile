@@ -3,7 +3,7 @@ gpu NVIDIA H200
 measured yes
 date 2026-11-30
 driver CUDA 13.0, runtime 13.0
-commit 19e2e36ef076
+commit f110cc09e136
 # at that commit the rung was called step_14_few_rows
 rung step_13_few_rows
 multiprocessors 132
