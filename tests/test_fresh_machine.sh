@@ -15,7 +15,7 @@ fi
 checkout="$work/it's \$HOME, a \`copy\` (100 % é)"
 mkdir -p "$checkout/figures" "$work/bin" "$work/a tmp" || exit 1
 cd "$TREEATTN_SOURCE_DIR" || exit 1
-cp -r .devcontainer allocator reference gpu measure tests tools docs explorer python cmake scripts CMakeLists.txt Makefile "$checkout"
+cp -r .devcontainer allocator reference model gpu measure tests tools docs explorer python cmake scripts CMakeLists.txt Makefile "$checkout"
 cp figures/*.c "$checkout/figures"
 cd "$checkout" || exit 1
 
