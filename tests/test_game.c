@@ -304,9 +304,11 @@ static void test_fuzz(const void *unused)
         game_state state = cards_of(1 + test_below(13), 1 + test_below(13), 1 + test_below(13), 1 + test_below(13)),
                    read;
         game_step steps[GAME_MAX_STEPS], step;
-        for (uint32_t depth = test_below(3); depth > 0; depth--)
-            state = steps[test_below(game_steps(steps, &state))].after;
         uint32_t num_steps = game_steps(steps, &state);
+        for (uint32_t depth = test_below(3); depth > 0; depth--) {
+            state = steps[test_below(num_steps)].after;
+            num_steps = game_steps(steps, &state);
+        }
         const char *original = steps[test_below(num_steps)].text;
         size_t length = strlen(original);
         char *text = malloc(length + 1), again[GAME_MAX_TEXT]; /* a sanitizer sees a read beyond it */
