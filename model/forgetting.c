@@ -21,7 +21,6 @@ typedef struct branch_record {
     float *queries;          /* [layers][2 * window][query_floats], of which ... */
     uint32_t first_query, num_queries; /* ... these are the last ones */
     uint64_t *slots;         /* [context] place in the pool of each position that is kept */
-    uint32_t *table_slots;   /* [context] the same in the branch's table */
     double *total;           /* [context] scores summed over layers, by index in the list */
     bool is_full;            /* in this step tokens must go */
 } branch_record;
@@ -65,7 +64,6 @@ static void clear(branch_record *r)
     free(r->history);
     free(r->queries);
     free(r->slots);
-    free(r->table_slots);
     free(r->total);
     *r = (branch_record){0};
 }
@@ -82,9 +80,8 @@ static bool make(const forgetting *f, branch_record *r, kv_branch branch, const 
     r->history = calloc((size_t)observers * f->layers * f->context + 1, sizeof *r->history);
     r->queries = calloc(f->layers * 2 * window * floats, sizeof *r->queries);
     r->slots = calloc(f->context, sizeof *r->slots);
-    r->table_slots = calloc(f->context, sizeof *r->table_slots);
     r->total = calloc(f->context, sizeof *r->total);
-    if (r->num_kept && r->kept && r->history && r->queries && r->slots && r->table_slots && r->total)
+    if (r->num_kept && r->kept && r->history && r->queries && r->slots && r->total)
         return true;
     clear(r);
     return false;
@@ -134,9 +131,12 @@ model_status forgetting_fork(forgetting *f, kv_branch branch, kv_branch *child)
 {
     kv_status status = kv_branch_fork(f->pool, branch, child);
     if (status != KV_OK)
-        return status == KV_NOBRANCH ? MODEL_NOBRANCH : status == KV_STALE ? MODEL_STALE : MODEL_NOBLOCKS;
+        return status == KV_NOBRANCH ? MODEL_NOBRANCH : status == KV_STALE ? MODEL_STALE
+             : status == KV_NOMEM    ? MODEL_NOMEM    : MODEL_NOBLOCKS;
     const branch_record *from = record_of(f, branch);
     branch_record *to = record_of(f, *child);
+    if (from->branch != branch) /* no step yet: nothing to inherit */
+        return MODEL_OK;
     if (!make(f, to, *child, &from->rule)) {
         kv_branch_prune(f->pool, *child);
         return MODEL_NOMEM;
@@ -170,7 +170,6 @@ static void place(const forgetting *f, branch_record *r, const transformer_atten
             continue;
         uint64_t slot = (uint64_t)table->blocks[s / f->block_tokens] * f->block_tokens + s % f->block_tokens;
         r->slots[positions[slot]] = slot;
-        r->table_slots[positions[slot]] = s;
     }
 }
 
@@ -207,8 +206,8 @@ static void add_query(const forgetting *f, branch_record *r, uint32_t layer, con
 #endif
 
 /* out [heads][head_dim] and weights [heads][num_tokens] of one query over a list. */
-WIDE static void attend_list(float *out, double *weights, float *exps, const transformer_attention *a, const float *query,
-                        const token_list *tokens)
+WIDE static void attend_list(float *out, double *weights, float *exps, const transformer_attention *a,
+                             const float *query, const token_list *tokens)
 {
     const tree_shape *s = a->shape;
     uint32_t n = tokens->num_tokens, head_dim = s->head_dim, group = s->num_heads / s->num_kv_heads;
@@ -340,9 +339,11 @@ static model_status evict(forgetting *f, branch_record *r)
     uint32_t victims[1024], slots[1024], last = r->kept[r->num_kept[0] - 1];
     token_list newest = {1, NULL, &last};
     eviction_view view = {.tokens = &newest, .budget = r->rule.budget};
-    uint32_t count = drop_lowest(r->kept, r->num_kept, r->total, r->rule.budget, r->rule.policy->candidates(&view), victims);
-    for (uint32_t i = 0; i < count; i++)
-        slots[i] = r->table_slots[victims[i]];
+    eviction_range candidates = r->rule.policy->candidates(&view);
+    uint32_t count = drop_lowest(r->kept, r->num_kept, r->total, r->rule.budget, candidates, victims);
+    for (uint32_t i = 0; i < count; i++) /* found now: what other branches evicted in this step may have moved slots */
+        if (kv_branch_find(f->pool, r->branch, victims[i], &slots[i]) != KV_OK)
+            return MODEL_INVAL;
     return kv_branch_evict(f->pool, r->branch, KV_SCOPE_MASK, slots, count) == KV_OK ? MODEL_OK : MODEL_INVAL;
 }
 
@@ -350,9 +351,10 @@ model_status forgetting_step(forgetting *f, const kv_branch *branches, const uin
                              float *logits)
 {
     for (uint32_t i = 0; i < count; i++) {
+        kv_keep keep;
+        if (kv_branch_keep(f->pool, branches[i], &keep) != KV_OK || (uint32_t)branches[i] >= f->max_records)
+            return MODEL_STALE; /* before its record, which may be that of a living branch, is made anew */
         branch_record *r = record_of(f, branches[i]);
-        if ((uint32_t)branches[i] >= f->max_records)
-            return MODEL_STALE;
         if (r->branch != branches[i] && !make(f, r, branches[i], &f->rule)) /* the caller has created it */
             return MODEL_NOMEM;
     }
@@ -407,7 +409,8 @@ static bool make_rooms(forgetting *f)
 }
 
 model_status forgetting_create(forgetting **result, const model_weights *weights, kv_pool *pool,
-                               uint32_t max_pool_branches, const transformer_config *config, const forgetting_rule *rule)
+                               uint32_t max_pool_branches, const transformer_config *config,
+                               const forgetting_rule *rule)
 {
     forgetting *f = calloc(1, sizeof *f);
     kv_pool_stats stats;

@@ -73,7 +73,29 @@ expect_error "1 block" 1 'treeattn: 1 block of 4 tokens: too few for one line of
 run think '13 12 11 10' --breadth 64 --proposals 1 --temperature 10 --seed 9223372036854775807
 expect "the limits of options" 0 "$status"
 
+# Branches that forget. A budget that is never reached changes nothing.
+run think "${drawn[@]}" --evict longflow --budget 1000
+expect "a budget that is never reached: status" "0 1" "$status $(grep -c '^  longflow forgot 0 tokens: a branch keeps 1000$' "$work/out")"
+expect "a budget that is never reached: the same tree" "$(tree_of "$work/drawn" | grep '^ *level\|  [01]\.')" \
+    "$(grep '^ *level\|  [01]\.' "$work/out")"
+for way in '--breadth 2' --chain --search; do
+    # shellcheck disable=SC2086 # words of options
+    run think '3 3 8 8' $way --evict sink_window --budget 24 --explain
+    expect_match "$way: forgets" '^  sink_window forgot [1-9][0-9]* tokens: a branch keeps 24$' "$work/out"
+    expect "$way: status" 0 "$status"
+done
+run think '3 3 8 8' --breadth 1 --proposals 2 --evict h2o --budget 20 --format json
+expect_match "JSON: forgotten tokens" '"forgotten_tokens": [1-9]' "$work/out"
+
 # Bad input.
+expect_error "an unknown policy" 2 "--evict: expected full, random, .* or longflow_l2, got 'lru'" think '1 2 3 4' --evict lru --budget 9
+expect_error "no budget" 2 "--evict: needs --budget N" think '1 2 3 4' --evict h2o
+for budget in 0 -1 x 9%; do
+    expect_error "budget '$budget'" 2 "--budget: expected a whole number from 1 to 1048576, got '$budget'" \
+        think '1 2 3 4' --evict h2o --budget "$budget"
+done
+expect_error "a budget alone" 2 "--budget: has no effect without --evict" think '1 2 3 4' --budget 9
+expect_error "forgetting on a GPU" 2 "--gpu: has no effect with --evict" think '1 2 3 4' --evict h2o --budget 9 --gpu
 for cards in '' ' ' '1 2 3' '1 2 3 4 5' '0 1 2 3' '14 1 2 3' '1 2 3 x' '-' '1,2,3,4' '1 2 3 99999999999999999999' $'1\n2 3 4'; do
     expect_error "cards '$cards'" 2 'expected four whole numbers from 1 to 13' think "$cards"
 done

@@ -49,6 +49,30 @@ static bool read_products(const tool_call *call)
     return true;
 }
 
+static forgetting_rule read_rule(const tool_call *call)
+{
+    static const char *const of_memory[] = {"--gpu", "--strategy", "--isa", NULL};
+    static const char *const of_rule[] = {"--budget", NULL};
+    if (!tool_given(call, "--evict")) {
+        tool_refuse(call, of_rule, "has no effect without --evict");
+        return (forgetting_rule){0};
+    }
+    const char *name = tool_text(call, "--evict", "");
+    forgetting_rule rule = {.policy = eviction_policy_from_name(name), .seed = 1};
+    if (!rule.policy) {
+        char names[512] = "";
+        for (uint32_t i = 0; i < num_eviction_policies; i++)
+            snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s",
+                     i == 0 ? "" : i + 1 < num_eviction_policies ? ", " : " or ", eviction_policies[i]->name);
+        tool_bad_usage(call->verb, "--evict: expected %s, got '%s'", names, name);
+    }
+    tool_refuse(call, of_memory, "has no effect with --evict");
+    if (!tool_given(call, "--budget"))
+        tool_bad_usage(call->verb, "--evict: needs --budget N, the tokens that a branch keeps");
+    rule.budget = tool_count(call, "--budget", 0, 1, 1u << 20);
+    return rule;
+}
+
 static think_request read_request(const tool_call *call)
 {
     static const char *const of_cpu[] = {"--products", "--isa", "--threads", NULL};
@@ -65,6 +89,7 @@ static think_request read_request(const tool_call *call)
         .gpu = tool_given(call, "--gpu"),
         .brief = tool_given(call, "--brief"),
         .explain = tool_given(call, "--explain"),
+        .rule = read_rule(call),
     };
     bool is_tree = request.mode == THINK_TREE;
     request.isa = tool_isa(call);
@@ -139,6 +164,45 @@ static void cpu_close(void *self)
     transformer_destroy(self);
 }
 
+/* The same for branches that forget. */
+static model_status forgetful_step(void *self, const kv_branch *branches, const uint32_t *tokens, uint32_t count,
+                                   float *logits)
+{
+    return forgetting_step(self, branches, tokens, count, logits);
+}
+
+static model_status forgetful_fork(void *self, kv_branch branch, kv_branch *child)
+{
+    return forgetting_fork(self, branch, child);
+}
+
+static void forgetful_get_counts(const void *self, transformer_counts *counts)
+{
+    (void)self;
+    *counts = (transformer_counts){0}; /* of plans, which forgetting does without */
+}
+
+static void forgetful_close(void *self)
+{
+    forgetting_destroy(self);
+}
+
+static decoder_gpu open_forgetful(const think_outcome *outcome, kv_pool *pool, uint32_t max_branches,
+                                  uint32_t max_pool_branches, uint32_t num_blocks)
+{
+    const think_request *request = outcome->request;
+    transformer_config config = {.max_branches = max_branches,
+                                 .plan = {.strategy = TREE_FLASH, .target = TREE_TARGET_CPU},
+                                 .num_threads = request->num_threads, .blas = request->blas};
+    forgetting *f;
+    model_status status = forgetting_create(&f, outcome->weights, pool, max_pool_branches, &config, &request->rule);
+    if (status != MODEL_OK)
+        tool_fail("the model, with %u blocks of %u tokens: %s", num_blocks, request->block_tokens,
+                  model_status_string(status));
+    return (decoder_gpu){.self = f, .step = forgetful_step, .copy_branch = forgetful_fork,
+                         .get_counts = forgetful_get_counts, .message = cpu_message, .close = forgetful_close};
+}
+
 static decoder_gpu open_decoder(const think_outcome *outcome, kv_pool *pool, uint32_t max_branches,
                                 tree_strategy strategy, uint32_t num_blocks)
 {
@@ -205,10 +269,11 @@ static think_run run_in(const think_outcome *outcome, think_place place, bool wr
 {
     const think_request *request = outcome->request;
     uint32_t num_blocks = request->num_blocks ? request->num_blocks : enough_blocks(request, outcome->weights);
+    bool forgets = request->rule.policy != NULL;
     think_run run = {.num_blocks = num_blocks};
     uint32_t most_branches = request->search.breadth * (request->search.proposals + 1) + 1;
     kv_pool_config pool_config = {.num_blocks = run.num_blocks, .block_tokens = request->block_tokens,
-                                  .max_branches = most_branches};
+                                  .max_branches = most_branches, .evicts = forgets};
     uint32_t max_branches = most_branches < MAX_BATCH ? most_branches : MAX_BATCH;
     think_watch watch = {.outcome = outcome, .writes = writes};
     search_config search = request->search;
@@ -218,11 +283,13 @@ static think_run run_in(const think_outcome *outcome, think_place place, bool wr
     kv_status created = kv_pool_create(&pool, &pool_config);
     if (created != KV_OK)
         tool_fail("a pool of %u blocks: %s", run.num_blocks, kv_status_string(created));
-    decoder_gpu model = open_decoder(outcome, pool, max_branches,
-                                     place == THINK_GROUPED ? request->strategy : TREE_FLASH, run.num_blocks);
+    tree_strategy strategy = place == THINK_GROUPED ? request->strategy : TREE_FLASH;
+    decoder_gpu model = forgets ? open_forgetful(outcome, pool, max_branches, most_branches, run.num_blocks)
+                                : open_decoder(outcome, pool, max_branches, strategy, run.num_blocks);
     search_decoder decoder = {.self = model.self, .pool = pool, .vocabulary = outcome->weights->vocabulary,
                               .max_branches = max_branches, .context = outcome->weights->shape.context,
-                              .step = model.step, .fork = place == THINK_COPIED ? model.copy_branch : NULL};
+                              .step = model.step,
+                              .fork = forgets || place == THINK_COPIED ? model.copy_branch : NULL};
     double started_s = now_s();
     run.status = (request->mode == THINK_WRITTEN ? search_written : search_tree)(&run.result, &decoder, &search,
                                                                                  &request->cards);
@@ -233,6 +300,9 @@ static think_run run_in(const think_outcome *outcome, think_place place, bool wr
     }
     if (run.status == MODEL_OK)
         write_title(&watch);
+    kv_pool_stats stats;
+    kv_pool_get_stats(pool, &stats);
+    run.num_forgotten = stats.evicted_tokens;
     model.get_counts(model.self, &run.counts);
     model.close(model.self);
     kv_pool_destroy(pool, true, NULL);
@@ -248,9 +318,9 @@ static bool same_texts(const search_result *a, const search_result *b)
     return same;
 }
 
-/* The search that is shown; then, where it is a tree, the same in each kind of memory, for the table: by turns, and the
- * fastest run of each counts, so that other work on the machine has little part in the comparison. Small searches are
- * repeated for half a second. */
+/* The search that is shown; then, where it is a tree that forgets nothing, the same in each kind of memory, for the
+ * table: by turns, and the fastest run of each counts, so that other work on the machine has little part in the
+ * comparison. Small searches are repeated for half a second. */
 static void run_all(think_outcome *outcome, bool writes)
 {
     think_run *shown = &outcome->shown;
@@ -262,7 +332,7 @@ static void run_all(think_outcome *outcome, bool writes)
         tool_fail("the search: %s", model_status_string(shown->status));
     outcome->same_texts = true;
     double started_s = now_s();
-    for (int i = 0; i < MAX_ROUNDS * THINK_NUM_PLACES && outcome->request->mode == THINK_TREE; i++) {
+    for (int i = 0; i < MAX_ROUNDS * THINK_NUM_PLACES && think_compares(outcome->request); i++) {
         think_place place = (think_place)(i % THINK_NUM_PLACES);
         if (place == 0 && i > 0 && now_s() - started_s > 0.5)
             break;
@@ -307,11 +377,15 @@ static int run(const tool_call *call)
     return TOOL_OK;
 }
 
+#define TOOL_POLICIES "full|random|sink_window|longflow|current_mass|h2o|vatp|rkv|snapkv|exact_deletion|longflow_l2"
+
 static const tool_option options[] = {
     {"--breadth", "N", "states kept of a level, 1 to 64 (5)"},
     {"--proposals", "N", "lines of thought from each state, 1 to 32 (8)"},
     {"--chain", NULL, "one line after another, without a choice"},
     {"--search", NULL, "one text, in which the model writes down a whole search"},
+    {"--evict", TOOL_POLICIES, "each branch keeps --budget tokens, chosen by this policy"},
+    {"--budget", "N", "tokens that a branch keeps, with --evict"},
     {"--temperature", "T", "0: the most probable lines; up to 10: drawn, by these odds (0)"},
     {"--seed", "N", "of the draw, at a temperature (1)"},
     {"--brief", NULL, "one screen: of the pruned lines only their number"},
@@ -335,6 +409,7 @@ const tool_verb tool_think = {
     .options = options,
     .example = "  treeattn think '3 3 8 8'\n"
                "  treeattn think '2 8 8 9' --breadth 2 --proposals 12 --temperature 1 --seed 4 --explain\n"
-               "  treeattn think '3 7 8 13' --search\n",
+               "  treeattn think '3 7 8 13' --search\n"
+               "  treeattn think '3 3 8 8' --evict longflow --budget 30\n",
     .run = run,
 };

@@ -3,6 +3,7 @@
 #define TOOL_THINK_H
 
 #include "decoder_gpu.h"
+#include "forgetting.h"
 #include "machine.h"
 #include "search.h"
 #include "tool_options.h"
@@ -21,6 +22,7 @@ typedef struct think_run {
     search_result *result;     /* NULL unless status is MODEL_OK */
     transformer_counts counts;
     uint32_t num_blocks;       /* of the pool */
+    uint64_t num_forgotten;    /* tokens, under a budget */
     double seconds;            /* prompt included, loading of the weights not */
 } think_run;
 
@@ -36,6 +38,7 @@ typedef struct think_request {
     uint32_t num_blocks;       /* of the pool; 0: enough for copies */
     uint32_t num_threads;      /* 0: all */
     bool brief, explain;
+    forgetting_rule rule;      /* of every branch; without a policy, none forgets */
 } think_request;
 
 typedef struct think_outcome {
@@ -49,6 +52,9 @@ typedef struct think_outcome {
         runs[THINK_NUM_PLACES]; /* of a tree: the same search in each kind of memory, the fastest of up to three runs */
     bool same_texts;           /* of all runs that ended */
 } think_outcome;
+
+/* Whether the same search runs in all kinds of memory: a tree that forgets nothing. */
+bool think_compares(const think_request *request);
 
 /* The probability of y, from the log odds of y against n. */
 double think_value(double log_odds);

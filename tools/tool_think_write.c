@@ -7,6 +7,11 @@
 #include "tool_demo.h"
 #include "tool_think.h"
 
+bool think_compares(const think_request *request)
+{
+    return request->mode == THINK_TREE && !request->rule.policy;
+}
+
 double think_value(double log_odds)
 {
     return 1 / (1 + exp(-log_odds));
@@ -183,7 +188,7 @@ static void write_places(const think_outcome *outcome)
 static void write_speed(const think_outcome *outcome)
 {
     const think_run *copied = &outcome->runs[THINK_COPIED];
-    const think_run *timed = outcome->request->mode == THINK_TREE ? &outcome->runs[THINK_GROUPED] : &outcome->shown;
+    const think_run *timed = think_compares(outcome->request) ? &outcome->runs[THINK_GROUPED] : &outcome->shown;
     const search_result *r = outcome->shown.result;
     printf("  %" PRIu64 " steps, %" PRIu64 " tokens, %" PRIu64 " forks: %.0f tokens per second", r->decode_steps,
            r->tokens, r->forks, (double)r->tokens / timed->seconds);
@@ -224,7 +229,10 @@ static void write_procedure(const think_request *request)
     if (drawn)
         printf("%s at a temperature of %g, seed %" PRIu64 "\n", request->mode == THINK_TREE ? "Drawn" : "",
                request->search.temperature, request->search.seed);
-    if (request->gpu)
+    if (request->rule.policy)
+        printf("Products: %s. Attention: over the kept tokens of each branch\n",
+               request->blas ? "BLAS" : "plain loops");
+    else if (request->gpu)
         printf("On a GPU, in fp16, plan %s\n", tree_strategy_name[request->strategy]);
     else
         printf("Products: %s. Attention: %s, plan %s\n", request->blas ? "BLAS" : "plain loops",
@@ -256,7 +264,11 @@ void think_write_end(const think_outcome *outcome, const char *next)
     if (!is_written) /* behind the line of its last thought */
         write_answer(outcome, outcome->shown.result, "");
     write_narrowed(outcome->shown.result, &outcome->shown);
-    if (outcome->request->mode == THINK_TREE) {
+    if (outcome->request->rule.policy)
+        printf("  %s forgot %" PRIu64 " token%s: a branch keeps %u\n", outcome->request->rule.policy->name,
+               outcome->shown.num_forgotten, outcome->shown.num_forgotten == 1 ? "" : "s",
+               outcome->request->rule.budget);
+    if (think_compares(outcome->request)) {
         write_places(outcome);
         if (!outcome->same_texts)
             puts("  the texts are not the same in all three");
@@ -375,12 +387,19 @@ void think_write_json(const think_outcome *outcome)
     tool_json_text(&json, "strategy", tree_strategy_name[request->strategy]);
     tool_json_count(&json, "block_tokens", request->block_tokens);
     tool_json_close(&json);
+    if (request->rule.policy) {
+        tool_json_open(&json, "evict", '{');
+        tool_json_text(&json, "policy", request->rule.policy->name);
+        tool_json_count(&json, "budget", request->rule.budget);
+        tool_json_count(&json, "forgotten_tokens", outcome->shown.num_forgotten);
+        tool_json_close(&json);
+    }
     put_search(&json, outcome, outcome->shown.result);
     tool_json_bool(&json, "same_texts", outcome->same_texts);
     tool_json_open(&json, "runs", '[');
-    for (int place = 0; place < THINK_NUM_PLACES && request->mode == THINK_TREE; place++)
+    for (int place = 0; place < THINK_NUM_PLACES && think_compares(request); place++)
         put_run(&json, outcome, &outcome->runs[place], (think_place)place);
-    if (request->mode != THINK_TREE)
+    if (request->mode != THINK_TREE && !request->rule.policy)
         put_run(&json, outcome, &outcome->shown, THINK_GROUPED);
     tool_json_close(&json);
     tool_json_close(&json);
