@@ -663,10 +663,10 @@ void emulate_store_to(uint32_t rank, cluster_inbox &inbox, void *to, const void 
     block_run *block = emulator.blocks[rank].get();
     char *there = (char *)block->dynamic.data.get();
     cluster_inbox *inbox_there = (cluster_inbox *)(there + ((char *)&inbox - mine));
-    remote_store store = {there + ((char *)to - mine), {(const char *)from, (const char *)from + bytes},
-                          &inbox_there->missing};
     if (inbox_there->missing < bytes)
         emulate_fail(file, line, "store_to: more bytes than the inbox of block %u expects", rank);
+    remote_store store = {there + ((char *)to - mine), {(const char *)from, (const char *)from + bytes},
+                          &inbox_there->missing};
     if (draw(2))
         arrive(store);
     else
