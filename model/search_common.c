@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "branch_step.h"
+
 /* --- noise -------------------------------------------------------------------------------------------------------- */
 
 /* splitmix64's finalizer: the same bits everywhere. */
@@ -37,18 +39,6 @@ double search_log_sum(const float *logits, uint32_t count, double divisor)
 }
 
 /* --- a run -------------------------------------------------------------------------------------------------------- */
-
-static model_status from_pool(kv_status status)
-{
-    switch (status) {
-    case KV_OK: return MODEL_OK;
-    case KV_NOMEM: return MODEL_NOMEM;
-    case KV_NOBLOCKS: return MODEL_NOBLOCKS;
-    case KV_NOBRANCH: return MODEL_NOBRANCH;
-    case KV_STALE: return MODEL_STALE;
-    default: return MODEL_INVAL;
-    }
-}
 
 static uint32_t token_of(const search_run *run, char c)
 {
@@ -151,7 +141,7 @@ model_status search_fork(search_run *run, const search_line *from, search_line *
 {
     const search_decoder *decoder = &run->decoder;
     model_status status = decoder->fork ? decoder->fork(decoder->self, from->branch, &to->branch)
-                                        : from_pool(kv_branch_fork(decoder->pool, from->branch, &to->branch));
+                                        : model_status_of_kv(kv_branch_fork(decoder->pool, from->branch, &to->branch));
     run->result->forks += status == MODEL_OK;
     return status;
 }
@@ -233,7 +223,7 @@ model_status search_prompt(search_run *run, char kind, search_line *line)
     game_state_text(text + 1, &run->result->cards);
     strcat(text, "\n");
     line->key = mix(run->config.seed);
-    model_status status = from_pool(kv_branch_create(run->decoder.pool, &line->branch));
+    model_status status = model_status_of_kv(kv_branch_create(run->decoder.pool, &line->branch));
     for (const char *c = text; *c && status == MODEL_OK; c++) {
         line->token = token_of(run, *c);
         if (line->token == SEARCH_NONE)
