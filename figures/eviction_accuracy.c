@@ -31,7 +31,6 @@ enum {
     PROPOSALS = 5,
     MAX_ARMS = 256
 };
-#define LEAST 0.01 /* as in training's own table: model/README.md */
 
 typedef struct arm {
     const char *way; /* written, tree */
@@ -362,7 +361,7 @@ static void run_tree(study *s, uint32_t index, uint32_t set)
     search_decoder decoder = {.self = &watch, .pool = pool, .vocabulary = s->weights->vocabulary,
                               .max_branches = MAX_BRANCHES, .context = s->weights->shape.context, .step = step_tree,
                               .fork = fork_tree};
-    search_config search = {.breadth = BREADTH, .proposals = PROPOSALS, .least = LEAST, .seed = 1};
+    search_config search = {.breadth = BREADTH, .proposals = PROPOSALS, .least = SEARCH_USUAL_LEAST, .seed = 1};
     held_out_must(search_tree(&result, &decoder, &search, &s->sets[set]));
     outcome o = {.solved = result->solved, .tokens = (uint32_t)result->tokens, .longest = watch.longest,
                  .lines = result->num_thoughts};

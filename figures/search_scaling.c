@@ -19,7 +19,6 @@
 #include "held_out.h"
 
 enum { BLOCK_TOKENS = 16, NUM_SETS = 269 /* all */, DRAWS = 20, MAX_CHAINS = 8 };
-#define LEAST 0.01 /* as in training's own table: model/README.md */
 
 /* Sums over the sets. */
 typedef struct sums {
@@ -98,7 +97,7 @@ static bool run(const study *s, sums *m, const search_config *config, const game
 static void measure_tree(const study *s, uint32_t kept, uint32_t proposals)
 {
     sums m = {.sets = s->num_sets};
-    search_config config = {.breadth = kept, .proposals = proposals, .least = LEAST, .seed = 1};
+    search_config config = {.breadth = kept, .proposals = proposals, .least = SEARCH_USUAL_LEAST, .seed = 1};
     for (uint32_t k = 0; k < s->num_sets; k++)
         m.solved += run(s, &m, &config, &s->sets[k], false);
     write_row(s, "tree", kept, proposals, &m);

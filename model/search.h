@@ -103,6 +103,9 @@ typedef struct search_result {
     search_margin margin;       /* the smallest one */
 } search_result;
 
+/* What `least` is in the program and in the figures: model/README.md, "Proposals and values". */
+#define SEARCH_USUAL_LEAST 0.03
+
 typedef struct search_config {
     uint32_t breadth;     /* 1 .. 64 */
     uint32_t proposals;   /* 1 .. 32 */

@@ -13,7 +13,6 @@
 #include "tool_input.h"
 
 enum { BREADTH = 5, PROPOSALS = 8, BLOCK_TOKENS = 16, MAX_PATH = 4096, MAX_BATCH = 64, MAX_ROUNDS = 3 };
-#define LEAST 3e-2 /* model/README.md, "Proposals and values" */
 
 const char *const think_place_name[THINK_NUM_PLACES] = {"copied", "shared", "grouped"};
 
@@ -97,7 +96,7 @@ static think_request read_request(const tool_call *call)
         .breadth = is_tree ? tool_count(call, "--breadth", BREADTH, 1, SEARCH_MAX_BREADTH) : 1,
         .proposals = is_tree ? tool_count(call, "--proposals", PROPOSALS, 1, SEARCH_MAX_PROPOSALS) : 1,
         .temperature = tool_real(call, "--temperature", 0, 0, 10),
-        .least = is_tree ? LEAST : 0,
+        .least = is_tree ? SEARCH_USUAL_LEAST : 0,
         .seed = (uint64_t)tool_integer(call, "--seed", 1, 0, INT64_MAX),
     };
     if (!game_state_from_cards(&request.cards, call->operand))
