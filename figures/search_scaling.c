@@ -208,7 +208,7 @@ static void measure_random(const study *s, uint32_t kept, uint32_t proposals)
 static void measure_exhaustive(const study *s, uint32_t unused, uint32_t unused_too)
 {
     (void)unused, (void)unused_too;
-    static const uint32_t limits[] = {3, 10, 30, 65, 100, 200, 500, 1000, 2000, 4000};
+    static const uint32_t limits[] = {3, 10, 30, 42, 65, 100, 200, 500, 1000, 2000, 4000};
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
         sums m = {.sets = s->num_sets};
         for (uint32_t k = 0; k < s->num_sets; k++) {
