@@ -1,5 +1,5 @@
 # Card sets solved against nodes; and the memory and bytes of the model's searches, shared and as copies.
-width = 1340; height = 560
+width = 1340; height = 620
 load 'figures/style.gnuplot'
 pick(way, column) = strcol(1) eq way ? column(column) : NaN
 of_tree(kept, proposals, column) = strcol(1) eq 'tree' && column(2) == kept && column(3) == proposals ? column(column) : NaN
@@ -10,7 +10,7 @@ stats data using (of_tree(5, 8, 13)) every ::1 name 'plan' nooutput
 stats data using (strcol(1) eq 'tree' ? column(0) : NaN) every ::1 name 'rows' nooutput
 first = rows_min
 set multiplot
-set lmargin at screen 0.055; set rmargin at screen 0.515; set tmargin at screen 0.86; set bmargin at screen 0.125
+set lmargin at screen 0.055; set rmargin at screen 0.515; set tmargin at screen 0.77; set bmargin at screen 0.115
 set logscale x 2
 set xrange [2.5:900]
 set xtics ('3' 3, '6' 6, '12' 12, '25' 25, '50' 50, '100' 100, '200' 200, '400' 400, '800' 800)
@@ -18,7 +18,7 @@ set yrange [0:100]
 set ytics 20
 set xlabel 'nodes: steps proposed for a card set, mean'
 set ylabel 'card sets solved, %'
-set key at graph 1.0,0.03 bottom right reverse Left samplen 3 font ',12'
+set key at screen 0.285,0.985 top center horizontal maxrows 3 reverse Left samplen 3 width 1 font ',13' # above the title
 set title sprintf("The tree of thoughts solves %.0f %%\nof the card sets with %.0f nodes", 100 * share_max, nodes_max)
 plot data using (pick('tree', 8)):(100 * $5):(100 * $6):(100 * $7) with yerrorlines lt 21 title 'tree of thoughts', \
      data using (pick('chains', 8)):(100 * $5):(100 * $6):(100 * $7) with yerrorlines lt 22 title 'best of n chains, drawn', \
