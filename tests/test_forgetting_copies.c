@@ -172,11 +172,11 @@ static void run(const void *argument)
     if (e == &keeps_states || e == &loses_nothing) {
         check(result->solved && line >= result->num_lines, "solved, with all states that it needed");
     } else if (e == &loses_characters) {
-        check(!is_right && kept > 0 && kept < size && copied == NUM_LISTED, "state %u, %u of %u kept: '%.20s'", due, kept,
-              size, begin);
+        check(!is_right && kept > 0 && kept < size && copied == NUM_LISTED, "state %u, %u of %u kept: '%.20s'", due,
+              kept, size, begin);
     } else {
-        check(is_right && kept == 0 && copied > due && copied < NUM_LISTED, "state %u, %u of %u kept: '%.20s'", due, kept,
-              size, begin);
+        check(is_right && kept == 0 && copied > due && copied < NUM_LISTED, "state %u, %u of %u kept: '%.20s'", due,
+              kept, size, begin);
         check(w.kept[line][copied] == w.listed[copied].end - w.listed[copied].first, "it is there");
     }
     if (e == &loses_nothing) {
