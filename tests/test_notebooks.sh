@@ -19,7 +19,7 @@ export TREEATTN_LIB=$build/python/libtreeattn.so
 # ---- the notebooks ----
 
 mapfile -t names < <(find notebooks -name '[0-9][0-9]_*.py' | sed 's#.*/##; s#[.]py$##' | sort)
-expect "seven notebooks, numbered from 1" "$(seq -f %02g 7 | tr '\n' ' ')" "$(printf '%.2s ' "${names[@]}")"
+expect "eight notebooks, numbered from 1" "$(seq -f %02g 8 | tr '\n' ' ')" "$(printf '%.2s ' "${names[@]}")"
 "$python" scripts/notebooks.py --check >"$work/out" 2>&1
 expect "all are as recorded" 0 $?
 for name in "${names[@]}"; do expect_match "$name" "^pass $name: " "$work/out"; done
