@@ -19,14 +19,16 @@ import drawings
 # ## One line after another
 #
 # The Game of 24: four cards, each used once, with + - * / make 24. The model has four million parameters, and was
-# trained for some minutes. It reads and writes single characters, so a **token** is a character.
+# trained for some minutes. It reads and writes single characters, so a **token** is a character. In one **step** it
+# reads the newest character of a line, and computes how probable each character is as the next one.
 #
-# A **thought** is a line such as `8-6=2>2 8`: one step of arithmetic, and behind `>` the numbers that are left. Behind
-# each thought the model says whether these numbers can still make 24. The probability of its *yes* is the **value** of
-# the thought.
+# A **thought** is a line such as `8-6=2>2 8`: one calculation, and behind `>` the numbers that are left. Behind each
+# thought the model says whether these numbers can still make 24. The probability of its *yes* is the **value** of the
+# thought.
 #
-# The simplest search is a **chain**: three thoughts, each character the most probable one. `program` runs `treeattn`
-# and returns its answer as a dict. `--products loops` and `--threads 1` make it compute alike on every machine.
+# The simplest search is a **chain**: three thoughts, each character the most probable one. `program` runs `treeattn`,
+# the program of this project, and returns its answer as a dict. `--products loops` and `--threads 1` make it compute
+# alike on every machine.
 
 # %%
 def think(cards, *options):
@@ -43,15 +45,19 @@ print("solved:", chain["solved"])
 #
 # ## A tree of thoughts, and what sharing could save
 #
-# A *tree* begins with the cards, too, but the model writes several thoughts side by side, at most `PROPOSALS`. They are
-# the first level. The `KEPT` thoughts with the largest values stay, the others are **pruned**: dropped for ever. From
-# each kept one the model writes `PROPOSALS` thoughts again, the second level; and the third level has to make 24.
+# A **tree of thoughts** begins with the cards, too, but the model writes several thoughts side by side, at most
+# `PROPOSALS`. They are the first level. The `KEPT` thoughts with the largest values stay, the others are **pruned**:
+# dropped for ever. From each kept one the model writes `PROPOSALS` thoughts again, the second level; and the third
+# level has to make 24. One step adds a character to all lines of a level at once.
 #
-# A line is a **branch**: it continues another one. Each token of a branch has a *key* and a *value vector* in the
-# memory, K and V for short, which the model reads again in every later step. **Predict:** at the end of the second
-# level, how many tokens are in memory if each branch has its own copy of everything before it? And how many if branches
-# share what is common to them? A prompt has 9 characters here (`W3 3 8 8` and a new line), a kept thought takes about
-# 16, with the word `y` for yes and a new line, and an unfinished one about 14.
+# A line and everything before it is a **branch**. Each token of a branch has two vectors in memory, its *key* and its
+# *value vector* (which is not the value of a thought), K and V for short. In every later step of the branch
+# **attention** reads them again: so the model knows what it wrote before.
+#
+# **Predict:** at the end of the second level, how many tokens are in memory if each branch has its own copy of
+# everything before it? And how many if branches share what is common to them? The *prompt*, the text that the model is
+# given, has 9 characters (`W3 3 8 8` and a new line). A kept thought takes about 16, with a `y` for yes and a new line,
+# and a thought of the second level about 14.
 
 # %%
 KEPT, PROPOSALS = 3, 6
@@ -79,16 +85,20 @@ for level in 1, 2, 3:
 print("answer:", tree["search"]["answer"])
 
 # %% [markdown]
+# Of the first level three thoughts are kept, as always, though two of them have a value near 0. (`8/1/3` is 8 divided
+# by 1/3.)
+#
 # ## The tree as it grew
 #
-# The program tells the finished thoughts. `play` grows the same tree on a pool of this library, character by character.
-# Where lines part, all but the first **fork** their branch: a fork lists the same blocks, and copies nothing. (A
-# **block** is a piece of memory for some tokens; [notebook 1](01_memory_of_branches.ipynb) shows forks block by block.)
+# The program tells the finished thoughts. `play` grows the same tree once more, character by character, in a **pool**
+# of this library: a memory that is cut into **blocks**, each for a number of tokens. Where lines part, all but the
+# first **fork** their branch: the new branch lists the same blocks, and nothing is copied. ([Notebook
+# 1](01_memory_of_branches.ipynb) shows this block by block.)
 
 # %%
 def play(search, block_tokens=16):
-    """The search on a pool. Returns for each step (blocks if each branch had a copy, blocks in use), then the characters
-    (step, thoughts that share it, character) and the forks (step, thought, new thought)."""
+    """The search on a pool. Returns for each step (blocks if each branch had a copy, blocks in use), then the
+    characters (step, thoughts that share it, character) and the forks (step, thought, new thought)."""
     thoughts, prompt = search["thoughts"], "W" + CARDS + "↵"
     pool = ta.Pool(num_blocks=4000, block_tokens=block_tokens)
     steps, characters, forks = [], [], []
@@ -104,7 +114,8 @@ def play(search, block_tokens=16):
     for character in prompt:
         step([(states[-1], [-1], character)])
     for level in 1, 2, 3:
-        lines = [(branch, [i for i, t in enumerate(thoughts) if t["parent"] == state]) for state, branch in states.items()]
+        lines = [(branch, [i for i, t in enumerate(thoughts) if t["parent"] == state])
+                 for state, branch in states.items()]
         finished, at = {}, 0
         while lines:
             grown = []
@@ -136,9 +147,10 @@ print(len(steps), "steps,", len(characters), "characters; the program:", tree["s
 # %% [markdown]
 # The 10 characters that are missing belong to lines that the model began and dropped before they were finished.
 #
-# Now the picture: a column for each step, a row for each thought. A character that several thoughts share is there
-# once, as it is in memory once. ↵ is a new line. *Follow the dark line to the answer*, and look where the others end:
-# at the end of a level all grey lines are pruned at once, and their memory is free.
+# Now the picture: a column for each step, a row for each line. A character that several thoughts share is there once,
+# as it is in memory once; light blue lines are forks, and ↵ is a new line. *Follow the dark characters:* they are the
+# thoughts that are kept, and one of them makes 24. Grey lines end with their level: they are all pruned together, and
+# their memory is free.
 
 # %%
 def rows_of(thoughts):
@@ -178,9 +190,10 @@ for number, (name, style) in enumerate((("a copy for each branch", "copied"), ("
 p.show()
 
 # %% [markdown]
-# *Look at level 1:* the two lines lie on each other. The prompt of 9 characters does not fill a block of 16, and a branch
-# writes only into a block of its own: so each fork soon copies the block with the prompt. From level 2 on there are full
-# blocks to share, and both lines have their peak there.
+# *Look at level 1:* the two lines lie on each other. The prompt of 9 characters does not fill a block of 16, and a
+# branch writes only into a block of its own: so each fork soon copies the block with the prompt. From level 2 on there
+# are full blocks to share, and both lines have their peak there. Level 3 saves most: its branches share two kept
+# thoughts.
 #
 # The prediction was 2.3 times fewer tokens. `play` again, on blocks of other sizes (blocks of one token count tokens):
 
@@ -192,33 +205,34 @@ for size in 1, 4, 16:
 picture.table(["tokens per block", "peak, copies", "peak, shared", "times fewer"], sizes, ["%d", "%d", "%d", "%.2f"])
 
 # %% [markdown]
-# Sharing saves more tokens than predicted, because lines that begin alike share these characters, too. With blocks of 16
-# much of it is lost: to copies of blocks that are not full, and to empty places at the end of each branch.
+# Sharing saves more tokens than predicted, because lines that begin alike share these characters, too. With blocks of
+# 16 much of it is lost: to copies of blocks that are not full, and to empty places at the end of each branch.
 #
 # ## What the search has read
 #
 # The program has run this search three times: with a copy for each branch; with shared blocks and **per-branch
-# reading**, where each branch loads its whole path from the first token on; and with **grouped reading**, which loads a
-# shared block once for all branches that list it. A MB is a million bytes of K and V. **Predict:** which two read
-# the same?
+# reading**, where each branch loads its whole *path*, all its tokens from the first on; and with **grouped reading**,
+# which loads a shared block once for all branches that list it. A MB is a million bytes of K and V. **Predict:** which
+# two read the same?
 
 # %%
-MEMORY = {"copied": "a copy for each branch", "shared": "shared, per-branch reading", "grouped": "shared, grouped reading"}
+MEMORY = {"copied": "a copy for each branch", "shared": "shared, per-branch reading",
+          "grouped": "shared, grouped reading"}
 picture.table(["memory", "blocks at the peak", "MB copied", "MB read"],
               [(MEMORY[run["memory"]], run["peak_blocks"], run["copied_bytes"] / 1e6, run["plan_bytes"] / 1e6)
                for run in tree["runs"]], ["%s", "%d", "%.1f", "%.1f"])
 print("the same thoughts in all three:", tree["same_texts"])
 
 # %% [markdown]
-# Sharing alone saves memory and copying, but no reading. Grouped reading saves a third of that. (The peaks are those of
+# Sharing alone saves memory and copying, but no reading. Grouped reading loads a third less. (The peaks are those of
 # `play`: the lines that the model dropped early do not change them.)
 #
 # ## Where the time of a step goes
 #
-# A step does four things. **Products**: vectors times the matrices of the model. **Attention**: the newest token of each
-# branch reads K and V of its path. **Host**: the program finds places for the new tokens and plans what attention
-# reads. **Rest**: what lies between these. **Predict:** which one takes most of the time of a chain, and which share
-# grows when the tree gets wider?
+# A step does four things. **Products**: vectors times the matrices of the model. **Attention**: the newest token of
+# each branch reads K and V of its path. **Host**: the program finds places for the new tokens and plans what attention
+# reads. **Rest**: all between these. **Predict:** which one takes most of the time of a chain, and which share grows
+# when the tree gets wider?
 
 # %%
 recorded, _ = picture.read_csv("figures/search_scaling.csv")
@@ -231,8 +245,8 @@ SEARCHES = {"chain": row_of("chain"), "tree, 1 of 5": row_of("tree", 1, 5), "tre
             "tree, 5 of 8": row_of("tree", 5, 8), "written out": row_of("written")}
 STEP = {"products": "#0b2f7f", "attention": "#e8a317", "host": "#c62828", "rest": "#bbbbbb"}
 drawings.bars(list(SEARCHES), [[100 * row[part] for part in STEP] for row in SEARCHES.values()],
-              "Shares of the time of a step, recorded on one core of a CPU", "%", STEP,
-              ["attention %.0f %%" % (100 * row["attention"]) for row in SEARCHES.values()])
+              "Shares of the time of a step on one core of a CPU; right: the share of attention", "%", STEP,
+              ["%.0f %%" % (100 * row["attention"]) for row in SEARCHES.values()])
 
 # %% [markdown]
 # ("3 of 5": 3 thoughts stay, and each proposes 5. "Written out" comes below.) Products take most of the time in every
@@ -258,8 +272,8 @@ decoding, _ = picture.read_csv("figures/decoding.csv")
 def step_us(workload, plan):
     return next(row["step_us"] for row in decoding if (row["workload"], row["plan"]) == (workload, plan))
 
-WORKLOADS = {"this model, 64 branches": "reasoner", "large, 20 branches": "few-shot 20", "large, 50 branches": "few-shot 50",
-             "large, 256 branches": "speculative 256"}
+WORKLOADS = {"this model, 64 branches": "reasoner", "large, 20 branches": "few-shot 20",
+             "large, 50 branches": "few-shot 50", "large, 256 branches": "speculative 256"}
 gains = {}
 for name, workload in WORKLOADS.items():
     per_branch, grouped, none = (step_us(workload, plan) for plan in ("radix", "cost", "none"))
@@ -268,9 +282,9 @@ picture.table(["model and tree", "per branch, us", "grouped, us", "times as fast
               [(name,) + gain for name, gain in gains.items()], ["%s", "%.0f", "%.0f", "%.2f", "%.2f"])
 
 # %% [markdown]
-# With this model grouped reading even loses: its 64 branches have 100 tokens each, and there is hardly anything to save.
-# Behind the large model's 20 and 50 branches stands a prompt of 4000 tokens, and its 256 branches are guesses how one
-# long text goes on. There attention is much of a step, and grouped reading comes near to the best that is possible.
+# With this model grouped reading even loses: its 64 branches have 100 tokens each, and there is hardly anything to
+# save. Behind the large model's 20 and 50 branches stands a prompt of 4000 tokens, and its 256 branches are guesses how
+# one long text goes on. There attention is much of a step, and grouped reading comes near to the best that is possible.
 #
 # ## Three ways to search
 #
@@ -284,31 +298,32 @@ for line in written["lines"]:
     print(line["text"])
 
 # %% [markdown]
-# The first eight lines are the list. `2 6 14: ...` follows the first line of the list, and fails: none of the five steps
-# behind it makes 24. `2 6 9: ...` follows the second line. The `!` says that the model has found 24.
+# The first eight lines are the list. `2 6 14: ...` follows the first line of the list, and fails: none of the five
+# results behind it is 24. `2 6 9: ...` follows the second line. The `!` says that the model has found 24.
 #
 # **Predict** for three card sets: which way solves most, which takes most steps, and which one reads most?
 
 # %%
 SETS = "2 2 6 7", "2 4 9 10", "5 6 9 13"
 WAYS = {"chain": ["--chain"], "tree, 2 of 5": ["--breadth", "2", "--proposals", "5"], "written out": ["--search"]}
-lines = []
+ways = []
 for cards in SETS:
     for name, options in WAYS.items():
         found = think(cards, *options)
-        lines.append((cards, name, "yes" if found["search"]["solved"] else "no", found["search"]["steps"],
-                      found["search"]["tokens"], found["runs"][-1]["peak_blocks"], found["runs"][-1]["plan_bytes"] / 1e6))
-picture.table(["cards", "way", "solved", "steps", "tokens", "blocks", "MB read"], lines,
+        search, run = found["search"], found["runs"][-1]
+        ways.append((cards, name, "yes" if search["solved"] else "no", search["steps"], search["tokens"],
+                     run["peak_blocks"], run["plan_bytes"] / 1e6))
+picture.table(["cards", "way", "solved", "steps", "tokens", "blocks", "MB read"], ways,
               ["%s", "%s", "%s", "%d", "%d", "%d", "%.0f"])
 
 # %% [markdown]
 # The written-out search takes a step for each of its characters, and in each step it reads its whole text. The tree
-# writes many lines in the same step.
+# takes about as many steps as the chain, for at least three times as many tokens.
 #
-# Three sets are too few to say which way is best. Here are means over many; a **node** is a step of arithmetic that is
-# written, whether it helps or not. "8 chains" are drawn at random, by the model's probabilities, and one that solves the
-# set is enough. The last three do without the model: `random` keeps thoughts by chance, `exhaustive` tries all in turn,
-# up to a number of nodes.
+# Three sets are too few to say which way is best. Here are means over many; a **node** is a calculation that is
+# written, whether it helps or not. "8 chains" are drawn at random, by the model's probabilities, and one that solves
+# the set is enough. The last three do without the model: `random` keeps thoughts by chance, `exhaustive` tries all in
+# turn, up to a number of nodes.
 
 # %%
 MEANS = dict(SEARCHES, **{"8 chains": row_of("chains", 8), "random, 5 of 8": row_of("random", 5, 8),
@@ -318,18 +333,19 @@ picture.table(["way", "card sets", "solved, %", "nodes"],
               ["%s", "%d", "%.0f", "%.0f"])
 
 # %% [markdown]
-# With few nodes the model makes the difference. But the last line is a warning: this game is so small that a program can
-# try everything. The model shows how a tree works; it does not show that the game needs one.
+# With few nodes the model makes the difference. But the last line is a warning: this game is so small that a program
+# can try everything. The model shows how a tree works; it does not show that the game needs one.
 #
 # ## A search that forgets
 #
 # The memory is full. The branch may keep `budget` tokens, and after each step a **policy** chooses which token to
-# **evict**, to delete for good ([notebook 7](07_forgetting.ipynb)). `sink_window` keeps the first few tokens and the last
-# ones; `longflow` keeps those with much weight in attention, times the size of their value vector; `random` any.
+# **evict**, to delete for good ([notebook 7](07_forgetting.ipynb)). `sink_window` keeps the first few tokens and the
+# last ones. `longflow` keeps those that matter now: each token has a weight in attention, by which its value vector
+# counts, and the policy multiplies it by the size of that vector. `random` chooses by chance.
 #
 # The written-out search is a hard test: what attention no longer sees, the model cannot copy from its list. The text
-# above has 275 characters. **Predict:** with a budget of 206 (three quarters) or 137 (a half), which policies still
-# solve it?
+# above has 276 characters, with the line of the cards before it. **Predict:** with a budget of 206 (three quarters) or
+# 137 (a half), which policies still solve it?
 
 # %%
 RUNS = ("sink_window", 206), ("longflow", 206), ("random", 206), ("sink_window", 137), ("longflow", 137)
@@ -343,10 +359,11 @@ def kinds(lines):
         (len(text) + 1, "not legal" if not line["legal"] else "repeats a line" if text in texts[:i] else "a new line")
         for i, (text, line) in enumerate(zip(texts, lines))]
 
-strips = [("nothing forgotten", written, None)] + [("%s, %d" % run, search, run[1]) for run, search in forgetful.items()]
+strips = {"nothing forgotten": (written, None)}
+strips.update(("%s, %d" % run, (search, run[1])) for run, search in forgetful.items())
 drawings.texts([(name, kinds(search["lines"]), budget,
-                 "solved" if search["solved"] else "ends after %d" % search["tokens"]) for name, search, budget in strips],
-               "The text of %s, character by character" % LISTED, 440)
+                 "solved" if search["solved"] else "ends after %d" % search["tokens"])
+                for name, (search, budget) in strips.items()], "The text of %s, character by character" % LISTED, 440)
 
 # %% [markdown]
 # *Look behind the black marks:* up to there nothing is forgotten, and all texts are equal. (A text ends after 1024
@@ -394,18 +411,19 @@ print("with nothing forgotten: %.0f" % solved("full", 100))
 #   forgets, and may not show it.
 #
 # Look further: [chapter 11](../docs/book/11_reasoner.md), and the figures
-# [search_scaling](../figures/search_scaling.md) (searches against nodes), [eviction_accuracy](../figures/eviction_accuracy.md)
-# (all policies and budgets, and the tree) and [decoding](../figures/decoding.md) (steps of the large model).
+# [search_scaling](../figures/search_scaling.md) (searches against nodes),
+# [eviction_accuracy](../figures/eviction_accuracy.md) (all policies and budgets, and the tree) and
+# [decoding](../figures/decoding.md) (steps of the large model).
 #
 # ## Change and try
 #
 # Predict first, then run all cells again.
 #
-# 1. `KEPT, PROPOSALS = 5, 8`, the tree that the program grows by itself. How many thoughts are there, and does sharing
+# 1. `KEPT, PROPOSALS = 5, 8`, what the program chooses by itself. How many thoughts are there, and does sharing
 #    save more blocks? (62 instead of 35. At the peak 73 blocks instead of 104 in copies, 1.42 times fewer: a wider tree
 #    shares the same short beginnings.)
 # 2. Grow the tree on small blocks: add `"--block-tokens", "4"` behind `str(PROPOSALS)`. Does the program find the peaks
 #    of `play`, and does grouped reading load less? (168 and 74 blocks, as in the table. It loads less.)
 # 3. Another policy: write `("h2o", 206)` in place of `("random", 206)`, in both cells. `h2o` adds up the weights of all
-#    steps. Does it solve the set? (No. It follows the first thought of the list twice, then invents numbers, as `longflow`
-#    does with 137.)
+#    steps. Does it solve the set? (No. It follows the first thought of the list twice, then invents numbers, as
+#    `longflow` does with 137.)
