@@ -90,18 +90,18 @@ print("answer:", tree["search"]["answer"])
 #
 # ## The tree as it grew
 #
-# The program tells the finished thoughts. `play` grows the same tree once more, character by character, in a **pool**
-# of this library: a memory that is cut into **blocks**, each for a number of tokens. Where lines part, all but the
-# first **fork** their branch: the new branch lists the same blocks, and nothing is copied. ([Notebook
-# 1](01_memory_of_branches.ipynb) shows this block by block.)
+# The program tells the finished thoughts. `play` grows the same tree once more, in a **pool** of this library: a memory
+# that is cut into **blocks**, each for a number of tokens. In each step every line appends a character. Where lines
+# part, all but the first **fork** their branch: the new branch lists the same blocks, and nothing is copied. At the end
+# of a level `play` prunes what is not kept. (See [notebook 1](01_memory_of_branches.ipynb), block by block.)
 
 # %%
 def play(search, block_tokens=16):
-    """The search on a pool. Returns for each step (blocks if each branch had a copy, blocks in use), then the
-    characters (step, thoughts that share it, character) and the forks (step, thought, new thought)."""
+    """The search on a pool. Returns for each step (blocks if each branch had a copy, blocks in use); the first step of
+    each level; the characters (step, thoughts that share it, character); the forks (step, thought, new thought)."""
     thoughts, prompt = search["thoughts"], "W" + CARDS + "↵"
     pool = ta.Pool(num_blocks=4000, block_tokens=block_tokens)
-    steps, characters, forks = [], [], []
+    steps, starts, characters, forks = [], [0], [], []
 
     def step(lines):
         """One step of the model: every line appends a character."""
@@ -114,6 +114,7 @@ def play(search, block_tokens=16):
     for character in prompt:
         step([(states[-1], [-1], character)])
     for level in 1, 2, 3:
+        starts.append(len(steps))
         lines = [(branch, [i for i, t in enumerate(thoughts) if t["parent"] == state])
                  for state, branch in states.items()]
         finished, at = {}, 0
@@ -138,9 +139,9 @@ def play(search, block_tokens=16):
         states = {i: branch for i, branch in finished.items() if thoughts[i]["fate"] == "kept"}
         for character in "y↵" if level < 3 else "":
             step([(branch, [i], character) for i, branch in states.items()])
-    return steps, characters, forks
+    return steps, starts, characters, forks
 
-steps, characters, forks = play(tree["search"])
+steps, starts, characters, forks = play(tree["search"])
 print(len(steps), "steps,", len(characters), "characters; the program:", tree["search"]["steps"], "steps,",
       tree["search"]["tokens"], "characters")
 
@@ -153,26 +154,7 @@ print(len(steps), "steps,", len(characters), "characters; the program:", tree["s
 # their memory is free.
 
 # %%
-def rows_of(thoughts):
-    """A row for each thought; the first thought behind a kept one goes on in its row."""
-    rows, next_row = {}, 0
-    def place(i):
-        nonlocal next_row
-        children = [j for j, t in enumerate(thoughts) if t["parent"] == i]
-        for child in children:
-            place(child)
-        rows[i] = rows[children[0]] if children else next_row
-        next_row += not children
-    place(-1)
-    return rows, next_row
-
-rows, num_rows = rows_of(thoughts)
-kept = {-1} | {i for i, t in enumerate(thoughts) if t["fate"] == "kept"}
-starts = [0] + [min(step for step, (i, *_), _ in characters if i >= 0 and thoughts[i]["level"] == level)
-                for level in (1, 2, 3)]
-drawings.thoughts([(step, rows[some[0]], character, bool(kept & set(some))) for step, some, character in characters],
-                  [(step, rows[old], rows[new]) for step, old, new in forks], num_rows,
-                  list(zip(starts, ("prompt", "level 1", "level 2", "level 3"))),
+drawings.thoughts(thoughts, starts, characters, forks,
                   "The tree of thoughts of %s, a column for each step of the model" % CARDS)
 
 # %% [markdown]

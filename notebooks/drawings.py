@@ -186,18 +186,38 @@ def strips(plans, title, unit):
 KEPT, PRUNED = "#0b2f7f", "#7f7f7f"
 
 
-def thoughts(characters, forks, num_rows, levels, title):
-    """The lines of a tree of thoughts: a column for each step, a row for each line.
-    characters: (step, row, character, whether it is part of a kept line); forks: (step, row that the fork leaves, its own
-    row); levels: (first step, name)."""
-    labels = [(step + 0.5, -row, character, KEPT if kept else PRUNED) for step, row, character, kept in characters]
-    last = max(step for step, _, _, _ in characters)
-    heads = [(first, 1.3, name, "#000000") for first, name in levels]
+def rows_of(nodes):
+    """The row of each thought in a drawing, -1 for the prompt, and the number of rows. The first thought behind a kept one
+    goes on in its row."""
+    rows, lowest = {}, 0
+
+    def place(i):
+        nonlocal lowest
+        children = [j for j, thought in enumerate(nodes) if thought["parent"] == i]
+        for child in children:
+            place(child)
+        rows[i] = rows[children[0]] if children else lowest
+        lowest += not children
+
+    place(-1)
+    return rows, lowest
+
+
+def thoughts(nodes, starts, characters, forks, title):
+    """The lines of a tree of thoughts: a column for each step, a row for each line, dark what is kept.
+    nodes: the thoughts, as `treeattn think --format json` has them; starts: the first step of the prompt and of each level;
+    characters: (step, thoughts that share it, character); forks: (step, thought, new thought)."""
+    rows, num_rows = rows_of(nodes)
+    kept = {-1} | {i for i, thought in enumerate(nodes) if thought["fate"] == "kept"}
+    labels = [(step + 0.5, -rows[some[0]], character, KEPT if kept & set(some) else PRUNED)
+              for step, some, character in characters]
+    heads = [(first, 1.3, "level %d" % i if i else "prompt", "#000000") for i, first in enumerate(starts)]
+    last = max(step for step, _, _ in characters)
     script = (_labels(labels, "labels") + _labels(heads, "heads")
-              + picture.block("forks", [(step, -start, 0, start - row) for step, start, row in forks])
-              + picture.block("levels", [(first - 0.1, 1.8, 0, -num_rows - 1.3) for first, _ in levels[1:]]))
-    picture.gnuplot(script + _plain(title, (-0.5, last + 1.5), (-num_rows + 0.3, 2.1)) + "set lmargin 1; set rmargin 1\nplot "
-                    "$levels using 1:2:3:4 with vectors nohead lc rgb '#dddddd' lw 1.5 dt 1 notitle"
+              + picture.block("forks", [(step, -rows[old], 0, rows[old] - rows[new]) for step, old, new in forks])
+              + picture.block("levels", [(first - 0.1, 1.8, 0, -num_rows - 1.3) for first in starts[1:]]))
+    picture.gnuplot(script + _plain(title, (-0.5, last + 1.5), (-num_rows + 0.3, 2.1)) + "set lmargin 1; set rmargin 1\n"
+                    "plot $levels using 1:2:3:4 with vectors nohead lc rgb '#dddddd' lw 1.5 dt 1 notitle"
                     ", $forks using 1:2:3:4 with vectors nohead lc rgb '#86b0ea' lw 1 dt 1 notitle"
                     ", $labels using 1:2:3:4 with labels center font ',11' tc rgb variable notitle"
                     ", $heads using 1:2:3:4 with labels left font ',12' tc rgb variable notitle",
