@@ -4,7 +4,7 @@
 # The memory is full. Which token can a branch do without, and what if another branch still needs it? Here you delete
 # tokens one by one, invent a measure of your own, and let policies compete under a budget.
 #
-# - **Chapters:** [9 Forgetting](../docs/book/09_forgetting.md), [11 A trained reasoner](../docs/book/11_reasoner.md)
+# - **Chapter:** [9 Forgetting](../docs/book/09_forgetting.md)
 # - **Exercise:** [12 A policy that beats random eviction](../exercises/12_policy/README.md), `make exercise N=12`
 # - **Explorer:** [panel 6](../docs/explorer.html#panel-evict), a budget with a slider
 
@@ -342,3 +342,5 @@ picture.table(["scope", "kept tokens", "blocks at the end", "most blocks", "mean
 #    left have a mean close to the output.)
 # 3. `TREE_BUDGET = 160`, more than the prefix: which scope gains most? (`private`: each branch has room for 32 tokens
 #    of its own, and the error falls to a fiftieth. It needs half as many blocks as without eviction.)
+#
+# [Notebook 8](08_tree_of_thoughts.ipynb) goes on with a trained model: there forgetting costs answers.

@@ -1,4 +1,5 @@
-"""Drawings of notebooks 1 and 3: the blocks of a pool, the items of a plan, the strips of workers."""
+"""Drawings of notebooks 1, 2, 3 and 8: the blocks of a pool, stacked bars, the items of a plan, the strips of workers, the
+lines of a tree of thoughts, and texts as strips."""
 import picture
 
 COUNTS = ("#ffffff", "#86b0ea", "#3f76cf", "#0b2f7f")  # of a block in no table, in one, in two, in three or more
@@ -81,17 +82,20 @@ def pools(sides, title, across=24):
 PARTS = {"K and V": "#0b2f7f", "queries": "#86b0ea", "masks": "#b07cd0", "partial states": "#e8a317"}
 
 
-def bars(names, parts, title, unit):
-    """Stacked bars from left to right. parts: for each name, a number for each of PARTS."""
+def bars(names, parts, title, unit, colours=None, ends=None):
+    """Stacked bars from left to right. parts: for each name, a number for each of colours, which are PARTS or others. ends:
+    the texts behind the bars; without them, the sums."""
+    colours = colours or PARTS
+    ends = ends or ["%.1f %s" % (sum(row), unit) for row in parts]
     boxes, labels = [], []
     most = max(sum(row) for row in parts)
     for i, (name, row) in enumerate(zip(names, parts)):
         left = 0
-        for value, colour in zip(row, PARTS.values()):
+        for value, colour in zip(row, colours.values()):
             boxes.append((left, left + value, -i - 0.36, -i + 0.36, colour))
             left += value
-        labels.append((left + most * 0.01, -i, "%.1f %s" % (left, unit), "#000000"))
-    for i, (name, colour) in enumerate(PARTS.items()):
+        labels.append((left + most * 0.01, -i, ends[i], "#000000"))
+    for i, (name, colour) in enumerate(colours.items()):
         x = most * (0.02 + 0.25 * i)
         boxes.append((x, x + most * 0.02, -len(names) - 0.75, -len(names) - 0.25, colour))
         labels.append((x + most * 0.03, -len(names) - 0.5, name, "#000000"))
@@ -99,8 +103,7 @@ def bars(names, parts, title, unit):
     script = _box(boxes, "boxes") + _labels(labels, "labels") + _plain(title, (0, most * 1.12), (-len(names) - 1, 0.7))
     picture.gnuplot(script + "set lmargin 16; set rmargin 1; set ytics (%s) nomirror scale 0\nplot " % tics
                     + _boxes("boxes", "#ffffff", width=0.5) + ", $labels using 1:2:3:4 with labels left tc rgb variable notitle",
-                    "%s: %s" % (title, "; ".join("%s %.1f %s" % (name, sum(row), unit) for name, row in zip(names, parts))),
-                    840, 90 + 30 * len(names))
+                    "%s: %s" % (title, "; ".join("%s %s" % pair for pair in zip(names, ends))), 840, 90 + 30 * len(names))
 
 
 CYCLE = ("#86b0ea", "#a5d86a", "#f0c040", "#e8a07a", "#b07cd0", "#7fcac0", "#d9a3b8", "#c9b38c")  # items, in turn
@@ -178,3 +181,74 @@ def strips(plans, title, unit):
                     "%s. The last worker ends at: %s" % (title, ", ".join("%s %.0f" % (name, end[0])
                                                          for (name, _), end in zip(plans, ends))),
                     840, 120 + int(6.5 * rows))
+
+
+KEPT, PRUNED = "#0b2f7f", "#7f7f7f"
+
+
+def rows_of(nodes):
+    """The row of each thought in a drawing, -1 for the prompt, and the number of rows. The first thought behind a kept one
+    goes on in its row."""
+    rows, lowest = {}, 0
+
+    def place(i):
+        nonlocal lowest
+        children = [j for j, thought in enumerate(nodes) if thought["parent"] == i]
+        for child in children:
+            place(child)
+        rows[i] = rows[children[0]] if children else lowest
+        lowest += not children
+
+    place(-1)
+    return rows, lowest
+
+
+def thoughts(nodes, starts, characters, forks, title):
+    """The lines of a tree of thoughts: a column for each step, a row for each line, dark what is kept.
+    nodes: the thoughts, as `treeattn think --format json` has them; starts: the first step of the prompt and of each level;
+    characters: (step, thoughts that share it, character); forks: (step, thought, new thought)."""
+    rows, num_rows = rows_of(nodes)
+    kept = {-1} | {i for i, thought in enumerate(nodes) if thought["fate"] == "kept"}
+    labels = [(step + 0.5, -rows[some[0]], character, KEPT if kept & set(some) else PRUNED)
+              for step, some, character in characters]
+    heads = [(first, 1.3, "level %d" % i if i else "prompt", "#000000") for i, first in enumerate(starts)]
+    last = max(step for step, _, _ in characters)
+    script = (_labels(labels, "labels") + _labels(heads, "heads")
+              + picture.block("forks", [(step, -rows[old], 0, rows[old] - rows[new]) for step, old, new in forks])
+              + picture.block("levels", [(first - 0.1, 1.8, 0, -num_rows - 1.3) for first in starts[1:]]))
+    picture.gnuplot(script + _plain(title, (-0.5, last + 1.5), (-num_rows + 0.3, 2.1)) + "set lmargin 1; set rmargin 1\n"
+                    "plot $levels using 1:2:3:4 with vectors nohead lc rgb '#dddddd' lw 1.5 dt 1 notitle"
+                    ", $forks using 1:2:3:4 with vectors nohead lc rgb '#86b0ea' lw 1 dt 1 notitle"
+                    ", $labels using 1:2:3:4 with labels center font ',11' tc rgb variable notitle"
+                    ", $heads using 1:2:3:4 with labels left font ',12' tc rgb variable notitle",
+                    "%s. %d lines, %d steps, %d characters" % (title, num_rows, last + 1, len(characters)),
+                    840, 60 + 17 * (num_rows + 2))
+
+
+LINES = {"a new line": "#86b0ea", "repeats a line": "#f0c040", "not legal": "#c62828"}
+
+
+def texts(rows, title, most):
+    """Texts as strips from left to right, a box for each line. rows: (name, [(characters, one of LINES)], budget or None, the
+    text behind it); most: the characters that the picture shows."""
+    boxes, labels, marks = [], [], []
+    for i, (name, lines, budget, end) in enumerate(rows):
+        left = 0
+        for characters, kind in lines:
+            boxes.append((left, min(left + characters, most), -i - 0.36, -i + 0.36, LINES[kind]))
+            left = min(left + characters, most)
+        labels.append((left + most * 0.01, -i, end, "#000000"))
+        if budget:
+            marks.append((budget, -i - 0.46, 0, 0.92))
+    for i, (name, colour) in enumerate(LINES.items()):
+        x = most * 0.28 * i
+        boxes.append((x, x + most * 0.02, -len(rows) - 0.75, -len(rows) - 0.25, colour))
+        labels.append((x + most * 0.03, -len(rows) - 0.5, name, "#000000"))
+    labels.append((most * 0.8, -len(rows) - 0.5, "black: the budget is full", "#000000"))
+    tics = ", ".join("%s %d" % (picture.text(row[0]), -i) for i, row in enumerate(rows))
+    script = _box(boxes, "boxes") + _labels(labels, "labels") + picture.block("marks", marks)
+    picture.gnuplot(script + _plain(title, (0, most * 1.25), (-len(rows) - 1, 0.7))
+                    + "set lmargin 20; set rmargin 1; set ytics (%s) nomirror scale 0\nplot " % tics
+                    + _boxes("boxes", "#ffffff", width=0.5) + ", $marks using 1:2:3:4 with vectors nohead lc rgb '#000000' "
+                    "lw 3 dt 1 notitle, $labels using 1:2:3:4 with labels left tc rgb variable notitle",
+                    "%s: %s" % (title, "; ".join("%s: %s" % (row[0], row[3]) for row in rows)), 840, 90 + 30 * len(rows))

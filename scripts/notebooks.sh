@@ -1,6 +1,6 @@
 #!/bin/bash
 # notebooks.sh [BUILD]: runs the notebooks, all or number N, and compares them with their recorded outputs; with WRITE=1,
-# records them: scripts/notebooks.py. The library for Python is built first, in BUILD.
+# records them: scripts/notebooks.py. The library for Python and the program are built first, in BUILD.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 build=${1:-build}
@@ -24,7 +24,7 @@ if ! command -v gnuplot >/dev/null; then
     exit 77
 fi
 log=$build/notebooks.log
-if ! cmake --build "$build" --parallel "${jobs:-2}" --target treeattn_shared >"$log" 2>&1; then
+if ! cmake --build "$build" --parallel "${jobs:-2}" --target treeattn_shared treeattn_program >"$log" 2>&1; then
     cat "$log"
     exit 1
 fi

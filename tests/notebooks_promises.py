@@ -2,6 +2,7 @@
 under "Change and try". Each is computed again, from the notebook's source with that change, and the sentence has to be
 there: so a csv that is recorded again cannot leave a sentence behind."""
 import contextlib
+import functools
 import io
 import os
 import re
@@ -12,8 +13,10 @@ from python_checks import SOURCE, check, done
 FOLDER = os.path.join(SOURCE, "notebooks")
 sys.path.insert(0, FOLDER)
 import picture  # noqa: E402
+import start  # noqa: E402
 
 picture.gnuplot = lambda *arguments, **options: None
+start.program = functools.lru_cache(None)(start.program)  # each search once
 sources, texts = {}, {}
 for name in sorted(os.listdir(FOLDER)):
     if re.match(r"\d\d_.*\.py$", name):
@@ -223,4 +226,79 @@ ends = {name: found.mean() for name, found in ((n, long_run.errors(o)[long_run.B
 promise(7, "At step 320 topic 11 returns, the only one that has been there before", long_run.topics[320] == 11 and
         len({long_run.topics[t] for t in [0] + long_run.changes}) == len(long_run.changes))
 promise(7, "has kept more of them than LongFlow", ends["h2o"] < ends["longflow"])
+
+# ---- 8 ----
+
+eight = run(8)
+own, search = eight.thoughts, eight.tree["search"]
+promise(8, "The model sees after its first thought that the chain is lost", eight.chain["thoughts"][0]["value"] < 0.005)
+promise(8, f"The {search['tokens'] - len(eight.characters)} characters that are missing", search["steps"] == len(eight.steps))
+level_1 = eight.steps[:eight.starts[2]]
+promise(8, "*Look at level 1:* the two lines lie on each other.", all(copies == used for copies, used in level_1))
+promise(8, "The prompt of 9 characters does not fill a block of 16", len("W" + eight.CARDS + "n") == 9)
+peaks = [max(range(len(eight.steps)), key=lambda i: eight.steps[i][number]) for number in (0, 1)]
+promise(8, "and both lines have their peak there.", all(eight.starts[2] <= at < eight.starts[3] for at in peaks))
+saved = [copies - used for copies, used in eight.steps]
+promise(8, "Level 3 saves most: its branches share two kept thoughts.", max(saved[:eight.starts[3]]) < max(saved))
+promise(8, "three thoughts are kept, as always, though two of them have a value near 0. (`8/1/3`", [t["value"] < 0.005
+        for t in own if t["level"] == 1 and t["fate"] == "kept"] == [True, True, False] and own[-11]["text"].startswith("8/1/3"))
+guess = re.search("([0-9.]+) times fewer", eight.printed).group(1)
+by_size = {size: row for size, *row in eight.sizes}
+promise(8, f"The prediction was {guess} times fewer tokens.", by_size[1][2] > float(guess) > by_size[16][2])
+reads = {run["memory"]: run["plan_bytes"] for run in eight.tree["runs"]}
+promise(8, "Sharing alone saves memory and copying, but no reading. Grouped reading loads a third less.",
+        reads["copied"] == reads["shared"] and round(3 * reads["grouped"] / reads["shared"]) == 2)
+promise(8, "(The peaks are those of `play`", [run["peak_blocks"] for run in eight.tree["runs"]][:2] == by_size[16][:2])
+promise(8, "Products take most of the time in every search", all(row["products"] > 0.5 for row in eight.SEARCHES.values()))
+promise(8, "which share grows when the tree gets wider?", eight.SEARCHES["chain"]["attention"] <
+        eight.SEARCHES["tree, 5 of 8"]["attention"])
+promise(8, "With this model grouped reading even loses", [gain[2] < 1 for gain in eight.gains.values()] == [True] + 3 * [False])
+promise(8, "There attention is much of a step, and grouped reading comes near to the best", all(
+    gain[2] > 0.8 * gain[3] > 1 for gain in list(eight.gains.values())[1:]))
+text = [line["text"] for line in eight.written["lines"]]
+promise(8, "The first eight lines are the list. `2 6 14: ...` follows the first line of the list, and fails: none of the five "
+        "results behind it is 24. `2 6 9: ...` follows the second line.",
+        all(line.startswith("2 2 6 7: ") for line in text[:8]) and text[0].endswith(">2 6 14") and text[1].endswith(">2 6 9") and
+        text[8].startswith("2 6 14: ") and len(text[9].split()) == 7 and text[10].startswith("2 6 9: ") and text[-1][-1] == "!")
+ways = {name: [row for row in eight.ways if row[1] == name] for name in eight.WAYS}
+promise(8, "The written-out search takes a step for each of its characters, and in each step it reads its whole text. The tree "
+        "takes about as many steps as the chain, for at least three times as many tokens.",
+        all(steps == tokens for *_, steps, tokens, _, _ in ways["written out"]) and
+        all(0.8 < tree[3] / chain[3] < 1.3 and tree[4] > 3 * chain[4] for tree, chain in
+            zip(ways["tree, 2 of 5"], ways["chain"])) and
+        all(long[6] > 5 * short[6] for long, short in zip(ways["written out"], ways["tree, 2 of 5"])))
+characters = sum(count for count, _ in eight.kinds(eight.written["lines"])) - 1  # no new line at the end
+promise(8, f"The text above has {characters} characters", characters == eight.written["tokens"] + 1)  # "!" is not read again
+part = [round(100 * budget / characters) for _, budget in eight.RUNS]
+promise(8, "with a budget of 206 (three quarters) or 137 (a half)", part == [75, 75, 75, 50, 50])
+join = lambda found: "\n".join(["S" + eight.LISTED] + [line["text"] for line in found["lines"]])
+promise(8, "up to there nothing is forgotten, and all texts are equal.", all(
+    join(found)[:budget] == join(eight.written)[:budget] for (_, budget), found in eight.forgetful.items()))
+promise(8, "(A text ends after 1024 characters at the latest.) Each of the three that fail", max(
+    found["tokens"] for found in eight.forgetful.values()) == 1024 and [found["solved"] for found in eight.forgetful.values()]
+    == [True, True, False, False, False])
+window, flow = eight.forgetful["sink_window", 137]["lines"], eight.forgetful["longflow", 137]["lines"]
+promise(8, "keeps whole lines, so all it writes is legal. But it no longer sees the beginning of the list, writes the same "
+        "thoughts again, and never begins to follow one.", all(line["legal"] for line in window[:-1]) and  # the last is cut off
+        all(line["text"].startswith("2 2 6 7: ") for line in window[:-1]) and len({line["text"] for line in window}) < len(window) / 2)
+promise(8, "it writes `2 6 6`, where the list had `2 6 14`, and \"finds\" 24.", flow[8]["text"].startswith("2 6 6: ") and
+        flow[0]["text"].endswith(">2 6 14") and flow[-1]["text"].endswith("24!") and not flow[-1]["legal"])
+promise(8, "so half of it holds most texts as a whole", eight.share["stop"][2] > 50)
+at_65, tree_5_8 = eight.MEANS["exhaustive, 65"], eight.MEANS["tree, 5 of 8"]
+promise(8, "With few nodes the model makes the difference. But the last line is a warning", tree_5_8["share"] > 2 *
+        at_65["share"] and eight.MEANS["exhaustive, 2000"]["share"] > tree_5_8["share"])
+wide = run(8, ("KEPT, PROPOSALS = 3, 6", "KEPT, PROPOSALS = 5, 8"), until="What the search has read")
+copies, shared_blocks = ([run["peak_blocks"] for run in wide.tree["runs"]])[:2]
+promise(8, f"({len(wide.thoughts)} instead of {len(own)}. At the peak {shared_blocks} blocks instead of {copies} in copies, "
+        f"{copies / shared_blocks:.2f} times fewer", wide.sizes[2][1:3] == (copies, shared_blocks))
+small = run(8, ("str(PROPOSALS))", 'str(PROPOSALS), "--block-tokens", "4")'), until="Where the time of a step goes").tree["runs"]
+promise(8, f"({small[0]['peak_blocks']} and {small[1]['peak_blocks']} blocks, as in the table. It loads less.)",
+        [run["peak_blocks"] for run in small][:2] == by_size[4][:2] and small[2]["plan_bytes"] < reads["grouped"])
+h2o = eight.think(eight.LISTED, "--search", "--evict", "h2o", "--budget", "206")["search"]
+promise(8, "(No. It follows the first thought of the list twice, then invents numbers", not h2o["solved"] and
+        [line["text"].split(":")[0] for line in h2o["lines"][8:12:2]] == 2 * ["2 6 14"] and not h2o["lines"][-1]["legal"])
+searches = [eight.tree, wide.tree, eight.think(eight.CARDS, "--chain")] + [
+    eight.think(cards, *options) for cards in eight.SETS for options in eight.WAYS.values()]
+check("8: each choice is at least 20 x 6e-5 away from another one", [], [
+    found["cards"] for found in searches if found["search"]["margin_logits"] < 20 * 6e-5])
 done()

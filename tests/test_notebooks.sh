@@ -19,7 +19,7 @@ export TREEATTN_LIB=$build/python/libtreeattn.so
 # ---- the notebooks ----
 
 mapfile -t names < <(find notebooks -name '[0-9][0-9]_*.py' | sed 's#.*/##; s#[.]py$##' | sort)
-expect "seven notebooks, numbered from 1" "$(seq -f %02g 7 | tr '\n' ' ')" "$(printf '%.2s ' "${names[@]}")"
+expect "eight notebooks, numbered from 1" "$(seq -f %02g 8 | tr '\n' ' ')" "$(printf '%.2s ' "${names[@]}")"
 "$python" scripts/notebooks.py --check >"$work/out" 2>&1
 expect "all are as recorded" 0 $?
 for name in "${names[@]}"; do expect_match "$name" "^pass $name: " "$work/out"; done
@@ -70,6 +70,10 @@ says() {
 }
 says "no NumPy" '^this notebook needs NumPy, which .*python3[0-9.]* lacks: sudo apt-get install .*python3-numpy, then /usr/bin/python3$' "$python" -S "tree/notebooks/$first.py"
 says "no library" '^this notebook needs the library, which make notebooks builds: .*nowhere' env TREEATTN_LIB=nowhere "$python" "tree/notebooks/$first.py"
+mkdir -p alone/python
+ln -s "$TREEATTN_LIB" alone/python/
+says "no program" '^this notebook needs the program, which make notebooks builds: .*alone/treeattn: No such file' \
+    env TREEATTN_LIB="$work/alone/python/${TREEATTN_LIB##*/}" "$python" "tree/notebooks/08_tree_of_thoughts.py"
 mkdir bin
 for program in bash dirname cat env; do ln -s "$(command -v $program)" bin/; done
 printf '#!/bin/bash\nexit 1\n' >bin/python3
