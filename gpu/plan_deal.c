@@ -85,6 +85,14 @@ static bool reserve(plan_deal *deal, const tree_plan *plan, const tree_shape *sh
     return bytes <= deal->capacity;
 }
 
+static bool needs_merge(const tree_plan *plan)
+{
+    for (uint32_t q = 0; q < plan->num_queries; q++)
+        if (plan->merge_first[q + 1] - plan->merge_first[q] != 1)
+            return true;
+    return false;
+}
+
 tree_status plan_deal_count(plan_deal *deal, const tree_plan *plan, const tree_shape *shape, uint32_t num_workers)
 {
     set_sizes(deal, shape, num_workers);
@@ -97,6 +105,7 @@ tree_status plan_deal_count(plan_deal *deal, const tree_plan *plan, const tree_s
         return TREE_OVERFLOW;
     deal->is_small = deal->num_tasks && (uint64_t)plan->num_queries * deal->group_size <= QUEUE_SMALL_ROWS
                      && shape->num_kv_heads <= num_workers;
+    deal->needs_merge = needs_merge(plan);
     return TREE_OK;
 }
 

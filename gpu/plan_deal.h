@@ -25,7 +25,7 @@ typedef struct plan_deal {
     uint32_t max_queries, max_heads; /* of a task */
     uint32_t num_head_parts;         /* tasks that share the heads of a group */
     uint64_t num_tasks, num_tiles, num_tokens, num_masks;
-    bool is_small;          /* plan_queue.h */
+    bool is_small, needs_merge; /* plan_queue.h */
     uint32_t *num_unmasked; /* [num_items] tokens of the item before its first mask; DEAL_NO_MASK: it has none */
     uint64_t *cost;         /* [num_tasks] */
     uint32_t *order;        /* [num_tasks] in which they were dealt */

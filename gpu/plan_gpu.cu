@@ -161,6 +161,7 @@ static void take_counts(tree_plan_gpu *gpu, const tree_plan *plan)
     gpu->queue.num_masks = (uint32_t)deal->num_masks;
     gpu->queue.num_partials = plan->num_partials;
     gpu->queue.is_small = deal->is_small;
+    gpu->queue.needs_merge = deal->needs_merge;
     gpu->fills_few = fits_few(gpu, plan, true) && gpu->builder.room.num_tokens <= gpu->few_capacity;
     gpu->is_few = gpu->fills_few && fits_few(gpu, plan, gpu->new_slots);
 }
@@ -291,8 +292,8 @@ static cudaError_t replace(tree_plan_gpu *gpu, const tree_plan *plan, cudaStream
         return error;
     next.shape.num_queries = plan->num_queries;
     if (!stays || next.outline.device != gpu->outline.device || next.plan.num_queries != gpu->plan.num_queries
-        || next.queue.is_small != gpu->queue.is_small || next.fills_few != gpu->fills_few
-        || next.is_few != gpu->is_few)
+        || next.queue.is_small != gpu->queue.is_small || next.queue.needs_merge != gpu->queue.needs_merge
+        || next.fills_few != gpu->fills_few || next.is_few != gpu->is_few)
         next.version++;
     *gpu = next;
     return cudaSuccess;

@@ -358,6 +358,7 @@ static tree_status count(queue_builder *b)
     b->queue.num_masks = (uint32_t)b->deal.num_masks;
     b->queue.num_partials = b->plan->num_partials;
     b->queue.is_small = b->deal.is_small;
+    b->queue.needs_merge = b->deal.needs_merge;
     count_all_slices(b);
     return TREE_OK;
 }

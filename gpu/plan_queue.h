@@ -72,6 +72,8 @@ typedef struct plan_queue {
     uint32_t num_workers, num_tasks, num_tiles, num_tokens, num_masks, num_partials;
     bool is_small;          /* a KV head has at most QUEUE_SMALL_ROWS rows (queries x heads of a group), and no worker
                                has tiles of two KV heads: the last worker of each KV head can merge (step 11) */
+    bool needs_merge;       /* some query has several partial states, or none. If not, the kernel writes every result,
+                               and no worker waits (step 11) */
     queue_task *tasks;      /* [num_tasks] */
     queue_tile *tiles;      /* [num_tiles] worker by worker, in the order in which it runs them */
     uint32_t *worker_first; /* [num_workers + 1] worker w runs tiles[worker_first[w] .. worker_first[w + 1]) */

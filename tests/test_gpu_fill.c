@@ -163,6 +163,7 @@ static void check_filled(const tree_plan_gpu *gpu, const tree_plan *plan, heads 
     cuda_ok(cudaDeviceSynchronize(), "the device");
     check(plan_queue_build(&queue, plan, &shape, gpu->num_workers) == TREE_OK, "a queue");
     check(gpu->queue.is_small == queue.is_small, "a small queue");
+    check(gpu->queue.needs_merge == queue.needs_merge, "whether to merge");
     check_plan(gpu, plan);
     check_array(gpu->queue.tasks, queue.tasks, queue.num_tasks, sizeof *queue.tasks, "tasks");
     check_array(gpu->queue.kv_slots, queue.kv_slots, queue.num_tokens, sizeof *queue.kv_slots, "kv_slots");

@@ -329,6 +329,7 @@ static void check_starts(const plan_queue *queue)
 static void check_rows(const expected *e, const plan_queue *queue)
 {
     const tree_plan *plan = e->plan;
+    uint32_t num_only = 0;
     check(queue->num_partials == plan->num_partials, "a row for each state");
     for (uint32_t p = 0; p < plan->num_partials; p++) {
         const tree_item *item = &plan->items[e->partial_item[p]];
@@ -338,7 +339,10 @@ static void check_rows(const expected *e, const plan_queue *queue)
         check(end - first == 1 ? state == QUEUE_ONLY_STATE
                                : state >= first && state < end && plan->merge_partials[state] == p,
               "state %" PRIu32 " lies at %" PRIu32, p, state);
+        num_only += end - first == 1;
     }
+    check(queue->needs_merge == (num_only < plan->num_queries), "%" PRIu32 " of %" PRIu32 " queries have one state",
+          num_only, plan->num_queries);
 }
 
 static tree_shape shape_of(const tree_plan *plan, heads h)

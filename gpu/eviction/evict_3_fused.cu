@@ -126,7 +126,8 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     const uint32_t ticket = arrive(e.arrivals);
     score_ahead(e, jobs);
     wait_for_others(e.arrivals, ticket);
-    merge_all<HEAD_DIM, T>(e, merges);
+    if (e.queue.needs_merge)
+        merge_all<HEAD_DIM, T>(e, merges);
     score_all(e, jobs, shared.kv[0][0]);
 }
 

@@ -106,7 +106,8 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     score_ahead(e, jobs);
     wait_for_others(e.arrivals, ticket);
     sum_request_masses(e, sum_jobs, sums, 0);
-    merge_all<HEAD_DIM, T>(e, merges);
+    if (e.queue.needs_merge)
+        merge_all<HEAD_DIM, T>(e, merges);
     sum_all(e, sum_jobs, sums);
     __syncwarp();
     score_all(e, jobs, shared.kv[0][0]);

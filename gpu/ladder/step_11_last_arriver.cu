@@ -1,6 +1,8 @@
 /* Step 11: the last arriver merges.
- *   idea    where a KV head has no more rows than a worker has warps (a small queue), the last of its workers to finish
- *           merges all of its rows, one per warp, and no worker waits. So the launch need not be cooperative
+ *   idea    no worker waits where it need not. Where a KV head has no more rows than a worker has warps (a small
+ *           queue), the last of its workers to finish merges all of its rows, one per warp. Where every query has a
+ *           single state, nobody merges: the tasks have written the results. In both cases the launch need not be
+ *           cooperative
  *   wins    nothing here: 19.1 to 19.2 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv), which
  *           have too many rows. Nothing by itself on a single branch either, 10.2 to 10.5 us: it needs step 12, where a
  *           launch that is not cooperative can begin as soon as there is room for one worker (docs/gpu.md)
@@ -19,10 +21,6 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     SHARED_MEMORY(char, memory);
     masked_shared &shared = *(masked_shared *)memory;
     worker<HEAD_DIM, T, own_rows, fragment_order> w;
-    /* loads the warp's first merge lists, long before they are needed */
-    merge_cursor merges = a.queue.is_small ? last_arriver_start(a)
-                                           : merge_start(a, threadIdx.x / WARP * gridDim.x + blockIdx.x,
-                                                         gridDim.x * WORKER_WARPS);
 
     /* find this item's blocks: from here on, LEAD tiles ahead */
     w.find_tiles(a, shared);
@@ -32,6 +30,10 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
         prefetch_masks(a, shared, w.list, n);
         cp_async_commit();
     }
+    /* while K and V are on their way: the warp's first merge list */
+    merge_cursor merges = a.queue.is_small ? last_arriver_start(a)
+                                           : merge_start(a, threadIdx.x / WARP * gridDim.x + blockIdx.x,
+                                                         gridDim.x * WORKER_WARPS);
     while (w.tile < w.list.count) {
         w.begin_task(a, shared);
         queue_tile tile;
@@ -58,6 +60,8 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     redo_spoilt_here(a, shared, w);
 
     /* merge partial states, normalize */
+    if (!a.queue.needs_merge)
+        return;
     if (!a.queue.is_small)
         wait_for_all(a.arrivals);
     else if (!is_last_arriver(a, shared.start, merges))
@@ -67,7 +71,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)
 {
-    if (a.queue.is_small)
+    if (!all_wait(a))
         return launch_kernel(a.queue.num_workers, WORKER_THREADS, sizeof(masked_shared), stream, attend<HEAD_DIM, T>, a);
     return launch_cooperative(a.queue.num_workers, WORKER_THREADS, sizeof(masked_shared), stream, attend<HEAD_DIM, T>,
                               a);

@@ -22,10 +22,6 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     SHARED_MEMORY(char, memory);
     masked_shared &shared = *(masked_shared *)memory;
     worker<HEAD_DIM, T, own_rows, fragment_order> w;
-    /* loads the warp's first merge lists, long before they are needed */
-    merge_cursor merges = a.queue.is_small ? last_arriver_start(a)
-                                           : merge_start(a, threadIdx.x / WARP * gridDim.x + blockIdx.x,
-                                                         gridDim.x * WORKER_WARPS);
     allow_next_launch();
 
     /* find this item's blocks: from here on, LEAD tiles ahead */
@@ -37,6 +33,10 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
         prefetch_masks(a, shared, w.list, n);
         cp_async_commit();
     }
+    /* while K and V are on their way: the warp's first merge list */
+    merge_cursor merges = a.queue.is_small ? last_arriver_start(a)
+                                           : merge_start(a, threadIdx.x / WARP * gridDim.x + blockIdx.x,
+                                                         gridDim.x * WORKER_WARPS);
     while (w.tile < w.list.count) {
         w.begin_task(a, shared);
         queue_tile tile;
@@ -63,6 +63,8 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     redo_spoilt_here(a, shared, w);
 
     /* merge partial states, normalize */
+    if (!a.queue.needs_merge)
+        return;
     if (!a.queue.is_small)
         wait_for_all(a.arrivals);
     else if (!is_last_arriver(a, shared.start, merges))
@@ -72,7 +74,7 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
 
 template <int HEAD_DIM, typename T> static cudaError_t launch(const attention_arguments &a, cudaStream_t stream)
 {
-    return launch_early(!a.queue.is_small, a.queue.num_workers, WORKER_THREADS, sizeof(masked_shared), stream,
+    return launch_early(all_wait(a), a.queue.num_workers, WORKER_THREADS, sizeof(masked_shared), stream,
                         attend<HEAD_DIM, T>, a);
 }
 

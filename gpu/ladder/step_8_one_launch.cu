@@ -21,8 +21,6 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
     SHARED_MEMORY(char, memory);
     worker_shared &shared = *(worker_shared *)memory;
     worker<HEAD_DIM, T, split_rows_then_tokens, fragment_order> w;
-    /* loads the warp's first merge lists, long before they are needed */
-    merge_cursor merges = merge_start(a, threadIdx.x / WARP * gridDim.x + blockIdx.x, gridDim.x * WORKER_WARPS);
 
     /* find this item's blocks: from here on, LEAD tiles ahead */
     w.find_tiles(a, shared);
@@ -31,6 +29,8 @@ static __global__ void __launch_bounds__(WORKER_THREADS, WORKERS_PER_SM)
         w.prefetch(a, shared, n);
         cp_async_commit();
     }
+    /* while K and V are on their way: the warp's first merge list */
+    merge_cursor merges = merge_start(a, threadIdx.x / WARP * gridDim.x + blockIdx.x, gridDim.x * WORKER_WARPS);
     while (w.tile < w.list.count) {
         w.begin_task(a, shared);
         queue_tile tile;

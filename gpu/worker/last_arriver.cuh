@@ -8,6 +8,12 @@
 
 static_assert((int)QUEUE_SMALL_ROWS == (int)WORKER_WARPS, "a warp for each row");
 
+/* Whether the workers wait for each other: a cooperative launch. */
+static inline bool all_wait(const attention_arguments &a)
+{
+    return a.queue.needs_merge && !a.queue.is_small;
+}
+
 /* The merge job of this warp for KV head 0; is_last_arriver shifts it to the worker's own KV head. */
 static __device__ __forceinline__ merge_cursor last_arriver_start(const attention_arguments &a)
 {
