@@ -31,10 +31,10 @@ END {
     holds("the most there", share("written", "rkv", 20) == highest("way=written kept_set=all percent=20", "share"))
     holds("128 tokens at a time and so keeps up to 127 tokens more", told("rkv keeps up to 127 tokens more"))
     say("its budget: {} to {} tokens there", at(of("written", "rkv", 20), "budget"), at(of("written", "rkv", 20), "budget") + 127)
-    say("With {} tokens LongFlow solves {} %", at(of("written", "longflow", 30), "budget"), p("written", "longflow", 30))
+    say("With {} tokens, the next budget, LongFlow solves {} %", at(of("written", "longflow", 30), "budget"), p("written", "longflow", 30))
 
     say("the text ends when the budget is full: {} % at a budget of {} %, {} % at {} %", p("written", "stop", 70), 70, p("written", "stop", 50), 50)
-    say("it is {} % at {} % and {} % at {} %", p("written", "stop", 30), 30, p("written", "stop", 20), 20)
+    say(", {} % at {} % and {} % at {} %", p("written", "stop", 30), 30, p("written", "stop", 20), 20)
     holds("most of what the policies solve at half of the cache", share("written", "stop", 50) > 0.5 * share("written", "longflow", 50) && share("written", "stop", 50) > 0.5 * highest("way=written kept_set=all percent=50", "share"))
     say("Only {} of the searches that solve their set are longer than half of the cache", lost("written", "stop", 50))
     say("the window loses {}, LongFlow {}, H2O {} and random eviction {}", lost("written", "sink_window", 50), lost("written", "longflow", 50), lost("written", "h2o", 50), lost("written", "random", 50))

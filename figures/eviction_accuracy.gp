@@ -24,8 +24,8 @@ set border 3 lc rgb '#000000'
 set tics out nomirror
 set xrange [7:103]
 set yrange [0:100]
-set xtics (10, 20, 30, 50, 70, 100)
-set ytics 20
+set xtics nomirror (10, 20, 30, 50, 70, 100)
+set ytics nomirror 20
 set xlabel 'budget, % of the longest search with nothing forgotten'
 set tmargin at screen 0.78; set bmargin at screen 0.115
 set lmargin at screen 0.055; set rmargin at screen 0.515
@@ -39,7 +39,7 @@ plot full_w_max with lines lt floor_line, \
      data using (pick('written', 'longflow', 'layer', 4) + dodge(6)):(100 * $8):(100 * $9):(100 * $10) with yerrorlines lt 22
 set lmargin at screen 0.565; set rmargin at screen 0.985
 set xrange [18:58]
-set xtics (25, 50)
+set xtics nomirror (25, 50)
 set xlabel 'budget, % of the longest branch with nothing forgotten'
 unset ylabel
 set title sprintf("Tree of thoughts: with half of the cache\nLongFlow solves %.0f %%, and %.0f %% with nothing forgotten", half_t_max, full_t_max)

@@ -85,12 +85,13 @@ static bool reserve(plan_deal *deal, const tree_plan *plan, const tree_shape *sh
     return bytes <= deal->capacity;
 }
 
+/* If each query has one state, the states of query q begin at q. */
 static bool needs_merge(const tree_plan *plan)
 {
-    for (uint32_t q = 0; q < plan->num_queries; q++)
-        if (plan->merge_first[q + 1] - plan->merge_first[q] != 1)
-            return true;
-    return false;
+    uint32_t q = 0;
+    while (q < plan->num_queries && plan->merge_first[q + 1] == q + 1)
+        q++;
+    return q < plan->num_queries;
 }
 
 tree_status plan_deal_count(plan_deal *deal, const tree_plan *plan, const tree_shape *shape, uint32_t num_workers)

@@ -90,7 +90,7 @@ print("answer:", tree["search"]["answer"])
 #
 # ## The tree as it grew
 #
-# The program tells the finished thoughts. `play` grows the same tree once more, in a **pool** of this library: a memory
+# The program lists the finished thoughts. `play` grows the same tree once more, in a **pool** of this library: a memory
 # that is cut into **blocks**, each for a number of tokens. In each step every line appends a character. Where lines
 # part, all but the first **fork** their branch: the new branch lists the same blocks, and nothing is copied. At the end
 # of a level `play` prunes what is not kept. (See [notebook 1](01_memory_of_branches.ipynb), block by block.)
@@ -213,7 +213,7 @@ print("the same thoughts in all three:", tree["same_texts"])
 #
 # A step does four things. **Products**: vectors times the matrices of the model. **Attention**: the newest token of
 # each branch reads K and V of its path. **Host**: the program finds places for the new tokens and plans what attention
-# reads. **Rest**: all between these. **Predict:** which one takes most of the time of a chain, and which share grows
+# reads. **Rest**: everything else. **Predict:** which one takes most of the time of a chain, and which share grows
 # when the tree gets wider?
 
 # %%
@@ -231,8 +231,8 @@ drawings.bars(list(SEARCHES), [[100 * row[part] for part in STEP] for row in SEA
               ["%.0f %%" % (100 * row["attention"]) for row in SEARCHES.values()])
 
 # %% [markdown]
-# ("3 of 5": 3 thoughts stay, and each proposes 5. "Written out" comes below.) Products take most of the time in every
-# search: the matrices are read in every step, and beside them K and V of such a small tree are little.
+# ("3 of 5": 3 thoughts stay, and 5 are proposed behind each. "Written out" comes below.) Products take most of the time
+# in every search: the matrices are read in every step, and beside them K and V of such a small tree are few bytes.
 #
 # So how much could any way of reading K and V gain? At best, attention takes no time at all. The two lines at the end
 # of the cell show the shares of your own machine: remove the first `#` of each.

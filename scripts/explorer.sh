@@ -24,7 +24,8 @@ wasm() {
     local log
     log=$(mktemp)
     if ! clang --target=wasm32-wasi -Oz -mllvm -inline-threshold=0 -Iexplorer/wasm "${flags[@]}" "${sources[@]}" \
-        -mexec-model=reactor -Wl,--export=explorer_call,--export=explorer_numbers,--strip-all,-z,stack-size=262144 \
+        -mexec-model=reactor -Wl,--export=explorer_call,--export=explorer_numbers,-z,stack-size=262144 \
+        -Wl,--strip-all,--compress-relocations \
         -o "$1" 2>"$log"; then
         command -v clang >/dev/null && cat "$log" >&2
         echo "explorer.sh needs clang for WebAssembly: $apt" >&2

@@ -212,6 +212,14 @@ while read -r heads ours others wins trees && [ -n "$heads" ]; do
     16/1) tr '\n' ' ' <README.md | grep -qE "16/1 heads on +$wins\." || fail "README: $wins trees at $heads" ;;
     esac
 done <<<"$(sed 's/\. At /.\nAt /g' figures/gpu_trees.md | sed -n "$score")"
+while read -r sentence; do
+    checked=$((checked + 1))
+    tr -s '\n ' ' ' <README.md | grep -qF "$sentence" || fail "README: $sentence"
+done <<<"$(awk -F, '$1 == "written" && $3 == "all" { share[$2, $4] = sprintf("%.0f %%", 100 * $8); sets[$2, $4] = $6 }
+    END {
+        print "writes out its search solves " share["full", 100] " of " sets["full", 100] " card sets."
+        print "With half of its cache it solves " share["longflow", 50] " under LongFlow, and " share["sink_window", 50] " under"
+    }' figures/eviction_accuracy.csv)"
 peers=$(sed -n 's/^# peers: //p' docs/peers_h200.csv)
 count=$(awk -F', ' '{ split("one two three four five six seven eight nine ten", words, " "); print words[NF] }' <<<"$peers")
 checked=$((checked + 4))

@@ -56,7 +56,7 @@ typedef struct watch {
     } listed[NUM_LISTED];
     uint32_t kept[MAX_LINES][NUM_LISTED]; /* characters of each listed state when a line begins */
     bool is_copied;                       /* the state of this line is complete */
-    mean done, to_come, copied, all;            /* weights, while states are followed */
+    mean done, to_come, copied, all;      /* weights, while states are followed */
 } watch;
 
 static double mean_of(mean m)

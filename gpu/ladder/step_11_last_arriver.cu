@@ -1,7 +1,7 @@
 /* Step 11: the last arriver merges.
  *   idea    no worker waits where it need not. Where a KV head has no more rows than a worker has warps (a small
  *           queue), the last of its workers to finish merges all of its rows, one per warp. Where every query has a
- *           single state, nobody merges: the tasks have written the results. In both cases the launch need not be
+ *           single state, no warp merges: the tasks have written the results. In both cases the launch need not be
  *           cooperative
  *   wins    nothing here: 19.1 to 19.2 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv), which
  *           have too many rows. Nothing by itself on a single branch either, 10.2 to 10.5 us: it needs step 12, where a

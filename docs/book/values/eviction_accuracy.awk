@@ -23,7 +23,7 @@ END {
     holds("In the tree, half of the cache is enough", lost("tree", "longflow", 50) + lost("tree", "sink_window", 50) + lost("tree", "h2o", 50) == 0)
     holds("Neither history nor exactness is needed", better == 0 && exact == 0)
     holds("Most of the sets that are solved at half of the cache", share("written", "stop", 50) > 0.5 * highest("way=written kept_set=all percent=50", "share"))
-    holds("At half of the cache the plain window of the last tokens is better, visibly", is_above_longflow("written", "sink_window", 50))
+    holds("At half of the cache the plain window of the last tokens is visibly better", is_above_longflow("written", "sink_window", 50))
     holds("fifth and below it is worse", share("written", "sink_window", 20) < at(of("written", "longflow", 20), "low") && share("written", "sink_window", 10) < at(of("written", "longflow", 10), "low"))
     holds("with a kept set for each layer, LongFlow solves fewer card", by_layer)
     holds("more of the window's lines", at(of("written", "sink_window", 20), "legal_share") > at(of("written", "longflow", 20), "legal_share") && at(of("written", "sink_window", 30), "legal_share") > at(of("written", "longflow", 30), "legal_share"))
