@@ -329,8 +329,8 @@ static bool would_merge(plan_cost *c)
 }
 
 /* A plan without a merge does without the wait of all workers for each other. It is made if there is a worker for each
- * query, and the longest path takes no longer than a share and the wait. No piece is longer than that path: nothing is
- * cut. */
+ * query, and the longest path takes no longer than a share and the wait. Pieces are a tile longer than that path: nothing
+ * is cut, and each path may grow. */
 static void decide_alone(plan_cost *c, uint64_t num_shares)
 {
     const kv_tree *tree = c->tree;
@@ -345,7 +345,7 @@ static void decide_alone(plan_cost *c, uint64_t num_shares)
             c->nodes[node->parent].num_rows -= node->num_rows;
     }
     c->max_rows = 1;
-    c->piece_tokens = longest;
+    c->piece_tokens = longest + c->prices->cut_tokens;
     c->piece_is_given = true;
 }
 
