@@ -329,14 +329,15 @@ static bool would_merge(plan_cost *c)
 }
 
 /* A plan without a merge does without the wait of all workers for each other. It is made if there is a worker for each
- * query, and the longest path takes no longer than a share and the wait. Pieces are a tile longer than that path: nothing
- * is cut, and each path may grow. */
+ * query, and the longest path takes no longer than a share and the wait. Pieces are a tile longer than that path:
+ * nothing is cut, and each path may grow. */
 static void decide_alone(plan_cost *c, uint64_t num_shares)
 {
     const kv_tree *tree = c->tree;
-    const uint64_t longest = longest_path(c), bytes = longest * c->rows[tree->num_queries > 0].rate;
-    if (!c->prices->wait_bytes || tree->num_queries > num_shares || deepest_path(c) > COST_MAX_CHAIN
-        || c->prices->item_bytes + bytes > c->share_bytes + c->prices->wait_bytes || !would_merge(c))
+    const uint64_t wait_bytes = c->prices->wait_bytes, longest = longest_path(c);
+    const uint64_t bytes = c->prices->item_bytes + longest * c->rows[tree->num_queries > 0].rate;
+    if (!wait_bytes || tree->num_queries > num_shares || deepest_path(c) > COST_MAX_CHAIN
+        || bytes > c->share_bytes + wait_bytes || !would_merge(c))
         return;
     for (uint32_t i = 0; i < tree->num_nodes; i++) {
         const kv_node *node = &tree->nodes[i];
