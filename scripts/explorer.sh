@@ -36,8 +36,8 @@ wasm() {
     rm -f "$log"
 }
 
-# Fills @style@, @script@, @wasm@ and @compiler@; without the indentation and the comment lines, to keep the page small.
-plain() { sed -e 's/^ *//' -e '/^\/\*.*\*\/$/d' -e '/^$/d' "$@"; }
+# Fills @style@, @script@, @wasm@ and @compiler@; without the indentation and the comments, to keep the page small.
+plain() { sed -e 's/^ *//' -e 's/ *\/\* .* \*\/$//' -e '/^$/d' -e '/^\/\* /,/ \*\/$/d' "$@"; }
 put_together() { # COMPILER BASE64-FILE
     local line
     while IFS= read -r line; do

@@ -143,10 +143,11 @@ for target in "gpu", "cpu":
     default, given = ta.Plan(tree, target=target), ta.Plan(tree, target=target, prices=prices)
     check(f"prices of {target}", (prices, prices), (default.config["prices"], given.config["prices"]))
     check(f"prices of {target}: the same plan", True, np.array_equal(default.items, given.items))
-cut = ta.Plan(tree, prices={"item_bytes": 0, "share_bytes": 1, "cut_tokens": 1, "rest_tokens": 0}, num_workers=1 << 20)
+cut = ta.Plan(tree, prices={"item_bytes": 0, "share_bytes": 1, "wait_bytes": 0, "cut_tokens": 1, "rest_tokens": 0},
+              num_workers=1 << 20)
 check("prices: cut after every token", 1, cut.items["num_tokens"].max())
-check("prices: the others stay", {**ta.tree_prices_of(), "item_bytes": 0, "share_bytes": 1, "cut_tokens": 1,
-                                  "rest_tokens": 0}, cut.config["prices"])
+check("prices: the others stay", {**ta.tree_prices_of(), "item_bytes": 0, "share_bytes": 1, "wait_bytes": 0,
+                                  "cut_tokens": 1, "rest_tokens": 0}, cut.config["prices"])
 
 out, lse = ta.tree_attention_ref(query, key, value, plan)
 for function, dims in ((ta.standard_attention_ref, (4, tree.path_tokens)),

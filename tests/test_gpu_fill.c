@@ -380,7 +380,7 @@ static void run_room(const void *unused)
     const heads h = head_cases[0];
     tree_plan_gpu *gpu = NULL;
     kv_tree *tree = plan_tree_levels("1,9/300,5", 256, 90);
-    tree_plan *plan = plan_tree_plan(tree, (tree_plan_config){.strategy = TREE_COST});
+    tree_plan *plan = plan_tree_plan(tree, (tree_plan_config){.strategy = TREE_COST, .max_rows = 16});
     d_array slots = d_create(tree->num_queries * sizeof(uint64_t));
     check(plan->num_mask_words > 0, "masks");
     put(&gpu, plan, h);

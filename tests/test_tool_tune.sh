@@ -19,7 +19,7 @@ cp nvidia_fake.profile good.profile
 cp out table.csv
 expect "its lines, in this order" \
     "treeattn-profile gpu measured date driver commit rung multiprocessors l2_mib dram_gbps l2_gbps matrix_tflops launch_us \
-token_bytes item_bytes partial_bytes row_bytes mask_bytes masked_rows tile_rows max_tile share_bytes merge_bytes share_workers cut_tokens \
+token_bytes item_bytes partial_bytes row_bytes mask_bytes masked_rows tile_rows max_tile share_bytes merge_bytes wait_bytes share_workers cut_tokens \
 rest_tokens rest_part fit_trees fit judge_trees judge end" \
     "$(grep -v '^#' good.profile | cut -d ' ' -f 1 | uniq | paste -sd ' ')"
 expect "date" "$(date -u +%F)" "$(sed -n 's/^date //p' good.profile)"
@@ -52,7 +52,7 @@ recorded=$(sed -n 's/^    {"[^"]*", "\([^"]*\)", "\([^"]*\)"},$/\1 \/ \2/p' "$TR
 sed -nE 's/^(fit|judge) [0-9/]+ [^ ]* [^ ]* [^ ]* [a-z_]* (.*)/\2/p' good.profile >own
 expect "none of them is one of figure gpu_trees" "22 $all_trees 0" "$(wc -l <<<"$recorded") $(wc -l <own) $(grep -cxFf own <<<"$recorded")"
 # The log: every time; the plan of the fitted prices is among them for each tree, with the time of the profile.
-expect "log: a heading, and lines as wide" "19 19" "$(sed 's/"[^"]*"/tree/' log.csv | awk -F, '{ print NF }' | sort -u | paste -sd ' ' | sed 's/^19$/19 19/')"
+expect "log: a heading, and lines as wide" "20 20" "$(sed 's/"[^"]*"/tree/' log.csv | awk -F, '{ print NF }' | sort -u | paste -sd ' ' | sed 's/^20$/20 20/')"
 expect "log: of each tree" "$all_trees" "$(sed -nE 's/^("[^"]*",[0-9]+,[0-9]+),.*/\1/p' log.csv | sort -u | wc -l)"
 expect "log: every plan" 8 "$(sed -nE 's/^"[^"]*",[0-9]+,[0-9]+,([a-z_]*),.*/\1/p' log.csv | sort -u | wc -l)"
 
@@ -253,8 +253,8 @@ for profile in "${profiles[@]}"; do
     expect "$profile: by the formula of docs/profiles.md" "$(awk -v sms="$(value "$profile" multiprocessors)" \
         -v gbps="$(value "$profile" dram_gbps)" -v tflops="$(value "$profile" matrix_tflops)" 'BEGIN {
             share = gbps / sms / (4800 / 132); row = 2 * gbps / tflops / (4800 / 989)
-            printf "512 %.0f %.0f %.0f 64 16 16 64 %.0f 0 64 16 4", 32768 * share, 3120 * share, row < 1 ? 1 : row, 98304 * share
-        }')" "$(for key in token_bytes item_bytes partial_bytes row_bytes mask_bytes masked_rows tile_rows max_tile share_bytes merge_bytes cut_tokens rest_tokens rest_part; do
+            printf "512 %.0f %.0f %.0f 64 16 16 64 %.0f 0 %.0f 64 16 4", 32768 * share, 3120 * share, row < 1 ? 1 : row, 98304 * share, 131072 * share
+        }')" "$(for key in token_bytes item_bytes partial_bytes row_bytes mask_bytes masked_rows tile_rows max_tile share_bytes merge_bytes wait_bytes cut_tokens rest_tokens rest_part; do
             value "$profile" $key; done | paste -sd ' ')"
 done
 # The H200's: docs/profiles.md has the means and how many trees are more than 3 % behind, of the profile and of docs/tune_h200.csv.

@@ -12,12 +12,12 @@
 /* The table of docs/plans.md. */
 typedef struct price_list {
     uint64_t token, partial, item, row, tile_rows, masked_rows, mask, largest_tile;
-    uint64_t least_share, merge, share_workers, cut, rest, part;
+    uint64_t least_share, merge, wait, share_workers, cut, rest, part;
 } price_list;
 
 static const price_list prices[] = {
-    [TREE_TARGET_GPU] = {512, 3120, 32768, 2, 16, 16, 64, 64, 3 * 32768, 0, 4, 64, 16, 4},
-    [TREE_TARGET_CPU] = {512, 1040, 8192, 28, 1, UINT32_MAX, 128, 1024, 0, 0, 0, 0, 0, 0},
+    [TREE_TARGET_GPU] = {512, 3120, 32768, 2, 16, 16, 64, 64, 3 * 32768, 0, 131072, 4, 64, 16, 4},
+    [TREE_TARGET_CPU] = {512, 1040, 8192, 28, 1, UINT32_MAX, 128, 1024, 0, 0, 0, 0, 0, 0, 0},
 };
 
 /* Those of the caller, if there are any. */
@@ -27,8 +27,8 @@ static price_list prices_for(const tree_plan_config *config)
     if (p->token_bytes == 0)
         return prices[config->target];
     return (price_list){p->token_bytes, p->partial_bytes, p->item_bytes, p->row_bytes, p->tile_rows, p->masked_rows,
-                        p->mask_bytes, p->max_tile, p->share_bytes, p->merge_bytes, p->share_workers, p->cut_tokens, p->rest_tokens,
-                        p->rest_part};
+                        p->mask_bytes, p->max_tile, p->share_bytes, p->merge_bytes, p->wait_bytes,
+                        p->share_workers, p->cut_tokens, p->rest_tokens, p->rest_part};
 }
 
 /* What is decided about a node. */
@@ -304,10 +304,28 @@ static void expect_shares(expected_items *e, const model *m, uint64_t *left, con
     }
 }
 
+static uint64_t num_shares(const model *m)
+{
+    uint64_t count = m->num_workers / m->price.share_workers;
+    return count ? count : 1;
+}
+
+/* The nodes, or the tokens, of the longest path by these. */
+static uint64_t longest_path(const kv_tree *tree, bool by_nodes)
+{
+    uint64_t longest = 0;
+    for (uint32_t n = 0; n < tree->num_nodes; n++) {
+        uint64_t path = 0;
+        for (uint32_t a = n; a != KV_NONE; a = tree->nodes[a].parent)
+            path += by_nodes ? 1 : tree->nodes[a].num_tokens;
+        longest = path > longest ? path : longest;
+    }
+    return longest;
+}
+
 static void set_share(model *m, listed *tokens)
 {
-    uint64_t all = 0, num_shares = m->num_workers / m->price.share_workers;
-    num_shares = num_shares ? num_shares : 1;
+    uint64_t all = 0;
     for (uint32_t n = 0; n < m->tree->num_nodes; n++) {
         if (m->is_inside[n])
             continue;
@@ -315,15 +333,8 @@ static void set_share(model *m, listed *tokens)
         for (uint64_t row = 0; row < rows; row += m->max_rows)
             all += m->price.item + slice_bytes(m, &m->of[n], count, least(m->max_rows, rows - row));
     }
-    m->share = (all / num_shares + m->price.item) * 102 / 100;
-    uint64_t longest = 0;
-    for (uint32_t n = 0; n < m->tree->num_nodes; n++) {
-        uint64_t path = 0;
-        for (uint32_t a = n; a != KV_NONE; a = m->tree->nodes[a].parent)
-            path += m->tree->nodes[a].num_tokens;
-        longest = path > longest ? path : longest;
-    }
-    double best = sqrt((double)longest * (double)open_token(m, 1) * (double)m->price.merge);
+    m->share = (all / num_shares(m) + m->price.item) * 102 / 100;
+    double best = sqrt((double)longest_path(m->tree, false) * (double)open_token(m, 1) * (double)m->price.merge);
     if (m->price.merge && m->share < m->price.item + (uint64_t)best)
         m->share = m->price.item + (uint64_t)best;
     if (m->share < m->price.least_share)
@@ -361,6 +372,41 @@ static model model_of(const kv_tree *tree, const tree_plan_config *config)
     return m;
 }
 
+static void check_against_model(const kv_tree *tree, const tree_plan_config *config);
+
+/* *Alone*: the plan without this rule is checked, then it says whether it merges. */
+static bool is_alone(const model *m, const tree_plan_config *config)
+{
+    if (!m->shares || !m->price.wait || config->max_rows || m->tree->num_queries > num_shares(m)
+        || longest_path(m->tree, true) > 32
+        || m->price.item + longest_path(m->tree, false) * open_token(m, 1) > m->share + m->price.wait)
+        return false;
+    tree_plan_config off = *config;
+    off.prices = config->prices.token_bytes ? config->prices : *tree_prices_of(config->target);
+    off.prices.wait_bytes = 0;
+    check_against_model(m->tree, &off);
+    tree_plan *plan = plan_tree_plan(m->tree, off);
+    bool merges = false;
+    for (uint32_t q = 0; q < plan->num_queries; q++)
+        merges = merges || plan->merge_first[q + 1] - plan->merge_first[q] > 1;
+    tree_plan_destroy(plan);
+    return merges;
+}
+
+/* Row by row, the whole path of a query. */
+static void expect_alone(expected_items *e, listed *tokens)
+{
+    for (uint32_t row = 0; row < e->tree->num_queries; row++) {
+        uint64_t count = 0;
+        for (uint32_t n = 0; n < e->tree->num_nodes; n++) /* parents come first */
+            if (row - e->tree->nodes[n].first_row < e->tree->nodes[n].num_rows)
+                for (uint32_t t = 0; t < e->tree->nodes[n].num_tokens; t++)
+                    tokens[count++] = (listed){n, t};
+        if (count)
+            expect_item(e, tokens, count, row, row + 1);
+    }
+}
+
 static void check_against_model(const kv_tree *tree, const tree_plan_config *config)
 {
     tree_plan *plan = plan_tree_plan(tree, *config);
@@ -371,12 +417,16 @@ static void check_against_model(const kv_tree *tree, const tree_plan_config *con
     listed *tokens = malloc((longest + 1) * sizeof *tokens);
     check(tokens, "memory");
     expected_items e = {plan, tree, 0};
+    if (m.shares)
+        set_share(&m, tokens);
+    bool alone = is_alone(&m, config);
+    m.max_rows = alone ? 1 : m.max_rows;
     check(plan->config.max_rows == m.max_rows && plan->config.piece_tokens == m.piece, "max_rows %" PRIu32 ", piece %"
           PRIu32 ", expected %" PRIu64 ", %" PRIu64, plan->config.max_rows, plan->config.piece_tokens, m.max_rows,
           m.piece);
-    if (m.shares)
-        set_share(&m, tokens);
-    for (uint32_t n = 0; n < tree->num_nodes; n++) {
+    if (alone)
+        expect_alone(&e, tokens);
+    for (uint32_t n = 0; n < tree->num_nodes && !alone; n++) {
         if (m.is_inside[n])
             continue;
         uint64_t count = list_unit(&m, n, tokens);
@@ -405,6 +455,7 @@ static tree_prices random_prices(void)
                          .tile_rows = 1u << test_below(8), .max_tile = 1 + random_price(300),
                          .share_bytes = test_below(4) ? 1 + random_price(300000) : 0,
                          .merge_bytes = test_below(2) ? random_price(20000) : 0,
+                         .wait_bytes = test_below(2) ? random_price(3000000) : 0,
                          .share_workers = 1 + test_below(10), .cut_tokens = 1 + random_price(200),
                          .rest_tokens = random_price(200), .rest_part = 1 + random_price(40)};
 }
@@ -545,6 +596,69 @@ static void run_long_paths(const void *argument)
     check(num_cut > 30, "fewer cuts in %" PRIu32 " of 60 plans", num_cut);
 }
 
+/* Whether each query of the plan is alone. */
+static bool makes_alone(const kv_tree *tree, const tree_plan_config *config)
+{
+    check_against_model(tree, config);
+    tree_plan *plan = plan_tree_plan(tree, *config);
+    bool alone = plan->config.max_rows == 1;
+    check(!alone || (plan->num_items <= plan->num_queries && plan->num_partials == plan->num_items), "an item each");
+    tree_plan_destroy(plan);
+    return alone;
+}
+
+static bool levels_alone(const char *levels, tree_plan_config config)
+{
+    kv_tree *tree = plan_tree_levels(levels, 16, 0);
+    bool alone = makes_alone(tree, &config);
+    plan_tree_destroy(tree);
+    return alone;
+}
+
+/* 264 shares; a path may have (98304 + 131072 - 32768) / 544 = 361 tokens. */
+static void run_alone(const void *argument)
+{
+    (void)argument;
+    const tree_plan_config config = {.strategy = TREE_COST, .group_size = 16, .num_workers = 1056};
+    tree_plan_config other = config;
+    check(levels_alone("1,2,64/8,256,97", config) && !levels_alone("1,2,64/8,256,98", config), "one token more");
+    check(levels_alone("1,264/256,32", config) && !levels_alone("1,265/256,32", config), "one query more");
+    check(levels_alone("1,1/256,32", config) && !levels_alone("1,1/64,30", config), "what is not cut stays");
+    check(!levels_alone("2/40", config) && !levels_alone("1,2/6,3", config), "what is one unit stays");
+    other.prices = *tree_prices_of(TREE_TARGET_GPU);
+    other.prices.wait_bytes = 131071; /* 361 tokens leave 224 bytes */
+    check(levels_alone("1,2,64/8,256,97", other), "the wait decides");
+    other.prices.wait_bytes = 131072 - 225;
+    check(!levels_alone("1,2,64/8,256,97", other), "one byte less");
+    other.prices.wait_bytes = 0;
+    check(!levels_alone("1,2,64/8,256,32", other), "off");
+    other = config;
+    other.max_rows = 4;
+    check(!levels_alone("1,2,64/8,256,32", other), "the caller's rows");
+    other = config;
+    other.piece_tokens = 128;
+    check(!levels_alone("1,2,64/8,256,32", other), "the caller's piece");
+}
+
+/* A chain, several queries that end in each node, and two that see nothing. */
+static void run_alone_chain(const void *argument)
+{
+    (void)argument;
+    uint32_t parent[33], tokens[33], ending[33];
+    for (uint32_t n = 0; n < 33; n++) {
+        parent[n] = n ? n - 1 : KV_NONE;
+        tokens[n] = 5;
+        ending[n] = n < 32 ? n % 3 : 1;
+    }
+    ending[31] = 2;
+    const tree_plan_config config = {.strategy = TREE_COST, .group_size = 16, .num_workers = 1056};
+    for (uint32_t count = 32; count <= 33; count++) {
+        kv_tree *tree = plan_tree_create(&(plan_tree_nodes){count, parent, tokens, ending, 2}, 16, 0);
+        check(makes_alone(tree, &config) == (count == 32), "a path of %" PRIu32 " nodes", count);
+        plan_tree_destroy(tree);
+    }
+}
+
 /* Each price at its bounds, and one beyond. */
 static void run_bounds(const void *argument)
 {
@@ -563,6 +677,7 @@ static void run_bounds(const void *argument)
         {offsetof(tree_prices, max_tile), 1, 1 << 20, "max_tile"},
         {offsetof(tree_prices, share_bytes), 0, 1 << 30, "share_bytes"},
         {offsetof(tree_prices, merge_bytes), 0, 1 << 24, "merge_bytes"},
+        {offsetof(tree_prices, wait_bytes), 0, 1 << 30, "wait_bytes"},
         {offsetof(tree_prices, share_workers), 1, 1 << 20, "share_workers"},
         {offsetof(tree_prices, cut_tokens), 1, 1 << 20, "cut_tokens"},
         {offsetof(tree_prices, rest_tokens), 0, 1 << 20, "rest_tokens"},
@@ -626,6 +741,8 @@ int main(int argc, char **argv)
         test_add(run_named, &targets[t], "every_named_tree_for_a_%s", names[t]);
     }
     test_add(run_long_paths, NULL, "long_paths_are_cut_less_often");
+    test_add(run_alone, NULL, "queries_alone_where_that_saves_the_wait");
+    test_add(run_alone_chain, NULL, "queries_alone_on_a_chain_of_32_nodes");
     test_add(run_bounds, NULL, "a_price_out_of_its_bounds");
     test_add(run_given, NULL, "prices_of_the_caller");
     return test_end();

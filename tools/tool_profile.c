@@ -51,6 +51,7 @@ static const profile_line lines[] = {
     PRICE(max_tile, 1, 1 << 20),
     PRICE(share_bytes, 0, 1 << 30),
     PRICE(merge_bytes, 0, 1 << 24),
+    PRICE(wait_bytes, 0, 1 << 30),
     PRICE(share_workers, 1, 1 << 20),
     PRICE(cut_tokens, 1, 1 << 20),
     PRICE(rest_tokens, 0, 1 << 20),

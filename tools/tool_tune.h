@@ -56,7 +56,7 @@ double tune_loss(const tune_case *cases, uint32_t num_cases, const tree_prices *
  * the best is taken if it lowers the loss by more than TUNE_GAIN. Ends after a round without a change, or TUNE_ROUNDS, or
  * when `limit_us` of measure_now_us has passed. progress(done, context): of TUNE_STEPS. */
 #define TUNE_GAIN 0.001
-enum { TUNE_ROUNDS = 3, TUNE_PRICES = 13, TUNE_STEPS = TUNE_ROUNDS * TUNE_PRICES };
+enum { TUNE_ROUNDS = 3, TUNE_PRICES = 14, TUNE_STEPS = TUNE_ROUNDS * TUNE_PRICES };
 void tune_search(tree_prices *prices, tune_case *cases, uint32_t num_cases, double limit_us,
                  void (*progress)(uint32_t done, void *context), void *context);
 

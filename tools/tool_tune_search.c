@@ -83,16 +83,16 @@ static void remember(tune_case *c, uint64_t hash, double ratio)
 void tune_write_log_heading(FILE *log)
 {
     fputs("tree,heads,kv_heads,plan,token_bytes,item_bytes,partial_bytes,row_bytes,mask_bytes,masked_rows,tile_rows,"
-          "max_tile,share_bytes,merge_bytes,share_workers,cut_tokens,rest_tokens,rest_part,us\n", log);
+          "max_tile,share_bytes,merge_bytes,wait_bytes,share_workers,cut_tokens,rest_tokens,rest_part,us\n", log);
 }
 
 static void write_log(const tune_case *c, const tree_plan_config *config, double us)
 {
     const tree_prices *p = &config->prices;
-    fprintf(c->log, "\"%s / %s\",%u,%u,%s,%u,%u,%u,%u,%u,%u,%u,%u,%u,%u,%u,%u,%u,%u,%.3f\n", c->of->nodes, c->of->tokens,
+    fprintf(c->log, "\"%s / %s\",%u,%u,%s,%u,%u,%u,%u,%u,%u,%u,%u,%u,%u,%u,%u,%u,%u,%u,%.3f\n", c->of->nodes, c->of->tokens,
             c->of->num_heads, c->of->num_kv_heads, tree_strategy_name[config->strategy], p->token_bytes, p->item_bytes,
             p->partial_bytes, p->row_bytes, p->mask_bytes, p->masked_rows, p->tile_rows, p->max_tile, p->share_bytes,
-            p->merge_bytes, p->share_workers, p->cut_tokens, p->rest_tokens, p->rest_part, us);
+            p->merge_bytes, p->wait_bytes, p->share_workers, p->cut_tokens, p->rest_tokens, p->rest_part, us);
 }
 
 static void measure(double *us, const tune_case *c, const tree_plan_config *configs, uint32_t count, bool checked)
@@ -174,6 +174,7 @@ static const struct {
 } grid[TUNE_PRICES] = {
 #define NONE UINT32_MAX
     {offsetof(tree_prices, merge_bytes), {0, 780, 1104, 1560, 1856, 2208, 2624, 3120, 3712, 4416, 6240, NONE}},
+    {offsetof(tree_prices, wait_bytes), {0, 46336, 65536, 92672, 131072, 185344, 262144, NONE}},
     {offsetof(tree_prices, share_bytes), {16384, 24576, 34816, 49152, 69632, 98304, 139264, 196608, 278528, NONE}},
     {offsetof(tree_prices, rest_part), {1, 2, 4, 8, 16, 32, NONE}},
     {offsetof(tree_prices, rest_tokens), {0, 8, 16, 24, 32, 48, NONE}},

@@ -4,9 +4,10 @@
  *   packed    neighbouring small subtrees, or a node and everything below it, form one unit with masks
  *   absorbed  a node's tokens join every unit directly below it; each unit reads them again, but no merge is needed
  *   own       a node is a unit, together with the absorbed nodes directly above it
+ *   alone     all nodes are absorbed: each query is an item, and nothing is merged
  *
  * The model counts bytes of one KV head; docs/plans.md explains formula and constants.
- * Price: O(nodes) before the items are added. */
+ * Price: O(nodes) before the items are added, and where `alone` is possible, these are counted once more. */
 #include "tree_plan_cost_internal.h"
 #include "exact_math_internal.h"
 
@@ -17,13 +18,13 @@ static const tree_prices prices_of[] = {
     /* loading a token takes as long as multiplying it by 256 rows; 3 items are the least share */
     [TREE_TARGET_GPU] = {.token_bytes = 512, .item_bytes = 32768, .partial_bytes = 3120, .row_bytes = 2,
                          .mask_bytes = 64, .masked_rows = 16, .tile_rows = 16, .max_tile = 64,
-                         .share_bytes = 98304, .merge_bytes = 0, .share_workers = 4, .cut_tokens = 64,
-                         .rest_tokens = 16, .rest_part = 4},
+                         .share_bytes = 98304, .merge_bytes = 0, .wait_bytes = 131072, .share_workers = 4,
+                         .cut_tokens = 64, .rest_tokens = 16, .rest_part = 4},
     /* loading a token takes as long as 18 rows: 1.25 ns per row, 22 GB/s per core */
     [TREE_TARGET_CPU] = {.token_bytes = 512, .item_bytes = 8192, .partial_bytes = 1040, .row_bytes = 28,
                          .mask_bytes = 128, .masked_rows = UINT32_MAX, .tile_rows = 1, .max_tile = 1024,
-                         .share_bytes = 0, .merge_bytes = 0, .share_workers = 4, .cut_tokens = 64, .rest_tokens = 16,
-                         .rest_part = 4},
+                         .share_bytes = 0, .merge_bytes = 0, .wait_bytes = 0, .share_workers = 4, .cut_tokens = 64,
+                         .rest_tokens = 16, .rest_part = 4},
 };
 
 enum {
@@ -80,8 +81,9 @@ tree_status plan_cost_prices(tree_plan_config *config)
     bool good = p->token_bytes <= MOST && p->item_bytes <= MOST_WORK && p->partial_bytes <= MOST && p->row_bytes <= MOST
                 && p->mask_bytes <= MOST && p->tile_rows && !(p->tile_rows & (p->tile_rows - 1))
                 && p->tile_rows <= MOST_SIZE && p->max_tile && p->max_tile <= MOST_SIZE && p->share_bytes <= MOST_WORK
-                && p->merge_bytes <= MOST && p->share_workers && p->share_workers <= MOST_SIZE && p->cut_tokens
-                && p->cut_tokens <= MOST_SIZE && p->rest_tokens <= MOST_SIZE && p->rest_part && p->rest_part <= MOST_SIZE;
+                && p->merge_bytes <= MOST && p->wait_bytes <= MOST_WORK && p->share_workers
+                && p->share_workers <= MOST_SIZE && p->cut_tokens && p->cut_tokens <= MOST_SIZE
+                && p->rest_tokens <= MOST_SIZE && p->rest_part && p->rest_part <= MOST_SIZE;
     return good ? TREE_OK : TREE_INVAL;
 }
 
@@ -285,10 +287,9 @@ static uint64_t least_share(const plan_cost *c)
 }
 
 /* An even share of all units, but at least the least one. */
-static void decide_share(plan_cost *c, uint32_t num_workers)
+static void decide_share(plan_cost *c, uint64_t num_shares)
 {
     uint64_t item_bytes = c->prices->item_bytes, least = least_share(c), all = 0;
-    uint64_t num_shares = num_workers < c->prices->share_workers ? 1 : num_workers / c->prices->share_workers;
     for (uint32_t node = 0; node < c->tree->num_nodes;) {
         const cost_node *unit = &c->nodes[node];
         uint64_t num_whole = unit->num_rows / c->max_rows, rest = unit->num_rows % c->max_rows;
@@ -300,6 +301,53 @@ static void decide_share(plan_cost *c, uint32_t num_workers)
     }
     c->share_bytes = (all / num_shares + item_bytes) * COST_SHARE_ROOM / 100;
     c->share_bytes = c->share_bytes < least ? least : c->share_bytes;
+}
+
+/* ---- alone: each query is an item of its own ---- */
+
+static uint32_t deepest_path(plan_cost *c)
+{
+    uint32_t deepest = 0;
+    for (uint32_t node = 0; node < c->tree->num_nodes; node++) {
+        const uint32_t parent = c->tree->nodes[node].parent;
+        c->list[node] = 1 + (parent == KV_NONE ? 0 : c->list[parent]);
+        deepest = plan_max(deepest, c->list[node]);
+    }
+    return deepest;
+}
+
+/* Whether some query of the plan as decided has two partial states. */
+static bool would_merge(plan_cost *c)
+{
+    plan_items items = {.tree = c->tree, .max_rows = (uint32_t)c->max_rows, .skip_unseen = true};
+    uint64_t num_paths = 0;
+    plan_items_begin(&items, NULL);
+    plan_cost_add(&items, c);
+    for (uint32_t query = 0; query < c->tree->num_queries; query++)
+        num_paths += c->tree->query_node[query] != KV_NONE;
+    return items.num_partials > num_paths;
+}
+
+/* A plan without a merge does without the wait of all workers for each other. It is made if there is a worker for each
+ * query, and the longest path takes no longer than a share and the wait. Pieces are a tile longer than that path:
+ * nothing is cut, and each path may grow. */
+static void decide_alone(plan_cost *c, uint64_t num_shares)
+{
+    const kv_tree *tree = c->tree;
+    const uint64_t wait_bytes = c->prices->wait_bytes, longest = longest_path(c);
+    const uint64_t bytes = c->prices->item_bytes + longest * c->rows[tree->num_queries > 0].rate;
+    if (!wait_bytes || tree->num_queries > num_shares || deepest_path(c) > COST_MAX_CHAIN
+        || bytes > c->share_bytes + wait_bytes || !would_merge(c))
+        return;
+    for (uint32_t i = 0; i < tree->num_nodes; i++) {
+        const kv_node *node = &tree->nodes[i];
+        c->nodes[i] = (cost_node){.num_rows = node->num_rows};
+        if (node->parent != KV_NONE)
+            c->nodes[node->parent].num_rows -= node->num_rows;
+    }
+    c->max_rows = 1;
+    c->piece_tokens = longest + c->prices->cut_tokens;
+    c->piece_is_given = true;
 }
 
 /* From the last node to the first, so that children are decided before their parent. */
@@ -330,15 +378,21 @@ tree_status plan_cost_create(plan_cost **cost, const kv_tree *tree, tree_plan_co
         plan_cost_destroy(c);
         return TREE_NOMEM;
     }
-    if (!c->max_rows)
+    bool rows_are_given = c->max_rows;
+    if (!rows_are_given)
         c->max_rows = c->group_size < c->prices->max_tile ? c->prices->max_tile / c->group_size : 1;
     price_rows(c);
     decide_piece(c, config);
-    config->max_rows = (uint32_t)c->max_rows;
     config->piece_tokens = (uint32_t)c->piece_tokens;
     decide_nodes(c);
-    if (in_shares(c))
-        decide_share(c, config->num_workers);
+    if (in_shares(c)) {
+        uint32_t share_workers = config->prices.share_workers;
+        uint64_t num_shares = config->num_workers < share_workers ? 1 : config->num_workers / share_workers;
+        decide_share(c, num_shares);
+        if (!rows_are_given)
+            decide_alone(c, num_shares);
+    }
+    config->max_rows = (uint32_t)c->max_rows;
     *cost = c;
     return TREE_OK;
 }

@@ -22,6 +22,8 @@ tile_rows 16
 max_tile 64
 share_bytes 98304
 merge_bytes 0
+# this price was added later: the times below were measured without it
+wait_bytes 131072
 share_workers 4
 cut_tokens 64
 rest_tokens 16

@@ -74,7 +74,8 @@ class tree_prices(Structure):
     _fields_ = [("token_bytes", c_uint32), ("item_bytes", c_uint32), ("partial_bytes", c_uint32),
                 ("row_bytes", c_uint32), ("mask_bytes", c_uint32), ("masked_rows", c_uint32), ("tile_rows", c_uint32),
                 ("max_tile", c_uint32), ("share_bytes", c_uint32), ("merge_bytes", c_uint32),
-                ("share_workers", c_uint32), ("cut_tokens", c_uint32), ("rest_tokens", c_uint32), ("rest_part", c_uint32)]
+                ("wait_bytes", c_uint32), ("share_workers", c_uint32), ("cut_tokens", c_uint32),
+                ("rest_tokens", c_uint32), ("rest_part", c_uint32)]
 
 
 class tree_plan_config(Structure):
