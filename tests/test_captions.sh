@@ -49,12 +49,12 @@ done
 
 # A new recording: the numbers are rewritten, and then all is well.
 fresh
-sed -i 's/^\(".*,cost,step_0_naive\),[0-9.]*/\1,9999.00/; s/_12_early_launch/_13_early_launch/' figures/ladder.csv
+sed -i 's/^\(".*,cost,step_0_naive\),[0-9.]*/\1,9999.00/; s/_13_few_rows/_14_few_rows/' figures/ladder.csv
 scripts/captions.sh ladder >out 2>&1
 expect "new recording: noticed" 1 $?
 scripts/captions.sh --write ladder >out 2>&1
 expect "new recording: rewritten" "0 figures/ladder.md" "$? $(cat out)"
-expect_match "new recording: the number of the last rung" 'the rung, 0 to 13\.' figures/ladder.md
+expect_match "new recording: the number of the last rung" 'the rung, 0 to 14\.' figures/ladder.md
 expect "new recording: as many numbers as before" "$(grep -oE '[0-9.]+' "$TREEATTN_SOURCE_DIR/figures/ladder.md" | wc -l)" \
     "$(grep -oE '[0-9.]+' figures/ladder.md | wc -l)"
 
@@ -71,9 +71,9 @@ if command -v gnuplot >/dev/null; then
     sed -i '/^# dram_gbps/d' figures/l2_amortization.csv
     scripts/draw.sh l2_amortization 2>err
     expect "no ceiling: no picture" 1 $?
-    sed -i 's/step_12_early_launch/step_12_a/; /step_12_a/ { p; s/step_12_a/step_13_b/; p; s/step_13_b/step_14_c/; p; s/step_14_c/step_15_d/ }' figures/ladder.csv
+    sed -i 's/step_13_few_rows/step_13_a/; /step_13_a/ { p; s/step_13_a/step_14_b/; p; s/step_14_b/step_15_c/; p; s/step_15_c/step_16_d/ }' figures/ladder.csv
     scripts/draw.sh ladder 2>err
-    expect "more rungs: each has its place" "0 4" "$? $(grep -cE '>(12 a|13 b|14 c|15 d)<' figures/ladder.svg)"
+    expect "more rungs: each has its place" "0 4" "$? $(grep -cE '>(13 a|14 b|15 c|16 d)<' figures/ladder.svg)"
 
     # A step's sentence and pages follow its csv; a slide is drawn beside the pictures, not over them.
     fresh

@@ -1,7 +1,7 @@
 /* Step 0: the reference, with one warp for each partial state and head.
  *   idea    the loops of tree_attention_ref, spread over the GPU: no partial state depends on another, so each gets a
  *           warp of its own. Softmax takes three passes, as in a textbook: maximum, sum, values
- *   wins    nothing, this is the start: 7277 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
+ *   wins    nothing, this is the start: 7272 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
  *   price   each pass computes all scores again. The queries of an item load its K and V separately, and so do the
  *           heads of a GQA group. A partial state, head_dim elements and two floats, travels to memory and back
  *   leaves  each lane walks along its own key, so the 32 loads of a warp are head_dim elements apart and none of them

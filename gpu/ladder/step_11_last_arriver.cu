@@ -3,9 +3,10 @@
  *           queue), the last of its workers to finish merges all of its rows, one per warp. Where every query has a
  *           single state, no warp merges: the tasks have written the results. In both cases the launch need not be
  *           cooperative
- *   wins    nothing here: 19.1 to 19.2 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv), which
- *           have too many rows. Nothing by itself on a single branch either, 10.2 to 10.5 us: it needs step 12, where a
- *           launch that is not cooperative can begin as soon as there is room for one worker (docs/gpu.md)
+ *   wins    nothing here: 19.1 to 19.1 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv), which
+ *           have too many rows. 58.0 to 56.1 us on 512 leaves on four levels, where nothing is merged. Nothing by itself
+ *           on a single branch, 10.2 to 10.6 us: it needs step 12, where a launch that is not cooperative can begin as
+ *           soon as there is room for one worker (docs/gpu.md)
  *   price   four warps merge a whole KV head, so this only suits few rows; the kernel has two ways to merge
  *   leaves  the launch begins when the previous one in the stream has ended: step 12
  *   loop    as step 10

@@ -2,7 +2,7 @@
  *   idea    programmatic dependent launch: the kernel starts as soon as the previous launch in the stream allows it and
  *           leaves room on the GPU. It reads the plan, finds its tiles, and only then waits for that launch to end,
  *           before it reads queries, K and V
- *   wins    19.2 to 18.7 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv); 10.5 to 8.8 us on
+ *   wins    19.1 to 18.6 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv); 10.6 to 8.9 us on
  *           a single branch
  *   price   two instructions and a launch attribute. Kernels that it may overlap must not write the plan
  *   leaves  each task of 64 rows loads K and V from L2 for itself: two tasks over the same tokens, or a cluster of

@@ -4,9 +4,9 @@
  *           blocks of a KV head are a cluster: each stores its partial states into the shared memory of the others, not
  *           through L2, and waits for nothing but its inbox. And if the caller has said which K and V are new, the old
  *           ones are loaded before the previous launch has ended
- *   wins    not recorded on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv is older than this rung):
- *           they have too many rows, so step 12's kernel runs. A single branch of 2112 tokens takes 6.1 us instead of
- *           8.7, one of 528 tokens 4.4 instead of 7.7 (docs/gpu.md)
+ *   wins    nothing here: 18.6 to 18.6 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv), which
+ *           have too many rows, so step 12's kernel runs. 8.9 to 6.0 us on a single branch; one of 528 tokens takes 4.4
+ *           instead of 7.7 (docs/gpu.md)
  *   price   no queue: the plan becomes one list of tokens, dealt out in slices of 16, and each 16 rows load all tokens
  *           that one of them sees. It pays for short lists alone (few_rows_limit); all other plans run step 12
  *   leaves  long lists: 2.2 TB/s, whatever the number of warps and stages; what bounds it is not known

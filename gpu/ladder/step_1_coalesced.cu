@@ -3,7 +3,7 @@
  *           warp are neighbours in memory and coalesce. A score is a sum over the lanes. Softmax is online: m is the
  *           largest score so far, the sums are rescaled when m grows, and one pass replaces three, so each key is read
  *           once. A warp has up to 8 query heads of a group, since they see the same K and V
- *   wins    7277 to 1055 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
+ *   wins    7272 to 1045 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
  *   price   five shuffles per score; each token waits for the one before it
  *   leaves  one warp walks all tokens of its query, so a long path keeps few warps busy: step 2
  *   threads scores, values, out   lane i has the elements i, i + 32, ... of 8 heads */

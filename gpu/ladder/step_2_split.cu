@@ -2,7 +2,7 @@
  *   idea    softmax states merge, so the tokens may be cut anywhere. Flash-Decoding cuts them between thread blocks,
  *           this rung between the warps of one: warp w has the tokens w, w + 8, ... of each range, so that eight chains
  *           of dependent tokens run at once
- *   wins    1055 to 711 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
+ *   wins    1045 to 710 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
  *   price   shared memory for the states of eight warps, one more merge, and the heads of a group no longer share the
  *           loads of K and V, as in step 1
  *   leaves  each query and head loads K and V for itself: a prefix that 64 branches share is loaded 64 times per head:

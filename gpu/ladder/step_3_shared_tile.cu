@@ -2,7 +2,7 @@
  * queries of the item.
  *   idea    16 tokens of K and V are loaded for all queries of the item and all heads of the group; then each warp
  *           absorbs the tile into one of its rows after the other. From here on the plan's grouping saves loads
- *   wins    nothing yet: 711 to 949 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
+ *   wins    nothing yet: 710 to 946 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
  *   price   a warp keeps the states of its rows in registers, so a thread block has at most 32 rows (queries x heads)
  *           and a larger item is loaded again for every 32 of its rows; two barriers per tile
  *   leaves  the arithmetic: 2 x head_dim multiply-adds for each row and token, one per lane at a time: step 4

@@ -4,7 +4,7 @@
  *           the same K and V: GQA and the tree provide the many rows that a matrix instruction needs. Softmax stays in
  *           registers: a lane's fragment of the scores, exponentiated, is its fragment of the left matrix of weights x
  *           values
- *   wins    949 to 67.3 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
+ *   wins    946 to 68.3 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
  *   price   weights are rounded to the storage type. A warp always multiplies 16 rows, even if the task has one. A
  *           NaN in a hidden V contaminates rows that do not see it: such a task runs again, one query at a time
  *           (task.cuh). The host expands the plan: tasks, 4 bytes per token for its slot, 8 for its mask (plan_queue.h)

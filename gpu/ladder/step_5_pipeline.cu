@@ -3,7 +3,7 @@
  *           ring, and tile i + 2 is prefetched before tile i is computed. ldmatrix loads four 8 x 8 matrices at once,
  *           as the fragments that the tensor cores need, and transposes V on the way. The tile is swizzled
  *           (swizzle.cuh), so that ldmatrix has no bank conflicts, without padding
- *   wins    67.3 to 45.0 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
+ *   wins    68.3 to 46.0 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
  *   price   96 KB of shared memory per thread block, so only two fit on a multiprocessor; each task starts with an
  *           empty pipeline
  *   leaves  a task of 16 rows gives work to one warp of four, a short task ends before the pipeline is full, and the

@@ -4,7 +4,7 @@
  *           with the least load so far. A worker does not drain its pipeline between tasks: while it computes the last
  *           tile of one, it prefetches the first tile of the next. And the number of rows decides how the four warps
  *           split a tile: with few rows they split the tokens, with many each has its own 16 rows
- *   wins    45.0 to 25.9 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
+ *   wins    46.0 to 25.8 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
  *   price   the host expands the plan further: a record of 32 bytes for each tile of each KV head. 72 KB of shared
  *           memory per worker
  *   leaves  a warp that merges waits for one partial state after the other: step 7

@@ -4,7 +4,7 @@
  *           it adds them up. Where there are more queries x heads than warps, a warp merges four heads of a query
  *           together. And partial o is written in fragment order, as the matrix instructions leave it in the lanes, so
  *           that a lane writes 16 bytes at once instead of 4
- *   wins    25.9 to 22.7 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
+ *   wins    25.8 to 23.1 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
  *   price   96 to 126 registers for each thread that merges (head_dim 128, sm_90a); out is written in pieces of 8 bytes
  *   leaves  the merge is a second launch, which begins when the last worker has ended: step 8
  *   loop    as step 6

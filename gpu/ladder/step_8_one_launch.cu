@@ -2,7 +2,7 @@
  *   idea    a worker that has finished its tiles waits for all others (one counter in global memory); then the warps of
  *           all workers divide the queries and heads among them. Each merges in the order of the plan's list, so that
  *           the same plan gives the same bits, and loads its first lists before its first tile, not after the wait
- *   wins    nothing here: 22.7 to 23.2 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
+ *   wins    nothing here: 23.1 to 23.4 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
  *   price   the barrier: two trips to the L2 cache. A worker that waits must not keep another from starting, so the
  *           launch is cooperative: all workers are on the GPU at once. And only 8 warps per multiprocessor merge, where
  *           a launch of its own has more: with the simple merge of step 6 this rung would be slower still

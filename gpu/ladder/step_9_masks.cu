@@ -2,7 +2,7 @@
  *   idea    plans that pack many short nodes into one item (flatten, tree masks, small leaves) give each token a mask
  *           word, with a bit for each query. These words are prefetched to shared memory with their tile, and a warp
  *           skips a slice of 16 tokens that none of its rows sees: it computes neither scores nor values
- *   wins    23.2 to 22.3 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
+ *   wins    23.4 to 22.3 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv)
  *   price   2 KB more of shared memory per worker, and 8 bytes per masked token to copy
  *   leaves  K and V of a skipped slice are still loaded, since another warp may need them. And with many rows, each of
  *           the four warps reads all of K and V from shared memory, fragment by fragment (ldmatrix): step 10

@@ -26,7 +26,8 @@ END {
     value("one_ideal", d(1, of("prefix_1", "unique_bytes") / ceiling("dram_gbps") / 1000))
     value("one_floor", d(1, of("prefix_1", "floor_us"))); value("one_us", d(1, of("prefix_1", "cold_us")))
     value("one_warm", d(1, of("prefix_1", "warm_us")))
-    value("one_rest", d(1, of("prefix_1", "cold_us") - of("prefix_1", "floor_us")))
+    few_us = of("prefix_16", "cold_us"); few_floor = of("prefix_16", "floor_us")
+    value("few_branches_us", d(1, few_us)); value("few_branches_floor", d(1, few_floor)); value("few_branches_rest", d(1, few_us - few_floor))
     value("long_mb", d(0, of("long_prefix", "unique_bytes") / 1e6)); value("long_us", d(0, of("long_prefix", "cold_us")))
     value("long_score", score("long_prefix"))
     value("wide_us", d(0, of("wide,_1024", "cold_us"))); value("wide_floor", d(0, of("wide,_1024", "floor_us")))
@@ -35,13 +36,13 @@ END {
     value("wide_l2_us", d(0, l2_us("wide,_1024")))
     value("few_floor", d(2, of("few-shot_20", "floor_us"))); value("matrix_tflops", d(0, ceiling("matrix_tflops")))
     # The answers, worked by hand from these numbers.
-    one_us = of("prefix_1", "cold_us"); one_floor = of("prefix_1", "floor_us")
-    holds("the score falls from 0.43 to 0.27", d(2, one_floor / one_us) == 0.43 && d(2, one_floor / 2 / (one_us - one_floor / 2)) == 0.27)
+    holds("The floor falls to 2.4 us, the call takes 2.4 + 6.7 = 9.0 us", d(1, few_floor / 2) == 2.4 && d(1, few_us - few_floor) == 6.7 && d(1, few_us - few_floor / 2) == "9.0")
+    holds("the score falls from 0.42 to 0.26", d(2, few_floor / few_us) == 0.42 && d(2, few_floor / 2 / (few_us - few_floor / 2)) == 0.26)
     memory = 4096 / ceiling("dram_gbps") / 1000; product = 16384 / ceiling("matrix_tflops") / 1e6
     crossing = 2048 * memory / (2080 * product - 32 * memory)
-    holds("They are equal at n = 1.895 / 0.0149 = 127", crossing > 126.5 && crossing < 127.5)
+    holds("They are equal at n = 1.899 / 0.01447 = 131", crossing > 130.5 && crossing < 131.5)
     holds("8000 tokens, 32.8 MB, 7.4 us", d(1, 8000 * memory) == 7.4)
-    holds("instead of 671, 52 us instead of 86", d(0, l2_us("wide,_1024")) == 86 && d(0, 402.7e6 / ceiling("l2_gbps") / 1000) == 52)
+    holds("instead of 671, 53 us instead of 88", d(0, l2_us("wide,_1024")) == 88 && d(0, 402.7e6 / ceiling("l2_gbps") / 1000) == 53)
     holds("Of these trees it is the only one whose floor is the arithmetic", products["32/8"] == 1 && !others)
     holds("none of the trees is a fifth faster", !warm)
 }
