@@ -89,8 +89,8 @@ picture.table(["branches", "hits predicted, %", "hits measured, %"],
               zip(branches, predicted, column("radix", "l2_hit_percent")), ["%d", "%.0f", "%.0f"])
 
 # %% [markdown]
-# One branch: nothing is loaded twice, but the counter also sees queries and partial states, which hit. From two
-# branches on, it counts fewer hits than predicted. Does the memory deliver some bytes twice? The same in bytes:
+# With one or two branches few bytes are loaded, and the counter also sees queries and partial states, which hit. From
+# four branches on, it counts fewer hits than predicted. Does the memory deliver some bytes twice? The same in bytes:
 
 # %%
 more = [d / u for d, u in zip(column("radix", "dram_bytes"), column("radix", "unique_bytes"))]

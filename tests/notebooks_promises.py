@@ -147,9 +147,9 @@ promise(4, "which is nearly the same, and at the lower line, which stops rising 
 five, warm = run(5), run(5, ('STATE = "cold"', 'STATE = "warm"'))
 promise(5, "the line passes the dashed one, by little", 1 < five.rate("radix", "plan_bytes")[-1] / five.memory < 1.2)
 promise(5, "Up to 16 branches the memory delivers every stored byte once",
-        all((ratio < 1.02) == (n <= 16) for n, ratio in zip(five.branches, five.more)))
+        all((ratio < 1.01) == (n <= 16) for n, ratio in zip(five.branches, five.more)))
 hits = list(zip(five.predicted, five.column("radix", "l2_hit_percent")))
-promise(5, "From two branches on, it counts fewer hits than predicted.", all((a > b) == (i > 0) for i, (a, b) in enumerate(hits)))
+promise(5, "From four branches on, it counts fewer hits than predicted.", all((a > b) == (i > 1) for i, (a, b) in enumerate(hits)))
 promise(5, "per-branch reading stays below it", max(five.rate("radix", "plan_bytes")) < five.l2)
 promise(5, "it lies *below* the red one", five.rate("cost", "plan_bytes")[-1] < five.rate("radix", "plan_bytes")[-1])
 promise(5, "one pass exceeds the memory and the cache", five.rate("cost", "logical_bytes")[-1] > max(five.l2, five.memory))
@@ -252,7 +252,7 @@ promise(8, "(The peaks are those of `play`", [run["peak_blocks"] for run in eigh
 promise(8, "Products take most of the time in every search", all(row["products"] > 0.5 for row in eight.SEARCHES.values()))
 promise(8, "which share grows when the tree gets wider?", eight.SEARCHES["chain"]["attention"] <
         eight.SEARCHES["tree, 5 of 8"]["attention"])
-promise(8, "With this model grouped reading even loses", [gain[2] < 1 for gain in eight.gains.values()] == [True] + 3 * [False])
+promise(8, "With this model plan `cost` gains next to nothing", [gain[2] < 1.1 for gain in eight.gains.values()] == [True] + 3 * [False])
 promise(8, "There attention is much of a step, and grouped reading comes near to the best", all(
     gain[2] > 0.8 * gain[3] > 1 for gain in list(eight.gains.values())[1:]))
 text = [line["text"] for line in eight.written["lines"]]
