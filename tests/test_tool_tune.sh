@@ -253,7 +253,7 @@ for profile in "${profiles[@]}"; do
     expect "$profile: by the formula of docs/profiles.md" "$(awk -v sms="$(value "$profile" multiprocessors)" \
         -v gbps="$(value "$profile" dram_gbps)" -v tflops="$(value "$profile" matrix_tflops)" 'BEGIN {
             share = gbps / sms / (4800 / 132); row = 2 * gbps / tflops / (4800 / 989)
-            printf "512 %.0f %.0f %.0f 64 16 16 64 %.0f 0 %.0f 64 16 4", 32768 * share, 3120 * share, row < 1 ? 1 : row, 98304 * share, 131072 * share
+            printf "512 %.0f %.0f %.0f 64 16 16 64 %.0f 0 %.0f 64 16 4", 32768 * share, 3120 * share, row < 1 ? 1 : row, 98304 * share, 106496 * share
         }')" "$(for key in token_bytes item_bytes partial_bytes row_bytes mask_bytes masked_rows tile_rows max_tile share_bytes merge_bytes wait_bytes cut_tokens rest_tokens rest_part; do
             value "$profile" $key; done | paste -sd ' ')"
 done
@@ -275,5 +275,17 @@ rows() {
 } | rows >"$work/rows"
 expect "nvidia_h200.profile and docs/tune_h200.csv: eight kinds of trees" 8 "$(wc -l <"$work/rows")"
 expect "docs/profiles.md has their numbers" "" "$(grep -vxFf "$doc" "$work/rows")"
+# Its prose: the prices that were fitted, the times of trees that gained or lost a hundredth, and which are more than 3 % behind.
+tr '\n' ' ' <"$doc" >"$work/doc"
+sed -nE 's/^(fit|judge) [^ ]* ([^ ]*) ([^ ]*) ([^ ]*) [a-z_]* (.*)/\2 \3 \4 \5/p' nvidia_h200.profile | awk '{
+    tree = $4 " / " $6
+    if ($2 / $1 > 1.01 || $1 / $2 > 1.01) { printf "`%s`[^`]*%s\n", tree, $1; printf "`%s`[^`]*%s\n", tree, $2 }
+    for (i = 1; i <= 2; i++) if ($i > 1.03 * $3) printf "`%s`( is| was)? %.1f %%\n", tree, 100 * ($i / $3 - 1) }' >"$work/claims"
+for key in merge_bytes wait_bytes rest_part; do echo "\`$key\` to $(value nvidia_h200.profile $key)"; done >>"$work/claims"
+missing=''
+while read -r claim; do
+    grep -qE -- "$claim" "$work/doc" || missing+=" $claim;"
+done <"$work/claims"
+expect "docs/profiles.md: sixteen claims of its prose" "16 " "$(wc -l <"$work/claims") $missing"
 expect "nvidia_h200.profile was measured" yes "$(value nvidia_h200.profile measured)"
 finish

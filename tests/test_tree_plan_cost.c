@@ -16,7 +16,7 @@ typedef struct price_list {
 } price_list;
 
 static const price_list prices[] = {
-    [TREE_TARGET_GPU] = {512, 3120, 32768, 2, 16, 16, 64, 64, 3 * 32768, 0, 131072, 4, 64, 16, 4},
+    [TREE_TARGET_GPU] = {512, 3120, 32768, 2, 16, 16, 64, 64, 3 * 32768, 0, 106496, 4, 64, 16, 4},
     [TREE_TARGET_CPU] = {512, 1040, 8192, 28, 1, UINT32_MAX, 128, 1024, 0, 0, 0, 0, 0, 0, 0},
 };
 
@@ -615,21 +615,21 @@ static bool levels_alone(const char *levels, tree_plan_config config)
     return alone;
 }
 
-/* 264 shares; a path may have (98304 + 131072 - 32768) / 544 = 361 tokens. */
+/* 264 shares; a path may have (98304 + 106496 - 32768) / 544 = 316 tokens. */
 static void run_alone(const void *argument)
 {
     (void)argument;
     const tree_plan_config config = {.strategy = TREE_COST, .group_size = 16, .num_workers = 1056};
     tree_plan_config other = config;
-    check(levels_alone("1,2,64/8,256,97", config) && !levels_alone("1,2,64/8,256,98", config), "one token more");
+    check(levels_alone("1,2,64/8,256,52", config) && !levels_alone("1,2,64/8,256,53", config), "one token more");
     check(levels_alone("1,264/256,32", config) && !levels_alone("1,265/256,32", config), "one query more");
     check(levels_alone("1,1/256,32", config) && !levels_alone("1,1/64,30", config), "what is not cut stays");
     check(!levels_alone("2/40", config) && !levels_alone("1,2/6,3", config), "what is one unit stays");
     other.prices = *tree_prices_of(TREE_TARGET_GPU);
-    other.prices.wait_bytes = 131071; /* 361 tokens leave 224 bytes */
-    check(levels_alone("1,2,64/8,256,97", other), "the wait decides");
-    other.prices.wait_bytes = 131072 - 225;
-    check(!levels_alone("1,2,64/8,256,97", other), "one byte less");
+    other.prices.wait_bytes = 106495; /* 316 tokens leave 128 bytes */
+    check(levels_alone("1,2,64/8,256,52", other), "the wait decides");
+    other.prices.wait_bytes = 106496 - 129;
+    check(!levels_alone("1,2,64/8,256,52", other), "one byte less");
     other.prices.wait_bytes = 0;
     check(!levels_alone("1,2,64/8,256,32", other), "off");
     other = config;

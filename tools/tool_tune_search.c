@@ -167,14 +167,15 @@ double tune_loss(const tune_case *cases, uint32_t num_cases, const tree_prices *
 
 enum { MAX_VALUES = 12 }; /* of a price, and NONE */
 
-/* A price and its candidates, in powers of the square root of two where it is a time. token_bytes, the unit, stays. */
+/* A price and its candidates, among them its default, in powers of the square root of two where it is a time; token_bytes,
+ * the unit, stays. */
 static const struct {
     size_t offset;
     uint32_t values[MAX_VALUES]; /* up to a value NONE */
 } grid[TUNE_PRICES] = {
 #define NONE UINT32_MAX
     {offsetof(tree_prices, merge_bytes), {0, 780, 1104, 1560, 1856, 2208, 2624, 3120, 3712, 4416, 6240, NONE}},
-    {offsetof(tree_prices, wait_bytes), {0, 46336, 65536, 92672, 131072, 185344, 262144, NONE}},
+    {offsetof(tree_prices, wait_bytes), {0, 46336, 65536, 92672, 106496, 131072, 185344, 262144, NONE}},
     {offsetof(tree_prices, share_bytes), {16384, 24576, 34816, 49152, 69632, 98304, 139264, 196608, 278528, NONE}},
     {offsetof(tree_prices, rest_part), {1, 2, 4, 8, 16, 32, NONE}},
     {offsetof(tree_prices, rest_tokens), {0, 8, 16, 24, 32, 48, NONE}},

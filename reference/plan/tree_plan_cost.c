@@ -18,7 +18,7 @@ static const tree_prices prices_of[] = {
     /* loading a token takes as long as multiplying it by 256 rows; 3 items are the least share */
     [TREE_TARGET_GPU] = {.token_bytes = 512, .item_bytes = 32768, .partial_bytes = 3120, .row_bytes = 2,
                          .mask_bytes = 64, .masked_rows = 16, .tile_rows = 16, .max_tile = 64,
-                         .share_bytes = 98304, .merge_bytes = 0, .wait_bytes = 131072, .share_workers = 4,
+                         .share_bytes = 98304, .merge_bytes = 0, .wait_bytes = 106496, .share_workers = 4,
                          .cut_tokens = 64, .rest_tokens = 16, .rest_part = 4},
     /* loading a token takes as long as 18 rows: 1.25 ns per row, 22 GB/s per core */
     [TREE_TARGET_CPU] = {.token_bytes = 512, .item_bytes = 8192, .partial_bytes = 1040, .row_bytes = 28,
