@@ -59,7 +59,7 @@ typedef struct study {
     size_t num_bytes;
 } study;
 
-static const uint32_t written_percents[] = {20, 30, 50, 10, 70}, tree_percents[] = {25, 50};
+static const uint32_t written_percents[] = {20, 30, 50, 10, 70}, tree_percents[] = {25, 50, 10, 75};
 enum { FIRST_PERCENTS = 3 };
 
 /* The first ones, at the first budgets, run before all others, and on more sets where time is short. */
@@ -69,8 +69,8 @@ static const struct ruler {
 } rulers[] = {
     {"random", false, true, true}, {"sink_window", false, true, true}, {"longflow", false, true, true},
     {"longflow", true, true, false}, {"h2o", false, true, true}, {"rkv", false, true, false},
-    {"longflow_l2", false, false, false}, {"exact_deletion", false, false, false}, {"current_mass", false, false, false},
-    {"vatp", false, false, false},
+    {"longflow_l2", false, false, true}, {"exact_deletion", false, false, true}, {"current_mass", false, false, true},
+    {"vatp", false, false, true},
 };
 
 enum { NUM_RULERS = sizeof rulers / sizeof rulers[0], NUM_WRITTEN = sizeof written_percents / sizeof written_percents[0],
@@ -388,7 +388,8 @@ static void run_part(study *s, task what, uint32_t first, uint32_t end, uint32_t
             continue;
         for (uint32_t k = 0; k < count && what == TREES; k++)
             for (uint32_t index = first; index < end; index++)
-                run_tree(s, index, sets[k]);
+                if (!s->outcomes[index][sets[k]].there)
+                    run_tree(s, index, sets[k]);
         if (what != TREES)
             run_written(s, sets, count, first, end);
         append_notes(s);
@@ -468,7 +469,8 @@ static void write_csv(const study *s, const char *path, uint32_t written_cache, 
                  "solved a set with nothing forgotten. No text is longer\n"
                  "# kept_set: one for all layers (scores summed, the pool forgets), or each layer its own\n"
                  "# stop: nothing is forgotten, the text ends when the budget is full. lost, gained: against full\n"
-                 "# snapkv is not run: it scores prompts, and these have %u characters. rkv keeps up to 127 tokens more\n"
+                 "# snapkv is not run: it scores prompts, and these have %u characters. rkv keeps up to 127 tokens more: "
+                 "more than a branch of the tree has, where it is not run\n"
                  "# tree: breadth %u, %u proposals, temperature 0\n"
                  "way,policy,kept_set,percent,budget,sets,solved,share,low,high,lost,gained,legal_share,mean_tokens\n",
             s->weights->crc32, written_cache, tree_cache, 13, BREADTH, PROPOSALS);

@@ -38,11 +38,12 @@ plot full_w_max with lines lt floor_line, \
      for [p = 1:words(with_bars)] data using (pick('written', word(with_bars, p), 'all', 4) + dodge(p)):(100 * $8):(100 * $9):(100 * $10) with yerrorlines lt value(word(with_bars, p)), \
      data using (pick('written', 'longflow', 'layer', 4) + dodge(6)):(100 * $8):(100 * $9):(100 * $10) with yerrorlines lt 22
 set lmargin at screen 0.565; set rmargin at screen 0.985
-set xrange [18:58]
-set xtics nomirror (25, 50)
+set xrange [5:80]
+set xtics nomirror (10, 25, 50, 75)
 set xlabel 'budget, % of the longest branch with nothing forgotten'
 unset ylabel
 set title sprintf("Tree of thoughts: with half of the cache\nLongFlow solves %.0f %%, and %.0f %% with nothing forgotten", half_t_max, full_t_max)
 plot full_t_max with lines lt floor_line, \
+     for [p = 1:words(without_bars)] data using (pick('tree', word(without_bars, p), 'all', 4)):(100 * $8) with lines lt value(word(without_bars, p)), \
      for [p = 1:words(with_bars)] data using (pick('tree', word(with_bars, p), 'all', 4) + dodge(p)):(100 * $8):(100 * $9):(100 * $10) with yerrorlines lt value(word(with_bars, p))
 unset multiplot
