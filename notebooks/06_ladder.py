@@ -106,7 +106,7 @@ p.show("With 512 leaves a faster merge gains nothing")
 
 # %%
 add("10 branches of 400 behind 4000", "22")
-p.show("Four trees: the last rungs gain much on a single branch alone")
+p.show("Four trees: the last rungs gain much only on a single branch")
 
 # %% [markdown]
 # The gain of each rung on each tree. A number below 1 is a loss.
