@@ -101,12 +101,12 @@ add("512 leaves on four levels", "23")
 p.show("With 512 leaves a faster merge gains nothing")
 
 # %% [markdown]
-# And a tree with long branches. *Look at the right end:* all lines flatten out. The last rungs gain little on any
-# tree.
+# And a tree with long branches. *Look at the right end:* three lines flatten out. Only the single branch gains much
+# by the last rungs, which are for small trees.
 
 # %%
 add("10 branches of 400 behind 4000", "22")
-p.show("Four trees: the last rungs flatten out above the floor")
+p.show("Four trees: the last rungs gain much only on a single branch")
 
 # %% [markdown]
 # The gain of each rung on each tree. A number below 1 is a loss.

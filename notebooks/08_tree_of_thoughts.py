@@ -265,10 +265,10 @@ picture.table(["model and tree", "plan radix, us", "plan cost, us", "times as fa
               [(name,) + gain for name, gain in gains.items()], ["%s", "%.0f", "%.0f", "%.2f", "%.2f"])
 
 # %% [markdown]
-# With this model plan `cost` gains next to nothing: its 64 branches have 100 tokens each, and there is hardly anything
-# to save. (It does not even group them: each branch reads its own path, so that nothing has to be merged.) Behind the
-# large model's 20 and 50 branches stands a prompt of 4000 tokens, and its 256 branches are guesses how one long text
-# goes on. There attention is much of a step, and grouped reading comes near to the best that is possible.
+# With this model plan `cost` gains next to nothing: its 64 branches share only 100 tokens, and attention waits more
+# than it reads. (It does not even group them: each branch reads its own path, so that nothing has to be merged.)
+# Behind the large model's 20 and 50 branches stands a prompt of 4000 tokens, and its 256 branches are guesses how one
+# long text goes on. There attention is much of a step, and grouped reading comes near to the best that is possible.
 #
 # ## Three ways to search
 #

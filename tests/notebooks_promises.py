@@ -176,6 +176,8 @@ promise(6, "splitting the tokens gains much more than on 64 branches, tensor cor
         gains["1"][2] > 2 * gains["64"][2] and gains["1"][4] < gains["64"][4] / 2)
 promise(6, "In the plan of this tree each query has a single partial state", all(
     row["partials"] == row["queries"] for row in six.rungs("512 leaves on four levels", "cost")) and gains["512"][7] <= 1)
+promise(6, "three lines flatten out. Only the single branch gains much by the last rungs",
+        [times[10] / times[13] > 1.2 for times in six.by_tree] == [tree.startswith("1 branch") for tree in six.trees])
 promise(6, "Rung 3 is the first that loads a token once for its item.", max(six.measured[:3]) < 1.25 < six.measured[3])
 promise(6, "near 1, or even below", min(six.measured[:3]) < 1)
 promise(6, "No rung reaches the upper line", max(six.measured) < six.predicted)
@@ -253,6 +255,7 @@ promise(8, "Products take most of the time in every search", all(row["products"]
 promise(8, "which share grows when the tree gets wider?", eight.SEARCHES["chain"]["attention"] <
         eight.SEARCHES["tree, 5 of 8"]["attention"])
 promise(8, "With this model plan `cost` gains next to nothing", [gain[2] < 1.1 for gain in eight.gains.values()] == [True] + 3 * [False])
+promise(8, "its 64 branches share only 100 tokens", "64 branches behind 100 tokens" in open(os.path.join(SOURCE, "figures/decoding.csv")).read())
 promise(8, "There attention is much of a step, and grouped reading comes near to the best", all(
     gain[2] > 0.8 * gain[3] > 1 for gain in list(eight.gains.values())[1:]))
 text = [line["text"] for line in eight.written["lines"]]

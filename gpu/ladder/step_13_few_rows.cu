@@ -1,9 +1,9 @@
 /* Step 13: few rows. The last rung, on sm_90.
  *   idea    where a KV head has few rows, warps share nothing, and a tile in shared memory only costs time: each lane
- *           copies the fragments of K and V that it will multiply (slice.cuh), all before the first product. The thread
- *           blocks of a KV head are a cluster: each stores its partial states into the shared memory of the others, not
- *           through L2, and waits for nothing but its inbox. And if the caller has said which K and V are new, the old
- *           ones are loaded before the previous launch has ended
+ *           copies the fragments of K and V that it will multiply (slice.cuh), some slices ahead. The thread blocks of
+ *           a KV head are a cluster: each stores its partial states into the shared memory of the others, not through
+ *           L2, and waits for nothing but its inbox. And if the caller has said which K and V are new, the old ones are
+ *           loaded before the previous launch has ended
  *   wins    nothing here: 18.6 to 18.6 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv), which
  *           have too many rows, so step 12's kernel runs. 8.9 to 6.0 us on a single branch; one of 528 tokens takes 4.4
  *           instead of 7.7 (docs/gpu.md)
