@@ -469,7 +469,7 @@ static void write_csv(const study *s, const char *path, uint32_t written_cache, 
                  "solved a set with nothing forgotten. No text is longer\n"
                  "# kept_set: one for all layers (scores summed, the pool forgets), or each layer its own\n"
                  "# stop: nothing is forgotten, the text ends when the budget is full. lost, gained: against full\n"
-                 "# snapkv is not run: it scores prompts, and these have %u characters. rkv keeps up to 127 tokens more: "
+                 "# snapkv is not run: it scores prompts, and these have at most %u characters. rkv keeps up to 127 tokens more: "
                  "more than a branch of the tree has, where it is not run\n"
                  "# tree: breadth %u, %u proposals, temperature 0\n"
                  "way,policy,kept_set,percent,budget,sets,solved,share,low,high,lost,gained,legal_share,mean_tokens\n",
