@@ -17,7 +17,7 @@ END {
     holds("8 layers", told("8 layers in one CUDA graph"))
     holds("32/8 heads, head_dim 128, fp16, blocks of 16 tokens", told("fp16, 32/8 heads, head_dim 128, block_tokens 16"))
     say("In {} of the steps branches only grow", growth)
-    say("to name the blocks that begin takes {} us of the host", d(1, growth_us / growth))
+    say("notices this and names the blocks that begin, which takes {} us.", d(1, growth_us / growth))
     say("The {} plan events take {} us each", events, d(0, events_us / events))
     say("which makes {} us per step in the mean", d(1, plan / n))
     say("instead of {} us", d(1, sent / n))
