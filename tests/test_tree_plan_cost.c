@@ -374,7 +374,8 @@ static model model_of(const kv_tree *tree, const tree_plan_config *config)
 
 static void check_against_model(const kv_tree *tree, const tree_plan_config *config);
 
-/* *Alone*: the plan without this rule is checked, then it says whether it merges. */
+/* *Alone*: the plan without this rule is checked, then it says whether it merges. The merge stays where a query sees
+ * nothing. */
 static bool is_alone(const model *m, const tree_plan_config *config)
 {
     if (!m->shares || !m->price.wait || config->max_rows || m->tree->num_queries > num_shares(m)
@@ -386,11 +387,13 @@ static bool is_alone(const model *m, const tree_plan_config *config)
     off.prices.wait_bytes = 0;
     check_against_model(m->tree, &off);
     tree_plan *plan = plan_tree_plan(m->tree, off);
-    bool merges = false;
-    for (uint32_t q = 0; q < plan->num_queries; q++)
+    bool merges = false, all_see = true;
+    for (uint32_t q = 0; q < plan->num_queries; q++) {
         merges = merges || plan->merge_first[q + 1] - plan->merge_first[q] > 1;
+        all_see = all_see && m->tree->query_node[q] != KV_NONE;
+    }
     tree_plan_destroy(plan);
-    return merges;
+    return merges && all_see;
 }
 
 /* Row by row, the whole path of a query. */
@@ -640,7 +643,7 @@ static void run_alone(const void *argument)
     check(!levels_alone("1,2,64/8,256,32", other), "the caller's piece");
 }
 
-/* A chain, several queries that end in each node, and two that see nothing. */
+/* A chain, and several queries that end in each node. One that sees nothing gets its zeros from the merge, which stays. */
 static void run_alone_chain(const void *argument)
 {
     (void)argument;
@@ -653,9 +656,12 @@ static void run_alone_chain(const void *argument)
     ending[31] = 2;
     const tree_plan_config config = {.strategy = TREE_COST, .group_size = 16, .num_workers = 1056};
     for (uint32_t count = 32; count <= 33; count++) {
-        kv_tree *tree = plan_tree_create(&(plan_tree_nodes){count, parent, tokens, ending, 2}, 16, 0);
-        check(makes_alone(tree, &config) == (count == 32), "a path of %" PRIu32 " nodes", count);
-        plan_tree_destroy(tree);
+        for (uint32_t num_empty = 0; num_empty < 2; num_empty++) {
+            kv_tree *tree = plan_tree_create(&(plan_tree_nodes){count, parent, tokens, ending, num_empty}, 16, 0);
+            check(makes_alone(tree, &config) == (count == 32 && !num_empty), "a path of %" PRIu32 " nodes, %" PRIu32
+                  " without", count, num_empty);
+            plan_tree_destroy(tree);
+        }
     }
 }
 
