@@ -379,7 +379,7 @@ static void check_against_model(const kv_tree *tree, const tree_plan_config *con
 static bool is_alone(const model *m, const tree_plan_config *config)
 {
     if (!m->shares || !m->price.wait || config->max_rows || m->tree->num_queries > num_shares(m)
-        || longest_path(m->tree, true) > 32
+        || longest_path(m->tree, true) > 32 || m->tree->path_tokens > INT32_MAX
         || m->price.item + longest_path(m->tree, false) * open_token(m, 1) > m->share + m->price.wait)
         return false;
     tree_plan_config off = *config;
@@ -643,7 +643,28 @@ static void run_alone(const void *argument)
     check(!levels_alone("1,2,64/8,256,32", other), "the caller's piece");
 }
 
-/* A chain, and several queries that end in each node. One that sees nothing gets its zeros from the merge, which stays. */
+/* A queue holds fewer than 2^31 tokens: where all paths together have more, they are merged, however long the wait. */
+static void run_alone_limit(const void *argument)
+{
+    (void)argument;
+    tree_plan_config config = {.strategy = TREE_COST, .num_workers = 4096, .prices = *tree_prices_of(TREE_TARGET_GPU)};
+    config.prices.token_bytes = 1;
+    config.prices.row_bytes = 0;
+    config.prices.wait_bytes = 1 << 30;
+    for (uint32_t count = 255; count <= 256; count++) {
+        const uint32_t parent = KV_NONE, num_tokens = 1 << 23;
+        tree_plan *plan = NULL;
+        kv_tree *tree = plan_tree_create(&(plan_tree_nodes){1, &parent, &num_tokens, &count, 0}, 256, 0);
+        check(tree_plan_build(&plan, tree, &config) == TREE_OK, "a plan");
+        check((plan->config.max_rows == 1) == (count == 255), "%" PRIu32 " queries, %" PRIu64 " tokens", count,
+              plan->loaded_tokens);
+        tree_plan_destroy(plan);
+        plan_tree_destroy(tree);
+    }
+}
+
+/* A chain, and several queries that end in each node. One that sees nothing gets its zeros from the merge, which
+ * stays. */
 static void run_alone_chain(const void *argument)
 {
     (void)argument;
@@ -748,6 +769,7 @@ int main(int argc, char **argv)
     }
     test_add(run_long_paths, NULL, "long_paths_are_cut_less_often");
     test_add(run_alone, NULL, "queries_alone_where_that_saves_the_wait");
+    test_add(run_alone_limit, NULL, "queries_alone_with_as_many_tokens_as_a_queue_holds");
     test_add(run_alone_chain, NULL, "queries_alone_on_a_chain_of_32_nodes");
     test_add(run_bounds, NULL, "a_price_out_of_its_bounds");
     test_add(run_given, NULL, "prices_of_the_caller");

@@ -316,8 +316,8 @@ static uint32_t deepest_path(plan_cost *c)
     return deepest;
 }
 
-/* Whether some query of the plan as decided has two partial states, and each has one at least: the zeros of a query that
- * sees nothing are written by the merge. */
+/* Whether some query of the plan as decided has two partial states, and each has at least one: the merge writes the
+ * zeros of a query that sees nothing. */
 static bool can_save_merge(plan_cost *c)
 {
     plan_items items = {.tree = c->tree, .max_rows = (uint32_t)c->max_rows, .skip_unseen = true};
@@ -330,15 +330,15 @@ static bool can_save_merge(plan_cost *c)
 }
 
 /* A plan without a merge does without the wait of all workers for each other. It is made if there is a worker for each
- * query, and the longest path takes no longer than a share and the wait. Pieces are a tile longer than that path:
- * nothing is cut, and each path may grow. */
+ * query, the longest path takes no longer than a share and the wait, and all paths together fit a GPU's queue. Pieces
+ * are a tile longer than that path: nothing is cut, and each path may grow. */
 static void decide_alone(plan_cost *c, uint64_t num_shares)
 {
     const kv_tree *tree = c->tree;
     const uint64_t wait_bytes = c->prices->wait_bytes, longest = longest_path(c);
     const uint64_t bytes = c->prices->item_bytes + longest * c->rows[tree->num_queries > 0].rate;
-    if (!wait_bytes || tree->num_queries > num_shares || deepest_path(c) > COST_MAX_CHAIN
-        || bytes > c->share_bytes + wait_bytes || !can_save_merge(c))
+    if (!wait_bytes || tree->num_queries > num_shares || tree->path_tokens > INT32_MAX
+        || deepest_path(c) > COST_MAX_CHAIN || bytes > c->share_bytes + wait_bytes || !can_save_merge(c))
         return;
     for (uint32_t i = 0; i < tree->num_nodes; i++) {
         const kv_node *node = &tree->nodes[i];
