@@ -372,6 +372,38 @@ static void run_refusals(const void *unused)
     plan_tree_destroy(other);
 }
 
+/* Whether there is a merge decides how the last steps are launched, so captured calls become old: with as many queries,
+ * in the same arrays. */
+static void run_merges(const void *unused)
+{
+    (void)unused;
+    need_gpu();
+    const heads h = head_cases[0];
+    tree_plan_gpu *gpu = NULL;
+    kv_tree *tree = plan_tree_levels("1,40/300,40", 16, 90);
+    const tree_strategy strategies[] = {TREE_RADIX, TREE_FLASH, TREE_TREE_MASK, TREE_NODE, TREE_NODE, TREE_TREE_MASK};
+    enum { NUM_PLANS = sizeof strategies / sizeof strategies[0] };
+    bool before = false;
+    for (int round = 0; round < 2; round++) { /* at first, to make room */
+        for (int i = 0; i < NUM_PLANS; i++) {
+            tree_plan *plan = plan_tree_plan(tree, (tree_plan_config){.strategy = strategies[i]});
+            const bool merges = plan->num_partials > plan->num_queries;
+            const void *arrays = gpu ? gpu->arrays : NULL;
+            const uint64_t version = gpu ? tree_plan_gpu_version(gpu) : 0;
+            put(&gpu, plan, h);
+            check(gpu->queue.needs_merge == merges && !gpu->queue.is_small && !gpu->is_few, "plan %d", i);
+            if (round > 0)
+                check(gpu->arrays == arrays && (tree_plan_gpu_version(gpu) != version) == (merges != before),
+                      "the version of plan %d", i);
+            check_filled(gpu, plan, h, true);
+            before = merges;
+            tree_plan_destroy(plan);
+        }
+    }
+    tree_plan_gpu_destroy(gpu);
+    plan_tree_destroy(tree);
+}
+
 /* Masked ends of paths have room for fewer steps than a large block has slots. */
 static void run_room(const void *unused)
 {
@@ -450,5 +482,6 @@ int main(int argc, char **argv)
     }
     test_add(run_room, NULL, "room_of_masks");
     test_add(run_refusals, NULL, "refusals");
+    test_add(run_merges, NULL, "whether_there_is_a_merge_changes_the_version");
     return test_end();
 }

@@ -374,11 +374,13 @@ static model model_of(const kv_tree *tree, const tree_plan_config *config)
 
 static void check_against_model(const kv_tree *tree, const tree_plan_config *config);
 
-/* *Alone*: the plan without this rule is checked, then it says whether it merges. */
+/* *Alone*: the plan without this rule is checked, then it says whether it merges. The merge stays where a query sees
+ * nothing. */
 static bool is_alone(const model *m, const tree_plan_config *config)
 {
-    if (!m->shares || !m->price.wait || config->max_rows || m->tree->num_queries > num_shares(m)
-        || longest_path(m->tree, true) > 32
+    if (!m->shares || !m->price.wait || config->max_rows || m->tree->num_queries < 32
+        || m->tree->num_queries > num_shares(m)
+        || longest_path(m->tree, true) > 32 || m->tree->path_tokens > INT32_MAX
         || m->price.item + longest_path(m->tree, false) * open_token(m, 1) > m->share + m->price.wait)
         return false;
     tree_plan_config off = *config;
@@ -386,11 +388,13 @@ static bool is_alone(const model *m, const tree_plan_config *config)
     off.prices.wait_bytes = 0;
     check_against_model(m->tree, &off);
     tree_plan *plan = plan_tree_plan(m->tree, off);
-    bool merges = false;
-    for (uint32_t q = 0; q < plan->num_queries; q++)
+    bool merges = false, all_see = true;
+    for (uint32_t q = 0; q < plan->num_queries; q++) {
         merges = merges || plan->merge_first[q + 1] - plan->merge_first[q] > 1;
+        all_see = all_see && m->tree->query_node[q] != KV_NONE;
+    }
     tree_plan_destroy(plan);
-    return merges;
+    return merges && all_see;
 }
 
 /* Row by row, the whole path of a query. */
@@ -623,8 +627,8 @@ static void run_alone(const void *argument)
     tree_plan_config other = config;
     check(levels_alone("1,2,64/8,256,52", config) && !levels_alone("1,2,64/8,256,53", config), "one token more");
     check(levels_alone("1,264/256,32", config) && !levels_alone("1,265/256,32", config), "one query more");
-    check(levels_alone("1,1/256,32", config) && !levels_alone("1,1/64,30", config), "what is not cut stays");
-    check(!levels_alone("2/40", config) && !levels_alone("1,2/6,3", config), "what is one unit stays");
+    check(levels_alone("1,32/256,32", config) && !levels_alone("1,31/256,32", config), "one query fewer");
+    check(levels_alone("32/256", config) && !levels_alone("32/64", config), "what is not cut stays");
     other.prices = *tree_prices_of(TREE_TARGET_GPU);
     other.prices.wait_bytes = 106495; /* 316 tokens leave 128 bytes */
     check(levels_alone("1,2,64/8,256,52", other), "the wait decides");
@@ -640,7 +644,28 @@ static void run_alone(const void *argument)
     check(!levels_alone("1,2,64/8,256,32", other), "the caller's piece");
 }
 
-/* A chain, several queries that end in each node, and two that see nothing. */
+/* A queue holds fewer than 2^31 tokens: where all paths together have more, they are merged, however long the wait. */
+static void run_alone_limit(const void *argument)
+{
+    (void)argument;
+    tree_plan_config config = {.strategy = TREE_COST, .num_workers = 4096, .prices = *tree_prices_of(TREE_TARGET_GPU)};
+    config.prices.token_bytes = 1;
+    config.prices.row_bytes = 0;
+    config.prices.wait_bytes = 1 << 30;
+    for (uint32_t count = 255; count <= 256; count++) {
+        const uint32_t parent = KV_NONE, num_tokens = 1 << 23;
+        tree_plan *plan = NULL;
+        kv_tree *tree = plan_tree_create(&(plan_tree_nodes){1, &parent, &num_tokens, &count, 0}, 256, 0);
+        check(tree_plan_build(&plan, tree, &config) == TREE_OK, "a plan");
+        check((plan->config.max_rows == 1) == (count == 255), "%" PRIu32 " queries, %" PRIu64 " tokens", count,
+              plan->loaded_tokens);
+        tree_plan_destroy(plan);
+        plan_tree_destroy(tree);
+    }
+}
+
+/* A chain, and several queries that end in each node. One that sees nothing gets its zeros from the merge, which
+ * stays. */
 static void run_alone_chain(const void *argument)
 {
     (void)argument;
@@ -653,9 +678,12 @@ static void run_alone_chain(const void *argument)
     ending[31] = 2;
     const tree_plan_config config = {.strategy = TREE_COST, .group_size = 16, .num_workers = 1056};
     for (uint32_t count = 32; count <= 33; count++) {
-        kv_tree *tree = plan_tree_create(&(plan_tree_nodes){count, parent, tokens, ending, 2}, 16, 0);
-        check(makes_alone(tree, &config) == (count == 32), "a path of %" PRIu32 " nodes", count);
-        plan_tree_destroy(tree);
+        for (uint32_t num_empty = 0; num_empty < 2; num_empty++) {
+            kv_tree *tree = plan_tree_create(&(plan_tree_nodes){count, parent, tokens, ending, num_empty}, 16, 0);
+            check(makes_alone(tree, &config) == (count == 32 && !num_empty), "a path of %" PRIu32 " nodes, %" PRIu32
+                  " without", count, num_empty);
+            plan_tree_destroy(tree);
+        }
     }
 }
 
@@ -742,6 +770,7 @@ int main(int argc, char **argv)
     }
     test_add(run_long_paths, NULL, "long_paths_are_cut_less_often");
     test_add(run_alone, NULL, "queries_alone_where_that_saves_the_wait");
+    test_add(run_alone_limit, NULL, "queries_alone_with_as_many_tokens_as_a_queue_holds");
     test_add(run_alone_chain, NULL, "queries_alone_on_a_chain_of_32_nodes");
     test_add(run_bounds, NULL, "a_price_out_of_its_bounds");
     test_add(run_given, NULL, "prices_of_the_caller");

@@ -155,7 +155,7 @@ static void run_masked_limit(const void *argument)
     plan_tree_destroy(tree);
 }
 
-/* What cost makes without a given piece: how far the last item of a single path may grow. */
+/* What cost makes without a given piece: how far the last item may grow. */
 typedef struct room_case {
     const char *name, *levels;
     tree_plan_config config;
@@ -166,7 +166,7 @@ static const room_case rooms[] = {
     {"gpu_half_its_length_and_a_tile", "1/38", {.strategy = TREE_COST}, 1, 38, 38 + 19 + 64},
     {"gpu_last_share", "1/1024", {.strategy = TREE_COST}, 8, 128, 128 + 64 + 64},
     {"gpu_odd_share", "1/1041", {.strategy = TREE_COST}, 9, 17, 17 + 8 + 64},
-    {"gpu_alone_half_the_longest_path_and_a_tile", "1/272", {.strategy = TREE_COST}, 1, 272, (272 + 64) * 3 / 2},
+    {"gpu_alone_half_the_longest_path_and_a_tile", "1,32/208,64", {.strategy = TREE_COST}, 32, 272, (272 + 64) * 3 / 2},
     {"gpu_given_piece", "1/38", {.strategy = TREE_COST, .piece_tokens = 40}, 1, 38, 60},
     {"cpu_one_and_a_half_pieces", "1/38", {.strategy = TREE_COST, .target = TREE_TARGET_CPU}, 1, 38, 96},
     {"cpu_wide_group", "1/38", {.strategy = TREE_COST, .target = TREE_TARGET_CPU, .group_size = 100}, 1, 38, 384},
@@ -179,12 +179,14 @@ static void run_room(const void *argument)
     kv_tree *tree = plan_tree_levels(c->levels, 16, 500);
     tree_plan *plan = plan_tree_plan(tree, c->config);
     const tree_item *last = &plan->items[plan->num_items - 1];
+    const uint32_t query = plan->rows[last->first_row];
     check(plan->num_items == c->num_items && last->num_tokens == c->length, "%" PRIu32 " items, the last of %" PRIu32,
           plan->num_items, last->num_tokens);
     while (last->num_tokens < c->limit)
-        check(plan_tree_grow(tree, 0, 1) && tree_plan_grow(plan, tree), "stopped at %" PRIu32, last->num_tokens);
+        check(plan_tree_grow(tree, query, 1) && tree_plan_grow(plan, tree), "stopped at %" PRIu32,
+              last->num_tokens);
     check_plan(plan, tree, "at the limit");
-    check(plan_tree_grow(tree, 0, 1) && !tree_plan_grow(plan, tree), "not beyond %" PRIu32, c->limit);
+    check(plan_tree_grow(tree, query, 1) && !tree_plan_grow(plan, tree), "not beyond %" PRIu32, c->limit);
     plan_tree_destroy(tree);
     tree_plan_destroy(plan);
 }

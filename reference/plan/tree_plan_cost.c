@@ -33,7 +33,8 @@ enum {
     COST_SECTION = 4096,        /* tokens that all rows of a unit use before the next ones, while these are in L2 */
     COST_SHARE_ROOM = 102,      /* percent of an even share: an idle worker costs less than a second round */
     COST_WORKERS_PER_ITEM = 2,  /* so that each worker has four tasks */
-    COST_MAX_CHAIN = 32         /* absorbed nodes above each other: bounds the ranges of an item */
+    COST_MAX_CHAIN = 32,        /* absorbed nodes above each other: bounds the ranges of an item */
+    COST_LEAST_ALONE = 32       /* queries: fewer were not measured (docs/plans.md) */
 };
 
 typedef struct cost_node {
@@ -316,28 +317,30 @@ static uint32_t deepest_path(plan_cost *c)
     return deepest;
 }
 
-/* Whether some query of the plan as decided has two partial states. */
-static bool would_merge(plan_cost *c)
+/* Whether some query of the plan as decided has two partial states, and each has at least one: the merge writes the
+ * zeros of a query that sees nothing. */
+static bool can_save_merge(plan_cost *c)
 {
     plan_items items = {.tree = c->tree, .max_rows = (uint32_t)c->max_rows, .skip_unseen = true};
-    uint64_t num_paths = 0;
+    for (uint32_t query = 0; query < c->tree->num_queries; query++)
+        if (c->tree->query_node[query] == KV_NONE)
+            return false;
     plan_items_begin(&items, NULL);
     plan_cost_add(&items, c);
-    for (uint32_t query = 0; query < c->tree->num_queries; query++)
-        num_paths += c->tree->query_node[query] != KV_NONE;
-    return items.num_partials > num_paths;
+    return items.num_partials > c->tree->num_queries;
 }
 
-/* A plan without a merge does without the wait of all workers for each other. It is made if there is a worker for each
- * query, and the longest path takes no longer than a share and the wait. Pieces are a tile longer than that path:
- * nothing is cut, and each path may grow. */
+/* A plan without a merge does without the wait of all workers for each other. It is made if there are many queries but
+ * a worker for each, the longest path takes no longer than a share and the wait, and all paths together fit a GPU's
+ * queue. Pieces are a tile longer than that path: nothing is cut, and each path may grow. */
 static void decide_alone(plan_cost *c, uint64_t num_shares)
 {
     const kv_tree *tree = c->tree;
     const uint64_t wait_bytes = c->prices->wait_bytes, longest = longest_path(c);
     const uint64_t bytes = c->prices->item_bytes + longest * c->rows[tree->num_queries > 0].rate;
-    if (!wait_bytes || tree->num_queries > num_shares || deepest_path(c) > COST_MAX_CHAIN
-        || bytes > c->share_bytes + wait_bytes || !would_merge(c))
+    if (!wait_bytes || tree->num_queries < COST_LEAST_ALONE || tree->num_queries > num_shares
+        || tree->path_tokens > INT32_MAX || deepest_path(c) > COST_MAX_CHAIN || bytes > c->share_bytes + wait_bytes
+        || !can_save_merge(c))
         return;
     for (uint32_t i = 0; i < tree->num_nodes; i++) {
         const kv_node *node = &tree->nodes[i];

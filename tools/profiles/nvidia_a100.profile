@@ -16,7 +16,7 @@ tile_rows 16
 max_tile 64
 share_bytes 51038
 merge_bytes 0
-wait_bytes 55292
+wait_bytes 0
 share_workers 4
 cut_tokens 64
 rest_tokens 16

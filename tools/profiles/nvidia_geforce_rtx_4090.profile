@@ -16,7 +16,7 @@ tile_rows 16
 max_tile 64
 share_bytes 21289
 merge_bytes 0
-wait_bytes 23063
+wait_bytes 0
 share_workers 8
 cut_tokens 64
 rest_tokens 16
