@@ -42,6 +42,8 @@ uint64_t few_rows_limit(uint32_t num_queries, const tree_shape *shape, uint32_t 
         return 0;
     const uint32_t log_size = few_rows_cluster(num_queries, shape, num_workers);
     const uint64_t num_blocks = num_clusters(num_queries, shape) << log_size;
-    const uint32_t num_slices = !knows_old ? 1 : num_blocks > MANY_BLOCKS ? 4 : 6; /* of a warp */
+    /* of a warp; tiles load their tokens apart, so that several of them pay for shorter lists alone */
+    const uint32_t num_slices =
+        !knows_old ? 1 : num_blocks <= MANY_BLOCKS ? 6 : few_rows_tiles(num_queries, shape) == 1 ? 4 : 3;
     return (uint64_t)num_slices * SLICE * FEW_WARPS << log_size;
 }

@@ -109,9 +109,29 @@ static void run_hidden(const void *argument)
     attention_case_free(&c);
 }
 
+/* As measured on an H200, whose 132 multiprocessors run 264 workers: docs/gpu.md, "Few rows, form by form". */
+static void run_limits(const void *unused)
+{
+    static const struct {
+        uint32_t num_heads, num_kv_heads, num_queries, tokens, tokens_that_wait;
+    } limits[] = {{32, 8, 1, 6144, 1536}, {32, 8, 4, 6144, 1536}, {32, 8, 5, 2304, 768},   {32, 8, 8, 2304, 768},
+                  {32, 8, 9, 1152, 384},  {32, 8, 32, 576, 192},  {32, 32, 1, 1536, 384},  {16, 1, 1, 9216, 1536},
+                  {16, 1, 4, 9216, 1536}, {16, 1, 5, 4608, 1536},  {32, 8, 33, 0, 0}};
+    (void)unused;
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+        const tree_shape shape = {.num_queries = limits[i].num_queries, .num_heads = limits[i].num_heads,
+                                  .num_kv_heads = limits[i].num_kv_heads, .head_dim = 128, .storage = TREE_FP16};
+        const uint64_t tokens = few_rows_limit(shape.num_queries, &shape, 264, true);
+        const uint64_t that_wait = few_rows_limit(shape.num_queries, &shape, 264, false);
+        check(tokens == limits[i].tokens && that_wait == limits[i].tokens_that_wait, "%u/%u heads, %u queries: %u, %u",
+              shape.num_heads, shape.num_kv_heads, shape.num_queries, (unsigned)tokens, (unsigned)that_wait);
+    }
+}
+
 int main(int argc, char **argv)
 {
     test_begin(argc, argv, "plans of few rows");
+    test_add(run_limits, NULL, "limits");
     for (int i = 0; i < NUM_FEW_CASES; i++)
         test_add(run_agreement, &few_cases[i], "agree_%s_block_%u_heads_%u_%u_head_dim_%u_%s", few_cases[i].tree,
                  few_cases[i].block_tokens, few_cases[i].size.num_kv_heads, few_cases[i].size.group_size,
