@@ -147,17 +147,20 @@ static __device__ __forceinline__ void tile_softmax(STATE &state, uint32_t weigh
                                                     float score[TOKENS / 8][4], uint32_t visible, float scale)
 {
     const float at_most = 8, LARGE = 65536, scale_2 = tile_scale(scale);
-    float largest[2] = {-INFINITY, -INFINITY};
+    float largest[2] = {-INFINITY, -INFINITY}, largest_odd[2] = {-INFINITY, -INFINITY}; /* two chains for each row */
     if (visible != tile_all_tokens<TOKENS>::BITS) {
 #pragma unroll
         for (int i = 0; i < TOKENS / 2; i++)
             score[i / 4][i % 4] = visible >> i & 1 ? score[i / 4][i % 4] : -INFINITY;
     }
 #pragma unroll
-    for (int i = 0; i < TOKENS / 2; i++) /* fmaxf ignores NaN, which reappears in the weights */
-        largest[fragment_row(i)] = fmaxf(largest[fragment_row(i)], score[i / 4][i % 4]);
-    largest[0] *= scale_2;
-    largest[1] *= scale_2;
+    for (int i = 0; i < TOKENS / 2; i += 2) { /* fmaxf ignores NaN, which reappears in the weights */
+        const int h = fragment_row(i);
+        largest[h] = fmaxf(largest[h], score[i / 4][i % 4]);
+        largest_odd[h] = fmaxf(largest_odd[h], score[i / 4][i % 4 + 1]);
+    }
+    largest[0] = fmaxf(largest[0], largest_odd[0]) * scale_2;
+    largest[1] = fmaxf(largest[1], largest_odd[1]) * scale_2;
     bool grows = largest[0] > state.m[0] + at_most || largest[1] > state.m[1] + at_most;
     if (__any_sync(ALL_LANES, grows))
         tile_raise<HEAD_DIM>(state, largest, at_most);

@@ -370,6 +370,7 @@ static inline void warpgroup_begin() {}
 static inline void warpgroup_commit() {}
 static inline void warpgroup_wait() {}
 static inline void warpgroup_fence() {}
+static inline shared_at warp_address(shared_at x) { return x; }
 
 /* A warp's 16 rows of d (+)= left x right, 16 x columns. Each column of right is a row of a panel; is_transposed: each
  * row of right is, in panels of 64 columns. */

@@ -107,24 +107,24 @@ static __device__ __forceinline__ void copy_queries(const attention_arguments &a
 }
 
 /* Copies K and V of a tile to a stage, zeros past the tile's end. Thread t copies chunk t % CHUNKS of every AT_ONCE-th
- * token. */
+ * token. The swizzle has a period of 8 tokens, so nearly all places are the first one plus a constant. */
 template <int HEAD_DIM, bool IS_FULL>
 static __device__ __forceinline__ void copy_kv(const char *key, const char *value, uint32_t token_bytes,
                                                const uint32_t *slots, uint32_t num_tokens, char stage[2][TILE_BYTES])
 {
     enum { CHUNKS = worker_tile<HEAD_DIM>::CHUNKS, AT_ONCE = worker_tile<HEAD_DIM>::AT_ONCE };
+    enum { PERIOD = AT_ONCE < 8 ? 8 / AT_ONCE : 1 };
     const uint32_t first = threadIdx.x / CHUNKS, chunk = threadIdx.x % CHUNKS;
     const uint4 *mine = (const uint4 *)(slots + first * MY_TOKENS), low = mine[0], high = mine[1];
     const uint32_t slot[MY_TOKENS] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-    const ptrdiff_t from_key_to_value = value - key;
 #pragma unroll
     for (int j = 0; j < MY_TOKENS; j++) {
-        const uint32_t token = first + j * AT_ONCE;
-        const bool valid = IS_FULL || token < num_tokens;
-        char *to = tile_chunk<HEAD_DIM>(stage[0], token, chunk);
-        const char *from = address_at(key, valid ? slot[j] : 0, token_bytes);
-        cp_async_16(to, from, valid);
-        cp_async_16(to + TILE_BYTES, from + from_key_to_value, valid);
+        const bool valid = IS_FULL || first + j * AT_ONCE < num_tokens;
+        const uint32_t from = valid ? slot[j] : 0;
+        char *to = tile_chunk<HEAD_DIM>(stage[0], first + j % PERIOD * AT_ONCE, chunk)
+                   + (j - j % PERIOD) * AT_ONCE * PANEL_ROW;
+        cp_async_16(to, address_at(key, from, token_bytes), valid);
+        cp_async_16(to + TILE_BYTES, address_at(value, from, token_bytes), valid);
     }
 }
 

@@ -23,7 +23,7 @@ template <int HEAD_DIM, typename T> struct warpgroup_tile {
         warpgroup_begin();
 #pragma unroll
         for (int slice = 0; slice < SLICES; slice++) {
-            const shared_at k = shared_address(keys) + slice * SLICE * PANEL_ROW;
+            const shared_at k = warp_address(shared_address(keys)) + slice * SLICE * PANEL_ROW;
 #pragma unroll
             for (int i = 0; i < HEAD_DIM / 16; i++)
                 warpgroup_scores<T, SLICE>(score[slice][0], q[i], k + i / 4 * PANEL + i % 4 * 32, i > 0);
@@ -35,7 +35,7 @@ template <int HEAD_DIM, typename T> struct warpgroup_tile {
     static __device__ __forceinline__ void add_values(tile_state<HEAD_DIM> &state,
                                                       const uint32_t weights[SLICE / 16][4], const char *values)
     {
-        const shared_at v = shared_address(values);
+        const shared_at v = warp_address(shared_address(values));
         warpgroup_begin();
 #pragma unroll
         for (int i = 0; i < SLICE / 16; i++)
