@@ -16,7 +16,7 @@ typedef struct price_list {
 } price_list;
 
 static const price_list prices[] = {
-    [TREE_TARGET_GPU] = {512, 3120, 32768, 2, 16, 16, 64, 64, 3 * 32768, 0, 106496, 4, 64, 16, 4},
+    [TREE_TARGET_GPU] = {512, 3120, 32768, 2, 16, 16, 64, 64, 3 * 32768, 0, 108800, 4, 64, 16, 4},
     [TREE_TARGET_CPU] = {512, 1040, 8192, 28, 1, UINT32_MAX, 128, 1024, 0, 0, 0, 0, 0, 0, 0},
 };
 
@@ -46,6 +46,7 @@ typedef struct model {
     price_list price;
     uint64_t group, max_rows, piece, num_workers;
     bool given, shares; /* in even shares */
+    bool joins;         /* a short rest joins the piece before it */
     verdict *of;          /* [num_nodes] */
     uint32_t *is_inside;  /* [num_nodes] 1: belongs to a unit that begins before it */
     uint64_t share;
@@ -267,7 +268,7 @@ static void expect_pieces(expected_items *e, const model *m, const listed *token
     if (!m->given && piece < 2 * m->group * least(rows, m->max_rows))
         piece = power_of_two(2 * m->group * least(rows, m->max_rows));
     while (at < count) {
-        uint64_t length = count - at <= piece + piece / 4 ? count - at : piece;
+        uint64_t rest = m->joins ? piece / 4 : 0, length = count - at <= piece + rest ? count - at : piece;
         expect_slices(e, m, tokens + at, length, first_row, first_row + (uint32_t)rows);
         at += length;
     }
@@ -347,7 +348,7 @@ static model model_of(const kv_tree *tree, const tree_plan_config *config)
 {
     model m = {.tree = tree, .price = prices_for(config), .group = config->group_size ? config->group_size : 4,
                .max_rows = config->max_rows, .piece = config->piece_tokens, .given = config->piece_tokens,
-               .num_workers = config->num_workers ? config->num_workers : 132,
+               .num_workers = config->num_workers ? config->num_workers : 132, .joins = true,
                .of = calloc(tree->num_nodes + 1, sizeof *m.of),
                .is_inside = calloc(tree->num_nodes + 1, sizeof *m.is_inside)};
     check(m.of && m.is_inside, "memory");
@@ -374,15 +375,27 @@ static model model_of(const kv_tree *tree, const tree_plan_config *config)
 
 static void check_against_model(const kv_tree *tree, const tree_plan_config *config);
 
-/* *Alone*: the plan without this rule is checked, then it says whether it merges. The merge stays where a query sees
- * nothing. */
-static bool is_alone(const model *m, const tree_plan_config *config)
+static uint64_t whole_tiles(const model *m, uint64_t count)
 {
-    if (!m->shares || !m->price.wait || config->max_rows || m->tree->num_queries < 32
-        || m->tree->num_queries > num_shares(m)
-        || longest_path(m->tree, true) > 32 || m->tree->path_tokens > INT32_MAX
-        || m->price.item + longest_path(m->tree, false) * open_token(m, 1) > m->share + m->price.wait)
-        return false;
+    while (count % m->price.cut)
+        count++;
+    return count;
+}
+
+/* *Alone*: tokens of a piece; more than the longest path: it is not cut; 0: no query is alone. The plan without this
+ * rule is checked, then it says whether it merges. The merge stays where a query sees nothing. */
+static uint64_t alone_piece(const model *m, const tree_plan_config *config)
+{
+    const uint64_t path = longest_path(m->tree, false), queries = m->tree->num_queries;
+    if (!m->shares || !m->price.wait || config->max_rows || queries < 32 || queries > num_shares(m)
+        || longest_path(m->tree, true) > 32 || m->tree->path_tokens > INT32_MAX)
+        return 0;
+    uint64_t workers = num_shares(m) / queries, part = path / workers + (path % workers != 0);
+    uint64_t whole = open_token(m, 1) * path, piece = whole_tiles(m, part), apart = open_token(m, 1) * piece;
+    apart += m->price.wait * 66 / 100;
+    bool cut = apart < open_token(m, 1) * whole_tiles(m, path);
+    if (m->price.item + (cut ? apart : whole) > m->share + m->price.wait)
+        return 0;
     tree_plan_config off = *config;
     off.prices = config->prices.token_bytes ? config->prices : *tree_prices_of(config->target);
     off.prices.wait_bytes = 0;
@@ -394,20 +407,28 @@ static bool is_alone(const model *m, const tree_plan_config *config)
         all_see = all_see && m->tree->query_node[q] != KV_NONE;
     }
     tree_plan_destroy(plan);
-    return merges && all_see;
+    return merges && all_see ? cut ? piece : path + m->price.cut : 0;
 }
 
-/* Row by row, the whole path of a query. */
-static void expect_alone(expected_items *e, listed *tokens)
+/* Node by node, the whole path of the queries that end there. */
+static void expect_alone(expected_items *e, model m, uint64_t piece, listed *tokens)
 {
-    for (uint32_t row = 0; row < e->tree->num_queries; row++) {
+    m.piece = piece;
+    m.given = true;
+    m.joins = false;
+    m.max_rows = 1;
+    for (uint32_t n = 0; n < e->tree->num_nodes; n++) {
+        uint32_t first_row = e->tree->nodes[n].first_row, num_ending = e->tree->nodes[n].num_rows;
         uint64_t count = 0;
-        for (uint32_t n = 0; n < e->tree->num_nodes; n++) /* parents come first */
-            if (row - e->tree->nodes[n].first_row < e->tree->nodes[n].num_rows)
-                for (uint32_t t = 0; t < e->tree->nodes[n].num_tokens; t++)
-                    tokens[count++] = (listed){n, t};
-        if (count)
-            expect_item(e, tokens, count, row, row + 1);
+        for (uint32_t i = 0; i < e->tree->num_nodes; i++) { /* parents come first */
+            const kv_node *node = &e->tree->nodes[i];
+            num_ending -= node->parent == n ? node->num_rows : 0;
+            if (i <= n && node->first_row <= first_row && first_row < node->first_row + node->num_rows)
+                for (uint32_t t = 0; t < node->num_tokens; t++)
+                    tokens[count++] = (listed){i, t};
+        }
+        if (num_ending)
+            expect_pieces(e, &m, tokens, count, first_row, num_ending);
     }
 }
 
@@ -423,13 +444,13 @@ static void check_against_model(const kv_tree *tree, const tree_plan_config *con
     expected_items e = {plan, tree, 0};
     if (m.shares)
         set_share(&m, tokens);
-    bool alone = is_alone(&m, config);
+    uint64_t alone = alone_piece(&m, config);
     m.max_rows = alone ? 1 : m.max_rows;
     check(plan->config.max_rows == m.max_rows && plan->config.piece_tokens == m.piece, "max_rows %" PRIu32 ", piece %"
           PRIu32 ", expected %" PRIu64 ", %" PRIu64, plan->config.max_rows, plan->config.piece_tokens, m.max_rows,
           m.piece);
     if (alone)
-        expect_alone(&e, tokens);
+        expect_alone(&e, m, alone, tokens);
     for (uint32_t n = 0; n < tree->num_nodes && !alone; n++) {
         if (m.is_inside[n])
             continue;
@@ -600,48 +621,80 @@ static void run_long_paths(const void *argument)
     check(num_cut > 30, "fewer cuts in %" PRIu32 " of 60 plans", num_cut);
 }
 
-/* Whether each query of the plan is alone. */
-static bool makes_alone(const kv_tree *tree, const tree_plan_config *config)
+/* Pieces of the path that is cut most often, if queries are alone; otherwise 0. */
+static uint32_t num_alone(const kv_tree *tree, const tree_plan_config *config)
 {
     check_against_model(tree, config);
     tree_plan *plan = plan_tree_plan(tree, *config);
+    uint32_t most = 0;
+    for (uint32_t q = 0; q < plan->num_queries; q++) {
+        uint32_t count = plan->merge_first[q + 1] - plan->merge_first[q];
+        most = count > most ? count : most;
+    }
     bool alone = plan->config.max_rows == 1;
-    check(!alone || (plan->num_items <= plan->num_queries && plan->num_partials == plan->num_items), "an item each");
     tree_plan_destroy(plan);
-    return alone;
+    return alone ? most : 0;
 }
 
-static bool levels_alone(const char *levels, tree_plan_config config)
+static void expect_pieces_of(const char *levels, tree_plan_config config, uint32_t pieces, const char *what)
 {
     kv_tree *tree = plan_tree_levels(levels, 16, 0);
-    bool alone = makes_alone(tree, &config);
+    uint32_t found = num_alone(tree, &config);
+    check(found == pieces, "%s: %s: %" PRIu32 " pieces, expected %" PRIu32, levels, what, found, pieces);
     plan_tree_destroy(tree);
-    return alone;
 }
 
-/* 264 shares; a path may have (98304 + 106496 - 32768) / 544 = 316 tokens. */
+/* 264 shares; a path that is not cut may have (98304 + 108800 - 32768) / 544 = 320 tokens. */
 static void run_alone(const void *argument)
 {
     (void)argument;
     const tree_plan_config config = {.strategy = TREE_COST, .group_size = 16, .num_workers = 1056};
     tree_plan_config other = config;
-    check(levels_alone("1,2,64/8,256,52", config) && !levels_alone("1,2,64/8,256,53", config), "one token more");
-    check(levels_alone("1,264/256,32", config) && !levels_alone("1,265/256,32", config), "one query more");
-    check(levels_alone("1,32/256,32", config) && !levels_alone("1,31/256,32", config), "one query fewer");
-    check(levels_alone("32/256", config) && !levels_alone("32/64", config), "what is not cut stays");
+    expect_pieces_of("1,140/288,32", config, 1, "the longest");
+    expect_pieces_of("1,140/289,32", config, 0, "one token more");
+    expect_pieces_of("1,264/256,32", config, 1, "a worker each");
+    expect_pieces_of("1,265/256,32", config, 0, "one query more");
+    expect_pieces_of("1,32/160,32", config, 1, "as few queries as were measured");
+    expect_pieces_of("1,31/160,32", config, 0, "one query fewer");
+    expect_pieces_of("32/192", config, 1, "cut without the rule");
+    expect_pieces_of("32/64", config, 0, "what is not cut stays");
     other.prices = *tree_prices_of(TREE_TARGET_GPU);
-    other.prices.wait_bytes = 106495; /* 316 tokens leave 128 bytes */
-    check(levels_alone("1,2,64/8,256,52", other), "the wait decides");
-    other.prices.wait_bytes = 106496 - 129;
-    check(!levels_alone("1,2,64/8,256,52", other), "one byte less");
+    other.prices.wait_bytes = 108800 - 256; /* 320 tokens and an item leave 256 bytes of the default */
+    expect_pieces_of("1,140/288,32", other, 1, "the wait decides");
+    other.prices.wait_bytes--;
+    expect_pieces_of("1,140/288,32", other, 0, "one byte less");
     other.prices.wait_bytes = 0;
-    check(!levels_alone("1,2,64/8,256,32", other), "off");
+    expect_pieces_of("1,2,64/8,256,32", other, 0, "off");
     other = config;
     other.max_rows = 4;
-    check(!levels_alone("1,2,64/8,256,32", other), "the caller's rows");
+    expect_pieces_of("1,2,64/8,256,32", other, 0, "the caller's rows");
     other = config;
     other.piece_tokens = 128;
-    check(!levels_alone("1,2,64/8,256,32", other), "the caller's piece");
+    expect_pieces_of("1,2,64/8,256,32", other, 0, "the caller's piece");
+}
+
+/* Shorter pieces, if there are workers for them, and if they save 66 % of the wait: 132 tokens, so three tiles. A piece
+ * may have (98304 + 34 % of 108800 - 32768) / 544 = 188 tokens, so two tiles. */
+static void run_alone_pieces(const void *argument)
+{
+    (void)argument;
+    const tree_plan_config config = {.strategy = TREE_COST, .group_size = 16, .num_workers = 1056};
+    tree_plan_config other = config;
+    expect_pieces_of("1,2,64/8,256,32", config, 3, "four workers a query: pieces of two tiles instead of five");
+    expect_pieces_of("1,64/160,32", config, 1, "one tile instead of three");
+    expect_pieces_of("1,64/161,32", config, 4, "one token more: one tile instead of four");
+    expect_pieces_of("1,72/256,32", config, 3, "a short rest does not join: pieces of two tiles");
+    expect_pieces_of("1,64/480,32", config, 4, "the longest");
+    expect_pieces_of("1,64/481,32", config, 0, "one token more");
+    expect_pieces_of("1,66/480,32", config, 4, "264 pieces, 264 workers");
+    expect_pieces_of("1,67/480,32", config, 0, "three workers a query");
+    expect_pieces_of("1,32/480,32", config, 8, "eight workers a query: pieces of one tile");
+    expect_pieces_of("1,132/256,32", config, 1, "two workers a query: three tiles instead of five");
+    other.prices = *tree_prices_of(TREE_TARGET_GPU);
+    other.prices.wait_bytes = 158254; /* 66 %: 104447 bytes; three tiles: 104448 */
+    expect_pieces_of("1,2,64/8,256,32", other, 3, "the wait decides");
+    other.prices.wait_bytes++;
+    expect_pieces_of("1,2,64/8,256,32", other, 1, "one byte more");
 }
 
 /* A queue holds fewer than 2^31 tokens: where all paths together have more, they are merged, however long the wait. */
@@ -680,7 +733,7 @@ static void run_alone_chain(const void *argument)
     for (uint32_t count = 32; count <= 33; count++) {
         for (uint32_t num_empty = 0; num_empty < 2; num_empty++) {
             kv_tree *tree = plan_tree_create(&(plan_tree_nodes){count, parent, tokens, ending, num_empty}, 16, 0);
-            check(makes_alone(tree, &config) == (count == 32 && !num_empty), "a path of %" PRIu32 " nodes, %" PRIu32
+            check(num_alone(tree, &config) == (count == 32 && !num_empty), "a path of %" PRIu32 " nodes, %" PRIu32
                   " without", count, num_empty);
             plan_tree_destroy(tree);
         }
@@ -770,6 +823,7 @@ int main(int argc, char **argv)
     }
     test_add(run_long_paths, NULL, "long_paths_are_cut_less_often");
     test_add(run_alone, NULL, "queries_alone_where_that_saves_the_wait");
+    test_add(run_alone_pieces, NULL, "queries_alone_in_pieces_where_workers_are_left");
     test_add(run_alone_limit, NULL, "queries_alone_with_as_many_tokens_as_a_queue_holds");
     test_add(run_alone_chain, NULL, "queries_alone_on_a_chain_of_32_nodes");
     test_add(run_bounds, NULL, "a_price_out_of_its_bounds");

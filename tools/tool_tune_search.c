@@ -175,7 +175,7 @@ static const struct {
 } grid[TUNE_PRICES] = {
 #define NONE UINT32_MAX
     {offsetof(tree_prices, merge_bytes), {0, 780, 1104, 1560, 1856, 2208, 2624, 3120, 3712, 4416, 6240, NONE}},
-    {offsetof(tree_prices, wait_bytes), {0, 46336, 65536, 92672, 106496, 131072, 185344, 262144, NONE}},
+    {offsetof(tree_prices, wait_bytes), {0, 46336, 65536, 92672, 108800, 131072, 185344, 262144, NONE}},
     {offsetof(tree_prices, share_bytes), {16384, 24576, 34816, 49152, 69632, 98304, 139264, 196608, 278528, NONE}},
     {offsetof(tree_prices, rest_part), {1, 2, 4, 8, 16, 32, NONE}},
     {offsetof(tree_prices, rest_tokens), {0, 8, 16, 24, 32, 48, NONE}},

@@ -4,7 +4,7 @@
  *   packed    neighbouring small subtrees, or a node and everything below it, form one unit with masks
  *   absorbed  a node's tokens join every unit directly below it; each unit reads them again, but no merge is needed
  *   own       a node is a unit, together with the absorbed nodes directly above it
- *   alone     all nodes are absorbed: each query is an item, and nothing is merged
+ *   alone     all nodes are absorbed: each query is an item, and nothing is merged; or its path is cut, each piece an item
  *
  * The model counts bytes of one KV head; docs/plans.md explains formula and constants.
  * Price: O(nodes) before the items are added, and where `alone` is possible, these are counted once more. */
@@ -18,7 +18,7 @@ static const tree_prices prices_of[] = {
     /* loading a token takes as long as multiplying it by 256 rows; 3 items are the least share */
     [TREE_TARGET_GPU] = {.token_bytes = 512, .item_bytes = 32768, .partial_bytes = 3120, .row_bytes = 2,
                          .mask_bytes = 64, .masked_rows = 16, .tile_rows = 16, .max_tile = 64,
-                         .share_bytes = 98304, .merge_bytes = 0, .wait_bytes = 106496, .share_workers = 4,
+                         .share_bytes = 98304, .merge_bytes = 0, .wait_bytes = 108800, .share_workers = 4,
                          .cut_tokens = 64, .rest_tokens = 16, .rest_part = 4},
     /* loading a token takes as long as 18 rows: 1.25 ns per row, 22 GB/s per core */
     [TREE_TARGET_CPU] = {.token_bytes = 512, .item_bytes = 8192, .partial_bytes = 1040, .row_bytes = 28,
@@ -34,7 +34,8 @@ enum {
     COST_SHARE_ROOM = 102,      /* percent of an even share: an idle worker costs less than a second round */
     COST_WORKERS_PER_ITEM = 2,  /* so that each worker has four tasks */
     COST_MAX_CHAIN = 32,        /* absorbed nodes above each other: bounds the ranges of an item */
-    COST_LEAST_ALONE = 32       /* queries: fewer were not measured (docs/plans.md) */
+    COST_LEAST_ALONE = 32,      /* queries: fewer were not measured (docs/plans.md) */
+    COST_PIECES_WAIT = 66       /* percent of the wait that the merge of the pieces of paths costs: docs/plans.md */
 };
 
 typedef struct cost_node {
@@ -61,7 +62,7 @@ struct plan_cost {
     cost_of_rows *rows;   /* [num_queries + 1]: a division for each decision would take most of the time */
     uint64_t group_size, max_rows, piece_tokens;
     uint64_t share_bytes; /* 0: pieces of one length */
-    bool piece_is_given;
+    bool piece_is_given, is_alone;
     cost_node *nodes;     /* [num_nodes + 1]: each has a next one */
 
     uint32_t *list;       /* [num_nodes] nodes of the unit whose items are being added */
@@ -304,7 +305,9 @@ static void decide_share(plan_cost *c, uint64_t num_shares)
     c->share_bytes = c->share_bytes < least ? least : c->share_bytes;
 }
 
-/* ---- alone: each query is an item of its own ---- */
+/* ---- alone: each query is an item of its own, or several ---- */
+
+static uint64_t whole_tiles(uint64_t num_tokens, uint64_t tile) { return (num_tokens + tile - 1) / tile * tile; }
 
 static uint32_t deepest_path(plan_cost *c)
 {
@@ -332,15 +335,21 @@ static bool can_save_merge(plan_cost *c)
 
 /* A plan without a merge does without the wait of all workers for each other. It is made if there are many queries but
  * a worker for each, the longest path takes no longer than a share and the wait, and all paths together fit a GPU's
- * queue. Pieces are a tile longer than that path: nothing is cut, and each path may grow. */
+ * queue. Pieces are a tile longer than that path: nothing is cut, and each path may grow. Where there are workers for
+ * several pieces of each path, the path is cut if that saves more than the merge of its pieces costs. */
 static void decide_alone(plan_cost *c, uint64_t num_shares)
 {
     const kv_tree *tree = c->tree;
-    const uint64_t wait_bytes = c->prices->wait_bytes, longest = longest_path(c);
-    const uint64_t bytes = c->prices->item_bytes + longest * c->rows[tree->num_queries > 0].rate;
+    const uint64_t wait_bytes = c->prices->wait_bytes, longest = longest_path(c), tile = c->prices->cut_tokens;
     if (!wait_bytes || tree->num_queries < COST_LEAST_ALONE || tree->num_queries > num_shares
-        || tree->path_tokens > INT32_MAX || deepest_path(c) > COST_MAX_CHAIN || bytes > c->share_bytes + wait_bytes
-        || !can_save_merge(c))
+        || tree->path_tokens > INT32_MAX || deepest_path(c) > COST_MAX_CHAIN)
+        return;
+    const uint64_t rate = c->rows[1].rate, merge_bytes = wait_bytes * COST_PIECES_WAIT / 100;
+    const uint64_t most_pieces = num_shares / tree->num_queries;
+    const uint64_t piece = whole_tiles((longest + most_pieces - 1) / most_pieces, tile);
+    const bool cuts = piece * rate + merge_bytes < whole_tiles(longest, tile) * rate;
+    const uint64_t bytes = c->prices->item_bytes + (cuts ? piece * rate + merge_bytes : longest * rate);
+    if (bytes > c->share_bytes + wait_bytes || !can_save_merge(c))
         return;
     for (uint32_t i = 0; i < tree->num_nodes; i++) {
         const kv_node *node = &tree->nodes[i];
@@ -349,8 +358,8 @@ static void decide_alone(plan_cost *c, uint64_t num_shares)
             c->nodes[node->parent].num_rows -= node->num_rows;
     }
     c->max_rows = 1;
-    c->piece_tokens = longest + c->prices->cut_tokens;
-    c->piece_is_given = true;
+    c->piece_tokens = cuts ? piece : longest + tile;
+    c->piece_is_given = c->is_alone = true;
 }
 
 /* From the last node to the first, so that children are decided before their parent. */
@@ -509,7 +518,7 @@ static void add_unit_in_pieces(plan_items *items, const plan_cost *c, uint32_t f
     uint64_t piece = c->piece_tokens, least = power_of_two_from(2 * c->group_size * item_rows(c, end_row - first_row));
     if (!c->piece_is_given && piece < least)
         piece = least;
-    const plan_cut cut = {piece, piece / 4, piece + piece / 2};
+    const plan_cut cut = {piece, c->is_alone ? 0 : piece / 4, piece + piece / 2};
     plan_add_list(items, c->list, c->num_listed, first_row, end_row, &cut);
 }
 

@@ -16,7 +16,7 @@ tile_rows 16
 max_tile 64
 share_bytes 68608
 merge_bytes 0
-wait_bytes 74325
+wait_bytes 75933
 share_workers 4
 cut_tokens 64
 rest_tokens 16
