@@ -38,11 +38,13 @@ int main(int argc, char **argv)
         return 0;
     bench_count_all(&argc, argv);
     FILE *csv = bench_open(argc > 1 ? argv[1] : "figures/gpu_trees.csv", "make measure (measure_gpu_trees)");
-    fprintf(csv, "# fp16, head_dim 128, block_tokens 8, one query per leaf\n" BENCH_COLUMNS "\n");
+    fprintf(csv, "# fp16, head_dim 128, block_tokens 8, one query per leaf\n"
+                 "# sm_mhz: clock of the multiprocessors, cycles / time of 7 more cold replays, after the timed ones; "
+                 "-1: not measured\n" BENCH_COLUMNS ",sm_mhz\n");
     for (const auto &h : heads) {
         for (const auto &t : trees) {
             bench_case c = bench_create(t.nodes, t.tokens, h[0], h[1], 128, TREE_FP16);
-            bench_line(csv, t.name, &c, bench_floor(&c), TREE_COST, bench_step(NULL));
+            bench_line(csv, t.name, &c, bench_floor(&c), TREE_COST, bench_step(NULL), true);
             bench_destroy(&c);
         }
     }

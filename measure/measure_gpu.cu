@@ -329,6 +329,64 @@ double bench_standard(const bench_case *c)
     return us;
 }
 
+/* ---- clock ---- */
+
+static uint32_t num_multiprocessors(void)
+{
+    int device = 0, count = 0;
+    BENCH_CUDA(cudaGetDevice(&device));
+    BENCH_CUDA(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
+    return (uint32_t)count;
+}
+
+enum { MAX_MULTIPROCESSORS = 1024 };
+
+/* Cycles (x) and nanoseconds (y) now, of each multiprocessor that runs one of the thread blocks. Cycles of different
+ * multiprocessors cannot be compared. */
+static __global__ void stamp(ulonglong2 *stamps /* [MAX_MULTIPROCESSORS] */)
+{
+    uint32_t id;
+    ulonglong2 now;
+    asm volatile("mov.u32 %0, %%smid;" : "=r"(id));
+    asm volatile("mov.u64 %0, %%clock64;" : "=l"(now.x));
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now.y));
+    if (threadIdx.x == 0 && id < MAX_MULTIPROCESSORS)
+        stamps[id] = now;
+}
+
+double bench_clock_mhz(const bench_case *c, const std::function<void(uint32_t set)> &call)
+{
+    if (is_counting)
+        return 0;
+    const uint32_t blocks = 4 * num_multiprocessors();
+    const size_t bytes = 2 * MAX_MULTIPROCESSORS * sizeof(ulonglong2);
+    std::vector<ulonglong2> stamps(2 * MAX_MULTIPROCESSORS); /* before, after; 0: no thread block ran there */
+    std::vector<double> mhz;
+    ulonglong2 *d_stamps;
+    BENCH_CUDA(cudaMalloc((void **)&d_stamps, bytes));
+    BENCH_CUDA(cudaMemsetAsync(d_stamps, 0, bytes, c->stream));
+    timed_graph g = capture(c->stream, c->num_sets, call);
+    for (int r = -WARM_UP; r < REPLAYS; r++) {
+        if (r == 0)
+            stamp<<<blocks, 32, 0, c->stream>>>(d_stamps);
+        replay_graph(g, c->stream, c->num_sets, r);
+    }
+    stamp<<<blocks, 32, 0, c->stream>>>(d_stamps + MAX_MULTIPROCESSORS);
+    BENCH_CUDA(cudaGetLastError());
+    BENCH_CUDA(cudaMemcpyAsync(stamps.data(), d_stamps, bytes, cudaMemcpyDeviceToHost, c->stream));
+    BENCH_CUDA(cudaStreamSynchronize(c->stream));
+    release(g);
+    BENCH_CUDA(cudaFree(d_stamps));
+    for (uint32_t i = 0; i < MAX_MULTIPROCESSORS; i++) {
+        const ulonglong2 before = stamps[i], after = stamps[MAX_MULTIPROCESSORS + i];
+        if (before.y && after.x > before.x && after.y > before.y)
+            mhz.push_back((double)(after.x - before.x) / (double)(after.y - before.y) * 1000);
+    }
+    if (mhz.empty())
+        fprintf(stderr, "no clock, the csv says -1: no multiprocessor has two stamps\n");
+    return mhz.empty() ? -1 : measure_median(mhz.data(), (uint32_t)mhz.size());
+}
+
 /* ---- ceilings ---- */
 
 static __global__ void nothing() {}
@@ -568,14 +626,6 @@ static double median_us(const std::function<void()> &call)
         one = measure_now_us() - begin;
     }
     return measure_median(us, REPEATS);
-}
-
-static uint32_t num_multiprocessors(void)
-{
-    int device = 0, count = 0;
-    BENCH_CUDA(cudaGetDevice(&device));
-    BENCH_CUDA(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
-    return (uint32_t)count;
 }
 
 bench_plan bench_plan_create(const bench_case *c, tree_strategy strategy)
@@ -890,17 +940,21 @@ const tree_gpu_step *bench_step(const char *name)
 }
 
 void bench_line(FILE *csv, const char *name, const bench_case *c, double floor_us, tree_strategy strategy,
-                const tree_gpu_step *step)
+                const tree_gpu_step *step, bool has_clock)
 {
     bench_plan p = bench_plan_create(c, strategy);
     bench_measured m = bench_measure(c, &p, step);
-    bench_counters counters = bench_count(c, [&](uint32_t set) { bench_attention(c, &p, step, set); }, true);
-    fprintf(csv, "\"%s\",%u,%u,%u,%s,%s,%.2f,%.2f,%.2f,%.3f,%.0f,%.0f,%u,%u,%llu,%llu,%llu,%.0f,%.1f,%zu,%.1e\n", name,
+    auto call = [&](uint32_t set) { bench_attention(c, &p, step, set); };
+    bench_counters counters = bench_count(c, call, true);
+    fprintf(csv, "\"%s\",%u,%u,%u,%s,%s,%.2f,%.2f,%.2f,%.3f,%.0f,%.0f,%u,%u,%llu,%llu,%llu,%.0f,%.1f,%zu,%.1e", name,
             c->shape.num_queries, c->shape.num_heads, c->shape.num_kv_heads, tree_strategy_name[strategy], step->name,
             m.cold_us, m.warm_us, floor_us, floor_us / m.cold_us, p.plan_us, p.upload_us, p.plan->num_items,
             p.plan->num_partials, (unsigned long long)p.traffic.plan_bytes, (unsigned long long)p.traffic.logical_bytes,
             (unsigned long long)p.traffic.unique_bytes, counters.dram_bytes, counters.l2_hit_percent, p.workspace_bytes,
             m.max_error);
+    if (has_clock)
+        fprintf(csv, ",%.0f", bench_clock_mhz(c, call));
+    fputc('\n', csv);
     fflush(csv); /* a run that ends early leaves its lines in the file beside the csv */
     fprintf(stderr, "%-40s %2u/%-2u %-14s %-20s %8.1f us, floor %.1f\n", name, c->shape.num_heads,
             c->shape.num_kv_heads, tree_strategy_name[strategy], step->name, m.cold_us, floor_us);

@@ -87,6 +87,10 @@ double bench_time(const bench_case *c, const std::function<void(uint32_t set)> &
  * their ratios hold. */
 std::vector<double> bench_times(const bench_case *c, const std::vector<std::function<void(uint32_t set)>> &calls);
 
+/* The clock of the multiprocessors, MHz, while a call is replayed as bench_time does it, cold: their cycles divided by
+ * the time of 7 replays, none of which bench_time times. -1, and one line on stderr: not measured. */
+double bench_clock_mhz(const bench_case *c, const std::function<void(uint32_t set)> &call);
+
 struct bench_counters {
     double dram_bytes, l2_hit_percent; /* -1: not counted */
 };
@@ -156,13 +160,14 @@ void bench_evict(const bench_case *c, const bench_plan *p, const bench_eviction 
 void bench_eviction_check(const bench_case *c, const bench_plan *p, const bench_eviction *e,
                           const tree_eviction_step *step);
 
-/* A line of a csv with these columns, counters cold. name: of the tree. Checks the result: bench_error. */
+/* A line of a csv with these columns, counters cold. name: of the tree. Checks the result: bench_error. has_clock: one
+ * more column, bench_clock_mhz. */
 #define BENCH_COLUMNS                                                                                                  \
     "# dram_bytes, l2_hit_percent: ncu, one cold call, clocks as they are; -1: not counted\n"                          \
     "tree,queries,heads,kv_heads,plan,step,cold_us,warm_us,floor_us,score,plan_us,upload_us,items,partials,"           \
     "plan_bytes,logical_bytes,unique_bytes,dram_bytes,l2_hit_percent,workspace_bytes,max_error"
 void bench_line(FILE *csv, const char *name, const bench_case *c, double floor_us, tree_strategy strategy,
-                const tree_gpu_step *step);
+                const tree_gpu_step *step, bool has_clock = false);
 
 #define BENCH_MUST(condition, what)                                                                                    \
     do {                                                                                                               \
