@@ -15,6 +15,19 @@ function means(heads, kv_heads,    i, ours, peers, wins, n, us) {
     if (!same_gpu) holds("At " heads "/" kv_heads " heads the mean is", 0)
     else say("At " heads "/" kv_heads " heads the mean is {} against {}, and treeattn is faster on {} of {} trees", d(2, exp(ours / n)), d(2, exp(peers / n)), wins, n)
 }
+# -1: not measured.
+function clocks(    i, mhz, most, least) {
+    for (i = 1; i <= num_rows; i++) {
+        mhz = cell(i, "sm_mhz")
+        if (mhz > most) most = mhz
+        if (!least || mhz < cell(least, "sm_mhz")) least = i
+    }
+    if (cell(least, "sm_mhz") <= 0) holds("In further cold replays this clock was", 0)
+    else {
+        say("In further cold replays this clock was between {} and {} MHz, and lowest with {}/{} heads", cell(least, "sm_mhz"), most, cell(least, "heads"), cell(least, "kv_heads"))
+        holds("on the tree \"" cell(least, "tree") "\"", 1)
+    }
+}
 END {
     while ((getline line <"../docs/peers_h200.csv") > 0)
         if (line !~ /^#/) { split_row(line, f); peer_us[f[1], f[2], f[3]] = f[5] + 0; if (f[4] == "PAT") pat[f[2] "/" f[3]]++; else elsewhere++ }
@@ -22,6 +35,7 @@ END {
     holds("on the same tree and GPU model", same_gpu)
     holds("to the right of ours: there they are faster", same_gpu)
     means(32, 8); means(32, 32); means(16, 1)
+    clocks()
     for (heads in pat) if (heads != "32/8") elsewhere = 0
     holds("at 32/8 heads, PAT", elsewhere > 0)
     say("which is the fastest of them on {} trees", pat["32/8"] + 0)
