@@ -390,7 +390,7 @@ static uint64_t alone_piece(const model *m, const tree_plan_config *config)
     if (!m->shares || !m->price.wait || config->max_rows || queries < 32 || queries > num_shares(m)
         || longest_path(m->tree, true) > 32 || m->tree->path_tokens > INT32_MAX)
         return 0;
-    uint64_t workers = num_shares(m) / queries, part = path / workers + (path % workers != 0);
+    uint64_t workers = least(8, num_shares(m) / queries), part = path / workers + (path % workers != 0);
     uint64_t whole = open_token(m, 1) * path, piece = whole_tiles(m, part), apart = open_token(m, 1) * piece;
     apart += m->price.wait * 66 / 100;
     bool cut = apart < open_token(m, 1) * whole_tiles(m, path);
@@ -690,11 +690,43 @@ static void run_alone_pieces(const void *argument)
     expect_pieces_of("1,67/480,32", config, 0, "three workers a query");
     expect_pieces_of("1,32/480,32", config, 8, "eight workers a query: pieces of one tile");
     expect_pieces_of("1,132/256,32", config, 1, "two workers a query: three tiles instead of five");
+    other.num_workers = UINT32_MAX;
+    expect_pieces_of("1,32/992,32", other, 8, "more workers do not make more pieces");
+    expect_pieces_of("1,32/993,32", other, 0, "one token more: pieces of three tiles");
+    other = config;
     other.prices = *tree_prices_of(TREE_TARGET_GPU);
     other.prices.wait_bytes = 158254; /* 66 %: 104447 bytes; three tiles: 104448 */
     expect_pieces_of("1,2,64/8,256,32", other, 3, "the wait decides");
     other.prices.wait_bytes++;
     expect_pieces_of("1,2,64/8,256,32", other, 1, "one byte more");
+}
+
+/* Random forests with several queries at a node, and no more items than shares: random trees with few queries and random
+ * prices hardly ever reach the rule. */
+static void run_alone_random(const void *argument)
+{
+    (void)argument;
+    uint32_t num_uncut = 0, num_cut = 0;
+    for (int i = 0; i < 300; i++) {
+        kv_tree *tree = plan_tree_random(45 + test_below(30), 1 + test_below(100), 1u << test_below(6), 0);
+        tree_plan_config config = {.strategy = TREE_COST, .group_size = 1 + test_below(32),
+                                   .num_workers = 600 + test_below(4000), .prices = *tree_prices_of(TREE_TARGET_GPU)};
+        if (i % 2) {
+            config.prices.wait_bytes = 1 + test_below(1000000);
+            config.prices.cut_tokens = 1 + random_price(100);
+            config.prices.share_workers = 1 + test_below(6);
+        }
+        uint32_t pieces = num_alone(tree, &config);
+        tree_plan *plan = plan_tree_plan(tree, config);
+        check(!pieces || plan->num_items <= config.num_workers / config.prices.share_workers, "%" PRIu32 " items",
+              plan->num_items);
+        tree_plan_destroy(plan);
+        plan_tree_destroy(tree);
+        num_uncut += pieces == 1;
+        num_cut += pieces > 1;
+    }
+    test_note("%" PRIu32 " uncut, %" PRIu32 " in pieces", num_uncut, num_cut);
+    check(num_uncut > 8 && num_cut > 8, "both often");
 }
 
 /* A queue holds fewer than 2^31 tokens: where all paths together have more, they are merged, however long the wait. */
@@ -824,6 +856,7 @@ int main(int argc, char **argv)
     test_add(run_long_paths, NULL, "long_paths_are_cut_less_often");
     test_add(run_alone, NULL, "queries_alone_where_that_saves_the_wait");
     test_add(run_alone_pieces, NULL, "queries_alone_in_pieces_where_workers_are_left");
+    test_add(run_alone_random, NULL, "queries_alone_in_random_trees");
     test_add(run_alone_limit, NULL, "queries_alone_with_as_many_tokens_as_a_queue_holds");
     test_add(run_alone_chain, NULL, "queries_alone_on_a_chain_of_32_nodes");
     test_add(run_bounds, NULL, "a_price_out_of_its_bounds");
