@@ -107,7 +107,8 @@ static __device__ __forceinline__ void copy_queries(const attention_arguments &a
 }
 
 /* Copies K and V of a tile to a stage, zeros past the tile's end. Thread t copies chunk t % CHUNKS of every AT_ONCE-th
- * token. The swizzle has a period of 8 tokens, so nearly all places are the first one plus a constant. */
+ * token. The swizzle has a period of 8 tokens, so each place is the first one plus a constant; with head_dim 256, every
+ * other one is the second plus a constant. */
 template <int HEAD_DIM, bool IS_FULL>
 static __device__ __forceinline__ void copy_kv(const char *key, const char *value, uint32_t token_bytes,
                                                const uint32_t *slots, uint32_t num_tokens, char stage[2][TILE_BYTES])

@@ -56,8 +56,8 @@ typedef struct tree_prices {
     uint32_t max_tile;      /* queries x group_size of an item, at least 1 */
     uint32_t share_bytes;   /* cut into even shares, each worth at least this; 0: pieces of one length */
     uint32_t merge_bytes;   /* one more partial state on a query's path: 0 to cut long paths like short ones */
-    uint32_t wait_bytes;    /* the wait of all workers for each other and the merge that follows; a plan whose queries
-                             * have one partial state each does without; 0: the rule is off */
+    uint32_t wait_bytes;    /* the wait of all workers for each other and the merge that follows: queries are alone
+                             * where they save it, or most of it; 0: never */
     uint32_t share_workers; /* at most one share for so many workers, at least 1 */
     uint32_t cut_tokens;    /* shares end at multiples of this, at least 1: tokens of a tile */
     uint32_t rest_tokens;   /* a rest of up to so many tokens joins the share before it, */
@@ -71,7 +71,7 @@ typedef struct tree_plan_config {
     tree_strategy strategy;
     tree_target target;    /* for cost */
     uint32_t max_rows;     /* queries of one item; 0: the strategy's own (32 for DeFT's, all for tree_mask,
-                            * 64 / group_size for cost, or 1 where that saves the merge, 1024 / group_size on a CPU);
+                            * 64 / group_size for cost, or 1 where queries are alone, 1024 / group_size on a CPU);
                             * flash, flash_decoding and radix always take 1 */
     uint32_t piece_tokens; /* tokens of a piece; 0: the strategy's own (128; cost chooses); 0 in a plan: never cut */
     uint32_t group_size;   /* num_heads / num_kv_heads, for cost; 0: 4 */
