@@ -390,7 +390,8 @@ static uint64_t alone_piece(const model *m, const tree_plan_config *config)
     if (!m->shares || !m->price.wait || config->max_rows || queries < 32 || queries > num_shares(m)
         || longest_path(m->tree, true) > 32 || m->tree->path_tokens > INT32_MAX)
         return 0;
-    uint64_t workers = least(8, num_shares(m) / queries), part = path / workers + (path % workers != 0);
+    uint64_t workers = queries * m->group < 256 ? 1 : least(8, num_shares(m) / queries);
+    uint64_t part = path / workers + (path % workers != 0);
     uint64_t whole = open_token(m, 1) * path, piece = whole_tiles(m, part), apart = open_token(m, 1) * piece;
     apart += m->price.wait * 66 / 100;
     bool cut = apart < open_token(m, 1) * whole_tiles(m, path);
@@ -690,6 +691,11 @@ static void run_alone_pieces(const void *argument)
     expect_pieces_of("1,67/480,32", config, 0, "three workers a query");
     expect_pieces_of("1,32/480,32", config, 8, "eight workers a query: pieces of one tile");
     expect_pieces_of("1,132/256,32", config, 1, "two workers a query: three tiles instead of five");
+    other.group_size = 8;
+    expect_pieces_of("1,32/480,32", other, 8, "256 rows");
+    other.group_size = 7;
+    expect_pieces_of("1,32/480,32", other, 0, "224 rows");
+    other.group_size = 16;
     other.num_workers = UINT32_MAX;
     expect_pieces_of("1,32/992,32", other, 8, "more workers do not make more pieces");
     expect_pieces_of("1,32/993,32", other, 0, "one token more: pieces of three tiles");

@@ -167,7 +167,7 @@ static const room_case rooms[] = {
     {"gpu_last_share", "1/1024", {.strategy = TREE_COST}, 8, 128, 128 + 64 + 64},
     {"gpu_odd_share", "1/1041", {.strategy = TREE_COST}, 9, 17, 17 + 8 + 64},
     {"gpu_alone_half_the_longest_path_and_a_tile", "1,32/208,64", {.strategy = TREE_COST}, 32, 272, (272 + 64) * 3 / 2},
-    {"gpu_alone_in_pieces", "1,32/208,64", {.strategy = TREE_COST, .num_workers = 1056}, 160, 16, 64 * 3 / 2},
+    {"gpu_alone_in_pieces", "1,32/208,64", {.strategy = TREE_COST, .group_size = 8, .num_workers = 1056}, 160, 16, 64 * 3 / 2},
     {"gpu_given_piece", "1/38", {.strategy = TREE_COST, .piece_tokens = 40}, 1, 38, 60},
     {"cpu_one_and_a_half_pieces", "1/38", {.strategy = TREE_COST, .target = TREE_TARGET_CPU}, 1, 38, 96},
     {"cpu_wide_group", "1/38", {.strategy = TREE_COST, .target = TREE_TARGET_CPU, .group_size = 100}, 1, 38, 384},

@@ -36,6 +36,7 @@ enum {
     COST_MAX_CHAIN = 32,        /* absorbed nodes above each other: bounds the ranges of an item */
     COST_LEAST_ALONE = 32,      /* queries: fewer were not measured (docs/plans.md) */
     COST_MOST_PIECES = 8,       /* of a path alone: more, with a worker each, were not measured */
+    COST_LEAST_CUT_ROWS = 256,  /* queries x group_size: with fewer, cut paths were not measured */
     COST_PIECES_WAIT = 66       /* percent of the wait that the merge of the pieces of paths costs: docs/plans.md */
 };
 
@@ -346,7 +347,8 @@ static void decide_alone(plan_cost *c, uint64_t num_shares)
         || tree->path_tokens > INT32_MAX || deepest_path(c) > COST_MAX_CHAIN)
         return;
     const uint64_t rate = c->rows[1].rate, merge_bytes = wait_bytes * COST_PIECES_WAIT / 100;
-    const uint64_t workers = num_shares / tree->num_queries;
+    const uint64_t num_rows = tree->num_queries * c->group_size;
+    const uint64_t workers = num_rows < COST_LEAST_CUT_ROWS ? 1 : num_shares / tree->num_queries;
     const uint64_t most_pieces = workers < COST_MOST_PIECES ? workers : COST_MOST_PIECES;
     const uint64_t piece = whole_tiles((longest + most_pieces - 1) / most_pieces, tile);
     const bool cuts = piece * rate + merge_bytes < whole_tiles(longest, tile) * rate;
