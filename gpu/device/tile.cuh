@@ -147,7 +147,7 @@ static __device__ __forceinline__ void tile_softmax(STATE &state, uint32_t weigh
                                                     float score[TOKENS / 8][4], uint32_t visible, float scale)
 {
     const float at_most = 8, LARGE = 65536, scale_2 = tile_scale(scale);
-    float largest[2] = {-INFINITY, -INFINITY}, largest_odd[2] = {-INFINITY, -INFINITY}; /* two chains for each row */
+    float largest[2] = {-INFINITY, -INFINITY}, largest_odd[2] = {-INFINITY, -INFINITY}; /* two shorter chains */
     if (visible != tile_all_tokens<TOKENS>::BITS) {
 #pragma unroll
         for (int i = 0; i < TOKENS / 2; i++)

@@ -29,8 +29,8 @@ static __device__ __forceinline__ uint64_t warpgroup_matrix(shared_at at, uint32
     return (at & 0x3ffff) >> 4 | (uint64_t)(panels >> 4) << 16 | eight_rows >> 4 << 32 | swizzle_128;
 }
 
-/* x is the same in all lanes. The compiler believes that only of a shuffle's result; otherwise it would move the address
- * of each product from the lanes' registers to the warp's. */
+/* x must be the same in all lanes. The compiler knows this of a shuffle's result alone: without it, the address of each
+ * product would have to move from the lanes' registers to those of the warp. */
 static __device__ __forceinline__ shared_at warp_address(shared_at x) { return __shfl_sync(ALL_LANES, x, 0); }
 
 static __device__ __forceinline__ void warpgroup_begin() { WARPGROUP_ASM("wgmma.fence.sync.aligned;" ::: "memory"); }

@@ -5,8 +5,8 @@
  *   wins    19.1 to 18.6 us on 64 branches with 64 tokens each behind 2048 (figures/ladder.csv); 10.6 to 8.9 us on
  *           a single branch
  *   price   two instructions and a launch attribute. Kernels that it may overlap must not write the plan
- *   leaves  each task of 64 rows loads K and V from L2 for itself: two tasks over the same tokens, or a cluster of
- *           thread blocks, could share them. And fixed latencies: three dependent loads before the first tile is
+ *   leaves  where many rows meet, the chain of a worker's own instructions: a third of a tile's cycles goes to
+ *           requesting the next tile (docs/gpu.md). And fixed latencies: three dependent loads before the first tile is
  *           requested, the barrier of the grid, the merge
  *   loop    as step 10
  *   threads as step 11 */

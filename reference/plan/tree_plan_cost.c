@@ -516,7 +516,7 @@ static void add_unit_in_shares(plan_items *items, plan_cost *c, uint64_t *left, 
 }
 
 /* Pieces of one length. A cut at fewer than 2 x rows x group_size tokens would move more bytes of partial states than
- * of K and V. */
+ * of K and V. A short rest joins the piece before it, unless queries are alone: there it would add a tile. */
 static void add_unit_in_pieces(plan_items *items, const plan_cost *c, uint32_t first_row, uint32_t end_row)
 {
     uint64_t piece = c->piece_tokens, least = power_of_two_from(2 * c->group_size * item_rows(c, end_row - first_row));
